@@ -1,0 +1,110 @@
+"""What every attack is: a frozen bag of hyper-parameters, and one pure call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.threat import Threat
+
+
+class Model(Protocol):
+    """Anything that maps images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`; must be a pytree."""
+
+    def __call__(self, x: Array, /) -> Array:
+        """Logits of each image; no row may depend on the others."""
+
+
+class Aim(NamedTuple):
+    """What a targeted loss refers to: the true label and the class to reach, int32 `[B]` each."""
+
+    label: Array
+    target: Array
+
+
+class Proposal(NamedTuple):
+    """What an attack returns. It proposes; whether an image is broken, only the judge says."""
+
+    x: Array  # perturbed images, float32, the clean images' shape
+    forwards: Array  # int32 [B]: forward passes spent on each image
+    gradients: Array  # int32 [B]: how many of these went on to an input gradient
+
+
+def setting(*, default: Any) -> Any:
+    """A field that shapes the compiled program (a choice, a flag): changing it recompiles."""
+    return field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field, setting))
+class Plan:
+    """A frozen dataclass that is also a pytree: plain fields are traced, `setting`s are static."""
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_dataclass(dataclass(frozen=True)(cls))
+
+
+class Attack(Plan):
+    """Base of all attacks.
+
+    Restarts, cascades and skipping fallen images belong to the judge's loop: an attack is asked
+    `runs` times, each time with keys of its own and with what `aim` says of that run.
+    """
+
+    norms: ClassVar[tuple[str, ...]]  # threat models it can serve
+    access: ClassVar[str] = "gradient"  # what it needs of the model: gradient, score or decision
+    paper: ClassVar[str]
+
+    restarts: int = setting(default=1)
+
+    def check(self, threat: Threat) -> None:
+        """Refuse settings that can't work, before any compute.
+
+        Raises
+        ------
+        ValueError
+            With one line on what is wrong and what to do.
+        """
+        name = type(self).__name__
+        if threat.norm.name not in self.norms:
+            raise ValueError(f"{name} can't attack in {threat.norm.name}; it serves {', '.join(self.norms)}")
+        if self.restarts < 1:
+            raise ValueError(f"{name} needs at least one restart, not {self.restarts}")
+
+    def runs(self, classes: int) -> int:
+        """How often the judge asks: restarts, times the target classes of a targeted attack."""
+        return self.restarts
+
+    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
+        """What the loss of this run refers to, a pytree with leading axis B; the labels unless targeted."""
+        return y
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        """Perturb `x`.
+
+        Parameters
+        ----------
+        model : images `[B, H, W, C]` -> logits `[B, K]`, in evaluation mode.
+        threat : the norm ball and pixel box to stay in.
+        x : clean images, float32 `[B, H, W, C]` in [0, 1].
+        y : what the loss refers to, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        keys : one PRNG key per image, so that no result depends on the batch.
+        """
+        raise NotImplementedError
+
+
+def likely_wrong(model: Model, x: Array, y: Array, rank: int) -> Aim:
+    """Aim at the `rank`-th most likely wrong class, 0 the likeliest."""
+    aim: Aim = _likely_wrong(model, x, y, rank)
+    return aim
+
+
+@jax.jit
+def _likely_wrong(model: Model, x: Array, y: Array, rank: Array | int) -> Aim:
+    logits = model(x)
+    wrong = jnp.where(jax.nn.one_hot(y, logits.shape[-1], dtype=bool), -jnp.inf, logits)
+    order = jnp.argsort(-wrong, axis=-1)
+    return Aim(y, order[:, rank].astype(y.dtype))

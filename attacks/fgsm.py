@@ -1,0 +1,14 @@
+"""Fast gradient sign method (Goodfellow, Shlens & Szegedy 2015, arXiv 1412.6572)."""
+
+from advbench.attacks.base import setting
+from advbench.attacks.pgd import PGD
+
+
+class FGSM(PGD):
+    """One step of the full eps from the clean image: PGD's shortest form (in L2 and L1, the fast gradient method)."""
+
+    paper = "Goodfellow et al. 2015, arXiv 1412.6572"
+
+    steps: int = 1
+    rel_step_size: float = 1.0
+    start: str = setting(default="clean")

@@ -1,0 +1,94 @@
+"""Where an attack's iterations run: inside one compiled program, or stepped from the host."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Model
+from advbench.attacks.threat import Threat
+
+STRIDE = 25  # steps a dispatch: enough to hide its cost, few enough for Ctrl-C to be heard
+
+
+class Steps(Protocol):
+    """What can be iterated: one step on a batch, and which images need no more of them."""
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
+        """The state after one more step; `x` are the clean images."""
+
+    def done(self, state: Any) -> Array:
+        """Bool `[B]`: images whose further steps would change nothing."""
+
+
+def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, steps: Array | int) -> Any:
+    """Take `steps` steps, or fewer once every image is done. Works eagerly and under a trace."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((attack, model, threat, x, y, state))):
+        return _many(attack, model, threat, x, y, state, steps)[0]
+    advance, stride = (_many, STRIDE) if loops_on_device(model, x) else (_one, 1)
+    left = int(steps)
+    while left > 0:
+        state, finished = advance(attack, model, threat, x, y, state, min(stride, left))
+        left -= stride
+        if finished:
+            break
+    return state
+
+
+@jax.jit
+def _one(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, n: int) -> tuple[Any, Array]:
+    state = attack.step(model, threat, x, y, state)
+    return state, attack.done(state).all()
+
+
+@jax.jit
+def _many(
+    attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, n: Array | int
+) -> tuple[Any, Array]:
+    def going(carry: tuple[Array, Any]) -> Array:
+        return (carry[0] < n) & ~attack.done(carry[1]).all()
+
+    def step(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        return carry[0] + 1, attack.step(model, threat, x, y, carry[1])
+
+    _, state = jax.lax.while_loop(going, step, (jnp.int32(0), state))
+    return state, attack.done(state).all()
+
+
+def loops_on_device(model: Model, x: Array) -> bool:
+    """Whether to loop inside one program: not on CPU with a plain convolution in the model.
+
+    XLA's CPU backend differentiates a plain convolution inside a loop some ten times slower than outside.
+    A convolution with a `custom_vjp` of its own (as in this package's models) does not suffer.
+    """
+    if jax.default_backend() != "cpu":
+        return True
+    leaves, tree = jax.tree.flatten(model)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return not _has_plain_convolution(tree, shapes, x.shape, x.dtype)
+
+
+@lru_cache(maxsize=64)
+def _has_plain_convolution(tree: Any, shapes: tuple[Any, ...], shape: tuple[int, ...], dtype: Any) -> bool:
+    leaves = [jax.ShapeDtypeStruct(s, d) for s, d in shapes]
+    program = jax.make_jaxpr(lambda model, x: model(x))(
+        jax.tree.unflatten(tree, leaves), jax.ShapeDtypeStruct(shape, dtype)
+    )
+    return _convolves(program.jaxpr)
+
+
+def _convolves(program: Any) -> bool:
+    for equation in program.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            return True
+        if equation.primitive.name.startswith("custom_vjp"):
+            continue
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns") and _convolves(inner):
+                return True
+    return False

@@ -1,0 +1,143 @@
+"""What the adversary may do. All arithmetic here is for one image; batching is `jax.vmap`.
+
+In every function `d` is a perturbation and `low <= 0 <= high` say how far each pixel may move
+before it leaves the pixel box; all have the image's shape, float32, in pixel units (white is 1).
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Norm(Protocol):
+    """A norm: it can size, project, sample, and give the steepest direction."""
+
+    name: ClassVar[str]
+
+    def size(self, d: Array) -> Array:
+        """The norm of `d`, a scalar."""
+
+    def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
+        """A point of the eps-ball and the box near `d` (the nearest one for Linf and L1)."""
+
+    def steepest(self, g: Array) -> Array:
+        """The direction of norm 1 along which a slope `g` climbs fastest; 0 where `g` is 0."""
+
+    def sample(self, key: Array, like: Array) -> Array:
+        """A uniform point of the unit ball."""
+
+
+@dataclass(frozen=True)
+class Linf:
+    """The largest change of any pixel."""
+
+    name: ClassVar[str] = "linf"
+
+    def size(self, d: Array) -> Array:
+        return jnp.abs(d).max()
+
+    def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
+        return jnp.clip(d, jnp.maximum(low, -eps), jnp.minimum(high, eps))
+
+    def steepest(self, g: Array) -> Array:
+        return jnp.sign(g)
+
+    def sample(self, key: Array, like: Array) -> Array:
+        return jax.random.uniform(key, like.shape, minval=-1.0, maxval=1.0)
+
+
+@dataclass(frozen=True)
+class L2:
+    """Euclidean length."""
+
+    name: ClassVar[str] = "l2"
+
+    def size(self, d: Array) -> Array:
+        return jnp.sqrt(jnp.square(d).sum())
+
+    def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
+        # Ball, then box: since the clean image is in the box, clipping never leaves the ball.
+        return jnp.clip(d * jnp.minimum(1.0, eps / jnp.maximum(self.size(d), 1e-30)), low, high)
+
+    def steepest(self, g: Array) -> Array:
+        g = g / jnp.maximum(jnp.abs(g).max(), 1e-30)  # tiny slopes would underflow when squared
+        return g / jnp.maximum(self.size(g), 1e-30)
+
+    def sample(self, key: Array, like: Array) -> Array:
+        towards, radius = jax.random.split(key)
+        d = jax.random.normal(towards, like.shape)
+        return d / self.size(d) * jax.random.uniform(radius) ** (1 / like.size)
+
+
+@dataclass(frozen=True)
+class L1:
+    """Sum of all changes. A step goes along the largest slopes only (Tramer & Boneh 2019, arXiv 1904.13000)."""
+
+    name: ClassVar[str] = "l1"
+    share: ClassVar[float] = 0.05  # of all pixels move in one step
+
+    def size(self, d: Array) -> Array:
+        return jnp.abs(d).sum()
+
+    def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
+        # The nearest point is soft-thresholded, then clipped (Croce & Hein 2021, arXiv 2103.01208):
+        # bisect the threshold, on which the size depends monotonically.
+        def shrunk(threshold: Array) -> Array:
+            return jnp.clip(jnp.sign(d) * jnp.maximum(jnp.abs(d) - threshold, 0.0), low, high)
+
+        def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:
+            middle = (span[0] + span[1]) / 2
+            inside = self.size(shrunk(middle)) <= eps
+            return jnp.where(inside, span[0], middle), jnp.where(inside, middle, span[1])
+
+        top = jnp.abs(d).max()
+        _, threshold = jax.lax.fori_loop(0, 32, halve, (jnp.zeros_like(top), top))
+        return jnp.where(self.size(shrunk(jnp.zeros_like(top))) <= eps, jnp.clip(d, low, high), shrunk(threshold))
+
+    def steepest(self, g: Array) -> Array:
+        slopes = jnp.abs(g).ravel()
+        few = max(1, round(self.share * slopes.size))
+        direction = jnp.where(jnp.abs(g) >= jax.lax.top_k(slopes, few)[0][-1], jnp.sign(g), 0.0)
+        return direction / jnp.maximum(self.size(direction), 1.0)
+
+    def sample(self, key: Array, like: Array) -> Array:
+        towards, radius = jax.random.split(key)
+        d = jax.random.laplace(towards, like.shape)
+        return d / self.size(d) * jax.random.uniform(radius) ** (1 / like.size)
+
+
+NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Threat:
+    """Stay within `eps` of the clean image in `norm`, and stay an image: every pixel in [0, 1].
+
+    `eps` is traced, so that a sweep over it never recompiles. Every method is for one image.
+    """
+
+    norm: Norm = field(metadata={"static": True})
+    eps: Array | float  # in pixel units, where white is 1
+
+    def start(self, key: Array, x0: Array) -> Array:
+        """A random image of the ball (uniform, then clipped to the box)."""
+        return self.project(x0, x0 + self.eps * self.norm.sample(key, x0))
+
+    def step(self, x0: Array, x: Array, g: Array, size: Array | float) -> Array:
+        """Climb the slope `g` from `x` by `size` times eps, then come back to the allowed set."""
+        g = jnp.where(jnp.isfinite(g), g, 0.0)
+        blocked = ((g > 0) & (x >= 1.0)) | ((g < 0) & (x <= 0.0))  # no budget is spent on these
+        return self.project(x0, x + size * self.eps * self.norm.steepest(jnp.where(blocked, 0.0, g)))
+
+    def project(self, x0: Array, x: Array) -> Array:
+        """An allowed image near `x`."""
+        d = self.norm.project(x - x0, self.eps, -x0, 1.0 - x0)
+        return jnp.clip(x0 + d, 0.0, 1.0)  # once more: x0 + (1 - x0) may round past 1
+
+    def size(self, x0: Array, x: Array) -> Array:
+        """How large the perturbation is, in the threat's norm."""
+        return self.norm.size(x - x0)
