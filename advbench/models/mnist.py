@@ -1,0 +1,80 @@
+"""The networks that MNIST papers use; each takes any image shape."""
+
+from collections.abc import Sequence
+from math import prod
+
+import jax
+from flax import nnx
+
+from advbench.models.layers import Conv, Normalize, dense, zeros
+from advbench.models.ops import max_pool
+
+
+class MLP(nnx.Module):
+    """Fully connected, ReLU, on normalised pixels; PyTorch's initialisation."""
+
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs, hidden: Sequence[int] = (256, 128)
+    ):
+        widths = [prod(shape), *hidden, classes]
+        self.normalize = Normalize.of(shape[2])
+        self.layers = nnx.List(dense(i, o, rngs=rngs) for i, o in zip(widths, widths[1:], strict=False))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
+        x = self.normalize(x).reshape(len(x), -1)
+        for layer in self.layers[:-1]:
+            x = nnx.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class SmallCNN(nnx.Module):
+    """The MNIST network of TRADES (Zhang et al. 2019, arXiv:1901.08573): four convolutions and three dense layers.
+
+    As in the authors' code: raw pixels, dropout after the first dense layer, He-normal kernels, and a last layer that
+    begins at zero.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs):
+        height, width, channels = shape
+        ends = zip((channels, 32, 32, 64), (32, 32, 64, 64), strict=True)
+        self.convs = nnx.List(Conv(i, o, 3, padding="VALID", bias=zeros, rngs=rngs) for i, o in ends)
+        features = 64 * _after_two(height) * _after_two(width)
+        self.fc1 = dense(features, 200, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.fc2 = dense(200, 200, rngs=rngs)
+        self.fc3 = dense(200, classes, kernel=zeros, bias=zeros, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
+        for i, conv in enumerate(self.convs):
+            x = nnx.relu(conv(x))
+            if i % 2:
+                x = max_pool(x)
+        x = self.drop(nnx.relu(self.fc1(x.reshape(len(x), -1))))
+        return self.fc3(nnx.relu(self.fc2(x)))
+
+
+def _after_two(size: int) -> int:
+    """Side that is left after twice: two 3x3 windows without padding, then pooling."""
+    for _ in range(2):
+        size = (size - 4) // 2
+    return size
+
+
+class MadryCNN(nnx.Module):
+    """The network of the MNIST challenge (Madry et al. 2018, arXiv:1706.06083), with its initialisation; raw pixels."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs):
+        height, width, channels = shape
+        kernel, bias = nnx.initializers.truncated_normal(0.1), nnx.initializers.constant(0.1)
+        self.conv1 = Conv(channels, 32, 5, kernel=kernel, bias=bias, rngs=rngs)
+        self.conv2 = Conv(32, 64, 5, kernel=kernel, bias=bias, rngs=rngs)
+        self.fc1 = dense(64 * (height // 4) * (width // 4), 1024, kernel=kernel, bias=bias, rngs=rngs)
+        self.fc2 = dense(1024, classes, kernel=kernel, bias=bias, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
+        for conv in (self.conv1, self.conv2):
+            x = max_pool(nnx.relu(conv(x)))
+        return self.fc2(nnx.relu(self.fc1(x.reshape(len(x), -1))))

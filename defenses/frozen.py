@@ -1,0 +1,41 @@
+"""A network as attacks and the judge see it: a pure function of its images, in evaluation mode."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import nnx
+
+
+@dataclass(frozen=True)
+class _Apply:
+    """Rebuild the network from its leaves and call it; hashable, so it is a cheap static part of a jit key."""
+
+    graph: Any
+    tree: Any
+
+    def __call__(self, *leaves_and_images: jax.Array) -> jax.Array:
+        *leaves, images = leaves_and_images
+        logits: jax.Array = nnx.merge(self.graph, jax.tree.unflatten(self.tree, leaves))(images)
+        return logits
+
+
+def freeze(module: nnx.Module) -> Callable[[jax.Array], jax.Array]:
+    """Take the network as it stands now, with dropout off and batch statistics fixed.
+
+    Parameters
+    ----------
+    module : nnx.Module
+        Any Flax NNX module from images [B, H, W, C] to logits [B, K]; it is not changed, and later updates to it do
+        not reach the result.
+
+    Returns
+    -------
+    jax.tree_util.Partial
+        A pytree of the network's arrays, callable on images [B, H, W, C]; pass it to jitted functions as an argument.
+    """
+    frozen = nnx.view(module, deterministic=True, use_running_average=True, raise_if_not_found=False)
+    graph, state = nnx.split(frozen)
+    leaves, tree = jax.tree.flatten(state)
+    return jax.tree_util.Partial(_Apply(graph, tree), *leaves)
