@@ -1,0 +1,145 @@
+"""What people type, made into objects: `8/255`, `pgd:steps=100,restarts=5`, `linf`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from advbench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from advbench.attacks import Attack, Threat
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """A perturbation budget, exactly as typed and as an exact fraction, in pixel units (white is 1)."""
+
+    text: str
+    value: Fraction
+
+    @classmethod
+    def parse(cls, text: str) -> Epsilon:
+        """Read `8/255`, `0.3` or `3e-1`.
+
+        Raises
+        ------
+        UsageError
+            When it is no number, not finite, or negative.
+        """
+        try:
+            value = Fraction(text.strip())
+        except (ValueError, ZeroDivisionError):
+            raise UsageError(f"eps {text!r} is not a number; write it like 8/255 or 0.3") from None
+        if value < 0:
+            raise UsageError(f"eps {text!r} is negative; a perturbation budget is at least 0")
+        return cls(text.strip(), value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+@dataclass(frozen=True)
+class ThreatSpec:
+    """A norm by name and its eps as typed."""
+
+    norm: str
+    eps: Epsilon
+
+    @classmethod
+    def parse(cls, norm: str, eps: str) -> ThreatSpec:
+        """Check the norm's name and that eps makes sense for pixels in [0, 1].
+
+        Raises
+        ------
+        UsageError
+            For an unknown norm, a malformed eps, or a Linf eps of 1 or more.
+        """
+        from advbench.attacks import NORMS
+
+        if norm not in NORMS:
+            raise unknown("norm", norm, NORMS)
+        budget = Epsilon.parse(eps)
+        if norm == "linf" and budget.value >= 1:
+            raise UsageError(f"eps {eps} covers the whole pixel range [0, 1]; did you mean {eps}/255?")
+        return cls(norm, budget)
+
+    @property
+    def threat(self) -> Threat:
+        """The object that attacks compute with."""
+        from advbench.attacks import NORMS, Threat
+
+        return Threat(NORMS[self.norm], float(self.eps))
+
+    def __str__(self) -> str:
+        return f"{self.norm} {self.eps.text}"
+
+
+@dataclass(frozen=True)
+class AttackSpec:
+    """An attack with its settings, and the canonical text that names it in results and keys."""
+
+    text: str
+    attack: Attack
+
+    @classmethod
+    def parse(cls, text: str, threat: ThreatSpec) -> AttackSpec:
+        """Build the attack and refuse what can't work under this threat.
+
+        Raises
+        ------
+        UsageError
+            For an unknown attack or setting, a value of the wrong kind, or an attack that can't serve the norm.
+        """
+        from advbench.attacks import ATTACKS
+
+        attack = build("attack", text, ATTACKS)
+        try:
+            attack.check(threat.threat)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return cls(text.strip(), attack)
+
+
+def build(kind: str, text: str, known: dict[str, type[T]]) -> T:
+    """`name:key=value,key=value` -> an instance of `known[name]`, each value read by its default's type.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or key (with the nearest one), a repeated key, or a value of the wrong kind.
+    """
+    name, _, rest = text.strip().partition(":")
+    if name not in known:
+        raise unknown(kind, name, known)
+    defaults = {f.name: f.default for f in fields(known[name])}  # type: ignore[arg-type]
+    settings: dict[str, Any] = {}
+    for pair in filter(None, rest.split(",")):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if key not in defaults:
+            raise unknown(f"setting of {name}", key, defaults)
+        if not equals or key in settings:
+            raise UsageError(f"write settings of {name} as key=value, each once; got {pair!r}")
+        settings[key] = _read(name, key, value, defaults[key])
+    return known[name](**settings)
+
+
+def _read(name: str, key: str, value: str, default: Any) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+        if isinstance(default, int):
+            return int(value)
+        if isinstance(default, float):
+            number = float(Fraction(value)) if "/" in value else float(value)
+            if math.isfinite(number):
+                return number
+        if isinstance(default, str):
+            return value
+    except (KeyError, ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(f"{name}: {key}={value!r} should be like {key}={default}")
