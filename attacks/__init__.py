@@ -1,6 +1,7 @@
 """Attack algorithms in pure JAX. A new attack is one file here and one line below."""
 
 from advbench.attacks.base import Aim, Attack, Model, Proposal
+from advbench.attacks.cw import CW
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.pgd import PGD
 from advbench.attacks.threat import NORMS, Threat
@@ -8,6 +9,7 @@ from advbench.attacks.threat import NORMS, Threat
 ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,
     "pgd": PGD,
+    "cw": CW,
 }
 
-__all__ = ["ATTACKS", "FGSM", "NORMS", "PGD", "Aim", "Attack", "Model", "Proposal", "Threat"]
+__all__ = ["ATTACKS", "CW", "FGSM", "NORMS", "PGD", "Aim", "Attack", "Model", "Proposal", "Threat"]

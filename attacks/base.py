@@ -96,6 +96,23 @@ class Attack(Plan):
         raise NotImplementedError
 
 
+class Aimed(Attack):
+    """Base of attacks that can also aim at chosen classes: the likeliest wrong ones, a run each."""
+
+    targets: int = setting(default=0)  # how many classes to aim at; 0: untargeted
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.targets < 0:
+            raise ValueError(f"{type(self).__name__} needs targets >= 0, not {self.targets}")
+
+    def runs(self, classes: int) -> int:
+        return self.restarts * max(1, min(self.targets, classes - 1))
+
+    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
+        return likely_wrong(model, x, y, run // self.restarts) if self.targets else y
+
+
 def likely_wrong(model: Model, x: Array, y: Array, rank: int) -> Aim:
     """Aim at the `rank`-th most likely wrong class, 0 the likeliest."""
     aim: Aim = _likely_wrong(model, x, y, rank)

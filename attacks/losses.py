@@ -63,8 +63,11 @@ def kl(logits: Array, clean_logits: Array) -> Array:
     return (jnp.exp(clean) * (clean - log_softmax(logits))).sum()
 
 
-UNTARGETED: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr, "kl": kl}
-TARGETED: dict[str, Loss] = {"ce": cross_entropy_to, "margin": margin_to, "dlr": dlr_to}
+def losses(targets: int) -> dict[str, Loss]:
+    """Losses by name: those that refer to an `Aim` when there are targets, else those that refer to labels."""
+    if targets:
+        return {"ce": cross_entropy_to, "margin": margin_to, "dlr": dlr_to}
+    return {"ce": cross_entropy, "margin": margin, "dlr": dlr, "kl": kl}
 
 
 def fooled(logits: Array, y: Any) -> Array:

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Attack, Model, Proposal, likely_wrong, setting
+from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import TARGETED, UNTARGETED, fooled, slope
+from advbench.attacks.losses import fooled, losses, slope
 from advbench.attacks.threat import Threat
 
 JITTER = 1e-3  # deviation of TRADES' start around the clean image, in pixel units
@@ -22,7 +22,7 @@ class State(NamedTuple):
     gradients: Array
 
 
-class PGD(Attack):
+class PGD(Aimed):
     """Steepest ascent of a loss, with projection, from a random start; the published MNIST settings by default."""
 
     norms = ("linf", "l2", "l1")
@@ -32,29 +32,22 @@ class PGD(Attack):
     rel_step_size: float = 1 / 30  # in units of eps
     loss: str = setting(default="ce")  # ce, margin (Carlini-Wagner), dlr; kl for training by TRADES
     start: str = setting(default="uniform")  # in the ball; or clean; or jitter, as in TRADES
-    targets: int = setting(default=0)  # attack so many of the likeliest wrong classes, one a run; 0: untargeted
     keep: bool = setting(default=True)  # an image that fools stays where it is, so no success is walked away from
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
-        known = TARGETED if self.targets else UNTARGETED
+        known = losses(self.targets)
         if self.loss not in known:
             raise ValueError(f"PGD has no loss {self.loss!r} here; it has: {', '.join(known)}")
         if self.start not in ("uniform", "clean", "jitter"):
             raise ValueError(f"PGD has no start {self.start!r}; it has: uniform, clean, jitter")
-        if self.steps < 1 or self.targets < 0 or not self.rel_step_size > 0:
-            raise ValueError("PGD needs steps >= 1, targets >= 0 and rel_step_size > 0")
+        if self.steps < 1 or not self.rel_step_size > 0:
+            raise ValueError("PGD needs steps >= 1 and rel_step_size > 0")
         if self.steps * self.rel_step_size < 1:
             raise ValueError(
                 f"{self.steps} steps of {self.rel_step_size:g} eps can't reach the edge of the ball: "
                 "rel_step_size is in units of eps (2/255 at eps 8/255 is 0.25)"
             )
-
-    def runs(self, classes: int) -> int:
-        return self.restarts * max(1, min(self.targets, classes - 1))
-
-    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
-        return likely_wrong(model, x, y, run // self.restarts) if self.targets else y
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = State(_begin(self, threat, x, keys), jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
@@ -63,7 +56,7 @@ class PGD(Attack):
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Climb once; an image met fooling the model stays where it is."""
-        g, logits = slope(model, (TARGETED if self.targets else UNTARGETED)[self.loss], state.x, y)
+        g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
         done = state.fooled | (fooled(logits, y) & self.keep)
         climbed = jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, g, self.rel_step_size)
         return State(

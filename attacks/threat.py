@@ -138,6 +138,10 @@ class Threat:
         d = self.norm.project(x - x0, self.eps, -x0, 1.0 - x0)
         return jnp.clip(x0 + d, 0.0, 1.0)  # once more: x0 + (1 - x0) may round past 1
 
+    def reach(self, x0: Array) -> tuple[Array, Array]:
+        """The lowest and highest value that each pixel can take; in no norm can one pixel move by more than eps."""
+        return jnp.maximum(x0 - self.eps, 0.0), jnp.minimum(x0 + self.eps, 1.0)
+
     def size(self, x0: Array, x: Array) -> Array:
         """How large the perturbation is, in the threat's norm."""
         return self.norm.size(x - x0)
