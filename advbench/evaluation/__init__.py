@@ -1,0 +1,1 @@
+"""Judge attacks, image by image, and keep what was found."""

@@ -1,0 +1,204 @@
+"""What an evaluation found: one object; tables, JSON and exit codes are all renderings of it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from advbench.errors import UsageError
+from advbench.evaluation.intervals import wilson
+from advbench.spec import ThreatSpec
+
+SCHEMA_VERSION: Final = 1
+
+Count = Annotated[int, Field(ge=0)]
+Fractional = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """Base of every part: unknown fields, NaN and infinity are refused, nothing changes once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+class Rate(Record):
+    """An accuracy (a fraction, not a percentage) with its 95 % interval."""
+
+    accuracy: Fractional
+    low: Fractional
+    high: Fractional
+    n: Count
+    correct: Count
+    interval: Literal["wilson-95"] = "wilson-95"
+
+    @classmethod
+    def of(cls, correct: int, n: int) -> Rate:
+        """`correct` images of `n`; an accuracy of 0 within (0, 1) when there are none."""
+        low, high = wilson(correct, n)
+        return cls(accuracy=correct / n if n else 0.0, low=low, high=high, n=n, correct=correct)
+
+
+class ThreatInfo(Record):
+    """What the adversary may do: `eps` as typed, as a float, and as an exact fraction, pixels in [0, 1]."""
+
+    norm: str
+    eps: str
+    eps_value: Annotated[float, Field(ge=0)]
+    eps_exact: str
+
+    @classmethod
+    def of(cls, spec: ThreatSpec) -> ThreatInfo:
+        """The record of a threat as typed."""
+        return cls(norm=spec.norm, eps=spec.eps.text, eps_value=float(spec.eps), eps_exact=str(spec.eps.value))
+
+    @property
+    def fraction(self) -> Fraction:
+        """The exact eps."""
+        return Fraction(self.eps_exact)
+
+
+class ModelInfo(Record):
+    """Which network: `source` is what was typed to load it, `digest` identifies its weights."""
+
+    name: str
+    source: str
+    digest: str
+    dataset: str | None
+    record: dict[str, Any] = {}
+
+
+class DataInfo(Record):
+    """Which images: `indices` in words ("0..999", or how many with their digest), each in its row."""
+
+    name: str
+    split: str
+    source: str
+    digest: str
+    n: Count
+    indices: str
+    classes: tuple[str, ...] = Field(strict=False)
+
+
+class AttackReport(Record):
+    """One attack: what it was, what it left standing, what it cost."""
+
+    spec: str  # as typed; names the attack in rows
+    name: str
+    settings: dict[str, bool | int | float | str]
+    runs: Count  # restarts times targets
+    alone: Rate | None  # accuracy under this attack only, where every clean-correct image met it
+    after: Rate  # accuracy left after this and all attacks before it
+    tried: Count  # images it was given
+    broke: Count  # of these
+    out_of_bounds: Count  # proposals that left the ball or the box, or were not finite
+    seconds: Seconds  # compilation included
+    compile_seconds: Seconds | None
+    forwards: Count  # over all images
+    gradients: Count
+
+
+class Row(Record):
+    """One image. `margin` is the best wrong logit minus the right one, positive when misclassified."""
+
+    index: Count  # in the data set's split
+    label: Count
+    clean_prediction: int | None  # None: the logits were not finite
+    robust: bool
+    broken_by: str | None  # "clean", or the spec of the first attack that broke it
+    also_broken_by: tuple[str, ...] = Field(strict=False)  # in mode "each", the later attacks that broke it too
+    prediction: int | None  # on the adversarial image, or on the clean one where there is none
+    distance: float | None  # of the adversarial image, in the threat's norm; 0 if broken when clean
+    margin: float | None  # on that image; where robust, the highest any allowed proposal reached
+    forwards: Count
+    gradients: Count
+    finite: bool  # every output met was
+
+
+class Flag(Record):
+    """Something that bears on whether the numbers can be trusted; `invalid` changes the verdict."""
+
+    name: str
+    level: Literal["note", "invalid"]
+    evidence: dict[str, Any]
+    message: str
+
+
+class Provenance(Record):
+    """Where, when and with what it was computed."""
+
+    versions: dict[str, str]
+    device: str
+    platform: str
+    x64: bool
+    matmul_precision: str
+    command: str
+    started: str  # UTC, ISO 8601
+    seconds: Seconds
+
+
+class Result(Record):
+    """One evaluation of one model under one threat."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: ModelInfo
+    data: DataInfo
+    threat: ThreatInfo
+    mode: Literal["cascade", "each"]
+    clean: Rate
+    robust: Rate  # worst case over all attacks, image by image
+    attacks: tuple[AttackReport, ...] = Field(strict=False)
+    flags: tuple[Flag, ...] = Field(strict=False)
+    seed: int
+    batch_size: Annotated[int, Field(ge=1)]
+    complete: bool
+    provenance: Provenance
+    rows: tuple[Row, ...] = Field(strict=False)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the numbers stand, 3 when they can't be trusted, 5 when there are none."""
+        if any(flag.level == "invalid" for flag in self.flags):
+            return 3
+        return 0 if self.complete and self.rows else 5
+
+    def to_json(self) -> str:
+        """The whole object as JSON, ended by a newline."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "result") -> Result:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        UsageError
+            In one line, when `text` is not JSON, of another schema version, or has missing, wrong or unknown fields.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise UsageError(
+                f"{source} is not a result of schema version {SCHEMA_VERSION}: {where}: {first['msg']}"
+            ) from None
+
+    @classmethod
+    def load(cls, path: Path) -> Result:
+        """Read a result file, or the one in a run directory.
+
+        Raises
+        ------
+        UsageError
+            When there is none, it can't be read, or it is not a result.
+        """
+        path = path / "result.json" if path.is_dir() else path
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"no result to read at {path}: {error.strerror}") from None
+        return cls.from_json(text, str(path))
