@@ -98,15 +98,8 @@ def _input_gradient(kernel: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
 
 
 def _weight_gradient(x: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
-    """Correlate `x` with `dy`, batch and channels exchanged; NCHW is up to 1.8x faster here than NHWC."""
-    dk = lax.conv_general_dilated(
-        x.transpose(3, 0, 1, 2),
-        dy.transpose(3, 0, 1, 2),
-        (1, 1),
-        pads,
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
-    )
-    return dk.transpose(2, 3, 0, 1)
+    """Correlate `x` with `dy`, batch and channels exchanged by hand: in a loop only NHWC x HWIO is fast."""
+    return _correlate(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), pads).transpose(1, 2, 0, 3)
 
 
 _conv.defvjp(_conv_fwd, _conv_bwd)
