@@ -1,0 +1,319 @@
+"""Can robustness numbers of this model be trusted at all? Looked at from outside, on a few clean images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from advbench.attacks.base import Model
+from advbench.attacks.losses import cross_entropy, margin, slope
+from advbench.errors import UsageError
+from advbench.evaluation.result import Flag
+
+if TYPE_CHECKING:
+    from advbench.models.load import LoadedModel
+
+Array = NDArray[Any]
+
+CHECKS: Final = {
+    "nonfinite_outputs": "every logit is finite",
+    "probabilities": "outputs are logits, not probabilities",
+    "log_probabilities": "outputs are logits, not log-probabilities",
+    "low_precision": "logits are float32",
+    "random_outputs": "the same batch gives the same logits",
+    "batch_dependent": "an image's logits don't depend on its batch (evaluation mode)",
+    "constant_outputs": "logits depend on the image",
+    "no_gradient": "the input gradient exists and is finite",
+    "zero_gradients": "the input gradient of the margin is not zero",
+    "saturated": "the input gradient of the cross-entropy does not underflow",
+    "near_chance": "clean accuracy is above chance",
+    "other_input": "no other scale or layout of the input does better",
+}
+"""What is asked of a model, by the name of the flag that is raised when it is not so."""
+
+SAME: Final = 1e-4  # of the largest logit: what batch size and summation order may change
+FEW: Final = 0.1  # share of images with a zero gradient that an honest network may have
+PROBE: Final = 32  # images for what costs several passes
+
+
+def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 64) -> list[Flag]:
+    """Look for what makes an evaluation of this model worthless, before any attack.
+
+    Parameters
+    ----------
+    model : the model, as `load_model` gives it.
+    images : clean images, float32 `[n, H, W, C]` in [0, 1], n at least 1; 64 or more say most.
+    labels : true classes, integers `[n]`.
+    batch_size : images a pass; the last batch is padded by repetition.
+
+    Returns
+    -------
+    list of Flag
+        What was found, named as in `CHECKS`: `invalid` where no number of this model would mean anything, `note`
+        where it may still. Empty for a model without findings.
+
+    Raises
+    ------
+    UsageError
+        In one line, when images, labels or outputs have a wrong shape, kind or range, so that nothing can be run.
+    """
+    x, y = _check_data(images, labels)
+    classes = _check_outputs(model, x, y)
+    size = min(batch_size, len(x))
+    logits = _in_batches(_predict, model.predict, size, x)
+    flags = [
+        _nonfinite(logits),
+        _probabilities(logits),
+        _precision(model.predict, x),
+        _random(model.predict, x[: min(size, PROBE)]),
+        _batch_dependent(model.predict, x[: min(size, PROBE)]),
+        _constant(x, logits),
+        *_gradients(model.predict, x, y, size),
+        _chance(logits, y, classes),
+        _other_input(model.predict, x, y, logits, size),
+    ]
+    return [flag for flag in flags if flag]
+
+
+def _check_data(images: Any, labels: Any) -> tuple[Array, Array]:
+    x, y = np.asarray(images), np.asarray(labels)
+    if x.ndim != 4 or not len(x):
+        raise UsageError(f"images should be [n, H, W, C] with n at least 1, not of shape {list(x.shape)}")
+    if x.dtype.kind != "f":
+        raise UsageError(f"images are {x.dtype}: divide by 255 and give float32 in [0, 1]")
+    if not np.isfinite(x).all():
+        raise UsageError("images hold values that are not finite")
+    if x.min() < 0 or x.max() > 1:
+        cause = "divide by 255" if x.max() > 8 and x.min() >= 0 else "normalisation belongs inside the model"
+        raise UsageError(f"images span [{x.min():.4g}, {x.max():.4g}], not [0, 1]: {cause}")
+    if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
+        raise UsageError(f"labels should be integers [{len(x)}], not {y.dtype} {list(y.shape)}")
+    return x.astype(np.float32), y.astype(np.int32)
+
+
+def _check_outputs(model: LoadedModel, x: Array, y: Array) -> int:
+    """The number of classes, once the model is known to take the images and to give one row of logits for each."""
+    if model.shape and tuple(model.shape) != x.shape[1:]:
+        raise UsageError(f"{model.name} takes images {list(model.shape)}, but the data has {list(x.shape[1:])}")
+    try:
+        out = jax.eval_shape(model.predict, jax.ShapeDtypeStruct((2, *x.shape[1:]), jnp.float32))
+    except Exception as error:  # whatever a user's own code may raise
+        raise UsageError(f"{model.name} can't be called on images {list(x.shape[1:])}: {_first_line(error)}") from error
+    shape = getattr(out, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != 2 or shape[1] < 2:
+        got = type(out).__name__ if shape is None else list(shape)
+        raise UsageError(f"{model.name} should give logits [B, K] with K at least 2; on two images it gives {got}")
+    if out.dtype.kind not in "fV":  # V: bfloat16 and other extensions
+        raise UsageError(f"{model.name} should give float logits, not {out.dtype}")
+    if model.classes and model.classes != shape[1]:
+        raise UsageError(f"{model.name} is said to have {model.classes} classes but gives {shape[1]} logits")
+    if y.min() < 0 or y.max() >= shape[1]:
+        raise UsageError(f"labels span {y.min()}..{y.max()}, but {model.name} gives {shape[1]} logits")
+    return int(shape[1])
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+@jax.jit
+def _predict(model: Model, x: Array) -> jax.Array:
+    return model(jnp.asarray(x)).astype(jnp.float32)
+
+
+@jax.jit
+def _slopes(model: Model, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Largest slope of the margin and of the cross-entropy at each image, `[B]` each; NaN where not finite."""
+    sizes = [jnp.abs(slope(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
+    return sizes[0], sizes[1]
+
+
+def _in_batches(compute: Any, model: Model, size: int, *arrays: Array) -> Any:
+    """`compute(model, *batch)` over all rows, in batches of one size, as a pytree of NumPy arrays."""
+    n = len(arrays[0])
+    rows = np.arange(-(-n // size) * size) % n
+    parts = [compute(model, *(a[take] for a in arrays)) for take in rows.reshape(-1, size)]
+    return jax.tree.map(lambda *part: np.concatenate(part)[:n], *parts)
+
+
+def _difference(a: Array, b: Array) -> float:
+    """Largest difference over the largest finite magnitude; infinite when one is finite where the other is not."""
+    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        return float("inf")
+    a, b = np.nan_to_num(a, posinf=0, neginf=0), np.nan_to_num(b, posinf=0, neginf=0)
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
+
+
+def _nonfinite(logits: Array) -> Flag | None:
+    bad = np.flatnonzero(~np.isfinite(logits).all(-1))
+    if not len(bad):
+        return None
+    return Flag(
+        name="nonfinite_outputs",
+        level="invalid",
+        evidence={"images": len(bad), "n": len(logits), "first": int(bad[0])},
+        message=f"logits of {len(bad)} of {len(logits)} images are NaN or infinite; such a model has no robustness",
+    )
+
+
+def _probabilities(logits: Array) -> Flag | None:
+    rows = logits[np.isfinite(logits).all(-1)].astype(float)
+    if not len(rows):
+        return None
+    off = float(np.abs(rows.sum(-1) - 1).max())
+    if rows.min() >= 0 and rows.max() <= 1 + 1e-5 and off <= 1e-5:
+        return Flag(
+            name="probabilities",
+            level="invalid",
+            evidence={"row_sum_off_by": off},
+            message="outputs are probabilities, which starve attacks of gradients: leave out the softmax",
+        )
+    off = float(np.abs(np.log(np.exp(np.minimum(rows, 1)).sum(-1))).max())
+    if rows.max() <= 1e-5 and off <= 1e-4:
+        return Flag(
+            name="log_probabilities",
+            level="note",
+            evidence={"log_sum_exp_off_by": off},
+            message="outputs are log-probabilities; attacks work on them, but logits saturate later",
+        )
+    return None
+
+
+def _precision(model: Model, x: Array) -> Flag | None:
+    dtype = jax.eval_shape(model, jax.ShapeDtypeStruct(x.shape, jnp.float32)).dtype
+    if dtype.itemsize >= 4:
+        return None
+    return Flag(
+        name="low_precision",
+        level="note",
+        evidence={"dtype": str(dtype)},
+        message=f"logits are {dtype}: ties and rounding hide small margins; evaluate in float32",
+    )
+
+
+def _random(model: Model, x: Array) -> Flag | None:
+    """Compiled thrice over, and twice as plain Python: noise drawn by the host is frozen into a compiled program."""
+    first = np.asarray(_predict(model, x))
+    few = jnp.asarray(x[:2])
+    off = max(
+        *(_difference(first, np.asarray(_predict(model, x))) for _ in range(2)),
+        _difference(*(np.asarray(model(few), np.float32) for _ in range(2))),
+    )
+    if off <= SAME:
+        return None
+    return Flag(
+        name="random_outputs",
+        level="invalid",
+        evidence={"difference": min(off, 1e30)},
+        message=f"the same batch gave logits that differ by {off:.1g} of the largest: noise or dropout is on",
+    )
+
+
+def _batch_dependent(model: Model, x: Array) -> Flag | None:
+    """Other neighbours, another place, another batch size: logits must stay."""
+    first = np.asarray(_predict(model, x))
+    among_others = np.asarray(_predict(model, np.concatenate([1 - x[::-1], x])))[len(x) :]
+    off = _difference(first, among_others)
+    if off <= SAME:
+        return None
+    return Flag(
+        name="batch_dependent",
+        level="invalid",
+        evidence={"difference": min(off, 1e30)},
+        message=f"logits change by {off:.1g} of the largest with the rest of the batch: "
+        "batch norm or dropout is in training mode, or noise depends on the place",
+    )
+
+
+def _constant(x: Array, logits: Array) -> Flag | None:
+    if len(x) < 2 or (x == x[0]).all() or _difference(logits, logits[:1].repeat(len(x), 0)) > 1e-6:
+        return None
+    return Flag(
+        name="constant_outputs",
+        level="invalid",
+        evidence={"n": len(x)},
+        message=f"all {len(x)} images give the same logits: untrained, or the input is not used",
+    )
+
+
+def _gradients(model: Model, x: Array, y: Array, size: int) -> list[Flag]:
+    try:
+        by_margin, by_entropy = _in_batches(_slopes, model, size, x, y)
+    except Exception as error:  # whatever differentiating a user's own code may raise
+        return [_no_gradient({"error": _first_line(error)}, f"can't be differentiated ({_first_line(error)})")]
+    n = len(x)
+    bad = int((~np.isfinite(by_margin)).sum())
+    zero = int((by_margin == 0).sum())
+    flat = int(((by_entropy == 0) & (by_margin != 0)).sum())
+    flags = []
+    if bad:
+        flags.append(_no_gradient({"images": bad, "n": n}, f"gives NaN or infinite gradients at {bad} of {n} images"))
+    if zero:
+        flags.append(
+            Flag(
+                name="zero_gradients",
+                level="invalid" if zero > FEW * n else "note",
+                evidence={"images": zero, "n": n},
+                message=f"the margin's gradient is exactly zero at {zero} of {n} images: "
+                "quantised, thresholded or cut-off inputs hide from gradient attacks",
+            )
+        )
+    if flat:
+        flags.append(
+            Flag(
+                name="saturated",
+                level="note",
+                evidence={"images": flat, "n": n},
+                message=f"cross-entropy's gradient underflows to zero at {flat} of {n} images: "
+                "logits are very large, so attack with the margin or DLR loss too",
+            )
+        )
+    return flags
+
+
+def _no_gradient(evidence: dict[str, Any], what: str) -> Flag:
+    message = f"the model {what}: gradient attacks can't see it"
+    return Flag(name="no_gradient", level="invalid", evidence=evidence, message=message)
+
+
+def _chance(logits: Array, y: Array, classes: int) -> Flag | None:
+    accuracy = float((logits.argmax(-1) == y).mean())
+    if accuracy > 1.5 / classes or len(y) < classes:
+        return None
+    return Flag(
+        name="near_chance",
+        level="note",
+        evidence={"accuracy": accuracy, "n": len(y), "chance": 1 / classes},
+        message=f"clean accuracy is {accuracy:.1%}, near chance: check layout, normalisation and the order of labels",
+    )
+
+
+def _other_input(model: Model, x: Array, y: Array, logits: Array, size: int) -> Flag | None:
+    """Whether the model was made for pixels of another scale or order."""
+    right = int((logits.argmax(-1) == y).sum())
+    others = {
+        "pixels in [0, 255]": 255 * x,
+        "pixels in [-1, 1]": 2 * x - 1,
+        "inverted pixels": 1 - x,
+        "height and width exchanged": x.swapaxes(1, 2),
+        "channels in reverse order": x[..., ::-1],
+    }
+    others = {name: other for name, other in others.items() if other.shape == x.shape}
+    scores = {
+        name: int((_in_batches(_predict, model, size, other).argmax(-1) == y).sum()) for name, other in others.items()
+    }
+    best = max(scores, key=scores.__getitem__)
+    if scores[best] - right <= max(0.1 * len(y), 2 * np.sqrt(len(y))):
+        return None
+    return Flag(
+        name="other_input",
+        level="note",
+        evidence={"as_given": right, "as_other": scores[best], "other": best, "n": len(y)},
+        message=f"the model does better on {best} ({scores[best]} of {len(y)} right, against {right}): "
+        "convert inside the model",
+    )

@@ -1,0 +1,112 @@
+"""What the machine's answers are compared with: the same operations in NumPy float64, written the plain way."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def squared_rows(m: Array, rows: Array) -> Array:
+    """Squared length of `m @ row` for each row: `[d, d]`, `[n, d]` -> `[n]`."""
+    return np.square(rows @ m.T).sum(1)
+
+
+def convolution(x: Array, kernel: Array, dy: Array, stride: int, pad: int) -> tuple[Array, Array, Array]:
+    """Output, input gradient and weight gradient of a cross-correlation with zero padding.
+
+    Parameters
+    ----------
+    x, kernel, dy : images `[B, H, W, C]`, weights `[kh, kw, C, O]`, and the slope of the output `[B, H', W', O]`.
+    """
+    padded = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
+    y, dx, dw = np.zeros_like(dy), np.zeros_like(padded), np.zeros_like(kernel)
+    height, width = dy.shape[1:3]
+    for i, j in np.ndindex(kernel.shape[:2]):
+        seen = np.s_[:, i : i + stride * height : stride, j : j + stride * width : stride]
+        y += padded[seen] @ kernel[i, j]
+        dx[seen] += dy @ kernel[i, j].T
+        dw[i, j] = np.tensordot(padded[seen], dy, ([0, 1, 2], [0, 1, 2]))
+    return y, dx[:, pad : dx.shape[1] - pad, pad : dx.shape[2] - pad], dw
+
+
+def max_pool(x: Array, dy: Array) -> tuple[Array, Array]:
+    """Maxima of disjoint 2 x 2 windows, and the input gradient: all of it to the first of tied maxima."""
+    y, dx = np.empty_like(dy), np.zeros_like(x)
+    for b, i, j, c in np.ndindex(dy.shape):
+        window = x[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
+        p, q = np.unravel_index(window.argmax(), window.shape)
+        y[b, i, j, c] = window[p, q]
+        dx[b, 2 * i + p, 2 * j + q, c] = dy[b, i, j, c]
+    return y, dx
+
+
+def log_softmax(logits: Array) -> tuple[Array, Array]:
+    """Log-probabilities `[B, K]`, and the gradient of the summed cross-entropy at class 0."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return log_p, np.exp(log_p) - np.eye(logits.shape[-1])[0]
+
+
+def reductions(x: Array) -> tuple[Array, ...]:
+    """Sum, mean, maximum, variance and log-sum-exp of a matrix, along each axis."""
+    top = x.max(1, keepdims=True)
+    log_sum = np.log(np.exp(x - top).sum(1)) + top[:, 0]
+    return x.sum(0), x.sum(1), x.mean(0), x.max(0), x.max(1), x.var(0), x.var(1), log_sum
+
+
+def ranking(x: Array) -> tuple[Array, ...]:
+    """First maximum of each row, the three largest, and the stable order, of `[B, K]` with ties."""
+    order = np.argsort(-x, 1, kind="stable")
+    return x.argmax(1), np.take_along_axis(x, order[:, :3], 1), order
+
+
+def elementary(x: Array) -> tuple[Array, ...]:
+    """The functions that losses and changes of variables are made of, on (0, 1)."""
+    return np.exp(10 * x), np.log(x), np.sqrt(x), np.tanh(4 * x - 2), np.arctanh(2 * x - 1)
+
+
+def threefry(key: Array, counter: Array) -> Array:
+    """Threefry-2x32 with 20 rounds (Salmon et al. 2011): `[2]`, `[2, n]` -> `[2, n]`, uint32."""
+    schedule = [key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)]
+    a, b = counter[0] + schedule[0], counter[1] + schedule[1]
+    for block in range(5):
+        for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[block % 2]:
+            a = a + b
+            b = (b << np.uint32(turn) | b >> np.uint32(32 - turn)) ^ a
+        a, b = a + schedule[(block + 1) % 3], b + schedule[(block + 2) % 3] + np.uint32(block + 1)
+    return np.stack([a, b])
+
+
+def random(seed: Array, index: Array) -> tuple[Array, Array, Array]:
+    """Key, eight words and eight uniform numbers that `fold_in(key(seed), index)` gives."""
+    zero = np.uint32(0)
+    key = threefry(np.array([zero, seed]), np.array([[zero], [index]]))[:, 0]
+    bits = np.bitwise_xor(*threefry(key, np.stack([np.zeros(8, np.uint32), np.arange(8, dtype=np.uint32)])))
+    return key, bits, (bits >> np.uint32(9)) / 2.0**23
+
+
+def project_linf(d: Array, eps: Array, low: Array, high: Array) -> Array:
+    """Nearest point of the Linf ball and the box."""
+    return np.clip(d, np.maximum(low, -eps), np.minimum(high, eps))
+
+
+def project_l2(d: Array, eps: Array, low: Array, high: Array) -> Array:
+    """Scaled into the L2 ball, then clipped to the box."""
+    return np.clip(d * min(1.0, eps / np.sqrt(np.square(d).sum())), low, high)
+
+
+def project_l1(d: Array, eps: Array, low: Array, high: Array) -> Array:
+    """Nearest point of the L1 ball and the box: soft-thresholded, then clipped; threshold by bisection."""
+
+    def shrunk(threshold: float) -> Array:
+        return np.clip(np.sign(d) * np.maximum(np.abs(d) - threshold, 0), low, high)
+
+    if np.abs(shrunk(0.0)).sum() <= eps:
+        return shrunk(0.0)
+    inside, outside = float(np.abs(d).max()), 0.0
+    for _ in range(100):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if np.abs(shrunk(middle)).sum() <= eps else (inside, middle)
+    return shrunk(inside)
