@@ -1,0 +1,89 @@
+"""What a run says while it trains: to a JSON lines file always, to TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+class Listener:
+    """Hears what happens in training; every method may be overridden, none need be."""
+
+    def begin(self, step: int, total: int) -> None:
+        """Training starts or resumes after `step` of `total` steps."""
+
+    def window(self, record: Record) -> None:
+        """Some 50 steps went by: step, epoch, loss, accuracy on the images trained on, lr, eps, images/s."""
+
+    def epoch(self, record: Record) -> None:
+        """An epoch ended: the same, with clean, FGSM and PGD accuracy on the validation images."""
+
+    def say(self, text: str) -> None:
+        """Something that the user should know, in one line."""
+
+
+class JsonLines(Listener):
+    """Appends every record to a file, one JSON object a line."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def begin(self, step: int, total: int) -> None:
+        # Lines past the checkpoint that training resumes from will be written again.
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.path.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step))
+
+    def window(self, record: Record) -> None:
+        self._write({"kind": "window", **record})
+
+    def epoch(self, record: Record) -> None:
+        self._write({"kind": "epoch", **record})
+
+    def say(self, text: str) -> None:
+        self._write({"kind": "note", "text": text})
+
+    def _write(self, record: Record) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line).get("step", 0))
+    except ValueError:  # half a line: the run was killed while it wrote
+        return float("inf")
+
+
+class TensorBoard(Listener):
+    """Scalars for TensorBoard, through tensorboardX."""
+
+    def __init__(self, folder: Path):
+        from tensorboardX import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder))
+
+    def window(self, record: Record) -> None:
+        self._write("train", record)
+
+    def epoch(self, record: Record) -> None:
+        self._write("validation", record)
+        self.writer.flush()
+
+    def _write(self, group: str, record: Record) -> None:
+        for name, value in record.items():
+            if name not in ("step", "epoch"):
+                self.writer.add_scalar(f"{group}/{name}", value, record["step"])
+
+
+def listeners(out: Path) -> list[Listener]:
+    """The writers for a run directory."""
+    found: list[Listener] = [JsonLines(out / "metrics.jsonl")]
+    try:
+        found.append(TensorBoard(out / "tensorboard"))
+    except ImportError:
+        pass
+    return found

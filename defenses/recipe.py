@@ -1,0 +1,82 @@
+"""How to train: everything but the defense, the threat and the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("constant", "cosine", "one-cycle", "piecewise")
+AUGMENTS = ("none", "crop-flip")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of the training loop.
+
+    The last partial batch of an epoch is dropped; every epoch shuffles anew, so that no image is left out for long.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    optimizer: str = "adam"  # or sgd, with Nesterov momentum 0.9
+    lr: float = 1e-3  # at its peak
+    schedule: str = "cosine"
+    warmup: float = 0.0  # epochs in which the learning rate rises linearly
+    weight_decay: float = 0.0  # decoupled for adam (AdamW), part of the gradient for sgd
+    clip: float = 0.0  # largest global norm of the gradient; 0: any
+    label_smoothing: float = 0.0  # share of each label spread over all classes
+    ema: float = 0.0  # decay of the moving average that is evaluated and released; 0: the weights themselves
+    eps_warmup: float = 0.0  # epochs in which eps rises linearly from 0; large eps stalls without
+    augment: str = "none"  # or crop-flip: random crop after padding by 4, random mirror
+    validation: int = 1000  # training images held out to choose the weights by
+    patience: int = 0  # epochs without a better validation accuracy before training ends; 0: never
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse settings that make no sense.
+
+        Raises
+        ------
+        ValueError
+            With one line on what is wrong.
+        """
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("augment", AUGMENTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r} (there are: {', '.join(known)})")
+        if min(self.epochs, self.batch_size, self.validation) < 1 or not self.lr > 0:
+            raise ValueError("epochs, batch size and validation images must be at least 1, and lr above 0")
+        if not (0 <= self.ema < 1 and 0 <= self.label_smoothing < 1):
+            raise ValueError("ema and label smoothing must be at least 0 and below 1")
+        if min(self.warmup, self.weight_decay, self.clip, self.eps_warmup, self.patience) < 0:
+            raise ValueError("warmup, weight decay, clip, eps warmup and patience can't be negative")
+
+    def transform(self) -> optax.GradientTransformation:
+        """Gradient to direction of descent; the loop multiplies by the learning rate."""
+        clip = optax.clip_by_global_norm(self.clip) if self.clip else optax.identity()
+        decay = optax.add_decayed_weights(self.weight_decay)
+        if self.optimizer == "adam":
+            return optax.chain(clip, optax.scale_by_adam(), decay)
+        return optax.chain(clip, decay, optax.trace(0.9, nesterov=True))
+
+    def lr_at(self, step: Array, steps_per_epoch: int) -> Array:
+        """Learning rate of a step (counted from 0), a scalar."""
+        total = self.epochs * steps_per_epoch
+        schedules = {
+            "constant": lambda: optax.constant_schedule(self.lr),
+            "cosine": lambda: optax.cosine_decay_schedule(self.lr, total),
+            "one-cycle": lambda: optax.cosine_onecycle_schedule(total, self.lr),
+            "piecewise": lambda: optax.piecewise_constant_schedule(self.lr, {total // 2: 0.1, total * 3 // 4: 0.1}),
+        }
+        return jnp.asarray(schedules[self.schedule]()(step)) * _ramp(step, self.warmup * steps_per_epoch)
+
+    def eps_at(self, step: int, steps_per_epoch: int, eps: float) -> float:
+        """Perturbation budget to train with at a step."""
+        return eps * min(1.0, (step + 1) / max(self.eps_warmup * steps_per_epoch, 1.0))
+
+
+def _ramp(step: Array, over: float) -> Array:
+    return jnp.minimum(1.0, (step + 1) / max(over, 1.0))

@@ -1,0 +1,37 @@
+"""How good the network is now: clean, FGSM and PGD accuracy on the held-out images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks import FGSM, PGD, Attack, Model, Threat
+from advbench.defenses.base import predict
+from advbench.defenses.batches import Data, gather
+
+PROBES: dict[str, Attack] = {"fgsm": FGSM(), "robust": PGD(steps=10, rel_step_size=0.25)}
+
+
+class Accuracy(NamedTuple):
+    """Shares of the validation images, each in [0, 1]."""
+
+    clean: float
+    fgsm: float
+    robust: float  # PGD-10
+
+
+def validate(model: Model, threat: Threat, data: Data, size: int, key: Array) -> Accuracy:
+    """Measure the held-out images, in batches of `size`, the last one filled up by repetition."""
+    count = len(data.held)
+    batches = jnp.resize(data.held, (-(-count // size), size))
+    right: dict[str, list[Array]] = {"clean": [], **{name: [] for name in PROBES}}
+    for i, chosen in enumerate(batches):
+        x, y = gather(data, chosen)
+        right["clean"].append(predict(model, x).argmax(-1) == y)
+        keys = jax.random.split(jax.random.fold_in(key, i), size)
+        for name, attack in PROBES.items():
+            right[name].append(predict(model, attack(model, threat, x, y, keys).x).argmax(-1) == y)
+    return Accuracy(**{name: float(jnp.concatenate(parts)[:count].mean()) for name, parts in right.items()})
