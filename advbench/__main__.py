@@ -1,0 +1,5 @@
+"""`python -m advbench`."""
+
+from advbench.cli import main
+
+main()

@@ -1,0 +1,92 @@
+"""The command line. Nothing here imports jax, numpy or pydantic until a command runs: help must answer at once."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Annotated, Any, Never
+
+import typer
+from typer.core import TyperGroup
+
+from advbench import __version__
+from advbench.errors import AdvbenchError
+
+BUG = 4  # exit code of an error that nobody foresaw
+CLOSED = 141  # of a closed stdout, as shells have it (128 + SIGPIPE)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn what goes wrong into one line and the exit code that the contract gives it."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        raise typer.Exit(CLOSED) from None
+    except AdvbenchError as error:
+        typer.echo(f"advbench: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except (typer.Abort, typer.Exit):
+        raise
+    except Exception as error:
+        if hasattr(error, "exit_code"):  # typer's own: a wrong option, a missing argument
+            raise
+        traceback.print_exc()
+        typer.echo("advbench: this is a bug in advbench; please report it with the lines above", err=True)
+        raise typer.Exit(BUG) from None
+
+
+class Commands(TyperGroup):
+    """The group of all commands, with the one place where errors are reported."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _reported():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _reported():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="advbench",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"advbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _advbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train, attack and tabulate the adversarial robustness of image classifiers."""
+
+
+if find_spec("advbench.cli.train"):
+    from advbench.cli.train import train
+
+    app.command()(train)
+if find_spec("advbench.cli.doctor"):
+    from advbench.cli.doctor import doctor
+
+    app.command()(doctor)
+
+
+def main() -> Never:
+    """Run the command line, and exit with its code."""
+    app()
+    raise AssertionError("unreachable: typer exits")
