@@ -1,0 +1,129 @@
+"""The data folder: official files as they are, one folder a data set, checked whenever they are read."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from advbench.data import embedded
+from advbench.data.catalog import DATASETS, find
+from advbench.data.formats import CorruptData
+from advbench.data.spec import Dataset, DatasetInfo, RawFile, content_digest
+from advbench.errors import DataUnavailable, unknown
+
+
+def data_folder(name: str, data_dir: Path | None = None) -> Path:
+    """Where the files of a data set are kept.
+
+    A folder of its name in `data_dir`, else in ADVBENCH_DATA_DIR, else in the platform's cache folder.
+    """
+    chosen = data_dir or os.environ.get("ADVBENCH_DATA_DIR")
+    root = Path(chosen) if chosen else platformdirs.user_cache_path("advbench", appauthor=False) / "data"
+    return root.expanduser() / name
+
+
+def load(name: str, split: str = "test", *, data_dir: Path | None = None) -> Dataset:
+    """One split of a data set: from the data folder where it is whole, else what is embedded.
+
+    Parameters
+    ----------
+    name, split
+        A name in `DATASETS`; "train" or "test".
+    data_dir
+        See `data_folder`.
+
+    Returns
+    -------
+    Dataset
+        `images` uint8 [N,H,W,C] in official order. N is the whole split, but 1,000 for the embedded CIFAR-10 test set.
+
+    Raises
+    ------
+    UsageError
+        If there is no such data set or split.
+    CorruptData
+        If a file has another digest than the official one; a stored file is then moved to `<name>.bad`.
+    DataUnavailable
+        If the split is neither in the data folder nor embedded.
+    """
+    spec = find(name)
+    if split not in spec.splits:
+        raise unknown("split", split, spec.splits)
+    folder = data_folder(name, data_dir)
+    if all((folder / file.name).is_file() for file in spec.files[split]):
+        return _dataset(spec, split, [read_checked(folder, file) for file in spec.files[split]], str(folder))
+    if split not in embedded.splits(name):
+        raise DataUnavailable(f"the {split} split of {name} is not in {folder}; run: advbench data fetch {name}")
+    return _dataset(spec, split, [content for _, content in embedded.contents(name, split)], "embedded")
+
+
+def _dataset(spec: DatasetInfo, split: str, contents: Sequence[bytes], source: str) -> Dataset:
+    images, labels = spec.decode(contents)
+    total = spec.splits[split]
+    where = source if len(labels) == total else f"{source} (first {len(labels):,})"
+    return Dataset(spec.name, split, images, labels, spec.classes, where, content_digest(images, labels), total)
+
+
+def read_checked(folder: Path, file: RawFile) -> bytes:
+    """The bytes of a stored file; a corrupt one is moved to `<name>.bad` and named with both digests."""
+    path = folder / file.name
+    content = path.read_bytes()
+    try:
+        file.check(content)
+    except CorruptData as error:
+        with contextlib.suppress(OSError):  # a read-only folder: the message matters more
+            path.replace(path.with_name(f"{path.name}.bad"))
+        raise CorruptData(f"{path}: {error}; run: advbench data fetch {folder.name}") from error
+    return content
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write beside, sync and rename, so that `path` is never half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is at hand of one split: `available` of `total` images, at `where` ("" if nowhere).
+
+    `digest_ok` is None where there is nothing to check; `problem` says what is wrong.
+    """
+
+    name: str
+    split: str
+    total: int
+    available: int
+    where: str
+    digest_ok: bool | None
+    problem: str = ""
+
+    @property
+    def present(self) -> bool:
+        """Whether the whole split is here."""
+        return self.available == self.total
+
+
+def info(data_dir: Path | None = None) -> list[Status]:
+    """What is at hand of every split of every data set; all of it is read and its digests are checked."""
+    return [_status(spec, split, data_dir) for spec in DATASETS.values() for split in spec.splits]
+
+
+def _status(spec: DatasetInfo, split: str, data_dir: Path | None) -> Status:
+    try:
+        found = load(spec.name, split, data_dir=data_dir)
+    except CorruptData as error:
+        return Status(spec.name, split, spec.splits[split], 0, "", False, str(error))
+    except DataUnavailable:
+        return Status(spec.name, split, spec.splits[split], 0, "", None)
+    return Status(spec.name, split, found.total, len(found), found.source, True)
