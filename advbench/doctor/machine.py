@@ -1,4 +1,4 @@
-"""Does this jax compute rightly on this machine?
+"""Whether this jax computes rightly on this machine.
 
 Compilers err: jax 0.10.2 on CPU gives wrong rows for `jit(vmap(lambda row: sum((M @ row) ** 2)))` near n = 32,769
 (jax-ml/jax#39103). So each operation that a robustness number rests on is compiled here in the three ways in which

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, margin, slope
-from advbench.errors import UsageError
+from advbench.doctor.contract import check_data, check_outputs, first_line
 from advbench.evaluation.result import Flag
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
     UsageError
         In one line, when images, labels or outputs have a wrong shape, kind or range, so that nothing can be run.
     """
-    x, y = _check_data(images, labels)
-    classes = _check_outputs(model, x, y)
+    x, y = check_data(images, labels)
+    classes = check_outputs(model, x, y)
     size = min(batch_size, len(x))
     logits = _in_batches(_predict, model.predict, size, x)
     flags = [
@@ -77,48 +77,6 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
         _other_input(model.predict, x, y, logits, size),
     ]
     return [flag for flag in flags if flag]
-
-
-def _check_data(images: Any, labels: Any) -> tuple[Array, Array]:
-    x, y = np.asarray(images), np.asarray(labels)
-    if x.ndim != 4 or not len(x):
-        raise UsageError(f"images should be [n, H, W, C] with n at least 1, not of shape {list(x.shape)}")
-    if x.dtype.kind != "f":
-        raise UsageError(f"images are {x.dtype}: divide by 255 and give float32 in [0, 1]")
-    if not np.isfinite(x).all():
-        raise UsageError("images hold values that are not finite")
-    if x.min() < 0 or x.max() > 1:
-        cause = "divide by 255" if x.max() > 8 and x.min() >= 0 else "normalisation belongs inside the model"
-        raise UsageError(f"images span [{x.min():.4g}, {x.max():.4g}], not [0, 1]: {cause}")
-    if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
-        raise UsageError(f"labels should be integers [{len(x)}], not {y.dtype} {list(y.shape)}")
-    return x.astype(np.float32), y.astype(np.int32)
-
-
-def _check_outputs(model: LoadedModel, x: Array, y: Array) -> int:
-    """The number of classes, once the model is known to take the images and to give one row of logits for each."""
-    if model.shape and tuple(model.shape) != x.shape[1:]:
-        raise UsageError(f"{model.name} takes images {list(model.shape)}, but the data has {list(x.shape[1:])}")
-    try:
-        out = jax.eval_shape(model.predict, jax.ShapeDtypeStruct((2, *x.shape[1:]), jnp.float32))
-    except Exception as error:  # whatever a user's own code may raise
-        raise UsageError(f"{model.name} can't be called on images {list(x.shape[1:])}: {_first_line(error)}") from error
-    shape = getattr(out, "shape", None)
-    if shape is None or len(shape) != 2 or shape[0] != 2 or shape[1] < 2:
-        got = type(out).__name__ if shape is None else list(shape)
-        raise UsageError(f"{model.name} should give logits [B, K] with K at least 2; on two images it gives {got}")
-    if out.dtype.kind not in "fV":  # V: bfloat16 and other extensions
-        raise UsageError(f"{model.name} should give float logits, not {out.dtype}")
-    if model.classes and model.classes != shape[1]:
-        raise UsageError(f"{model.name} is said to have {model.classes} classes but gives {shape[1]} logits")
-    if y.min() < 0 or y.max() >= shape[1]:
-        raise UsageError(f"labels span {y.min()}..{y.max()}, but {model.name} gives {shape[1]} logits")
-    return int(shape[1])
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 @jax.jit
@@ -231,7 +189,7 @@ def _batch_dependent(model: Model, x: Array) -> Flag | None:
 
 
 def _constant(x: Array, logits: Array) -> Flag | None:
-    if len(x) < 2 or (x == x[0]).all() or _difference(logits, logits[:1].repeat(len(x), 0)) > 1e-6:
+    if (x == x[0]).all() or not np.isfinite(logits).any() or _difference(logits, logits[:1].repeat(len(x), 0)) > 1e-6:
         return None
     return Flag(
         name="constant_outputs",
@@ -245,7 +203,7 @@ def _gradients(model: Model, x: Array, y: Array, size: int) -> list[Flag]:
     try:
         by_margin, by_entropy = _in_batches(_slopes, model, size, x, y)
     except Exception as error:  # whatever differentiating a user's own code may raise
-        return [_no_gradient({"error": _first_line(error)}, f"can't be differentiated ({_first_line(error)})")]
+        return [_no_gradient({"error": first_line(error)}, f"can't be differentiated ({first_line(error)})")]
     n = len(x)
     bad = int((~np.isfinite(by_margin)).sum())
     zero = int((by_margin == 0).sum())

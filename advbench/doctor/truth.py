@@ -10,7 +10,7 @@ Array = NDArray[Any]
 
 def squared_rows(m: Array, rows: Array) -> Array:
     """Squared length of `m @ row` for each row: `[d, d]`, `[n, d]` -> `[n]`."""
-    return np.square(rows @ m.T).sum(1)
+    return np.asarray(np.square(rows @ m.T).sum(1))
 
 
 def convolution(x: Array, kernel: Array, dy: Array, stride: int, pad: int) -> tuple[Array, Array, Array]:
@@ -89,19 +89,19 @@ def random(seed: Array, index: Array) -> tuple[Array, Array, Array]:
 
 def project_linf(d: Array, eps: Array, low: Array, high: Array) -> Array:
     """Nearest point of the Linf ball and the box."""
-    return np.clip(d, np.maximum(low, -eps), np.minimum(high, eps))
+    return np.asarray(np.clip(d, np.maximum(low, -eps), np.minimum(high, eps)))
 
 
 def project_l2(d: Array, eps: Array, low: Array, high: Array) -> Array:
     """Scaled into the L2 ball, then clipped to the box."""
-    return np.clip(d * min(1.0, eps / np.sqrt(np.square(d).sum())), low, high)
+    return np.asarray(np.clip(d * min(1.0, eps / np.sqrt(np.square(d).sum())), low, high))
 
 
 def project_l1(d: Array, eps: Array, low: Array, high: Array) -> Array:
     """Nearest point of the L1 ball and the box: soft-thresholded, then clipped; threshold by bisection."""
 
     def shrunk(threshold: float) -> Array:
-        return np.clip(np.sign(d) * np.maximum(np.abs(d) - threshold, 0), low, high)
+        return np.asarray(np.clip(np.sign(d) * np.maximum(np.abs(d) - threshold, 0), low, high))
 
     if np.abs(shrunk(0.0)).sum() <= eps:
         return shrunk(0.0)

@@ -1,0 +1,123 @@
+"""`advbench doctor`: preflight of this machine and of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from advbench.errors import InvalidEvaluation, UsageError
+
+if TYPE_CHECKING:
+    from advbench.doctor import Check
+    from advbench.evaluation.result import Flag
+    from advbench.models.load import LoadedModel
+
+STYLES = {"pass": "green", "note": "yellow", "fail": "bold red"}
+CURE = "this jax computes wrongly here: install another version"
+
+Line = tuple[str, str, str]  # verdict, what was asked, what was found
+
+
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="Model to examine; the machine alone if left out.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set of the model; its own by default.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Test images to look at.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON; - for stdout.")] = None,
+) -> None:
+    """Check that this machine computes rightly and that a model can be evaluated at all.
+
+    Exits with 3 when a check fails; notes do not change the exit code.
+    """
+    from advbench.doctor import selftest
+
+    loaded, flags = (None, []) if model is None else _examined(model, data, n, seed)
+    checks = selftest(seed=seed)
+    _write_json(json, checks, loaded, flags)
+    if str(json) != "-":
+        _print("this machine", _versions(), [_machine_line(check) for check in checks])
+        if loaded:
+            _print(loaded.name, f"{n} test images", _model_lines(flags))
+    failed = [check.name for check in checks if not check.passed] + [f.name for f in flags if f.level == "invalid"]
+    if failed:
+        raise InvalidEvaluation(f"failed: {'; '.join(failed)}")
+
+
+def _examined(spec: str, data: str | None, n: int, seed: int) -> tuple[LoadedModel, list[Flag]]:
+    import numpy as np
+
+    from advbench.data import load
+    from advbench.doctor import examine
+    from advbench.models.load import load_model
+
+    model = load_model(spec)
+    name = data or model.dataset
+    if name is None:
+        raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
+    test = load(name, "test")
+    if n > len(test.images):
+        raise UsageError(f"-n {n} is more than the {len(test.images)} images of {name} that are here")
+    chosen = np.sort(np.random.default_rng(seed).choice(len(test.images), n, replace=False))
+    return model, examine(model, test.images[chosen].astype(np.float32) / 255, test.labels[chosen])
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    import jax
+
+    return f"jax {version('jax')}, jaxlib {version('jaxlib')}, {jax.devices()[0].device_kind}"
+
+
+def _machine_line(check: Check) -> Line:
+    found = f"off by {check.error:.1e}, allowed {check.tolerance:.0e}"
+    if check.passed:
+        return "pass", check.name, found
+    return "fail", check.name, f"{found} (compiled as {check.setting}): {CURE}"
+
+
+def _model_lines(flags: list[Flag]) -> list[Line]:
+    from advbench.doctor import CHECKS
+
+    found = {flag.name: flag for flag in flags}
+    return [
+        ("fail" if found[name].level == "invalid" else "note", asked, found[name].message)
+        if name in found
+        else ("pass", asked, "")
+        for name, asked in CHECKS.items()
+    ]
+
+
+def _print(title: str, caption: str, lines: list[Line]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "check", "found", title=escape(title), caption=escape(caption), title_justify="left")
+    table.columns[2].overflow = "fold"
+    for verdict, asked, found in lines:
+        table.add_row(f"[{STYLES[verdict]}]{verdict}[/]", escape(asked), escape(found))
+    Console().print(table)
+
+
+def _write_json(path: Path | None, checks: list[Check], model: LoadedModel | None, flags: list[Flag]) -> None:
+    if path is None:
+        return
+    import json
+    import math
+    from dataclasses import asdict
+
+    findings: dict[str, Any] = {
+        "machine": [asdict(c) | {"error": c.error if math.isfinite(c.error) else None} for c in checks],
+        "model": model and {"name": model.name, "digest": model.digest, "flags": [f.model_dump() for f in flags]},
+    }
+    text = json.dumps(findings, indent=1) + "\n"
+    if str(path) == "-":
+        typer.echo(text, nl=False)
+        return
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"can't write {path}: {error.strerror}") from None
