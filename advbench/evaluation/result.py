@@ -155,6 +155,7 @@ class Result(Record):
     seed: int
     batch_size: Annotated[int, Field(ge=1)]
     complete: bool
+    adversarial_digest: str  # sha256 over the indices (int32) and pixels (float32) of all stored adversarial images
     provenance: Provenance
     rows: tuple[Row, ...] = Field(strict=False)
 

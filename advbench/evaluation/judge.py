@@ -1,0 +1,102 @@
+"""The one place that says "broken": it predicts every proposed image again and measures every perturbation again."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from advbench.attacks import Model
+from advbench.errors import UsageError
+from advbench.evaluation.batches import Batches
+from advbench.spec import ThreatSpec
+
+TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: float32 images can't do better
+ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
+
+
+class Verdict(NamedTuple):
+    """What holds of each of m images; NumPy arrays `[m]`."""
+
+    broken: np.ndarray  # bool: allowed, and misclassified or not finite
+    allowed: np.ndarray  # bool: finite, in the ball, in the box
+    finite: np.ndarray  # bool: the logits are
+    prediction: np.ndarray  # int32; -1 where the logits are not finite
+    margin: np.ndarray  # float32: best wrong logit minus the right one; NaN where the logits are not finite
+    distance: np.ndarray  # float64, in the threat's norm
+
+
+class Judge:
+    """Judges images of one model under one threat, always in the same batch shape.
+
+    Parameters
+    ----------
+    model : Model
+        Images `[B, H, W, C]` float32 in [0, 1] -> logits `[B, K]`.
+    threat : ThreatSpec
+        The ball; the box is [0, 1].
+    batches : Batches
+        How predictions are batched.
+    size : int
+        The reporting batch shape.
+    """
+
+    def __init__(self, model: Model, threat: ThreatSpec, batches: Batches, size: int):
+        self.model, self.threat, self.batches, self.size = model, threat, batches, size
+
+    def __call__(self, x: np.ndarray, y: np.ndarray, x_adv: np.ndarray) -> Verdict:
+        """Judge `x_adv` against the clean `x`, float32 `[m, H, W, C]`, and labels `y`, int32 `[m]`.
+
+        Raises
+        ------
+        UsageError
+            When the model does not return one row of logits per image, or has fewer classes than the labels.
+        """
+        allowed, distance = measure(self.threat, x, x_adv)
+        logits = self.logits(x_adv)
+        if logits.ndim != 2 or logits.shape[1] <= y.max():
+            raise UsageError(
+                f"the model returns {list(logits.shape)} for {len(x)} images with labels up to {y.max()}; "
+                "it should return logits [images, classes]"
+            )
+        finite = np.isfinite(logits).all(1)
+        prediction = np.where(finite, logits.argmax(1), -1).astype(np.int32)
+        return Verdict(
+            broken=allowed & (prediction != y),
+            allowed=allowed,
+            finite=finite,
+            prediction=prediction,
+            margin=np.where(finite, margins(logits, y), np.nan),
+            distance=distance,
+        )
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Logits of images that may be anything at all; what is not finite is shown to the model as 0."""
+        logits: np.ndarray = self.batches.map(lambda x: _predict(self.model, x), np.nan_to_num(x), size=self.size)
+        return logits
+
+
+@jax.jit
+def _predict(model: Model, x: Array) -> Array:
+    return model(x)
+
+
+def measure(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which images are allowed, bool `[m]`, and how far each is from the clean one, `[m]`, both in float64."""
+    rows = x_adv.reshape(len(x_adv), -1).astype(np.float64)
+    distance = np.linalg.norm(rows - x.reshape(len(x), -1), ord=ORDERS[threat.norm], axis=1)
+    eps = float(threat.eps)
+    in_ball = distance <= eps + TOLERANCE * max(1.0, eps)
+    in_box = (rows.min(1) >= -TOLERANCE) & (rows.max(1) <= 1 + TOLERANCE)
+    return in_ball & in_box, distance  # a NaN compares false
+
+
+def margins(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Best wrong logit minus the right one, `[m]`."""
+    rows = np.arange(len(y))
+    wrong = logits.copy()
+    wrong[rows, y] = -np.inf
+    gap: np.ndarray = wrong.max(1) - logits[rows, y]
+    return gap

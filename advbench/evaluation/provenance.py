@@ -1,0 +1,41 @@
+"""Where numbers come from: versions, device, settings, and the time spent compiling."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+_compiled = 0.0
+
+
+def _listen(event: str, duration_secs: float, **_: str | int) -> None:
+    global _compiled  # noqa: PLW0603 - the one counter behind JAX's one listener
+    if event.startswith("/jax/core/compile/"):
+        _compiled += duration_secs
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+def compile_seconds() -> float:
+    """Seconds this process has spent so far tracing, lowering and compiling."""
+    return _compiled
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that computes."""
+    packages = ("advbench", "jax", "jaxlib", "flax", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def machine() -> dict[str, Any]:
+    """Device and numeric settings, as fields of `Provenance`."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "x64": bool(jax.config.values["jax_enable_x64"]),
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"] or "default"),
+    }

@@ -1,0 +1,200 @@
+"""The run directory: what survives a crash, and what is found there afterwards.
+
+run.json                   the fingerprint of the run: what its result depends on
+journal/000007.SHA256.st   every finished batch, until the run is complete
+adversarial.safetensors    `index` int32 [b] and `x_adv` float32 [b, H, W, C] of every image broken
+result.json                written last: a run is complete where it exists
+lock                       held while a process works here
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from advbench.errors import DataUnavailable, UsageError
+from advbench.evaluation.judge import Verdict
+from advbench.evaluation.result import Result
+from advbench.evaluation.tally import Images, Shard
+
+log = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """A run directory, held by this process between `with` and its end.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there.
+    fingerprint : dict
+        What the result depends on, JSON.
+    resume : bool
+        Whether what is there may be gone on with.
+
+    Raises
+    ------
+    UsageError
+        When another process works there, when there is a run and `resume` is not asked for, or when that run had
+        another fingerprint.
+    DataUnavailable
+        When the disk is full.
+    """
+
+    def __init__(self, path: Path, fingerprint: dict[str, Any], resume: bool):
+        self.path, self.journal = path, path / "journal"
+        self.fingerprint, self.resume = fingerprint, resume
+
+    def __enter__(self) -> Self:
+        if not self.resume and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(f"{self.path} exists; go on with it by --resume, or choose another --out")
+        try:
+            self.journal.mkdir(parents=True, exist_ok=True)
+            self.lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise _storage(self.path, error) from None
+        try:
+            self._hold()
+            self._compare()
+        except BaseException:
+            self.lock.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lock.close()  # the lock file stays: removing it would let two processes hold two of them
+
+    def _hold(self) -> None:
+        """Lock; the system lets go of it when the process ends, however it ends, so no lock is ever stale."""
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.lock.seek(0)
+            holder = self.lock.read().strip() or "unknown"
+            raise UsageError(
+                f"process {holder} is at work in {self.path}; wait for it, or choose another --out"
+            ) from None
+        self.lock.truncate(0)
+        self.lock.write(f"{os.getpid()}\n")
+        self.lock.flush()
+
+    def _compare(self) -> None:
+        path = self.path / "run.json"
+        if not path.exists():
+            write(path, json.dumps(self.fingerprint, indent=1).encode())
+            return
+        try:
+            then = json.loads(path.read_bytes())
+            changed = [f"{k} (was {then.get(k)}, is {v})" for k, v in self.fingerprint.items() if then.get(k) != v]
+        except (ValueError, AttributeError):
+            raise UsageError(f"{path} is damaged; choose another --out") from None
+        if changed:
+            raise UsageError(f"can't resume {self.path}, other than before are: {'; '.join(changed)}")
+
+    def finished(self) -> tuple[Result, Images] | None:
+        """The result and the images, if the run is complete."""
+        if not (self.path / "result.json").exists():
+            return None
+        result, images = Result.load(self.path), load_images(self.path)
+        if result.adversarial_digest != (actual := images.digest()):
+            expected = result.adversarial_digest
+            raise UsageError(f"the images in {self.path} have digest {actual}, not {expected} as its result says")
+        return result, images
+
+    def finish(self, result: Result, images: Images) -> None:
+        """Store what was found; the journal is needed no more."""
+        write(self.path / "adversarial.safetensors", save(dict(vars(images))))
+        write(self.path / "result.json", result.to_json().encode())
+        shutil.rmtree(self.journal, ignore_errors=True)
+
+    def keep(self, number: int, shard: Shard) -> None:
+        """Store a finished batch under its digest."""
+        payload = _pack(shard)
+        write(self.journal / f"{number:06}.{sha256(payload).hexdigest()}.st", payload)
+
+    def replay(self, number: int, positions: np.ndarray) -> Shard | None:
+        """The batch of that number, if it is stored, undamaged, and of these images."""
+        for path in self.journal.glob(f"{number:06}.*.st"):
+            payload, expected = path.read_bytes(), path.name.split(".")[1]
+            if (actual := sha256(payload).hexdigest()) == expected:
+                shard = _unpack(payload)
+                if np.array_equal(shard.positions, positions):
+                    return shard
+            else:
+                log.warning("%s is damaged: sha256 %s, expected %s; computing it again", path, actual, expected)
+            path.unlink()
+        return None
+
+
+def load_images(run: Path) -> Images:
+    """The adversarial images of a run directory.
+
+    Raises
+    ------
+    UsageError
+        When they can't be read.
+    """
+    path = run / "adversarial.safetensors"
+    try:
+        return Images(**load(path.read_bytes()))
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}") from None
+    except (SafetensorError, TypeError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from None
+
+
+def write(path: Path, payload: bytes) -> None:
+    """Write beside, flush to the disk, rename: at every moment the old file or the new one is there, whole.
+
+    Raises
+    ------
+    DataUnavailable
+        When the disk is full, or the file would be too large.
+    UsageError
+        When it can't be written for another reason.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise _storage(path, error, len(payload)) from None
+
+
+def _storage(path: Path, error: OSError, size: int = 0) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return DataUnavailable(f"no room for {path} ({size} bytes): {error.strerror}; make room, then --resume")
+    return UsageError(f"can't write {path}: {error.strerror}")
+
+
+def _pack(shard: Shard) -> bytes:
+    scalars = {name: np.float64(getattr(shard, name)) for name in ("seconds", "compile_seconds", "limit")}
+    arrays = {name: getattr(shard, name) for name in ("positions", "x_adv", "forwards", "gradients")}
+    everything = arrays | scalars | shard.verdict._asdict()
+    return save({name: np.ascontiguousarray(array) for name, array in everything.items()})
+
+
+def _unpack(payload: bytes) -> Shard:
+    arrays = load(payload)
+    verdict = Verdict(**{name: arrays.pop(name) for name in Verdict._fields})
+    limit = int(arrays.pop("limit")[()])
+    seconds, compiling = (float(arrays.pop(name)[()]) for name in ("seconds", "compile_seconds"))
+    return Shard(**arrays, verdict=verdict, seconds=seconds, compile_seconds=compiling, limit=limit)

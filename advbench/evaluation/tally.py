@@ -1,0 +1,201 @@
+"""What is known so far of every image; each judged batch is added to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+
+from advbench.evaluation.judge import Verdict
+from advbench.evaluation.result import AttackReport, Flag, Rate, Row
+from advbench.spec import AttackSpec
+
+
+class Shard(NamedTuple):
+    """One judged batch of m images, of which b broke: what a run directory keeps."""
+
+    positions: np.ndarray  # int32 [m], in the evaluation's list of images
+    verdict: Verdict
+    x_adv: np.ndarray  # float32 [b, H, W, C], the broken ones in order
+    forwards: np.ndarray  # int32 [m]
+    gradients: np.ndarray  # int32 [m]
+    seconds: float
+    compile_seconds: float
+    limit: int  # images that fitted in memory at once
+
+
+@dataclass(frozen=True)
+class Images:
+    """The adversarial image of every image that an attack broke."""
+
+    index: np.ndarray  # int32 [b], rising, in the data set
+    x_adv: np.ndarray  # float32 [b, H, W, C]
+
+    def digest(self) -> str:
+        """sha256 over both arrays."""
+        return sha256(self.index.astype("<i4").tobytes() + self.x_adv.astype("<f4").tobytes()).hexdigest()
+
+
+class Tally:
+    """Who stands, who fell to what, at what cost.
+
+    Parameters
+    ----------
+    attacks : list of AttackSpec
+        In the order in which they run.
+    indices, labels : np.ndarray
+        int32 `[n]`: the images judged.
+    clean : Verdict
+        The judge's on the clean images: the first adversary.
+    """
+
+    def __init__(self, attacks: list[AttackSpec], indices: np.ndarray, labels: np.ndarray, clean: Verdict):
+        shape = (len(attacks), len(labels))
+        self.attacks, self.indices, self.labels, self.clean = attacks, indices, labels, clean
+        self.fell = np.zeros(shape, bool)
+        self.tried = np.zeros(shape, bool)
+        self.forwards, self.gradients, self.out_of_bounds = (np.zeros(shape, np.int64) for _ in range(3))
+        self.seconds, self.compile_seconds = np.zeros(shape[0]), np.zeros(shape[0])
+        self.prediction, self.margin, self.finite = clean.prediction.copy(), clean.margin.copy(), clean.finite.copy()
+        self.distance = np.where(clean.broken, 0.0, np.nan)
+        self.images: dict[int, np.ndarray] = {}
+        self.carried = 0
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Bool `[n]`: classified rightly when clean."""
+        return ~self.clean.broken
+
+    @property
+    def robust(self) -> np.ndarray:
+        """Bool `[n]`: right when clean and after every attack so far."""
+        return self.correct & ~self.fell.any(0)
+
+    def standing(self, attack: int, each: bool) -> np.ndarray:
+        """Positions that this attack must still try: those no attack broke or, with `each`, that it did not."""
+        return np.flatnonzero(self.correct & ~self.fell[attack] if each else self.robust)
+
+    def add(self, attack: int, shard: Shard) -> None:
+        """Take note of one judged batch."""
+        at, verdict = shard.positions, shard.verdict
+        self.tried[attack, at] = True
+        self.forwards[attack, at] += shard.forwards
+        self.gradients[attack, at] += shard.gradients
+        self.out_of_bounds[attack, at] += ~verdict.allowed
+        self.seconds[attack] += shard.seconds
+        self.compile_seconds[attack] += shard.compile_seconds
+        self.finite[at] &= verdict.finite | ~verdict.allowed
+
+        standing = self.robust[at]
+        higher = standing & verdict.allowed & (verdict.margin > self.margin[at])
+        self.margin[at[higher]] = verdict.margin[higher]
+        first = verdict.broken & standing
+        for name in ("prediction", "margin", "distance"):
+            getattr(self, name)[at[first]] = getattr(verdict, name)[first]
+        broken = np.flatnonzero(verdict.broken)
+        self.images |= {int(at[i]): x for i, x in zip(broken, shard.x_adv, strict=True) if standing[i]}
+        self.fell[attack, at[broken]] = True
+
+    def carry(self, rows: tuple[Row, ...], images: Images) -> None:
+        """Take over what broke at a smaller eps in the same norm: it lies in the larger ball too."""
+        names = [attack.text for attack in self.attacks]
+        stored = dict(zip(images.index.tolist(), images.x_adv, strict=True))
+        for at, row in enumerate(rows):
+            if row.robust or row.broken_by == "clean":
+                continue
+            for by in (row.broken_by, *row.also_broken_by):
+                self.fell[names.index(str(by)), at] = True
+            self.prediction[at] = -1 if row.prediction is None else row.prediction
+            self.margin[at] = np.nan if row.margin is None else row.margin
+            self.distance[at], self.finite[at] = row.distance, row.finite
+            self.images[at] = stored[row.index]
+            self.carried += 1
+
+    def adversarial(self, shape: tuple[int, ...]) -> Images:
+        """The images to store, each of `shape`."""
+        at = sorted(self.images, key=lambda position: int(self.indices[position]))
+        x_adv = np.array([self.images[i] for i in at], np.float32).reshape(-1, *shape)
+        return Images(self.indices[at].astype(np.int32), x_adv)
+
+    def rate(self, mask: np.ndarray) -> Rate:
+        """A share of all images."""
+        return Rate.of(int(mask.sum()), len(self.labels))
+
+    def reports(self, settings: list[dict[str, bool | int | float | str]], runs: list[int]) -> tuple[AttackReport, ...]:
+        """One per attack."""
+        return tuple(
+            AttackReport(
+                spec=attack.text,
+                name=attack.text.partition(":")[0],
+                settings=settings[a],
+                runs=runs[a],
+                alone=self.rate(self.correct & ~self.fell[a]) if self._met(a) else None,
+                after=self.rate(self.correct & ~self.fell[: a + 1].any(0)),
+                tried=int(self.tried[a].sum()),
+                broke=int((self.fell[a] & self.tried[a]).sum()),
+                out_of_bounds=int(self.out_of_bounds[a].sum()),
+                seconds=float(self.seconds[a]),
+                compile_seconds=float(self.compile_seconds[a]),
+                forwards=int(self.forwards[a].sum()),
+                gradients=int(self.gradients[a].sum()),
+            )
+            for a, attack in enumerate(self.attacks)
+        )
+
+    def _met(self, attack: int) -> bool:
+        """Whether the attack met every image that was right when clean (or is known to break it)."""
+        return bool((self.tried[attack] | self.fell[attack] | ~self.correct).all())
+
+    def rows(self) -> tuple[Row, ...]:
+        """One per image, in the order of the indices."""
+        return tuple(self._row(at) for at in range(len(self.labels)))
+
+    def _row(self, at: int) -> Row:
+        by = [self.attacks[a].text for a in np.flatnonzero(self.fell[:, at])]
+        if self.clean.broken[at]:
+            by = ["clean"]
+        return Row(
+            index=int(self.indices[at]),
+            label=int(self.labels[at]),
+            clean_prediction=_class(self.clean.prediction[at]),
+            robust=not by,
+            broken_by=by[0] if by else None,
+            also_broken_by=tuple(by[1:]),
+            prediction=_class(self.prediction[at]),
+            distance=_number(self.distance[at]),
+            margin=_number(self.margin[at]),
+            forwards=int(self.forwards[:, at].sum()),
+            gradients=int(self.gradients[:, at].sum()),
+            finite=bool(self.finite[at]),
+        )
+
+    def flags(self, limit: int, batch_size: int) -> list[Flag]:
+        """What the judge saw that bears on trust."""
+        found = []
+        if bad := int((~self.finite).sum()):
+            message = f"{bad} images gave outputs that are not finite; they count as broken"
+            found.append(Flag(name="nonfinite_outputs", level="invalid", evidence={"images": bad}, message=message))
+        if bad := int(self.out_of_bounds.sum()):
+            message = f"{bad} proposals left the ball or the box and were refused: an attack is faulty"
+            found.append(
+                Flag(name="proposal_out_of_bounds", level="invalid", evidence={"proposals": bad}, message=message)
+            )
+        if limit < batch_size:
+            message = f"memory ran out: went on in batches of {limit}"
+            found.append(
+                Flag(name="batch_halved", level="note", evidence={"from": batch_size, "to": limit}, message=message)
+            )
+        if self.carried:
+            message = f"{self.carried} images were broken at a smaller eps already and were not attacked again"
+            found.append(Flag(name="carried_over", level="note", evidence={"images": self.carried}, message=message))
+        return found
+
+
+def _class(prediction: int) -> int | None:
+    return int(prediction) if prediction >= 0 else None
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
