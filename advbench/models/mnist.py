@@ -1,6 +1,7 @@
 """The networks that MNIST papers use; each takes any image shape."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 import jax
@@ -18,7 +19,7 @@ class MLP(nnx.Module):
     ):
         widths = [prod(shape), *hidden, classes]
         self.normalize = Normalize.of(shape[2])
-        self.layers = nnx.List(dense(i, o, rngs=rngs) for i, o in zip(widths, widths[1:], strict=False))
+        self.layers = nnx.List(dense(i, o, rngs=rngs) for i, o in pairwise(widths))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""

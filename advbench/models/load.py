@@ -1,0 +1,219 @@
+"""One way to name a model: a run directory, a weights file, a released model, or the user's own code."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from advbench.attacks.base import Model
+from advbench.defenses.frozen import freeze
+from advbench.errors import UsageError, unknown
+from advbench.models import store
+
+RELEASED = Path(__file__).parent / "released"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be attacked.
+
+    Attributes
+    ----------
+    name : str
+        Short, for tables.
+    predict : Model
+        A pytree, in evaluation mode: images [B, H, W, C] float32 in [0, 1] -> logits [B, K].
+    shape : tuple of int or None
+        Image shape (H, W, C); None where the user's code does not say.
+    classes : int or None
+        Number of logits K, likewise.
+    dataset : str or None
+        What it was trained on, likewise.
+    digest : str
+        sha256 of architecture and weights (of the user's code: its file and every array it holds); a resumed
+        evaluation must meet the same one.
+    record : dict
+        How it was trained, from its manifest.
+    """
+
+    name: str
+    predict: Model
+    shape: tuple[int, int, int] | None
+    classes: int | None
+    dataset: str | None
+    digest: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def load_model(spec: str) -> LoadedModel:
+    """Load the model that a command line names.
+
+    Parameters
+    ----------
+    spec : str
+        A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; the name of a released
+        model; or `package.module:factory` or `file.py:factory`, where `factory()` returns a Flax NNX module, a
+        callable from images [B, H, W, C] in [0, 1] to logits [B, K], or a pair `(apply, params)` with
+        `apply(params, images)`, as Flax Linen has it. This runs the user's code.
+
+    Returns
+    -------
+    LoadedModel
+
+    Raises
+    ------
+    UsageError
+        There is no such model, the user's code fails, or what it returns is not callable.
+    CorruptFile
+        The files are damaged.
+    """
+    path = Path(spec)
+    if path.is_dir() or path.suffix == ".safetensors":
+        return _stored(path)
+    if (RELEASED / spec / store.MANIFEST).is_file():
+        return _stored(RELEASED / spec)
+    where, colon, factory = spec.rpartition(":")
+    if colon and where and factory.isidentifier():
+        return _users(where, factory)
+    if path.parent != Path():
+        raise UsageError(f"no model at {spec}: expected a directory with {store.MANIFEST}, or a .safetensors file")
+    raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")
+
+
+def released() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(manifest.parent.name for manifest in RELEASED.glob(f"*/{store.MANIFEST}"))
+
+
+def _stored(path: Path) -> LoadedModel:
+    module, manifest = store.load(path)
+    folder = path if path.is_dir() else path.parent
+    return LoadedModel(
+        name=folder.resolve().name,
+        predict=freeze(module),
+        shape=manifest.shape,
+        classes=manifest.classes,
+        dataset=manifest.dataset,
+        digest=manifest.digest,
+        record=manifest.record,
+    )
+
+
+def _users(where: str, factory: str) -> LoadedModel:
+    spec = f"{where}:{factory}"
+    is_file = where.endswith(".py")
+    if is_file and not Path(where).is_file():
+        raise UsageError(f"no file {where}")
+    with _importable(Path(where).resolve().parent if is_file else Path.cwd()), _one_line(spec):
+        module = _import_file(Path(where)) if is_file else importlib.import_module(where)
+        if not callable(make := getattr(module, factory, None)):
+            raise UsageError(f"{where} has no function {factory!r}")
+        made = make()
+    name = f"{Path(where).stem if is_file else where}:{factory}"
+    return LoadedModel(name, _predict(made, spec), None, None, None, _digest(module, factory, made))
+
+
+def _predict(made: Any, spec: str) -> Model:
+    """Adapt what a factory returned; callables are wrapped, since a jit key needs a hash and theirs may have none."""
+    if isinstance(made, nnx.Module) and callable(made):
+        return freeze(made)
+    if isinstance(made, tuple) and len(made) == 2 and callable(made[0]):
+        apply: Callable[..., jax.Array] = made[0]
+
+        def with_params(params: Any, images: jax.Array) -> jax.Array:
+            return apply(params, images)
+
+        return jax.tree_util.Partial(with_params, made[1])
+    if not callable(made):
+        kind = type(made).__name__
+        raise UsageError(f"{spec} returned {kind}, which is not a model: give a callable, or (apply, params)")
+    if jax.tree_util.all_leaves([made]):
+        function: Callable[[jax.Array], jax.Array] = made
+
+        def alone(images: jax.Array) -> jax.Array:
+            return function(images)
+
+        return jax.tree_util.Partial(alone)
+    return made  # type: ignore[no-any-return]
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under a private name, so that it neither shadows a package nor is shadowed by one."""
+    name = f"_advbench_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    source = importlib.util.spec_from_file_location(name, path)
+    if source is None or source.loader is None:
+        raise UsageError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(source)
+    sys.modules[name] = module
+    source.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextmanager
+def _one_line(spec: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into one line that says where."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        last = error.__traceback__
+        while last and last.tb_next:
+            last = last.tb_next
+        place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
+        message = " ".join(str(error).split())
+        raise UsageError(f"{spec} failed: {type(error).__name__}: {message}{place}") from error
+
+
+def _digest(module: ModuleType, factory: str, made: Any) -> str:
+    source = inspect.getsourcefile(module)
+    digest = hashlib.sha256(factory.encode() + (Path(source).read_bytes() if source else b""))
+    for array in _arrays(made, set()):
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _arrays(thing: Any, seen: set[int]) -> Iterator[np.ndarray]:
+    """Every array a model holds: leaves of pytrees, and what its functions close over."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, nnx.Module):
+        thing = nnx.state(thing, nnx.Not(nnx.RngState))
+    for leaf in jax.tree.leaves(thing):
+        if isinstance(leaf, jax.Array | np.ndarray):
+            yield np.asarray(leaf)
+        elif callable(leaf):
+            yield from _arrays(_held(leaf), seen)
+
+
+def _held(function: Callable[..., Any]) -> list[Any]:
+    """What a function refers to: closure, globals it names, the object it is bound to."""
+    held: list[Any] = list(vars(function).values()) if hasattr(function, "__dict__") else []
+    if inspect.ismethod(function):
+        held.append(function.__self__)
+        function = function.__func__
+    if inspect.isfunction(function):
+        used = inspect.getclosurevars(function)
+        held += [*used.nonlocals.values(), *used.globals.values()]
+    return [thing for thing in held if not inspect.ismodule(thing)]
