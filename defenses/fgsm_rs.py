@@ -9,7 +9,7 @@ from advbench.defenses.base import Defense
 
 
 class FastTraining(Defense):
-    """Train on one FGSM step, longer than eps, from a uniform point of the ball. Cheap, and prone to catastrophic overfitting."""
+    """Train on one FGSM step, longer than eps, from a uniform point of the ball: cheap, and prone to overfit to it."""
 
     paper = "Wong et al. 2020, arXiv 2001.03994"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,9 @@ class TensorBoard(Listener):
                 self.writer.add_scalar(f"{group}/{name}", value, record["step"])
 
 
-def listeners(out: Path) -> list[Listener]:
+def writers(out: Path) -> list[Listener]:
     """The writers for a run directory."""
     found: list[Listener] = [JsonLines(out / "metrics.jsonl")]
-    try:
+    with suppress(ImportError):
         found.append(TensorBoard(out / "tensorboard"))
-    except ImportError:
-        pass
     return found

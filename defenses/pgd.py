@@ -9,7 +9,7 @@ from advbench.defenses.base import Defense
 
 
 class PGDTraining(Defense):
-    """Train on the worst images that PGD finds; the MNIST settings by default, `steps=7,rel_step_size=0.25` for CIFAR."""
+    """Train on the worst images that PGD finds; MNIST settings by default, `steps=7,rel_step_size=0.25` for CIFAR."""
 
     paper = "Madry et al. 2018, arXiv 1706.06083"
 

@@ -255,9 +255,7 @@ class Trainer:
 
     def judge(self) -> None:
         """Validate after an epoch and keep the best weights."""
-        accuracy = validate(
-            self.view(self.now.ema), self.threat, self.data, self.recipe.batch_size, self.streams.judge
-        )
+        accuracy = validate(self.view(self.now.ema), self.threat, self.data, self.recipe.batch_size, self.streams.judge)
         epoch = self.ledger.step // self.per_epoch
         record = {**self.record, "epoch": epoch, **accuracy._asdict()}
         self.ledger.history.append(record)

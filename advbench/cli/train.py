@@ -1,0 +1,143 @@
+"""`advbench train`: train a network, robustly or not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advbench.errors import AdvbenchError, Interrupted, UsageError
+
+
+class Diverging(AdvbenchError):
+    """Training broke down; the last good checkpoint is kept."""
+
+    exit_code = 3
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="Data set to train on; see `advbench list datasets`.")],
+    model: Annotated[str, typer.Option(help="Architecture; see `advbench list models`.")] = "small-cnn",
+    defense: Annotated[str, typer.Option(help="With settings, if any: trades:beta=6,steps=10.")] = "pgd",
+    norm: Annotated[str | None, typer.Option(help="linf, l2 or l1; by default the data set's.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Budget, like 8/255 or 0.3; by default the data set's.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes weights, order, augmentation and attacks.")] = 0,
+    out: Annotated[Path, typer.Option(help="Run directory: model, metrics and checkpoints.")] = Path("runs/train"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint in --out.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    optimizer: Annotated[str, typer.Option(help="adam, or sgd with Nesterov momentum.")] = "adam",
+    lr: Annotated[float, typer.Option(help="Learning rate at its peak.")] = 1e-3,
+    schedule: Annotated[str, typer.Option(help="constant, cosine, one-cycle or piecewise.")] = "cosine",
+    warmup: Annotated[float, typer.Option(help="Epochs in which the learning rate rises.")] = 0.0,
+    weight_decay: Annotated[float, typer.Option()] = 0.0,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.")] = 0.0,
+    label_smoothing: Annotated[float, typer.Option()] = 0.0,
+    ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0: no averaging.")] = 0.0,
+    eps_warmup: Annotated[float, typer.Option(help="Epochs in which eps rises from 0.")] = 0.0,
+    augment: Annotated[str, typer.Option(help="none or crop-flip.")] = "none",
+    validation: Annotated[int, typer.Option(min=1, help="Training images held out to choose the weights by.")] = 1000,
+    patience: Annotated[int, typer.Option(min=0, help="Epochs without progress before the end; 0: all.")] = 0,
+    train_size: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first images of the training set.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the summary as JSON; - for stdout.")] = None,
+) -> None:
+    """Train a network and write it, with its metrics and checkpoints, to a run directory."""
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
+    began = time.monotonic()
+
+    from advbench.cli.signals import listening
+    from advbench.cli.train_progress import Bar
+    from advbench.data import load
+    from advbench.data.catalog import find
+    from advbench.defenses import DEFENSES
+    from advbench.defenses.metrics import writers
+    from advbench.defenses.recipe import Recipe
+    from advbench.defenses.training import Diverged, Stopped, fit
+    from advbench.evaluation.provenance import machine, versions
+    from advbench.models import create
+    from advbench.models.store import save
+    from advbench.spec import ThreatSpec, build
+
+    info = find(dataset)
+    threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        clip=clip,
+        label_smoothing=label_smoothing,
+        ema=ema,
+        eps_warmup=eps_warmup,
+        augment=augment,
+        validation=validation,
+        patience=patience,
+        seed=seed,
+    )
+    method = build("defense", defense, DEFENSES)
+    network = create(model, shape=info.shape, classes=len(info.classes), seed=seed)
+    data = load(dataset, "train")
+    images, labels = data.images[:train_size], data.labels[:train_size]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with listening() as stop, Bar() as bar:
+            fitted = fit(
+                network,
+                method,
+                threat.threat,
+                images,
+                labels,
+                recipe,
+                should_stop=stop,
+                listeners=[*writers(out), bar],
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except Diverged as error:
+        raise Diverging(str(error)) from None
+    except Stopped as error:
+        raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
+    summary = {
+        "command": shlex.join(["advbench", *sys.argv[1:]]),
+        "defense": defense,
+        "threat": {"norm": threat.norm, "eps": threat.eps.text},
+        "recipe": asdict(recipe),
+        "images": {"trained_on": len(images) - validation, "validated_on": validation, "digest": data.digest},
+        "validation": dict(fitted.best),
+        "seconds": round(time.monotonic() - began, 1),
+        "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()},
+        "versions": versions(),
+    }
+    save(
+        out,
+        fitted.module,
+        architecture=model,
+        shape=info.shape,
+        classes=len(info.classes),
+        dataset=dataset,
+        record=summary,
+    )
+    if json:
+        text = dumps({"model": str(out), **summary}, indent=2) + "\n"
+        sys.stdout.write(text) if str(json) == "-" else json.write_text(text)
+    if str(json) != "-":
+        best = fitted.best
+        typer.echo(
+            f"best epoch {best['epoch']}: clean {best['clean']:.2%}, PGD-10 {best['robust']:.2%} "
+            f"on {validation} validation images"
+        )
+        typer.echo(f"model written to {out}")

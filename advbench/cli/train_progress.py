@@ -1,0 +1,50 @@
+"""How far training is, on stderr: a bar on a terminal, else a line an epoch."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from advbench.defenses.metrics import Listener, Record
+
+
+class Bar(Listener):
+    """Loss, clean and robust validation accuracy, images a second, time left."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("compiling", total=None)
+        self.validated = ""
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.bar.stop()
+
+    def begin(self, step: int, total: int) -> None:
+        self.bar.update(self.task, completed=step, total=total)
+        if step:
+            self.say(f"resumed after step {step} of {total}")
+
+    def window(self, record: Record) -> None:
+        text = f"loss {record['loss']:.3f}{self.validated} {record['images_per_second']:.0f} img/s"
+        self.bar.update(self.task, completed=record["step"], description=text)
+
+    def epoch(self, record: Record) -> None:
+        self.validated = f" clean {record['clean']:.1%} robust {record['robust']:.1%}"
+        self.say(f"epoch {record['epoch']}: loss {record['loss']:.3f}{self.validated}")
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
