@@ -4,16 +4,26 @@ A new architecture is one class `(shape, classes, *, rngs)` and one line in `MOD
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from flax import nnx
 
 from advbench.errors import unknown
 from advbench.models.mnist import MLP, MadryCNN, SmallCNN
+from advbench.models.resnet import ResNet, preact_resnet18, wide_resnet
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "mlp": MLP,
     "small-cnn": SmallCNN,
     "madry-cnn": MadryCNN,
+    "resnet8": partial(ResNet, depth=8),
+    "resnet20": ResNet,
+    "preact-resnet18": preact_resnet18,
+    "preact-resnet18-silu": partial(preact_resnet18, activation=nnx.silu),
+    "wrn-28-10": partial(wide_resnet, depth=28, widen=10),
+    "wrn-28-10-silu": partial(wide_resnet, depth=28, widen=10, activation=nnx.silu),
+    "wrn-34-10": partial(wide_resnet, depth=34, widen=10),
+    "wrn-34-10-silu": partial(wide_resnet, depth=34, widen=10, activation=nnx.silu),
 }
 
 
