@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 
 
+TINY = 1e-37  # keeps divisions by zero finite, and is smaller than any slope that matters
+
+
 class Norm(Protocol):
     """A norm: it can size, project, sample, and give the steepest direction."""
 
@@ -60,11 +63,11 @@ class L2:
 
     def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
         # Ball, then box: since the clean image is in the box, clipping never leaves the ball.
-        return jnp.clip(d * jnp.minimum(1.0, eps / jnp.maximum(self.size(d), 1e-30)), low, high)
+        return jnp.clip(d * jnp.minimum(1.0, eps / jnp.maximum(self.size(d), TINY)), low, high)
 
     def steepest(self, g: Array) -> Array:
-        g = g / jnp.maximum(jnp.abs(g).max(), 1e-30)  # tiny slopes would underflow when squared
-        return g / jnp.maximum(self.size(g), 1e-30)
+        g = g / jnp.maximum(jnp.abs(g).max(), TINY)  # tiny slopes would underflow when squared
+        return g / jnp.maximum(self.size(g), TINY)
 
     def sample(self, key: Array, like: Array) -> Array:
         towards, radius = jax.random.split(key)
@@ -100,7 +103,9 @@ class L1:
     def steepest(self, g: Array) -> Array:
         slopes = jnp.abs(g).ravel()
         few = max(1, round(self.share * slopes.size))
-        direction = jnp.where(jnp.abs(g) >= jax.lax.top_k(slopes, few)[0][-1], jnp.sign(g), 0.0)
+        top = jax.lax.top_k(slopes, few)[0]
+        # In proportion to the slopes: equal steps would stay where they are once projected back.
+        direction = jnp.where(jnp.abs(g) >= top[-1], g / jnp.maximum(top[0], TINY), 0.0)
         return direction / jnp.maximum(self.size(direction), 1.0)
 
     def sample(self, key: Array, like: Array) -> Array:
