@@ -72,7 +72,7 @@ class ModelInfo(Record):
 
 
 class DataInfo(Record):
-    """Which images: `indices` in words ("0..999", or how many with their digest), each in its row."""
+    """Which images: `indices` in words, each in its row; `digest` is the sha256 of just these images and labels."""
 
     name: str
     split: str

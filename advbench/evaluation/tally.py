@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -123,13 +123,13 @@ class Tally:
         """A share of all images."""
         return Rate.of(int(mask.sum()), len(self.labels))
 
-    def reports(self, settings: list[dict[str, bool | int | float | str]], runs: list[int]) -> tuple[AttackReport, ...]:
+    def reports(self, runs: list[int]) -> tuple[AttackReport, ...]:
         """One per attack."""
         return tuple(
             AttackReport(
                 spec=attack.text,
                 name=attack.text.partition(":")[0],
-                settings=settings[a],
+                settings=asdict(attack.attack),
                 runs=runs[a],
                 alone=self.rate(self.correct & ~self.fell[a]) if self._met(a) else None,
                 after=self.rate(self.correct & ~self.fell[: a + 1].any(0)),

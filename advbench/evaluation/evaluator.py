@@ -1,0 +1,278 @@
+"""One evaluation: which batches to attack in which order, with which keys, and what is made of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from advbench.errors import Interrupted, UsageError
+from advbench.evaluation.batches import Batches
+from advbench.evaluation.judge import Judge
+from advbench.evaluation.provenance import compile_seconds, machine, versions
+from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, ThreatInfo
+from advbench.evaluation.run import RunDirectory
+from advbench.evaluation.tally import Images, Shard, Tally
+from advbench.spec import AttackSpec, ThreatSpec
+
+if TYPE_CHECKING:
+    from advbench.data import Dataset
+    from advbench.models.load import LoadedModel
+
+Before = tuple[Result, Images]  # what a smaller eps found
+
+
+class Progress(NamedTuple):
+    """Where an evaluation is; told after every batch."""
+
+    attack: str
+    run: int  # of `runs`, from 0
+    runs: int
+    done: int  # images of this run, of `total`
+    total: int
+    robust: int  # images of all `n` that stand so far
+    n: int
+    resumed: bool  # this batch came from the run directory
+
+
+class Task(NamedTuple):
+    """One batch of one run of one attack."""
+
+    attack: int
+    run: int
+    positions: np.ndarray  # int32, in the list of images
+    done: int  # images of this run, this batch included
+    total: int
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """What stays fixed during an evaluation; the parameters of `advbench.evaluation.evaluate`, checked."""
+
+    model: LoadedModel
+    data: Dataset
+    indices: np.ndarray  # int32 [n]
+    attacks: list[AttackSpec]
+    threat: ThreatSpec
+    seed: int
+    batch_size: int
+    each: bool
+    command: str
+    flags: tuple[Flag, ...]
+    progress: Callable[[Progress], None]
+    should_stop: Callable[[], int | None]
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or not 0 <= self.seed < 2**32:
+            raise UsageError("the batch size must be at least 1, and the seed between 0 and 2**32 - 1")
+        if not self.attacks or len({attack.text for attack in self.attacks}) < len(self.attacks):
+            raise UsageError("give at least one attack, and each only once")
+        if self.model.shape is not None and self.model.shape != (shape := self.data.images.shape[1:]):
+            raise UsageError(f"{self.model.name} takes images of {self.model.shape}, {self.data.name} has {shape}")
+
+    def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:
+        """Do what is not done yet, and store it all."""
+        if out is None:
+            return self._attack(None, before)
+        with RunDirectory(out, self._fingerprint(before), resume) as directory:
+            if (finished := directory.finished()) is None:
+                finished = self._attack(directory, before)
+                directory.finish(*finished)
+            return finished
+
+    def _fingerprint(self, before: Before | None) -> dict[str, Any]:
+        """All that the result depends on; a run resumes only where nothing of it changed."""
+        return {
+            "model": self.model.digest,
+            "data": digest(self._uint8, self._labels),
+            "indices": digest(self.indices),
+            "norm": self.threat.norm,
+            "eps": str(self.threat.eps.value),
+            "attacks": [attack.text for attack in self.attacks],
+            "each": self.each,
+            "seed": self.seed,
+            "batch size": self.batch_size,
+            "images broken at a smaller eps": before[1].digest() if before else "",
+            "versions": versions(),
+        }
+
+    @property
+    def _uint8(self) -> np.ndarray:
+        return self.data.images[self.indices]
+
+    @property
+    def _labels(self) -> np.ndarray:
+        return self.data.labels[self.indices].astype(np.int32)
+
+    def _attack(self, directory: RunDirectory | None, before: Before | None) -> tuple[Result, Images]:
+        started, clock = datetime.now(UTC), time.perf_counter()
+        size = min(self.batch_size, len(self.indices))
+        batches, x, y = Batches(size), pixels(self._uint8), self._labels
+        judge = Judge(self.model.predict, self.threat, batches, size)
+        tally = Tally(self.attacks, self.indices, y, judge(x, y, x))
+        runs = [spec.attack.runs(judge.logits(x[:1]).shape[1]) for spec in self.attacks]
+        if before:
+            tally.carry(before[0].rows, before[1])
+        for number, task in enumerate(self._tasks(tally, runs, size)):
+            shard = directory.replay(number, task.positions) if directory else None
+            resumed = shard is not None
+            if shard is None:
+                if (signal := self.should_stop()) is not None:
+                    raise Interrupted(_stopped(directory), signal)
+                shard = self._try(task, x[task.positions], y[task.positions], judge, batches)
+                if directory:
+                    directory.keep(number, shard)
+            batches.limit = min(batches.limit, shard.limit)
+            tally.add(task.attack, shard)
+            spec, robust = self.attacks[task.attack].text, int(tally.robust.sum())
+            self.progress(Progress(spec, task.run, runs[task.attack], task.done, task.total, robust, len(y), resumed))
+        images = tally.adversarial(x.shape[1:])
+        provenance = Provenance(
+            versions=versions(),
+            **machine(),
+            command=self.command,
+            started=started.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - clock,
+        )
+        return self._result(tally, runs, images, tally.flags(batches.limit, size), provenance), images
+
+    def _tasks(self, tally: Tally, runs: list[int], size: int) -> Iterator[Task]:
+        """What to do next, given what the tally says by then."""
+        for attack, count in enumerate(runs):
+            for run in range(count):
+                standing = tally.standing(attack, self.each).astype(np.int32)
+                for at in range(0, len(standing), size):
+                    batch = standing[at : at + size]
+                    yield Task(attack, run, batch, at + len(batch), len(standing))
+
+    def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches) -> Shard:
+        """Let an attack propose, and judge what it proposes."""
+        clock, compiled = time.perf_counter(), compile_seconds()
+        spec, model = self.attacks[task.attack], self.model.predict
+        target, restart = divmod(task.run, spec.attack.restarts)
+        stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
+
+        def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Any:
+            images = jnp.asarray(x)
+            aim = spec.attack.aim(model, images, jnp.asarray(y), task.run)
+            return spec.attack(model, self.threat.threat, images, aim, _keys(stream, indices))
+
+        few = max(1, judge.size // 4)  # a second fixed shape, for when few images are left
+        size = few if len(y) <= few else judge.size
+        proposal = batches.map(propose, x, y, self.indices[task.positions], size=size)
+        verdict = judge(x, y, proposal.x)
+        return Shard(
+            positions=task.positions,
+            verdict=verdict,
+            x_adv=proposal.x[verdict.broken],
+            forwards=proposal.forwards,
+            gradients=proposal.gradients,
+            seconds=time.perf_counter() - clock,
+            compile_seconds=compile_seconds() - compiled,
+            limit=batches.limit,
+        )
+
+    def _result(
+        self, tally: Tally, runs: list[int], images: Images, flags: list[Flag], provenance: Provenance
+    ) -> Result:
+        model, data = self.model, self.data
+        return Result(
+            model=ModelInfo(
+                name=model.name,
+                source=getattr(model, "source", "") or model.name,
+                digest=model.digest,
+                dataset=model.dataset,
+                record=model.record,
+            ),
+            data=DataInfo(
+                name=data.name,
+                split=data.split,
+                source=data.source,
+                digest=digest(self._uint8, self._labels),
+                n=len(self.indices),
+                indices=_in_words(self.indices),
+                classes=tuple(data.classes),
+            ),
+            threat=ThreatInfo.of(self.threat),
+            mode="each" if self.each else "cascade",
+            clean=tally.rate(tally.correct),
+            robust=tally.rate(tally.robust),
+            attacks=tally.reports(runs),
+            flags=(*self.flags, *flags),
+            seed=self.seed,
+            batch_size=self.batch_size,
+            complete=True,
+            adversarial_digest=images.digest(),
+            provenance=provenance,
+            rows=tally.rows(),
+        )
+
+
+def kind(spec: AttackSpec) -> str:
+    """What an attack's random numbers depend on: its name and settings, but not how much of it is done.
+
+    So the starts of 5 restarts are among those of 10, and more restarts never find less.
+    """
+    amount = ("restarts", "steps", "targets")
+    settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
+    return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
+
+
+@jax.jit
+def _keys(stream: Array, indices: Array) -> Array:
+    key = jax.random.key(stream[0])
+    for part in stream[1:]:
+        key = jax.random.fold_in(key, part)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """Images as models see them: uint8 -> float32 in [0, 1]."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """sha256 over the bytes of arrays."""
+    return sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+def chosen(indices: Sequence[int], available: int) -> np.ndarray:
+    """Check which images were asked for.
+
+    Raises
+    ------
+    UsageError
+        When there is none, one is named twice, or one is not among the `available`.
+    """
+    array = np.asarray(indices)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise UsageError("give at least one image, by whole numbers")
+    outside = array[(array < 0) | (array >= available)]
+    if outside.size:
+        raise UsageError(f"there is no image {outside[0]}: the data has {available}, from 0 to {available - 1}")
+    if len(np.unique(array)) < len(array):
+        raise UsageError("an image is named twice")
+    return array.astype(np.int32)
+
+
+def _in_words(indices: np.ndarray) -> str:
+    first, last = int(indices[0]), int(indices[-1])
+    if np.array_equal(indices, np.arange(first, last + 1)):
+        return f"{first}..{last}"
+    return f"{len(indices)} chosen (sha256 {digest(indices)[:16]})"
+
+
+def _stopped(directory: RunDirectory | None) -> str:
+    if directory is None:
+        return "stopped; nothing was kept, since no run directory was given (--out)"
+    return f"stopped; {directory.path} keeps all finished batches: run again with --resume"
