@@ -1,5 +1,6 @@
 """Fetching a data set: sources in turn, each official file proven by its digest before it is kept."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,11 +81,12 @@ def _missing(spec: DatasetInfo, folder: Path) -> dict[str, RawFile]:
 
 def _take(source: Source, missing: dict[str, RawFile], folder: Path, progress: Progress) -> None:
     """Keep what `source` has and `missing` names, and strike it off."""
-    for name, content in source.read(list(missing.values()), folder, progress):
-        if file := missing.get(name):
-            file.check(content)
-            write(folder / name, content)
-            del missing[name]
+    with contextlib.closing(source.read(list(missing.values()), folder, progress)) as contents:
+        for name, content in contents:
+            if file := missing.get(name):
+                file.check(content)
+                write(folder / name, content)
+                del missing[name]
 
 
 def _advice(name: str, folder: Path, failures: Sequence[str], missing: dict[str, RawFile]) -> str:

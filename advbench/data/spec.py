@@ -1,7 +1,7 @@
 """What a data set is made of: its description, its official files, and where they can be had."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from advbench.data.formats import CorruptData
 from advbench.errors import DataUnavailable, UsageError
 
 Progress = Callable[[int, int | None], None]  # bytes done, bytes in all where known
-Contents = Iterator[tuple[str, bytes]]  # name of an official file, its bytes
+Contents = Generator[tuple[str, bytes], None, None]  # name of an official file, its bytes
 
 
 @dataclass(frozen=True)

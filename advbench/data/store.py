@@ -47,14 +47,18 @@ def load(name: str, split: str = "test", *, data_dir: Path | None = None) -> Dat
     CorruptData
         If a file has another digest than the official one; a stored file is then moved to `<name>.bad`.
     DataUnavailable
-        If the split is neither in the data folder nor embedded.
+        If the split is neither in the data folder nor embedded, or the folder can't be read.
     """
     spec = find(name)
     if split not in spec.splits:
         raise unknown("split", split, spec.splits)
     folder = data_folder(name, data_dir)
     if all((folder / file.name).is_file() for file in spec.files[split]):
-        return _dataset(spec, split, [read_checked(folder, file) for file in spec.files[split]], str(folder))
+        try:
+            contents = [read_checked(folder, file) for file in spec.files[split]]
+        except OSError as error:
+            raise DataUnavailable(f"{folder} can't be read: {error}") from error
+        return _dataset(spec, split, contents, str(folder))
     if split not in embedded.splits(name):
         raise DataUnavailable(f"the {split} split of {name} is not in {folder}; run: advbench data fetch {name}")
     return _dataset(spec, split, [content for _, content in embedded.contents(name, split)], "embedded")
