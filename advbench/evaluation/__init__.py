@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from advbench.evaluation.cascade import Progress, curve, evaluate
     from advbench.evaluation.result import Result
-    from advbench.evaluation.verify import Verification, verify
+    from advbench.evaluation.verification import Verification, verify
 
 _HOMES = {
     "Progress": "cascade",
     "Result": "result",
-    "Verification": "verify",
+    "Verification": "verification",
     "curve": "cascade",
     "evaluate": "cascade",
-    "verify": "verify",
+    "verify": "verification",
 }
 
 __all__ = ["Progress", "Result", "Verification", "curve", "evaluate", "verify"]

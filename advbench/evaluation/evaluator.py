@@ -108,11 +108,13 @@ class Evaluator:
 
     @property
     def _uint8(self) -> np.ndarray:
-        return self.data.images[self.indices]
+        images: np.ndarray = self.data.images[self.indices]
+        return images
 
     @property
     def _labels(self) -> np.ndarray:
-        return self.data.labels[self.indices].astype(np.int32)
+        labels: np.ndarray = self.data.labels[self.indices]
+        return labels.astype(np.int32)
 
     def _attack(self, directory: RunDirectory | None, before: Before | None) -> tuple[Result, Images]:
         started, clock = datetime.now(UTC), time.perf_counter()
