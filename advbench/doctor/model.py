@@ -29,7 +29,7 @@ CHECKS: Final = {
     "constant_outputs": "logits depend on the image",
     "no_gradient": "the input gradient exists and is finite",
     "zero_gradients": "the input gradient of the margin is not zero",
-    "saturated": "the input gradient of the cross-entropy does not underflow",
+    "saturated": "the input gradient of the cross-entropy is not lost in rounding",
     "near_chance": "clean accuracy is above chance",
     "other_input": "no other scale or layout of the input does better",
 }
@@ -37,6 +37,7 @@ CHECKS: Final = {
 
 SAME: Final = 1e-4  # of the largest logit: what batch size and summation order may change
 FEW: Final = 0.1  # share of images with a zero gradient that an honest network may have
+ROUNDING: Final = 2.0**-23  # of float32
 PROBE: Final = 32  # images for what costs several passes
 
 
@@ -86,7 +87,7 @@ def _predict(model: Model, x: Array) -> jax.Array:
 
 @jax.jit
 def _slopes(model: Model, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Largest slope of the margin and of the cross-entropy at each image, `[B]` each; NaN where not finite."""
+    """Largest slope of the margin and of the cross-entropy at each image, `[B]` each; NaN where one is."""
     sizes = [jnp.abs(slope(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
     return sizes[0], sizes[1]
 
@@ -207,7 +208,7 @@ def _gradients(model: Model, x: Array, y: Array, size: int) -> list[Flag]:
     n = len(x)
     bad = int((~np.isfinite(by_margin)).sum())
     zero = int((by_margin == 0).sum())
-    flat = int(((by_entropy == 0) & (by_margin != 0)).sum())
+    lost = int((by_entropy < ROUNDING * by_margin).sum())
     flags = []
     if bad:
         flags.append(_no_gradient({"images": bad, "n": n}, f"gives NaN or infinite gradients at {bad} of {n} images"))
@@ -221,14 +222,14 @@ def _gradients(model: Model, x: Array, y: Array, size: int) -> list[Flag]:
                 "quantised, thresholded or cut-off inputs hide from gradient attacks",
             )
         )
-    if flat:
+    if lost > FEW * n:
         flags.append(
             Flag(
                 name="saturated",
                 level="note",
-                evidence={"images": flat, "n": n},
-                message=f"cross-entropy's gradient underflows to zero at {flat} of {n} images: "
-                "logits are very large, so attack with the margin or DLR loss too",
+                evidence={"images": lost, "n": n},
+                message=f"the cross-entropy's gradient is lost in rounding at {lost} of {n} images, "
+                "since logits are large: attack with the margin or DLR loss too",
             )
         )
     return flags
