@@ -17,6 +17,7 @@ class Defense(Plan):
 
     paper: ClassVar[str]
     robust: ClassVar[bool] = True  # whether robust or clean validation accuracy says which weights are the best
+    watch: ClassVar[int] = 0  # steps between looks for catastrophic overfitting; 0: after each epoch only
 
     def check(self, threat: Threat) -> None:
         """Refuse settings that can't work, before any compute.

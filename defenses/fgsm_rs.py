@@ -12,6 +12,7 @@ class FastTraining(Defense):
     """Train on one FGSM step, longer than eps, from a uniform point of the ball: cheap, and prone to overfit to it."""
 
     paper = "Wong et al. 2020, arXiv 2001.03994"
+    watch = 200
 
     rel_step_size: float = 1.25  # in units of eps
 

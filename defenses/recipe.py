@@ -62,7 +62,7 @@ class Recipe:
             return optax.chain(clip, optax.scale_by_adam(), decay)
         return optax.chain(clip, decay, optax.trace(0.9, nesterov=True))
 
-    def lr_at(self, step: Array, steps_per_epoch: int) -> Array:
+    def lr_at(self, step: Array | int, steps_per_epoch: int) -> Array:
         """Learning rate of a step (counted from 0), a scalar."""
         total = self.epochs * steps_per_epoch
         schedules = {
@@ -78,5 +78,5 @@ class Recipe:
         return eps * min(1.0, (step + 1) / max(self.eps_warmup * steps_per_epoch, 1.0))
 
 
-def _ramp(step: Array, over: float) -> Array:
+def _ramp(step: Array | int, over: float) -> Array:
     return jnp.minimum(1.0, (step + 1) / max(over, 1.0))

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax import Array
 
 from advbench.attacks import Model, Threat
+from advbench.defenses import step as one
+from advbench.defenses import watchdog
 from advbench.defenses.base import Defense
-from advbench.defenses.batches import Data, Streams, draw, place, shuffled
+from advbench.defenses.batches import Streams, draw, place, shuffled
+from advbench.defenses.checkpoints import CheckpointError, Checkpoints
 from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.validation import Accuracy, validate
 
 WINDOW = 50  # steps between two looks at the loss; each look waits for the device
-
-
-class Progress(NamedTuple):
-    """What a step changes, all on the device."""
-
-    state: nnx.State  # weights, batch statistics, dropout keys
-    opt: optax.OptState
-    ema: nnx.State  # moving average of the state: what is validated and released
+SAVE_EVERY = 120.0  # seconds between checkpoints, besides one after each epoch
+GLANCE = 256  # validation images for a look at overfitting within an epoch
 
 
 class Diverged(ArithmeticError):
@@ -44,7 +42,6 @@ class Stopped(Exception):
     def __init__(self, signal: int, step: int):
         super().__init__(f"stopped by signal {signal} after step {step}")
         self.signal = signal
-        self.step = step
 
 
 @dataclass
@@ -53,46 +50,8 @@ class Fitted:
 
     module: nnx.Module
     best: Record
-    history: list[Record]
-
-
-@partial(jax.jit, static_argnames=("graph", "recipe", "classes", "epoch"), donate_argnames="now")
-def update(
-    graph: Any,
-    recipe: Recipe,
-    defense: Defense,
-    now: Progress,
-    x: Array,
-    x_adv: Array,
-    y: Array,
-    step: int,
-    slower: float,
-    *,
-    classes: int,
-    epoch: int,
-) -> tuple[Progress, dict[str, Array]]:
-    """Descend once. `epoch` is its number of steps, `slower` a factor on the learning rate."""
-    params, rest = nnx.split_state(now.state, nnx.Param, ...)
-    target = optax.smooth_labels(jax.nn.one_hot(y, classes), recipe.label_smoothing)
-
-    def cost(params: nnx.State) -> tuple[Array, tuple[Array, nnx.State]]:
-        model = nnx.merge(graph, params, rest, copy=True)
-        loss, logits = defense.loss(model, x, x_adv, target)
-        return loss, (logits, nnx.state(model, nnx.Not(nnx.Param)))
-
-    (loss, (logits, rest)), slope = jax.value_and_grad(cost, has_aux=True)(params)
-    direction, opt = recipe.transform().update(slope, now.opt, params)
-    lr = recipe.lr_at(step, epoch) * slower
-    params = jax.tree.map(lambda p, d: p - lr * d, params, direction)
-    state = nnx.merge_state(params, rest)
-    decay = jnp.minimum(recipe.ema, (1 + step) / (10 + step))  # the first weights fade quickly
-    ema = jax.tree.map(partial(_blend, decay), now.ema, state)
-    seen = {"loss": loss, "accuracy": (logits.argmax(-1) == y).mean(), "slope": optax.global_norm(slope), "lr": lr}
-    return Progress(state, opt, ema), seen
-
-
-def _blend(decay: Array, old: Array, new: Array) -> Array:
-    return decay * old + (1 - decay) * new if jnp.issubdtype(new.dtype, jnp.floating) else new
+    history: list[dict[str, Any]]
+    seconds: float  # spent training, over all resumed parts
 
 
 @dataclass
@@ -104,6 +63,7 @@ class Ledger:
     rollbacks: int = 0
     best: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def fit(
@@ -114,23 +74,34 @@ def fit(
     labels: np.ndarray,
     recipe: Recipe,
     *,
+    out: Path | None = None,
+    resume: bool = False,
+    about: Mapping[str, str] | None = None,
     should_stop: Callable[[], int | None] = lambda: None,
     listeners: Sequence[Listener] = (),
 ) -> Fitted:
     """Train `module` from where it stands.
 
+    Everything random is a function of the seed and the step, so that on CPU a resumed run ends bit for bit where an
+    uninterrupted one does.
+
     Parameters
     ----------
     module : images `[B, H, W, C]` float32 in [0, 1] -> logits `[B, K]`, in training mode; it is not changed.
     images, labels : uint8 `[N, H, W, C]` and integers `[N]` in [0, K).
+    out : folder for `checkpoints/`; None: keep none.
+    resume : go on from the newest good checkpoint in `out`, or begin if there is none.
+    about : more facts that a resumed run must share, by name.
     should_stop : asked before every step; the number of a signal ends training after a checkpoint.
 
     Raises
     ------
     ValueError
         For settings or data that can't work.
+    CheckpointError
+        When a checkpoint can't be written, or can't be resumed from.
     Diverged
-        When the loss, a gradient or a weight is no longer finite.
+        When the loss, a gradient or a weight is no longer finite; the last checkpoint stands.
     Stopped
         When `should_stop` said so.
     """
@@ -138,13 +109,36 @@ def fit(
     defense.check(threat)
     if len(images) - recipe.validation < recipe.batch_size:
         raise ValueError(
-            f"{len(images)} images are too few for {recipe.validation} to validate on and batches of {recipe.batch_size}"
+            f"{len(images)} images are too few to hold out {recipe.validation} and fill batches of {recipe.batch_size}"
         )
-    return Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners).run()
+    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners)
+    if out:
+        facts = fingerprint(module, defense, threat, images, labels, recipe) | dict(about or {})
+        trainer.use(Checkpoints(out / "checkpoints", facts), resume)
+    return trainer.run()
+
+
+def fingerprint(
+    module: nnx.Module, defense: Defense, threat: Threat, images: np.ndarray, labels: np.ndarray, recipe: Recipe
+) -> dict[str, str]:
+    """Everything that decides how a run ends, by name."""
+    shapes = [
+        f"{jax.tree_util.keystr(path)} {leaf.shape}" for path, leaf in jax.tree.leaves_with_path(nnx.state(module))
+    ]
+    data = hashlib.sha256(images.tobytes() + labels.astype(np.int32).tobytes())
+    return {
+        "network": f"{type(module).__name__} {hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]}",
+        "defense": repr(defense),
+        "threat": f"{threat.norm.name} {float(threat.eps)!r}",
+        "data": data.hexdigest(),
+        "backend": jax.default_backend(),
+        **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},
+        **{package: version(package) for package in ("jax", "flax", "optax")},
+    }
 
 
 class Trainer:
-    """One run: the state on the device, the ledger on the host."""
+    """One run: what changes on the device (`now`, and the `best` so far), the ledger on the host."""
 
     def __init__(
         self,
@@ -160,116 +154,160 @@ class Trainer:
         self.defense, self.threat, self.recipe = defense, threat, recipe
         self.should_stop, self.listeners = should_stop, listeners
         self.streams = Streams.of(recipe.seed)
-        self.data: Data = place(images, labels, recipe.validation, self.streams)
+        self.data = place(images, labels, recipe.validation, self.streams)
         self.per_epoch = len(self.data.train) // recipe.batch_size
         self.total = self.per_epoch * recipe.epochs
         self.graph, state = nnx.split(module)
-        self.evaluated = freeze(module).func
-        self.classes = jax.eval_shape(self.view(state), jnp.zeros((1, *images.shape[1:]))).shape[-1]
-        opt = recipe.transform().init(nnx.split_state(state, nnx.Param, ...)[0])
-        self.now = Progress(_copy(state), opt, _copy(state))
-        self.best = _copy(self.now)
+        frozen: Any = freeze(module)
+        self.evaluated = frozen.func
+        self.classes = jax.eval_shape(frozen, jnp.zeros((1, *images.shape[1:]))).shape[-1]
+        self.now = one.begin(state, recipe)
+        self.best = one.copied(self.now)
         self.ledger = Ledger()
+        self.checkpoints: Checkpoints | None = None
+        self.saved = time.monotonic()
+        self.seen: list[dict[str, Array]] = []
+        self.since = time.perf_counter()
+        self.record: dict[str, Any] = {}
 
-    def view(self, state: nnx.State) -> Model:
-        """The network with these weights, in evaluation mode."""
-        return jax.tree_util.Partial(self.evaluated, *jax.tree.leaves(state))
+    def use(self, checkpoints: Checkpoints, resume: bool) -> None:
+        """Save there from now on; first take up what is there."""
+        self.checkpoints = checkpoints
+        if not resume:
+            if checkpoints.steps():
+                raise CheckpointError(f"{checkpoints.folder} holds another run: resume it, or choose another folder")
+            return
+        found = checkpoints.restore((self.now, self.best), self.say)
+        if found:
+            (self.now, self.best), ledger = found
+            self.ledger = Ledger(**ledger)
 
     def run(self) -> Fitted:
         """Train until the last epoch, or until patience ends."""
         for listener in self.listeners:
             listener.begin(self.ledger.step, self.total)
-        while self.ledger.step < self.total and not self.out_of_patience():
+        self.since = time.perf_counter()
+        while self.ledger.step < self.total and not self.over():
             self.epoch()
             self.judge()
-        return Fitted(nnx.merge(self.graph, self.best.ema), self.ledger.best, list(self.ledger.history))
+            self.save()
+        ledger = self.ledger
+        return Fitted(nnx.merge(self.graph, self.best.ema), ledger.best, ledger.history, ledger.seconds)
 
-    def out_of_patience(self) -> bool:
-        """Whether validation has not improved for too many epochs."""
+    def over(self) -> bool:
+        """Whether validation has not improved for too many epochs, or overfitting came back too often."""
         ledger, patience = self.ledger, self.recipe.patience
-        return bool(patience and ledger.best and len(ledger.history) - ledger.best["epoch"] >= patience)
+        waited = len(ledger.history) - ledger.best["epoch"] if ledger.best else 0
+        return ledger.rollbacks >= watchdog.PATIENCE or bool(patience and waited >= patience)
 
     def epoch(self) -> None:
         """Take the steps that are left of this epoch."""
         ledger, epoch = self.ledger, self.ledger.step // self.per_epoch
         order = shuffled(self.data, self.streams, epoch)
-        seen: list[dict[str, Array]] = []
-        since = time.perf_counter()
         while ledger.step < (epoch + 1) * self.per_epoch:
             signal = self.should_stop()
             if signal:
+                self.save()
                 raise Stopped(signal, ledger.step)
-            seen.append(self.advance(order))
-            if ledger.step % WINDOW == 0 or ledger.step == (epoch + 1) * self.per_epoch:
-                self.look(seen, since)
-                seen, since = [], time.perf_counter()
+            self.seen.append(self.advance(order))
+            if self.defense.watch and ledger.step % self.defense.watch == 0 and ledger.best:
+                self.guard(self.measure(GLANCE))
+            if ledger.step % WINDOW == 0:
+                self.look()
+                if time.monotonic() - self.saved > SAVE_EVERY:
+                    self.save()
+        self.look()
 
     def advance(self, order: Array) -> dict[str, Array]:
         """Take one step; nothing here waits for the device."""
-        recipe, step = self.recipe, self.ledger.step
-        x, y, keys = draw(
-            self.data,
-            order,
-            self.streams,
-            step,
-            step % self.per_epoch,
-            size=recipe.batch_size,
-            augment=recipe.augment,
-        )
-        threat = Threat(self.threat.norm, recipe.eps_at(step, self.per_epoch, float(self.threat.eps)))
+        recipe, step, ledger = self.recipe, self.ledger.step, self.ledger
+        at = step % self.per_epoch
+        x, y, keys = draw(self.data, order, self.streams, step, at, size=recipe.batch_size, augment=recipe.augment)
+        threat = Threat(self.threat.norm, self.eps(step))
         x_adv = self.defense.craft(self.view(self.now.state), threat, x, y, keys)
-        self.now, seen = update(
-            self.graph,
-            recipe,
-            self.defense,
-            self.now,
-            x,
-            x_adv,
-            y,
-            step,
-            self.ledger.slower,
-            classes=self.classes,
-            epoch=self.per_epoch,
-        )
-        self.ledger.step += 1
-        return seen
+        static = {"graph": self.graph, "recipe": recipe, "classes": self.classes, "per_epoch": self.per_epoch}
+        self.now, seen = one.update(self.now, self.defense, x, x_adv, y, step, ledger.slower, **static)
+        ledger.step += 1
+        return dict(seen)
 
-    def look(self, seen: list[dict[str, Array]], since: float) -> None:
+    def eps(self, step: int) -> float:
+        """Budget to train with at a step."""
+        return self.recipe.eps_at(step, self.per_epoch, float(self.threat.eps))
+
+    def view(self, state: Any) -> Model:
+        """The network with these weights, in evaluation mode."""
+        view: Model = jax.tree_util.Partial(self.evaluated, *jax.tree.leaves(state))
+        return view
+
+    def look(self) -> None:
         """Fetch what the last steps measured, refuse what is not finite, and tell the listeners."""
-        fetched = jax.device_get(seen)
-        mean = {name: float(np.mean([one[name] for one in fetched])) for name in ("loss", "accuracy", "slope")}
-        step = self.ledger.step
-        if not np.isfinite([mean["loss"], mean["slope"]]).all():
-            raise Diverged(f"the loss or its gradient is not finite after step {step}: try a lower lr, or clip it")
+        if not self.seen:
+            return
+        fetched, step = jax.device_get(self.seen), self.ledger.step
+        mean = {name: float(np.mean([each[name] for each in fetched])) for name in ("loss", "accuracy", "slope")}
+        if not (np.isfinite([mean["loss"], mean["slope"]]).all() and one.finite(self.now)):
+            raise Diverged(f"loss, gradient or weights are not finite after step {step}: lower the lr, or clip")
+        seconds = time.perf_counter() - self.since
+        self.ledger.seconds += seconds
         self.record = {
             "step": step,
             "epoch": step / self.per_epoch,
             "loss": mean["loss"],
             "accuracy": mean["accuracy"],
             "lr": float(fetched[-1]["lr"]),
-            "eps": self.recipe.eps_at(step - 1, self.per_epoch, float(self.threat.eps)),
-            "images_per_second": len(seen) * self.recipe.batch_size / (time.perf_counter() - since),
+            "eps": self.eps(step - 1),
+            "images_per_second": len(fetched) * self.recipe.batch_size / seconds,
         }
         for listener in self.listeners:
             listener.window(self.record)
+        self.seen, self.since = [], time.perf_counter()
 
     def judge(self) -> None:
-        """Validate after an epoch and keep the best weights."""
-        accuracy = validate(self.view(self.now.ema), self.threat, self.data, self.recipe.batch_size, self.streams.judge)
-        epoch = self.ledger.step // self.per_epoch
-        record = {**self.record, "epoch": epoch, **accuracy._asdict()}
+        """Validate after an epoch, and keep the weights if they are the best."""
+        accuracy = self.measure(len(self.data.held))
+        record = {**self.record, "epoch": self.ledger.step // self.per_epoch, **accuracy._asdict()}
         self.ledger.history.append(record)
         if not self.ledger.best or self.score(record) > self.score(self.ledger.best):
-            self.ledger.best, self.best = record, _copy(self.now)
+            self.ledger.best, self.best = record, one.copied(self.now)
         for listener in self.listeners:
             listener.epoch(record)
+        self.guard(accuracy)
+        self.ledger.seconds += time.perf_counter() - self.since
+        self.since = time.perf_counter()
+
+    def measure(self, count: int) -> Accuracy:
+        """Accuracy of the averaged weights on the first `count` validation images."""
+        held = self.data.held[:count]
+        model = self.view(self.now.ema)
+        return validate(model, self.threat, self.data, held, self.recipe.batch_size, self.streams.judge)
 
     def score(self, record: Record) -> tuple[float, float]:
         """What the best weights have most of."""
         first, second = ("robust", "clean") if self.defense.robust else ("clean", "robust")
         return record[first], record[second]
 
+    def guard(self, accuracy: Accuracy) -> None:
+        """Go back to the best weights, with a smaller learning rate, when the network overfits to single steps."""
+        ledger = self.ledger
+        if not (self.defense.robust and watchdog.overfits(accuracy, ledger.best["robust"])):
+            return
+        self.now = one.copied(self.best)
+        ledger.rollbacks += 1
+        ledger.slower /= 2
+        ends = "; this is the last time" if self.over() else ""
+        self.say(
+            f"catastrophic overfitting at step {ledger.step}: FGSM accuracy {accuracy.fgsm:.1%}, "
+            f"PGD-10 {accuracy.robust:.1%}; back to the weights of epoch {ledger.best['epoch']}, lr halved{ends}"
+        )
 
-def _copy(tree: Any) -> Any:
-    """Buffers of its own, since a step gives those of its input away."""
-    return jax.tree.map(jnp.copy, tree)
+    def save(self) -> None:
+        """Write a checkpoint of what is known to be finite."""
+        self.look()
+        if self.checkpoints:
+            self.checkpoints.save(self.ledger.step, (self.now, self.best), asdict(self.ledger))
+        self.saved = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Tell the listeners one line."""
+        for listener in self.listeners:
+            listener.say(text)

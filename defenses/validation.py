@@ -23,10 +23,10 @@ class Accuracy(NamedTuple):
     robust: float  # PGD-10
 
 
-def validate(model: Model, threat: Threat, data: Data, size: int, key: Array) -> Accuracy:
-    """Measure the held-out images, in batches of `size`, the last one filled up by repetition."""
-    count = len(data.held)
-    batches = jnp.resize(data.held, (-(-count // size), size))
+def validate(model: Model, threat: Threat, data: Data, held: Array, size: int, key: Array) -> Accuracy:
+    """Measure the images of the indices `held`, in batches of `size`, the last one filled up by repetition."""
+    count = len(held)
+    batches = jnp.resize(held, (-(-count // size), size))
     right: dict[str, list[Array]] = {"clean": [], **{name: [] for name in PROBES}}
     for i, chosen in enumerate(batches):
         x, y = gather(data, chosen)

@@ -6,7 +6,6 @@ import os
 import platform
 import shlex
 import sys
-import time
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -54,13 +53,14 @@ def train(
     """Train a network and write it, with its metrics and checkpoints, to a run directory."""
     if out.exists() and any(out.iterdir()) and not resume:
         raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
-    began = time.monotonic()
 
+    from advbench.cli.runtime import prepare
     from advbench.cli.signals import listening
     from advbench.cli.train_progress import Bar
     from advbench.data import load
     from advbench.data.catalog import find
     from advbench.defenses import DEFENSES
+    from advbench.defenses.checkpoints import CheckpointError
     from advbench.defenses.metrics import writers
     from advbench.defenses.recipe import Recipe
     from advbench.defenses.training import Diverged, Stopped, fit
@@ -69,6 +69,7 @@ def train(
     from advbench.models.store import save
     from advbench.spec import ThreatSpec, build
 
+    prepare()
     info = find(dataset)
     threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
     recipe = Recipe(
@@ -102,10 +103,13 @@ def train(
                 images,
                 labels,
                 recipe,
+                out=out,
+                resume=resume,
+                about={"model": model},
                 should_stop=stop,
                 listeners=[*writers(out), bar],
             )
-    except ValueError as error:
+    except (ValueError, CheckpointError) as error:
         raise UsageError(str(error)) from None
     except Diverged as error:
         raise Diverging(str(error)) from None
@@ -118,7 +122,7 @@ def train(
         "recipe": asdict(recipe),
         "images": {"trained_on": len(images) - validation, "validated_on": validation, "digest": data.digest},
         "validation": dict(fitted.best),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(fitted.seconds, 1),
         "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()},
         "versions": versions(),
     }

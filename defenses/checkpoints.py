@@ -1,0 +1,189 @@
+"""Checkpoints that can be trusted: arrays by Orbax, a sha256 of every file beside them, in place whole or not at all.
+
+Layout: `FOLDER/<step>/arrays/` (Orbax), `ledger.json` (what the host remembers), `manifest.json` (the digests).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+KEEP = 2  # the newest; each holds the best weights too
+LEDGER, MANIFEST, ARRAYS = "ledger.json", "manifest.json", "arrays"
+
+
+class CheckpointError(Exception):
+    """A checkpoint can't be written, or none that is there can be used; says what to do."""
+
+
+class Checkpoints:
+    """The checkpoints of one run. `fingerprint` says what was trained how; another one refuses to resume."""
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, str]):
+        self.folder = folder.absolute()
+        self.fingerprint = dict(fingerprint)
+
+    def save(self, step: int, tree: Any, ledger: Mapping[str, Any]) -> None:
+        """Write one checkpoint and drop old ones.
+
+        Raises
+        ------
+        CheckpointError
+            When the disk refuses; earlier checkpoints stand.
+        """
+        temporary, final = self.folder / f".tmp-{step}", self.folder / str(step)
+        try:
+            for leftover in self.folder.glob(".tmp-*"):  # of a run that was killed
+                shutil.rmtree(leftover)
+            temporary.mkdir(parents=True)
+            _write_arrays(temporary / ARRAYS, [_plain(leaf) for leaf in jax.tree.leaves(tree)])
+            about = {"step": step, "fingerprint": self.fingerprint, "ledger": dict(ledger)}
+            (temporary / LEDGER).write_text(json.dumps(about, indent=1))
+            (temporary / MANIFEST).write_text(json.dumps(_digests(temporary), indent=1))
+            _sync(temporary)
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+            _sync_folder(self.folder)
+        except Exception as error:  # Orbax wraps what the disk says in errors of many types
+            shutil.rmtree(temporary, ignore_errors=True)
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"can't write checkpoint {final}: {reason}; earlier ones are intact") from error
+        for old in self.steps()[KEEP:]:
+            shutil.rmtree(self.folder / str(old), ignore_errors=True)
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, newest first; anything else in the folder is ignored."""
+        if not self.folder.is_dir():
+            return []
+        return sorted((int(entry.name) for entry in self.folder.iterdir() if entry.name.isdecimal()), reverse=True)
+
+    def restore(self, like: Any, say: Callable[[str], None]) -> tuple[Any, dict[str, Any]] | None:
+        """Load the newest checkpoint that is whole.
+
+        Parameters
+        ----------
+        like : the tree to fill; its arrays give shapes and types.
+        say : told of every damaged checkpoint that was passed over.
+
+        Returns
+        -------
+        tuple or None
+            Tree and ledger; None when there is no checkpoint at all.
+
+        Raises
+        ------
+        CheckpointError
+            When every checkpoint is damaged, or when what is trained now is not what was trained then.
+        """
+        steps = self.steps()
+        for step in steps:
+            fault = damage(self.folder / str(step))
+            if fault is None:
+                return self._load(self.folder / str(step), like)
+            (self.folder / str(step)).rename(self.folder / f"{step}.damaged")
+            say(f"passed over a damaged checkpoint: {fault}")
+        if steps:
+            raise CheckpointError(f"no checkpoint in {self.folder} is whole; train anew in another folder")
+        return None
+
+    def _load(self, path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+        about = json.loads((path / LEDGER).read_text())
+        self._compare(about["fingerprint"])
+        leaves, structure = jax.tree.flatten(like)
+        arrays = _read_arrays(path / ARRAYS, len(leaves))
+        return jax.tree.unflatten(structure, [_back(*pair) for pair in zip(leaves, arrays, strict=True)]), about[
+            "ledger"
+        ]
+
+    def _compare(self, then: Mapping[str, str]) -> None:
+        now = self.fingerprint
+        changed = [
+            f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}"
+            for name in sorted({*then, *now})
+            if then.get(name) != now.get(name)
+        ]
+        if changed:
+            raise CheckpointError(f"can't resume what was trained otherwise: {'; '.join(changed)}")
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint's files, naming file, expected and actual digest; None if nothing is."""
+    try:
+        expected: dict[str, str] = json.loads((path / MANIFEST).read_text())
+        for name, digest in expected.items():
+            actual = _digest(path / name)
+            if actual != digest:
+                return f"{path / name} has sha256 {actual}, expected {digest}"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{path}: {error}"
+    return None if LEDGER in expected else f"{path / MANIFEST} does not list {LEDGER}"
+
+
+def _plain(leaf: Array) -> Array:
+    """Arrays as they are, random keys as their numbers."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _back(like: Array, array: np.ndarray) -> Array:
+    """Put an array back on the device, as what it was."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        key: Array = jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(like))
+        return key
+    return jnp.array(array, like.dtype)
+
+
+def _write_arrays(path: Path, leaves: list[Array]) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(path, args=ocp.args.PyTreeSave({str(i): leaf for i, leaf in enumerate(leaves)}))
+
+
+def _read_arrays(path: Path, count: int) -> list[np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    wanted = {str(i): ocp.RestoreArgs(restore_type=np.ndarray) for i in range(count)}
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        found = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=wanted))
+    return [found[name] for name in wanted]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digests(path: Path) -> dict[str, str]:
+    return {file.relative_to(path).as_posix(): _digest(file) for file in _files(path)}
+
+
+def _sync(path: Path) -> None:
+    """Have every file and folder on disk before the rename says that they are."""
+    for file in _files(path):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    for folder in [path, *(entry for entry in path.rglob("*") if entry.is_dir())]:
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,97 @@
+"""One step of training, as one compiled function of what it changes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+from advbench.defenses.base import Defense
+from advbench.defenses.recipe import Recipe
+
+
+class Progress(NamedTuple):
+    """What a step changes, all on the device."""
+
+    state: Any  # nnx.State: weights, batch statistics, dropout keys
+    opt: optax.OptState
+    ema: Any  # moving average of the state: what is validated and released
+
+
+def begin(state: Any, recipe: Recipe) -> Progress:
+    """Start from a network's state."""
+    opt = recipe.transform().init(nnx.split_state(state, nnx.Param, ...)[0])
+    return Progress(copied(state), opt, copied(state))
+
+
+@partial(jax.jit, static_argnames=("graph", "recipe", "classes", "per_epoch"), donate_argnames="now")
+def update(
+    now: Progress,
+    defense: Defense,
+    x: Array,
+    x_adv: Array,
+    y: Array,
+    step: Array | int,
+    slower: Array | float,
+    *,
+    graph: Any,
+    recipe: Recipe,
+    classes: int,
+    per_epoch: int,
+) -> tuple[Progress, dict[str, Array]]:
+    """Descend once.
+
+    Parameters
+    ----------
+    now : given away: its buffers are reused.
+    x, x_adv, y : clean images, crafted images, labels int32 `[B]`.
+    step, slower : the step's number, from 0, and a factor on its learning rate.
+    graph : the network's `nnx.GraphDef`, in training mode.
+    per_epoch : steps in an epoch.
+
+    Returns
+    -------
+    Progress, dict
+        The next state; loss, accuracy on `x_adv`, norm of the gradient and learning rate, scalars.
+    """
+    params, rest = nnx.split_state(now.state, nnx.Param, ...)
+    target = optax.smooth_labels(jax.nn.one_hot(y, classes), recipe.label_smoothing)
+
+    def cost(params: Any) -> tuple[Array, tuple[Array, Any]]:
+        model = nnx.merge(graph, params, rest, copy=True)
+        loss, logits = defense.loss(model, x, x_adv, target)
+        return loss, (logits, nnx.state(model, nnx.Not(nnx.Param)))
+
+    (loss, (logits, rest)), slope = jax.value_and_grad(cost, has_aux=True)(params)
+    direction, opt = recipe.transform().update(slope, now.opt, params)
+    lr = recipe.lr_at(step, per_epoch) * slower
+    state = nnx.merge_state(jax.tree.map(lambda p, d: p - lr * d, params, direction), rest)
+    seen = {"loss": loss, "accuracy": (logits.argmax(-1) == y).mean(), "slope": optax.global_norm(slope), "lr": lr}
+    return Progress(state, opt, average(now.ema, state, recipe.ema, step)), seen
+
+
+def average(old: Any, new: Any, decay: float, step: Array | int) -> Any:
+    """Moving average of floats, what is no float follows; the decay is less at first, to forget the start."""
+    keep = jnp.minimum(decay, (1 + step) / (10 + step))
+
+    def blend(old: Array, new: Array) -> Array:
+        return keep * old + (1 - keep) * new if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(blend, old, new)
+
+
+def copied(tree: Any) -> Any:
+    """The same arrays in buffers of their own, which a step may take."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+@jax.jit
+def finite(tree: Any) -> Array:
+    """Whether every float of the tree is finite."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floats]))
