@@ -16,7 +16,7 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
     "mlp": MLP,
     "small-cnn": SmallCNN,
     "madry-cnn": MadryCNN,
-    "resnet8": partial(ResNet, depth=8),
+    "resnet8": partial(ResNet, depth=8, width=24, stem=2),
     "resnet20": ResNet,
     "preact-resnet18": preact_resnet18,
     "preact-resnet18-silu": partial(preact_resnet18, activation=nnx.silu),
