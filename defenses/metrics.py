@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,12 @@ class TensorBoard(Listener):
     """Scalars for TensorBoard, through tensorboardX."""
 
     def __init__(self, folder: Path):
+        self.folder = folder
+
+    def begin(self, step: int, total: int) -> None:
         from tensorboardX import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder))
+        self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
 
     def window(self, record: Record) -> None:
         self._write("train", record)
@@ -83,6 +86,4 @@ class TensorBoard(Listener):
 def writers(out: Path) -> list[Listener]:
     """The writers for a run directory."""
     found: list[Listener] = [JsonLines(out / "metrics.jsonl")]
-    with suppress(ImportError):
-        found.append(TensorBoard(out / "tensorboard"))
-    return found
+    return [*found, TensorBoard(out / "tensorboard")] if find_spec("tensorboardX") else found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from advbench.defenses import watchdog
 from advbench.defenses.base import Defense
 from advbench.defenses.batches import Streams, draw, place, shuffled
 from advbench.defenses.checkpoints import CheckpointError, Checkpoints
+from advbench.defenses.fingerprint import fingerprint
 from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.recipe import Recipe
@@ -29,7 +28,7 @@ from advbench.defenses.validation import Accuracy, validate
 
 WINDOW = 50  # steps between two looks at the loss; each look waits for the device
 SAVE_EVERY = 120.0  # seconds between checkpoints, besides one after each epoch
-GLANCE = 256  # validation images for a look at overfitting within an epoch
+GLANCE = 256  # validation images looked at for overfitting within an epoch
 
 
 class Diverged(ArithmeticError):
@@ -105,12 +104,7 @@ def fit(
     Stopped
         When `should_stop` said so.
     """
-    recipe.check()
-    defense.check(threat)
-    if len(images) - recipe.validation < recipe.batch_size:
-        raise ValueError(
-            f"{len(images)} images are too few to hold out {recipe.validation} and fill batches of {recipe.batch_size}"
-        )
+    check(defense, threat, len(images), recipe)
     trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners)
     if out:
         facts = fingerprint(module, defense, threat, images, labels, recipe) | dict(about or {})
@@ -118,23 +112,18 @@ def fit(
     return trainer.run()
 
 
-def fingerprint(
-    module: nnx.Module, defense: Defense, threat: Threat, images: np.ndarray, labels: np.ndarray, recipe: Recipe
-) -> dict[str, str]:
-    """Everything that decides how a run ends, by name."""
-    shapes = [
-        f"{jax.tree_util.keystr(path)} {leaf.shape}" for path, leaf in jax.tree.leaves_with_path(nnx.state(module))
-    ]
-    data = hashlib.sha256(images.tobytes() + labels.astype(np.int32).tobytes())
-    return {
-        "network": f"{type(module).__name__} {hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]}",
-        "defense": repr(defense),
-        "threat": f"{threat.norm.name} {float(threat.eps)!r}",
-        "data": data.hexdigest(),
-        "backend": jax.default_backend(),
-        **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},
-        **{package: version(package) for package in ("jax", "flax", "optax")},
-    }
+def check(defense: Defense, threat: Threat, size: int, recipe: Recipe) -> None:
+    """Refuse what can't work on a training set of `size` images, before any compute.
+
+    Raises
+    ------
+    ValueError
+        With one line on what is wrong and what to do.
+    """
+    recipe.check()
+    defense.check(threat)
+    if size - recipe.validation < recipe.batch_size:
+        raise ValueError(f"{size} images can't hold out {recipe.validation} and fill a batch of {recipe.batch_size}")
 
 
 class Trainer:

@@ -34,4 +34,4 @@ def validate(model: Model, threat: Threat, data: Data, held: Array, size: int, k
         keys = jax.random.split(jax.random.fold_in(key, i), size)
         for name, attack in PROBES.items():
             right[name].append(predict(model, attack(model, threat, x, y, keys).x).argmax(-1) == y)
-    return Accuracy(**{name: float(jnp.concatenate(parts)[:count].mean()) for name, parts in right.items()})
+    return Accuracy(**{name: int(jnp.concatenate(parts)[:count].sum()) / count for name, parts in right.items()})

@@ -6,10 +6,12 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +31,9 @@ def train(
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1; by default the data set's.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budget, like 8/255 or 0.3; by default the data set's.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes weights, order, augmentation and attacks.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Fixes weights, order, augmentation and attacks.")
+    ] = 0,
     out: Annotated[Path, typer.Option(help="Run directory: model, metrics and checkpoints.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint in --out.")] = False,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
@@ -51,8 +55,7 @@ def train(
     json: Annotated[Path | None, typer.Option("--json", help="Write the summary as JSON; - for stdout.")] = None,
 ) -> None:
     """Train a network and write it, with its metrics and checkpoints, to a run directory."""
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
+    _vacant(out, resume)
 
     from advbench.cli.runtime import prepare
     from advbench.cli.signals import listening
@@ -60,17 +63,16 @@ def train(
     from advbench.data import load
     from advbench.data.catalog import find
     from advbench.defenses import DEFENSES
-    from advbench.defenses.checkpoints import CheckpointError
     from advbench.defenses.metrics import writers
     from advbench.defenses.recipe import Recipe
-    from advbench.defenses.training import Diverged, Stopped, fit
-    from advbench.evaluation.provenance import machine, versions
+    from advbench.defenses.training import check, fit
     from advbench.models import create
     from advbench.models.store import save
     from advbench.spec import ThreatSpec, build
 
     prepare()
     info = find(dataset)
+    shape, classes = info.shape, len(info.classes)
     threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
     recipe = Recipe(
         epochs=epochs,
@@ -89,19 +91,25 @@ def train(
         patience=patience,
         seed=seed,
     )
-    method = build("defense", defense, DEFENSES)
-    network = create(model, shape=info.shape, classes=len(info.classes), seed=seed)
+    objective = build("defense", defense, DEFENSES)
+    network = create(model, shape=shape, classes=classes, seed=seed)
     data = load(dataset, "train")
-    images, labels = data.images[:train_size], data.labels[:train_size]
-    out.mkdir(parents=True, exist_ok=True)
+    size = train_size or len(data.images)
+    if size > len(data.images):
+        raise UsageError(f"--train-size {size} is more than the {len(data.images)} training images of {dataset}")
     try:
+        check(objective, threat.threat, size, recipe)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    with _faults(out):
+        out.mkdir(parents=True, exist_ok=True)
         with listening() as stop, Bar() as bar:
             fitted = fit(
                 network,
-                method,
+                objective,
                 threat.threat,
-                images,
-                labels,
+                data.images[:size],
+                data.labels[:size],
                 recipe,
                 out=out,
                 resume=resume,
@@ -109,39 +117,62 @@ def train(
                 should_stop=stop,
                 listeners=[*writers(out), bar],
             )
-    except (ValueError, CheckpointError) as error:
-        raise UsageError(str(error)) from None
-    except Diverged as error:
-        raise Diverging(str(error)) from None
+        record = {
+            "command": shlex.join(["advbench", *sys.argv[1:]]),
+            "defense": defense,
+            "threat": {"norm": threat.norm, "eps": threat.eps.text},
+            "recipe": asdict(recipe),
+            "images": {"trained_on": size - validation, "validated_on": validation, "digest": data.digest},
+            "validation": dict(fitted.best),
+            "seconds": round(fitted.seconds, 1),
+            **_surroundings(),
+        }
+        save(out, fitted.module, architecture=model, shape=shape, classes=classes, dataset=dataset, record=record)
+    _tell(record, out, json)
+
+
+def _vacant(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: choose another --out")
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
+
+
+@contextmanager
+def _faults(out: Path) -> Iterator[None]:
+    """Turn what ends training early into the error that the command line knows."""
+    from advbench.defenses.checkpoints import CheckpointError
+    from advbench.defenses.training import Diverged, Stopped
+
+    try:
+        yield
     except Stopped as error:
         raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
-    summary = {
-        "command": shlex.join(["advbench", *sys.argv[1:]]),
-        "defense": defense,
-        "threat": {"norm": threat.norm, "eps": threat.eps.text},
-        "recipe": asdict(recipe),
-        "images": {"trained_on": len(images) - validation, "validated_on": validation, "digest": data.digest},
-        "validation": dict(fitted.best),
-        "seconds": round(fitted.seconds, 1),
-        "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()},
-        "versions": versions(),
-    }
-    save(
-        out,
-        fitted.module,
-        architecture=model,
-        shape=info.shape,
-        classes=len(info.classes),
-        dataset=dataset,
-        record=summary,
-    )
+    except Diverged as error:
+        raise Diverging(f"{error}; the last good checkpoint stands in {out}") from None
+    except CheckpointError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"can't write to {out}: {error.strerror or error}; make room, then --resume") from None
+
+
+def _surroundings() -> dict[str, Any]:
+    from advbench.evaluation.provenance import machine, versions
+
+    hardware = {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()}
+    return {"hardware": hardware, "versions": versions()}
+
+
+def _tell(record: Mapping[str, Any], out: Path, json: Path | None) -> None:
+    text = dumps({"model": str(out), **record}, indent=2) + "\n"
+    if str(json) == "-":
+        sys.stdout.write(text)
+        return
     if json:
-        text = dumps({"model": str(out), **summary}, indent=2) + "\n"
-        sys.stdout.write(text) if str(json) == "-" else json.write_text(text)
-    if str(json) != "-":
-        best = fitted.best
-        typer.echo(
-            f"best epoch {best['epoch']}: clean {best['clean']:.2%}, PGD-10 {best['robust']:.2%} "
-            f"on {validation} validation images"
-        )
-        typer.echo(f"model written to {out}")
+        json.write_text(text)
+    best = record["validation"]
+    typer.echo(
+        f"best epoch {best['epoch']}: clean {best['clean']:.2%}, PGD-10 {best['robust']:.2%} "
+        f"on {record['images']['validated_on']} validation images"
+    )
+    typer.echo(f"model written to {out}")

@@ -1,0 +1,34 @@
+"""What decides how a run ends: a resumed run must share all of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from importlib.metadata import version
+
+import jax
+import numpy as np
+from flax import nnx
+
+from advbench.attacks import Threat
+from advbench.defenses.base import Defense
+from advbench.defenses.recipe import Recipe
+
+
+def fingerprint(
+    module: nnx.Module, defense: Defense, threat: Threat, images: np.ndarray, labels: np.ndarray, recipe: Recipe
+) -> dict[str, str]:
+    """Everything that decides how a run ends, by name."""
+    shapes = [
+        f"{jax.tree_util.keystr(path)} {leaf.shape}" for path, leaf in jax.tree.leaves_with_path(nnx.state(module))
+    ]
+    data = hashlib.sha256(images.tobytes() + labels.astype(np.int32).tobytes())
+    return {
+        "network": f"{type(module).__name__} {hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]}",
+        "defense": repr(defense),
+        "threat": f"{threat.norm.name} {float(threat.eps)!r}",
+        "data": data.hexdigest(),
+        "backend": jax.default_backend(),
+        **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},
+        **{package: version(package) for package in ("advbench", "jax", "flax", "optax")},
+    }
