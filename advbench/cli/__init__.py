@@ -5,13 +5,19 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Annotated, Any, Never
 
 import typer
 from typer.core import TyperGroup
 
 from advbench import __version__
+from advbench.cli.attack import attack
+from advbench.cli.bench import bench
+from advbench.cli.data import data
+from advbench.cli.doctor import doctor
+from advbench.cli.listing import list_names
+from advbench.cli.train import train
+from advbench.cli.verify import verify
 from advbench.errors import AdvbenchError
 
 BUG = 4  # exit code of an error that nobody foresaw
@@ -76,14 +82,13 @@ def _advbench(
     """Train, attack and tabulate the adversarial robustness of image classifiers."""
 
 
-if find_spec("advbench.cli.train"):
-    from advbench.cli.train import train
-
-    app.command()(train)
-if find_spec("advbench.cli.doctor"):
-    from advbench.cli.doctor import doctor
-
-    app.command()(doctor)
+app.command()(train)
+app.command()(attack)
+app.command()(bench)
+app.command()(verify)
+app.command()(doctor)
+app.command("list")(list_names)
+app.add_typer(data, name="data")
 
 
 def main() -> Never:

@@ -1,0 +1,79 @@
+"""`advbench bench`: one table, models down, attacks across."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from advbench.cli.options import (
+    Attacks,
+    BatchSize,
+    Data,
+    Eps,
+    Force,
+    Indices,
+    Json,
+    Markdown,
+    Norm,
+    Number,
+    Out,
+    Resume,
+    Seed,
+)
+from advbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from advbench.cli.evaluating import Job
+
+
+def bench(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Each as for `advbench attack`.")],
+    data: Data = None,
+    attacks: Attacks = None,
+    norm: Norm = None,
+    eps: Eps = None,
+    n: Number = None,
+    indices: Indices = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = 128,
+    out: Out = None,
+    resume: Resume = False,
+    force: Force = False,
+    json: Json = None,
+    markdown: Markdown = None,
+) -> None:
+    """Attack several models on the same images, every attack on its own, and print one table."""
+    from advbench.cli import output
+    from advbench.cli.evaluating import Job, Request, conclude
+    from advbench.cli.runtime import prepare
+    from advbench.reports import sheet
+
+    output.check(json, markdown)
+    if "," in (eps or ""):
+        raise UsageError("bench compares models at one eps; for several, `advbench attack --eps 2/255,4/255`")
+    if resume and not out:
+        raise UsageError("--resume needs the run directory: --out DIR")
+    prepare()
+    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, resume, force)
+    jobs = [Job.of(model, request) for model in models]
+    _comparable(jobs)
+    short = [job.model.name for job in jobs]
+    names = short if len(set(short)) == len(short) else models
+    results = []
+    for job, name in zip(jobs, names, strict=True):
+        folder = out / re.sub(r"[^\w.-]+", "_", name) if out else None
+        results += job.run(folder, each=True)
+    output.show(sheet.of_models(results, names), output.array(results), json, markdown)
+    conclude(results)
+
+
+def _comparable(jobs: list[Job]) -> None:
+    """Refuse to put numbers side by side that were taken on other images or under another threat."""
+    for what, option, seen in (
+        ("data sets", "--data", [job.data.name for job in jobs]),
+        ("threats", "--norm and --eps", [str(job.threats[0]) for job in jobs]),
+    ):
+        if len(set(seen)) > 1:
+            raise UsageError(f"these models were made for different {what} ({', '.join(seen)}); choose one by {option}")

@@ -1,0 +1,76 @@
+"""`advbench data`: fetch data sets, and see what is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data = typer.Typer(no_args_is_help=True, help="Fetch data sets, and see what is here.")
+
+
+@data.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion-mnist, cifar10 or cifar100.")],
+    source: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Folder that holds the official files, instead of looking online; repeats."),
+    ] = None,
+) -> None:
+    """Bring a whole data set here, proven by the digests of its official files."""
+    from advbench.data.fetch import fetch as bring
+
+    with _downloading(name) as tell:
+        folder = bring(name, sources=source, progress=tell)
+    typer.echo(f"{name} is in {folder}")
+
+
+@data.command()
+def info(
+    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+) -> None:
+    """Show what is here of every data set; everything is read and its digests are checked."""
+    from advbench.data import info as statuses
+
+    found = statuses()
+    if json:
+        from dataclasses import asdict
+        from json import dumps
+
+        typer.echo(dumps([asdict(status) for status in found], indent=1))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("data set", "split", "images", "where", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.columns[2].justify = "right"
+    for status in found:
+        images = f"{status.available:,} of {status.total:,}" if status.available else "none"
+        where = status.problem or status.where or f"advbench data fetch {status.name}"
+        table.add_row(
+            status.name, status.split, images, Text(where, overflow="fold"), style="red" if status.problem else ""
+        )
+    Console().print(table)
+
+
+@contextmanager
+def _downloading(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

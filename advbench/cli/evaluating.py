@@ -1,0 +1,183 @@
+"""From what was typed to results: shared by `attack` and `bench`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from advbench.errors import Inconclusive, InvalidEvaluation, UsageError
+
+if TYPE_CHECKING:
+    from advbench.data import Dataset
+    from advbench.evaluation import Result
+    from advbench.evaluation.result import Flag
+    from advbench.models.load import LoadedModel
+    from advbench.spec import AttackSpec, ThreatSpec
+
+IMAGES = 1000  # attacked unless told otherwise
+PREFLIGHT = 128  # images that the doctor looks at
+
+CASCADE = ("fgsm", "pgd", "pgd:loss=margin,targets=3")
+"""Attacks used unless others are named: cheap ones first, then those that are hard to hide from."""
+CASCADE_L2 = (*CASCADE, "cw:rounds=5,steps=100")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed."""
+
+    data: str | None
+    attacks: Sequence[str] | None
+    norm: str | None
+    eps: str | None
+    n: int | None
+    indices: Path | None
+    seed: int
+    batch_size: int
+    resume: bool
+    force: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model with all that is needed to attack it; everything typed has been checked."""
+
+    model: LoadedModel
+    data: Dataset
+    indices: list[int]
+    threats: list[ThreatSpec]
+    attacks: list[AttackSpec]
+    request: Request
+
+    @classmethod
+    def of(cls, spec: str, request: Request) -> Job:
+        """Load the model and its data, and fill in what was left out.
+
+        Raises
+        ------
+        AdvbenchError
+            For anything that can't be attacked as asked, in one line.
+        """
+        from advbench.data import load
+        from advbench.models.load import load_model
+        from advbench.spec import AttackSpec
+
+        model = load_model(spec)
+        name = request.data or model.dataset
+        if name is None:
+            raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
+        data = load(name, "test")
+        threats = _threats(model, name, request)
+        texts = request.attacks or (CASCADE_L2 if threats[0].norm == "l2" else CASCADE)
+        attacks = [AttackSpec.parse(text, threat) for threat in threats for text in texts][: len(texts)]
+        return cls(model, data, _indices(data, request), threats, attacks, request)
+
+    def run(self, out: Path | None, *, each: bool) -> list[Result]:
+        """Examine the model, attack it, and say how that goes; a result per eps."""
+        from advbench.cli.progress import watching
+        from advbench.cli.signals import listening
+        from advbench.evaluation import curve, evaluate
+
+        flags = self._preflight()
+        with listening() as stop, watching(self.model.name) as tell:
+            arguments: dict[str, Any] = {
+                "seed": self.request.seed,
+                "batch_size": self.request.batch_size,
+                "out": out,
+                "resume": self.request.resume,
+                "each": each,
+                "progress": tell,
+                "should_stop": stop,
+                "command": shlex.join(["advbench", *sys.argv[1:]]),
+                "flags": flags,
+            }
+            subject = (self.model, self.data, self.indices, self.attacks)
+            if len(self.threats) > 1:
+                return curve(*subject, self.threats, **arguments)
+            return [evaluate(*subject, self.threats[0], **arguments)]
+
+    def _preflight(self) -> list[Flag]:
+        """What the doctor says; findings that make every number worthless end the command here."""
+        import numpy as np
+
+        from advbench.doctor import examine
+
+        few = self.indices[:PREFLIGHT]
+        flags = examine(self.model, self.data.images[few].astype(np.float32) / 255, self.data.labels[few])
+        for flag in flags:
+            typer.echo(f"advbench: {flag.level}: {flag.name}: {flag.message}", err=True)
+        fatal = [flag.name for flag in flags if flag.level == "invalid"]
+        if fatal and not self.request.force:
+            raise InvalidEvaluation(
+                f"{self.model.name} can't be evaluated ({', '.join(fatal)}); --force attacks it all the same"
+            )
+        return flags
+
+
+def conclude(results: Sequence[Result]) -> None:
+    """Turn results that don't stand into their exit code.
+
+    Raises
+    ------
+    InvalidEvaluation, Inconclusive
+        When the numbers can't be trusted, or there are none.
+    """
+    codes = {result.exit_code for result in results}
+    if InvalidEvaluation.exit_code in codes:
+        names = dict.fromkeys(flag.name for r in results for flag in r.flags if flag.level == "invalid")
+        raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
+    if codes - {0}:
+        raise Inconclusive("nothing could be said")
+
+
+def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatSpec]:
+    """Norm and eps: what was typed, else what the model was trained for, else the data set's."""
+    from advbench.data import DATASETS
+    from advbench.spec import ThreatSpec
+
+    info = DATASETS[dataset]
+    trained = model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
+    norm = request.norm or trained["norm"]
+    if request.eps is None and norm != trained["norm"]:
+        raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
+    texts = request.eps.split(",") if request.eps is not None else [trained["eps"]]
+    return [ThreatSpec.parse(norm, text) for text in texts]
+
+
+def _indices(data: Dataset, request: Request) -> list[int]:
+    if request.indices is None:
+        n = request.n or min(IMAGES, len(data))
+        data.require(n)
+        return list(range(n))
+    if request.n is not None:
+        raise UsageError("give -n or --indices, not both")
+    indices = _read_indices(request.indices)
+    last = max(indices)
+    if last >= data.total:
+        raise UsageError(f"{request.indices} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
+    data.require(last + 1)
+    return indices
+
+
+def _read_indices(path: Path) -> list[int]:
+    """Whole numbers, by white space or commas; each once."""
+    try:
+        words = re.split(r"[\s,]+", path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"can't read image numbers from {path}: {getattr(error, 'strerror', 'not text')}") from None
+    wrong = next((word for word in words if not re.fullmatch(r"[0-9]{1,9}", word)), None)
+    if wrong is not None:
+        raise UsageError(f"{path} should hold image numbers, from 0, and nothing else; it has {wrong[:40]!r}")
+    indices = [int(word) for word in words]
+    twice = next((i for i, times in Counter(indices).items() if times > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path} names image {twice} more than once")
+    return indices

@@ -1,0 +1,114 @@
+"""`advbench list`: what there is to name on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+Entry = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    attacks = "attacks"
+    defenses = "defenses"
+    models = "models"
+    datasets = "datasets"
+
+
+def list_names(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+) -> None:
+    """List attacks, defenses, models or data sets, with their settings and papers."""
+    entries = ENTRIES[kind]()
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(entries, indent=1))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in entries[0]:
+        table.add_column(name, overflow="fold", no_wrap=name == "name")
+    for entry in entries:
+        table.add_row(*(Text(_shown(value)) for value in entry.values()))
+    Console().print(table)
+
+
+def _attacks() -> list[Entry]:
+    from advbench.attacks import ATTACKS
+
+    return [
+        {
+            "name": name,
+            "norms": list(attack.norms),
+            "access": attack.access,
+            "settings": _settings(attack),
+            "paper": attack.paper,
+        }
+        for name, attack in ATTACKS.items()
+    ]
+
+
+def _defenses() -> list[Entry]:
+    from advbench.defenses import DEFENSES
+
+    return [
+        {"name": name, "settings": _settings(defense), "paper": defense.paper} for name, defense in DEFENSES.items()
+    ]
+
+
+def _models() -> list[Entry]:
+    from advbench.models import MODELS
+    from advbench.models.load import released
+
+    return [
+        *({"name": name, "kind": "architecture, for advbench train --model"} for name in MODELS),
+        *({"name": name, "kind": "released, for advbench attack"} for name in released()),
+    ]
+
+
+def _datasets() -> list[Entry]:
+    from advbench.data import DATASETS
+
+    return [
+        {
+            "name": info.name,
+            "shape": "x".join(map(str, info.shape)),
+            "classes": len(info.classes),
+            "splits": dict(info.splits),
+            "threat": f"{info.default_norm} {info.default_eps}",
+            "licence": info.licence,
+        }
+        for info in DATASETS.values()
+    ]
+
+
+ENTRIES: dict[Kind, Callable[[], list[Entry]]] = {
+    Kind.attacks: _attacks,
+    Kind.defenses: _defenses,
+    Kind.models: _models,
+    Kind.datasets: _datasets,
+}
+
+
+def _settings(plan: Any) -> Entry:
+    return {field.name: field.default for field in fields(plan)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_shown(item)}" for key, item in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ATTACKS = "With settings, if any: pgd:steps=100,restarts=5. Repeat it for more; cheap ones first."
+TO = "FILE|-"
+MODEL = "Run directory, released model, .safetensors file, file.py:factory or module:factory."
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
+Data = Annotated[str | None, typer.Option(help="Data set whose test split is attacked; by default the model's own.")]
+Attacks = Annotated[list[str] | None, typer.Option("--attack", help=ATTACKS, show_default="fgsm, pgd, ...")]
+Norm = Annotated[str | None, typer.Option(help="linf, l2 or l1; by default what the model was trained for.")]
+Eps = Annotated[str | None, typer.Option(help="Budget, white being 1, like 8/255 or 0.3.")]
+EpsList = Annotated[str | None, typer.Option("--eps", help="Budget, white being 1, like 8/255 or 0.3; or a list.")]
+Number = Annotated[int | None, typer.Option("-n", min=1, help="Attack the first N test images.", show_default="1000")]
+Indices = Annotated[Path | None, typer.Option(help="File of test image numbers, instead of -n.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes every random start.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Results do not depend on it.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory: result, adversarial images, journal.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+Force = Annotated[bool, typer.Option("--force", help="Go on where the preflight says that numbers will mean nothing.")]
+Json = Annotated[str | None, typer.Option(metavar=TO, help="Write the result object; - for stdout, and nothing else.")]
+Markdown = Annotated[str | None, typer.Option(metavar=TO, help="Write the table as Markdown; - for stdout.")]

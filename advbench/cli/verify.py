@@ -1,0 +1,47 @@
+"""`advbench verify`: whether what a run says is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advbench.errors import InvalidEvaluation, UsageError
+
+
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of `advbench attack --out`.")],
+    model: Annotated[str | None, typer.Option(help="The model attacked; needed where it is the user's code.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+) -> None:
+    """Recompute every claim of a run from its stored images, on a code path of its own.
+
+    Exits with 3 when a claim fails.
+    """
+    from advbench.cli.runtime import prepare
+
+    prepare()
+    from advbench.evaluation import Result
+    from advbench.evaluation import verify as check
+    from advbench.models.load import load_model
+
+    source = model or Result.load(run).model.source
+    if model is None and ":" in source:
+        raise UsageError(f"the model of {run} is code, and verifying runs it: if you trust it, add --model {source}")
+    found = check(run, model=load_model(source))
+    if json:
+        from json import dumps
+
+        claims = {claim.name: claim.failures for claim in found.claims}
+        typer.echo(dumps({"verified": not found.failures, "claims": claims, "ties": found.ties}, indent=1))
+    else:
+        for claim in found.claims:
+            typer.echo(f"{'FAIL' if claim.failures else 'ok  '}  {claim.name}")
+            for failure in claim.failures:
+                typer.echo(f"      {failure}")
+        if found.ties:
+            typer.echo(f"{found.ties} predictions were ties within rounding and let pass")
+    if found.failures:
+        failed = sum(bool(claim.failures) for claim in found.claims)
+        raise InvalidEvaluation(f"{failed} of {len(found.claims)} claims of {run} do not hold")

@@ -1,0 +1,180 @@
+"""Pictures: what the adversary did to images, and what robustness is left as its budget grows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from advbench.errors import Inconclusive
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from advbench.data import Dataset
+    from advbench.evaluation import Result
+    from advbench.evaluation.tally import Images
+    from advbench.models.load import LoadedModel
+
+GOOD, BAD, INK = "#0072b2", "#d55e00", "#333333"  # told apart by the colour-blind too
+SHOWN = 8
+AMPLITUDE = 0.4  # of the largest change around mid-grey
+
+
+class Example(NamedTuple):
+    """A clean image and what became of it, float32 `[H, W, C]` in [0, 1], with what the model says."""
+
+    number: int  # in the data set
+    clean: np.ndarray
+    adversarial: np.ndarray
+    label: str
+    before: tuple[str, float]  # predicted class and its probability
+    after: tuple[str, float]
+    by: str
+
+
+def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) -> list[Example]:
+    """Up to eight broken images, of as many classes as there are.
+
+    Raises
+    ------
+    Inconclusive
+        When no image was broken by an attack, so that there is nothing to show.
+    """
+    at = _varied(data.labels[images.index])[:SHOWN]
+    if not at:
+        raise Inconclusive(f"no attack broke an image of {result.model.name}: there is nothing to draw")
+    indices, adversarial = images.index[at], images.x_adv[at]
+    clean = data.images[indices].astype(np.float32) / 255
+    by = {row.index: row.broken_by or "" for row in result.rows}
+    said = zip(_says(model, clean, data.classes), _says(model, adversarial, data.classes), strict=True)
+    return [
+        Example(int(i), x, x_adv, data.classes[data.labels[i]], before, after, by[int(i)])
+        for i, x, x_adv, (before, after) in zip(indices, clean, adversarial, said, strict=True)
+    ]
+
+
+def draw_examples(result: Result, shown: Sequence[Example], suffix: str) -> bytes:
+    """Rows of clean, adversarial and amplified difference, two examples a row.
+
+    Returns
+    -------
+    bytes
+        A file in the format that `suffix` names.
+    """
+    blocks = 2 if len(shown) > 3 else 1
+    rows = -(-len(shown) // blocks)
+    figure = _figure(5.1 * blocks, 0.95 + 1.78 * rows)
+    figure.suptitle(_title(result), fontsize=10.5, color=INK)
+    widths = [1, 1, 1, 0.16] * blocks
+    grid = figure.subplots(rows, 4 * blocks, squeeze=False, gridspec_kw={"width_ratios": widths[: 4 * blocks]})
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for number, example in enumerate(shown):
+        row, block = number % rows, number // rows
+        _example(grid[row, 4 * block : 4 * block + 3], example)
+    return _saved(figure, suffix)
+
+
+def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
+    """Robust accuracy over eps, from the clean accuracy at 0, in its 95 % band.
+
+    Returns
+    -------
+    bytes
+        A file in the format that `suffix` names.
+    """
+    first = results[0]
+    figure = _figure(6.0, 3.9)
+    axes = figure.subplots()
+    points = [(0.0, "0", first.clean), *((r.threat.eps_value, r.threat.eps, r.robust) for r in results)]
+    points = [point for at, point in enumerate(points) if at == 0 or point[0] > 0]
+    x = [eps for eps, _, _ in points]
+    low, high = ([100 * getattr(rate, bound) for _, _, rate in points] for bound in ("low", "high"))
+    axes.fill_between(x, low, high, color=GOOD, alpha=0.18, linewidth=0, label="95% interval (Wilson)")
+    axes.plot(x, [100 * rate.accuracy for _, _, rate in points], "o-", color=GOOD, markersize=4.5, label="worst case")
+    axes.axhline(100 / len(first.data.classes), color=INK, linewidth=0.8, linestyle=":", label="chance")
+    for eps, _, rate in points:
+        axes.annotate(
+            f"{rate.accuracy:.1%}",
+            (eps, 100 * rate.accuracy),
+            xytext=(4, 6),
+            textcoords="offset points",
+            fontsize=8,
+            color=INK,
+        )
+    axes.set_xticks(x, [text for _, text, _ in points])
+    axes.set(ylim=(0, 106), xlim=(0, 1.1 * max(x)), ylabel="accuracy, %", xlabel=f"eps ({first.threat.norm})")
+    axes.set_title(f"{first.model.name} on {first.data.n:,} images of {first.data.name}", fontsize=10.5, color=INK)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    return _saved(figure, suffix)
+
+
+def _example(axes: Iterable[Axes], example: Example) -> None:
+    change = example.adversarial - example.clean
+    largest = float(np.abs(change).max())
+    factor = AMPLITUDE / max(largest, 1e-12)
+    pictures = (example.clean, example.adversarial, 0.5 + factor * change)
+    places = list(axes)
+    for place, picture, diverging in zip(places, pictures, (False, False, True), strict=True):
+        colours: dict[str, Any] = {"vmin": 0, "vmax": 1, "interpolation": "nearest"}
+        if picture.shape[-1] == 1:
+            picture, colours = picture[..., 0], colours | {"cmap": "RdBu_r" if diverging else "gray"}
+        place.imshow(np.clip(picture, 0, 1), **colours)
+    right = example.before[0] == example.label
+    _caption(places[0], f"true: {example.label}  (#{example.number})", example.before, GOOD if right else BAD)
+    _caption(places[1], "adversarial", example.after, BAD)
+    places[2].set_title(f"change x {factor:.3g}\nfound by {example.by.partition(':')[0]}", **_small(INK))
+
+
+def _caption(axes: Axes, what: str, said: tuple[str, float], colour: str) -> None:
+    axes.set_title(f"{what}\nseen as: {said[0]}, {said[1]:.0%}", **_small(colour))
+
+
+def _small(colour: str) -> dict[str, Any]:
+    return {"fontsize": 8.5, "color": colour, "pad": 3, "parse_math": False}
+
+
+def _title(result: Result) -> str:
+    threat = result.threat
+    return (
+        f"{result.model.name} under {threat.norm} eps {threat.eps}: "
+        f"{result.clean.accuracy:.1%} clean, {result.robust.accuracy:.1%} robust ({result.robust.n:,} images)"
+    )
+
+
+def _varied(labels: np.ndarray) -> list[int]:
+    """Positions, one of each class before the second of any."""
+    rank: dict[int, int] = {}
+    order = []
+    for at, label in enumerate(labels.tolist()):
+        rank[label] = rank.get(label, -1) + 1
+        order.append((rank[label], label, at))
+    return [at for _, _, at in sorted(order)]
+
+
+def _says(model: LoadedModel, images: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:
+    import jax
+
+    probabilities = np.asarray(jax.nn.softmax(jax.jit(lambda m, x: m(x))(model.predict, images)))
+    return [(classes[row.argmax()], float(row.max())) for row in probabilities]
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _saved(figure: Figure, suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix.lower().lstrip("."), facecolor="white")
+    return buffer.getvalue()

@@ -1,0 +1,142 @@
+"""What a table says, once, for every way to render it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from advbench.evaluation.result import AttackReport, Flag, Rate, Result
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line under the table; `invalid` ones say that its numbers can't be trusted."""
+
+    level: str  # legend, note or invalid
+    text: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table in words. Columns from `needed` on give way on a narrow terminal."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[Note, ...]
+    needed: int
+    verdict: bool = False  # whether the last row sums up the others
+
+
+def of_result(result: Result) -> Sheet:
+    """One evaluation: the clean accuracy, a row per attack, the worst case over all."""
+    each = result.mode == "each"
+    legend = (
+        "Every attack tried every image; the worst case counts an image only if it withstands all."
+        if each
+        else "Each attack tries the images still standing: its accuracy is what is left after it and those above."
+    )
+    clean, robust = result.clean, result.robust
+    return Sheet(
+        title=f"{result.model.name} on {result.data.name} {result.data.split}, "
+        f"images {result.data.indices}, {_threat(result)}",
+        header=("", "accuracy", "95% interval", "images", "tried", "broke", "seconds", "gradients/ image"),
+        rows=(
+            ("clean", percent(clean), interval(clean), f"{clean.n:,}", "", f"{clean.n - clean.correct:,}", "", ""),
+            *(_attack(report, each) for report in result.attacks),
+            ("worst case", percent(robust), interval(robust), f"{robust.n:,}", "", "", _total(result.attacks), ""),
+        ),
+        notes=(Note("legend", legend), *_flags([result])),
+        needed=3,
+        verdict=True,
+    )
+
+
+def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
+    """Several models under the same attacks: models down, each attack alone across, the worst case last."""
+    first = results[0]
+    attacks = [report.spec for report in first.attacks]
+    return Sheet(
+        title=f"{first.data.name} {first.data.split}, {first.clean.n:,} images ({first.data.indices}), "
+        f"{_threat(first)}",
+        header=("model", "clean", *attacks, "worst case", "seconds"),
+        rows=tuple(
+            (
+                name,
+                both(result.clean),
+                *(both(report.alone or report.after) for report in result.attacks),
+                both(result.robust),
+                _total(result.attacks),
+            )
+            for name, result in zip(names, results, strict=True)
+        ),
+        notes=(
+            Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
+            *_flags(results, names),
+        ),
+        needed=len(attacks) + 3,
+    )
+
+
+def of_curve(results: Sequence[Result]) -> Sheet:
+    """One model at several eps: a row each."""
+    first = results[0]
+    return Sheet(
+        title=f"{first.model.name} on {first.data.name} {first.data.split}, "
+        f"{first.clean.n:,} images ({first.data.indices}), {first.threat.norm}",
+        header=("eps", "accuracy", "95% interval", "images", "seconds"),
+        rows=(
+            ("clean", percent(first.clean), interval(first.clean), f"{first.clean.n:,}", ""),
+            *(
+                (r.threat.eps, percent(r.robust), interval(r.robust), f"{r.robust.n:,}", _total(r.attacks))
+                for r in results
+            ),
+        ),
+        notes=(
+            Note("legend", f"Worst case over {', '.join(report.spec for report in first.attacks)}."),
+            *_flags(results, [f"eps {r.threat.eps}" for r in results]),
+        ),
+        needed=3,
+    )
+
+
+def percent(rate: Rate) -> str:
+    """`94.3%`; two decimals where there are enough images for them."""
+    return f"{rate.accuracy:.{_decimals(rate)}%}" if rate.n else "-"
+
+
+def interval(rate: Rate) -> str:
+    """`92.7-95.6`, in percent."""
+    return f"{100 * rate.low:.{_decimals(rate)}f}-{100 * rate.high:.{_decimals(rate)}f}"
+
+
+def both(rate: Rate) -> str:
+    """An accuracy over its interval."""
+    return f"{percent(rate)}\n({interval(rate)})"
+
+
+def _decimals(rate: Rate) -> int:
+    return 2 if rate.n > 1000 else 1
+
+
+def _threat(result: Result) -> str:
+    return f"{result.threat.norm} eps {result.threat.eps}"
+
+
+def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:
+    rate = report.alone if each and report.alone else report.after
+    cost = f"{report.gradients / report.tried:,.0f}" if report.tried else ""
+    tried, broke = f"{report.tried:,}", f"{report.broke:,}"
+    return report.spec, percent(rate), interval(rate), f"{rate.n:,}", tried, broke, f"{report.seconds:,.1f}", cost
+
+
+def _total(attacks: Iterable[AttackReport]) -> str:
+    return f"{sum(report.seconds for report in attacks):,.1f}"
+
+
+def _flags(results: Sequence[Result], names: Sequence[str] = ()) -> list[Note]:
+    def note(flag: Flag, name: str) -> Note:
+        return Note(flag.level, f"{flag.level}: {name}{flag.name}: {flag.message}")
+
+    prefixes = [f"{name}: " for name in names] or [""]
+    return [note(f, prefix) for result, prefix in zip(results, prefixes, strict=True) for f in result.flags]

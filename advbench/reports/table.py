@@ -1,0 +1,80 @@
+"""A sheet as a terminal table and as Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from advbench.reports.sheet import Sheet
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {"legend": "dim", "note": "yellow", "invalid": "bold red"}
+NARROWEST = 16  # characters that the first column keeps
+GAP = 2  # between columns
+
+
+def show(sheet: Sheet, console: Console) -> None:
+    """Print to a terminal of any width: the last columns give way, then the first one folds."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown, room = _fitting(sheet, console.width)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    headers = [_stacked(_printable(name)) for name in sheet.header[:shown]]
+    tallest = max(header.count("\n") for header in headers)
+    for at, header in enumerate(headers):
+        lowered = "\n" * (tallest - header.count("\n")) + header
+        table.add_column(Text(lowered), justify="right" if at else "left", overflow="fold")
+    for row in sheet.rows:
+        name = row[0] if len(row[0]) <= room else row[0].replace(",", ",\n")
+        last = sheet.verdict and row is sheet.rows[-1]
+        table.add_row(*(Text(_printable(cell)) for cell in (name, *row[1:shown])), style="bold" if last else "")
+    console.print(Text(_printable(sheet.title), style="bold"))
+    console.print(table)
+    for note in sheet.notes:
+        console.print(Text(_printable(note.text), style=STYLES[note.level]))
+
+
+def markdown(sheet: Sheet) -> str:
+    """GitHub-flavoured Markdown, ended by a newline."""
+    lines = [f"**{_escaped(sheet.title)}**", ""]
+    lines += [_row(sheet.header), "|" + "|".join([" :-- ", *[" --: "] * (len(sheet.header) - 1)]) + "|"]
+    lines += [_row(row) for row in sheet.rows]
+    lines += [line for note in sheet.notes for line in ("", _escaped(note.text))]
+    return "\n".join(lines) + "\n"
+
+
+def _fitting(sheet: Sheet, width: int) -> tuple[int, int]:
+    """How many columns fit, and how much room they leave to the first."""
+
+    def widest(at: int) -> int:
+        cells = (_stacked(sheet.header[at]), *(row[at] for row in sheet.rows))
+        return max(len(line) for cell in cells for line in cell.split("\n"))
+
+    shown = len(sheet.header)
+    while True:
+        room = width - sum(widest(at) + GAP for at in range(1, shown))
+        if room >= NARROWEST or shown == sheet.needed:
+            return shown, room
+        shown -= 1
+
+
+def _stacked(name: str) -> str:
+    """Attack settings one under the other, so that a column is no wider than it must be."""
+    return re.sub(r"(?<=[:,/]) ?|(?<=%) ", "\n", name)
+
+
+def _printable(text: str) -> str:
+    """Names come from files: nothing of them may steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", _printable(" ".join(text.split())))
