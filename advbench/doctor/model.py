@@ -80,6 +80,12 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
     return [flag for flag in flags if flag]
 
 
+def clean_accuracy(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 64) -> float:
+    """Share of images, float32 `[n, H, W, C]` in [0, 1], whose largest logit is the label's."""
+    size = min(batch_size, len(images))
+    return float((_in_batches(_predict, model.predict, size, images).argmax(-1) == labels).mean())
+
+
 @jax.jit
 def _predict(model: Model, x: Array) -> jax.Array:
     return model(jnp.asarray(x)).astype(jnp.float32)

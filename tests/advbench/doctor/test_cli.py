@@ -36,7 +36,8 @@ def test_an_honest_model_passes(run):
     got = run("mine.py:honest", "--data", "mnist", "-n", "16")
     assert got.exit_code == 0
     assert "fail" not in got.stdout
-    assert got.stdout.count("pass") >= len(CHECKS)  # near chance is a note, since nothing was trained
+    assert got.stdout.count("pass") + got.stdout.count("note") == 1 + len(CHECKS)  # nothing was trained: near chance
+    assert "of 16 clean test images right" in got.stdout
 
 
 @pytest.mark.parametrize(("factory", "flag"), [("softmax", "probabilities"), ("nan", "nonfinite_outputs")])
