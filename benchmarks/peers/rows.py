@@ -1,0 +1,124 @@
+"""The rows of the table: what is computed, how it is timed, and what makes two results agree."""
+
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+import numpy as np
+from peers.contest import Worker
+
+LONG = 60.0  # seconds; what takes longer is timed once
+TRAIN = 60_000  # images in an epoch
+PART = 60_000 // 20 // 128 * 128  # images that are trained on when an epoch is timed
+FAST = {"eps": 0.3, "step": 0.375, "steps": 1, "lr": 0.01, "batch": 128}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    title: str
+    n: int  # images
+    settings: dict[str, float]
+    images: str = "test"
+    norm: str = "linf"  # in which the judge measures
+    radius: float = 0.0  # the perturbation that counts as an attack; 0: no attack
+    tolerance: float = 0.0  # within which the robust accuracies must agree
+
+    @property
+    def scale(self) -> float:
+        """From the time of the part that runs to that of the whole."""
+        return TRAIN / self.n if self.images == "train" else 1.0
+
+    def smaller(self) -> "Row":
+        """The same with tiny sizes."""
+        steps = {"steps": min(self.settings["steps"], 3)} if "steps" in self.settings else {}
+        return replace(self, n=min(self.n, 32), settings=self.settings | steps | {"batch": 16})
+
+
+ROWS = (
+    Row("forward", "Forward, 10,000 images", 10_000, {"batch": 125}),
+    Row("gradient", "Forward + input gradient, 2,000 images", 2_000, {"batch": 125}),
+    Row("fgsm", "FGSM, 1,000 images", 1_000, {"eps": 0.3, "batch": 125}, radius=0.3, tolerance=0.002),
+    Row(
+        "pgd",
+        "PGD-40, 1,000 images",
+        1_000,
+        {"eps": 0.3, "step": 0.01, "steps": 40, "batch": 125},
+        radius=0.3,
+        tolerance=0.01,
+    ),
+    Row(
+        "cw",
+        "CW-L2, 100 images x 500 steps",
+        100,
+        {"c": 10.0, "lr": 0.01, "steps": 500, "batch": 100},
+        norm="l2",
+        radius=2.0,
+        tolerance=0.05,
+    ),
+    Row("fast-at", "Fast adversarial training (FGSM-RS), one epoch", PART, FAST, images="train"),
+    Row("pgd-at", "PGD-7 adversarial training, one epoch", PART, FAST | {"step": 0.1, "steps": 7}, images="train"),
+)
+
+
+@dataclass
+class Score:
+    """What one contestant did in one row, with its defaults or tuned."""
+
+    seconds: list[float] = field(default_factory=list)
+    robust: float | None = None  # share of images that its attack left standing, as our judge sees it
+    excess: float = 0.0  # by how much it left the ball or the box
+
+    @property
+    def median(self) -> float:
+        return median(self.seconds)
+
+
+@dataclass
+class Result:
+    """A row and every contestant's score; the key is the name and whether it was tuned."""
+
+    row: Row
+    scores: dict[tuple[str, bool], Score] = field(default_factory=dict)
+
+    def best(self, tuned: bool) -> float:
+        """Seconds of the fastest peer."""
+        return min(s.median for (name, t), s in self.scores.items() if name != "advbench" and t == tuned)
+
+    @property
+    def ours(self) -> Score:
+        return self.scores["advbench", False]
+
+
+def race(row: Row, workers: dict[str, Worker], repetitions: int) -> Result:
+    """Run a row by turns: every contestant once, then every contestant again."""
+    result = Result(row)
+    for turn in range(repetitions):
+        for name, worker in workers.items():
+            for tuned in (False, True) if name != "advbench" else (False,):
+                score = result.scores.get((name, tuned), Score())
+                if row.name not in worker.rows or (turn and score.seconds[0] > LONG):
+                    continue
+                seconds, adversarial = worker.time(
+                    row.name, tuned=tuned, images=row.images, n=row.n, settings=row.settings, warm=turn == 0
+                )
+                score.seconds.append(seconds)
+                result.scores[name, tuned] = score
+                if adversarial is not None and turn == 0:
+                    judge(row, workers["advbench"], adversarial, score)
+                print(f"{row.name:9} {name:13}{'tuned' if tuned else '':6} {seconds:8.2f} s", flush=True)
+    return result
+
+
+def judge(row: Row, judge: Worker, adversarial: np.ndarray, score: Score) -> None:
+    """Score anybody's images by our predictions: only what fools within the radius and the pixel box counts."""
+    clean = np.load(judge.folder / "test.npz", allow_pickle=False)
+    x, y = clean["x"][: row.n].astype(np.float64), clean["y"][: row.n]
+    np.savez(judge.folder / "adversarial.npz", x=adversarial.astype(np.float32), y=y)
+    fooled = judge.logits("adversarial", row.n).argmax(1) != y
+    change = (adversarial - x).reshape(row.n, -1)
+    size = np.abs(change).max(1) if row.norm == "linf" else np.linalg.norm(change, axis=1)
+    box = max(float(adversarial.max()) - 1, -float(adversarial.min()), 0.0)
+    score.excess = max(box, float(size.max()) - row.radius if row.norm == "linf" else 0.0)
+    score.robust = 1 - float((fooled & (size <= row.radius + 1e-6)).mean())

@@ -1,0 +1,102 @@
+"""Time this package beside PyTorch, torchattacks, Foolbox and ART on the same weights and images, on CPU.
+
+`make bench` runs all of it and writes the tables to docs/benchmarks.md. Every contestant has a process of its own
+(the scripts in `peers/`), the same threads and settings; repetitions are interleaved, and one judge scores everybody.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from peers.contest import CONTESTANTS, Worker, install
+from peers.rows import ROWS, race
+from peers.tables import report, write
+from safetensors.numpy import load_file
+
+from advbench.data import load
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / ".venv-peers"
+PAGE = ROOT / "docs" / "benchmarks.md"
+LOGITS = 1e-4  # how far the ports' logits may differ
+
+
+def main() -> int:
+    asked = arguments()
+    cores = sorted(os.sched_getaffinity(0))[: asked.threads]
+    os.sched_setaffinity(0, cores)  # the contestants inherit it
+    os.environ |= {"BENCH_THREADS": str(len(cores)), "OMP_NUM_THREADS": str(len(cores)), "JAX_PLATFORMS": "cpu"}
+    install(ROOT, PEERS)
+    weights = load_file((asked.model or trained(asked.quick)) / "model.safetensors")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs(folder, weights)
+        workers = {
+            contestant: Worker(
+                script, Path(sys.executable) if contestant == "advbench" else PEERS / "bin/python", folder
+            )
+            for contestant, script in CONTESTANTS.items()
+        }
+        agree(workers)
+        results = []
+        for row in ROWS:
+            if asked.only in (None, row.name):
+                results.append(race(row.smaller() if asked.quick else row, workers, asked.repetitions))
+    command = "make bench" if len(sys.argv) == 1 else "python benchmarks/side_by_side.py " + " ".join(sys.argv[1:])
+    text, faults = report(results, workers, len(cores), command, asked.repetitions)
+    print(text)
+    if asked.only is None and not asked.quick:
+        write(PAGE, text)
+    for fault in faults:
+        print(f"side by side: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="run directory of a small-cnn for MNIST; else one is trained, once")
+    parser.add_argument("--only", choices=[row.name for row in ROWS], help="one row; prints it and writes no file")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works; writes no file")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def trained(quick: bool) -> Path:
+    """Train the network that is attacked, or take the one trained before."""
+    out = ROOT / "runs" / ("side-by-side-quick" if quick else "side-by-side")
+    size = "--train-size 4000" if quick else ""
+    if not (out / "model.safetensors").exists():
+        command = (
+            f"-m advbench train mnist --model small-cnn --defense fgsm-rs --norm linf --eps 0.3 --epochs 2 {size} --out"
+        )
+        subprocess.run([sys.executable, *command.split(), str(out)], cwd=ROOT, check=True)
+    return out
+
+
+def inputs(folder: Path, weights: dict[str, np.ndarray]) -> None:
+    """Leave weights and images where every contestant finds them."""
+    np.savez(folder / "weights.npz", **weights)
+    for split, n in (("test", 10_000), ("train", 4_000)):
+        data = load("mnist", split)
+        np.savez(
+            folder / f"{split}.npz", x=data.images[:n].astype(np.float32) / 255, y=data.labels[:n].astype(np.int64)
+        )
+
+
+def agree(workers: dict[str, Worker]) -> None:
+    """Refuse to compare ports of the network that compute different things."""
+    ours = workers["advbench"].logits("test", 256)
+    for name, worker in workers.items():
+        for tuned in (False, True):
+            off = np.abs(worker.logits("test", 256, tuned) - ours).max()
+            if not off <= LOGITS:
+                raise SystemExit(f"the logits of {name} differ from ours by {off:.1e}: not the same network")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
