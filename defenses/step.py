@@ -71,7 +71,7 @@ def update(
     direction, opt = recipe.transform().update(slope, now.opt, params)
     lr = recipe.lr_at(step, per_epoch) * slower
     state = nnx.merge_state(jax.tree.map(lambda p, d: p - lr * d, params, direction), rest)
-    seen = {"loss": loss, "accuracy": (logits.argmax(-1) == y).mean(), "slope": optax.global_norm(slope), "lr": lr}
+    seen = {"loss": loss, "accuracy": (logits.argmax(-1) == y).mean(), "slope": optax.tree.norm(slope), "lr": lr}
     return Progress(state, opt, average(now.ema, state, recipe.ema, step)), seen
 
 

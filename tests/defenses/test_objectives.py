@@ -1,0 +1,146 @@
+"""What each defense trains on, and what it pays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from advbench.attacks import NORMS, PGD, Threat
+from advbench.defenses import DEFENSES, TRADES, FastTraining, PGDTraining, Standard
+from advbench.defenses import step as one
+from advbench.defenses.frozen import freeze
+from advbench.defenses.recipe import Recipe
+
+from .tiny import LINF, Net, blobs, leaves
+
+
+@pytest.fixture(scope="module")
+def batch():
+    images, labels = blobs(32)
+    return jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels), jax.random.split(jax.random.key(1), 32)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("name", DEFENSES)
+def test_crafted_images_are_allowed(name, norm, batch):
+    x, y, keys = batch
+    threat = Threat(NORMS[norm], {"linf": 0.1, "l2": 0.5, "l1": 2.0}[norm])
+    crafted = DEFENSES[name]().craft(freeze(Net()), threat, x, y, keys)
+    sizes = jax.vmap(threat.size)(x, crafted)
+    assert sizes.max() <= threat.eps + 1e-5
+    assert crafted.min() >= 0 and crafted.max() <= 1
+    assert (sizes.max() == 0) == (name == "standard")
+
+
+def test_fast_training_is_one_projected_step_from_a_point_of_the_ball(batch):
+    x, y, keys = batch
+    model = freeze(Net())
+    start = jax.vmap(LINF.start)(keys, x)
+    slope = jax.grad(lambda x: optax.softmax_cross_entropy_with_integer_labels(model(x), y).sum())(start)
+    blocked = ((slope > 0) & (start >= 1)) | ((slope < 0) & (start <= 0))
+    stepped = start + 1.25 * LINF.eps * jnp.where(blocked, 0, jnp.sign(slope))
+    expected = jnp.clip(jnp.clip(stepped, x - LINF.eps, x + LINF.eps), 0, 1)
+    np.testing.assert_allclose(FastTraining().craft(model, LINF, x, y, keys), expected, atol=1e-6)
+
+
+def test_more_steps_find_a_higher_loss(batch):
+    x, y, keys = batch
+    model = freeze(Net())
+
+    def loss(defense):
+        logits = model(defense.craft(model, LINF, x, y, keys))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    assert loss(Standard()) < loss(FastTraining()) < loss(PGDTraining(steps=20, rel_step_size=0.2))
+
+
+def test_pgd_training_keeps_climbing_on_fooled_images(batch):
+    x, y, keys = batch
+    model = freeze(Net())
+    crafted = PGDTraining(steps=10, rel_step_size=0.2).craft(model, LINF, x, y, keys)
+    kept = PGD(steps=10, rel_step_size=0.2, keep=True)(model, LINF, x, y, keys).x
+    assert jnp.any(crafted != kept)
+
+
+def test_trades_pays_cross_entropy_and_beta_times_divergence(batch):
+    x, y, _ = batch
+    moved = jnp.clip(x + 0.1, 0, 1)
+    model = freeze(Net())
+    target = jax.nn.one_hot(y, 3)
+    clean, other = np.asarray(model(x), np.float64), np.asarray(model(moved), np.float64)
+    p, q = (np.exp(z) / np.exp(z).sum(-1, keepdims=True) for z in (clean, other))
+    natural = -np.log(p[np.arange(len(y)), y]).mean()
+    divergence = (p * np.log(p / q)).sum(-1).mean()
+    loss, logits = TRADES(beta=6.0).loss(model, x, moved, target)
+    assert float(loss) == pytest.approx(natural + 6 * divergence, rel=1e-5)
+    np.testing.assert_array_equal(logits, model(moved))
+
+
+def test_trades_moves_images_away_from_the_clean_prediction_not_from_the_label(batch):
+    x, y, keys = batch
+    model = freeze(Net())
+    crafted = TRADES().craft(model, LINF, x, y, keys)
+    np.testing.assert_array_equal(crafted, TRADES().craft(model, LINF, x, (y + 1) % 3, keys))
+    p = jax.nn.softmax(model(x))
+    divergence = (p * (jnp.log(p) - jax.nn.log_softmax(model(crafted)))).sum(-1)
+    assert divergence.min() > 0
+
+
+@pytest.mark.parametrize(
+    ("defense", "words"),
+    [
+        (PGDTraining(steps=3), "can't reach"),
+        (TRADES(beta=-1.0), "beta"),
+        (FastTraining(rel_step_size=0.0), "rel_step_size"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(defense, words):
+    with pytest.raises(ValueError, match=words):
+        defense.check(LINF)
+
+
+class Linear(nnx.Module):
+    """No dropout, no batch statistics: a step can be computed by hand."""
+
+    def __init__(self):
+        self.layer = nnx.Linear(36, 3, rngs=nnx.Rngs(3))
+
+    def __call__(self, x):
+        return self.layer(x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize("defense", [PGDTraining(steps=5, rel_step_size=0.5), TRADES(steps=5, rel_step_size=0.5)])
+def test_a_step_descends_the_loss_at_fixed_images(defense, batch):
+    """No gradient flows through the attack: the crafted images count as constants."""
+    x, y, keys = batch
+    module = Linear()
+    graph, state = nnx.split(module)
+    x_adv = defense.craft(freeze(module), LINF, x, y, keys)
+    target = jax.nn.one_hot(y, 3)
+    slope = jax.grad(lambda state: defense.loss(nnx.merge(graph, state), x, x_adv, target)[0])(state)
+    recipe = Recipe(optimizer="sgd", lr=0.1, schedule="constant")
+    now, seen = one.update(
+        one.begin(state, recipe), defense, x, x_adv, y, 0, 1.0, graph=graph, recipe=recipe, classes=3, per_epoch=10
+    )
+    # Nesterov's first step: gradient plus 0.9 times the momentum, which is the gradient.
+    expected = jax.tree.map(lambda p, g: p - 0.1 * 1.9 * g, state, slope)
+    for got, want in zip(leaves(now.state), leaves(expected), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    assert float(seen["slope"]) == pytest.approx(float(optax.tree.norm(slope)), rel=1e-5)
+
+
+def test_batch_statistics_follow_the_update_only(batch):
+    x, y, keys = batch
+    module = Net()
+    before = np.asarray(module.norm.mean[...])
+    x_adv = PGDTraining(steps=2, rel_step_size=0.5).craft(freeze(module), LINF, x, y, keys)
+    np.testing.assert_array_equal(module.norm.mean[...], before)
+    graph, state = nnx.split(module)
+    recipe = Recipe()
+    now, _ = one.update(
+        one.begin(state, recipe), Standard(), x, x_adv, y, 0, 1.0, graph=graph, recipe=recipe, classes=3, per_epoch=10
+    )
+    seen = np.asarray(module.first(x_adv.reshape(len(x_adv), -1)).mean(0))
+    np.testing.assert_allclose(now.state["norm"]["mean"][...], 0.99 * before + 0.01 * seen, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,255 @@
+"""The loop: what it trains on, when it stops, what it keeps."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from advbench.defenses import FastTraining, PGDTraining, Standard
+from advbench.defenses.checkpoints import damage
+from advbench.defenses.frozen import freeze
+from advbench.defenses.metrics import JsonLines, Listener
+from advbench.defenses.training import Diverged, Stopped, Trainer, fit
+from advbench.defenses.validation import Accuracy
+from advbench.defenses.watchdog import overfits
+
+from .tiny import LINF, RECIPE, Net, blobs, same
+
+PGD3 = PGDTraining(steps=3, rel_step_size=0.5)
+
+
+class Ears(Listener):
+    def __init__(self):
+        self.windows, self.epochs, self.said = [], [], []
+
+    def window(self, record):
+        self.windows.append(record)
+
+    def epoch(self, record):
+        self.epochs.append(record)
+
+    def say(self, text):
+        self.said.append(text)
+
+
+class Spy(Standard):
+    """Sees every batch; spoils the one numbered `nan`."""
+
+    seen = []  # noqa: RUF012
+    nan = None
+
+    def craft(self, model, threat, x, y, keys):
+        self.seen.append((np.asarray(x), np.asarray(y), threat.eps))
+        return x * jnp.nan if len(self.seen) == self.nan else x
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    monkeypatch.setattr(Spy, "seen", [])
+    return Spy()
+
+
+def stop_at(count, signal=15):
+    """A `should_stop` that answers with the signal at its `count`-th question."""
+    asked = []
+
+    def should_stop():
+        asked.append(None)
+        return signal if len(asked) == count else None
+
+    return should_stop
+
+
+def rows(images):
+    return {image.tobytes() for image in images}
+
+
+def test_it_learns_and_reports():
+    ears = Ears()
+    fitted = fit(Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, epochs=4), listeners=[ears])
+    x, y = blobs(200, seed=9)
+    assert (freeze(fitted.module)(x / np.float32(255)).argmax(-1) == y).mean() > 0.9
+    assert [record["epoch"] for record in ears.epochs] == [1, 2, 3, 4]
+    assert ears.windows[-1]["loss"] < ears.windows[0]["loss"]
+    assert fitted.best == max(ears.epochs, key=lambda record: (record["robust"], record["clean"]))
+    assert fitted.history == ears.epochs
+
+
+def test_held_out_images_are_never_trained_on_and_others_all_are(spy):
+    images, labels = blobs(160)
+    recipe = dataclasses.replace(RECIPE, epochs=3)
+    fit(Net(), spy, LINF, images, labels, recipe)
+    trained = set().union(*(rows(x) for x, _, _ in spy.seen))
+    trainer = Trainer(Net(), spy, LINF, images, labels, recipe, lambda: None, [])
+    held = rows(np.asarray(trainer.data.images[trainer.data.held], np.float32) / np.float32(255))
+    assert len(held) == 32
+    assert not trained & held
+    assert len(trained) == 128
+
+
+def test_batches_depend_on_the_seed_alone(spy):
+    images, labels = blobs()
+    orders = []
+    for model_seed, seed in ((0, 0), (5, 0), (0, 1)):
+        spy.seen.clear()
+        fit(Net(model_seed), spy, LINF, images, labels, dataclasses.replace(RECIPE, seed=seed, lr=0.001 + model_seed))
+        orders.append(np.concatenate([y for _, y, _ in spy.seen]))
+    assert np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+
+
+def test_eps_warms_up(spy):
+    fit(Net(), spy, LINF, *blobs(), RECIPE)  # half an epoch of 8 steps
+    assert [eps for *_, eps in spy.seen][:6] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
+def test_the_same_seed_gives_the_same_network_and_the_module_given_is_left_alone():
+    module, fresh = Net(), Net()
+    a = fit(module, PGD3, LINF, *blobs(), RECIPE)
+    b = fit(fresh, PGD3, LINF, *blobs(), RECIPE)
+    assert same(a.module, b.module)
+    assert same(module, Net())
+    assert not same(a.module, Net())
+
+
+@pytest.mark.parametrize("stop", [1, 6, 9])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, stop):
+    whole = fit(Net(), PGD3, LINF, *blobs(), RECIPE)
+    with pytest.raises(Stopped) as stopped:
+        fit(Net(), PGD3, LINF, *blobs(), RECIPE, out=tmp_path, should_stop=stop_at(stop))
+    assert stopped.value.signal == 15
+    resumed = fit(Net(), PGD3, LINF, *blobs(), RECIPE, out=tmp_path, resume=True)
+    assert same(whole.module, resumed.module)
+    measured = ("loss", "accuracy", "lr", "images_per_second")  # of a window that the stop cut
+    strip = [{k: v for k, v in record.items() if k not in measured} for record in resumed.history]
+    assert strip == [{k: v for k, v in record.items() if k not in measured} for record in whole.history]
+
+
+def test_a_finished_run_resumes_to_its_result(tmp_path):
+    done = fit(Net(), PGD3, LINF, *blobs(), RECIPE, out=tmp_path)
+    again = fit(Net(), PGD3, LINF, *blobs(), RECIPE, out=tmp_path, resume=True)
+    assert same(done.module, again.module)
+    assert again.best == done.best
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_no_checkpoint(tmp_path, spy, monkeypatch):
+    monkeypatch.setattr(Spy, "nan", 11)  # in the second epoch of 8 steps
+    with pytest.raises(Diverged, match="after step 16"):
+        fit(Net(), spy, LINF, *blobs(), RECIPE, out=tmp_path)
+    assert [entry.name for entry in (tmp_path / "checkpoints").iterdir()] == ["8"]
+    assert damage(tmp_path / "checkpoints" / "8") is None
+    monkeypatch.setattr(Spy, "nan", None)
+    fitted = fit(Net(), spy, LINF, *blobs(), RECIPE, out=tmp_path, resume=True)
+    assert all(np.isfinite(leaf).all() for leaf in (fitted.module.first.kernel[...], fitted.module.norm.var[...]))
+
+
+def test_a_stop_saves_no_spoiled_weights(tmp_path, spy, monkeypatch):
+    monkeypatch.setattr(Spy, "nan", 2)
+    with pytest.raises(Diverged):
+        fit(Net(), spy, LINF, *blobs(), RECIPE, out=tmp_path, should_stop=stop_at(4))
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def scripted(monkeypatch, *accuracies):
+    """Let validation find these (clean, fgsm, robust), one after another, the last one for ever."""
+    left = [Accuracy(*each) for each in accuracies]
+    monkeypatch.setattr(Trainer, "measure", lambda self, count: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_catastrophic_overfitting_rolls_back_says_so_and_slows_down(monkeypatch):
+    good, bad, fine = (0.9, 0.8, 0.7), (0.9, 0.95, 0.05), (0.9, 0.8, 0.75)
+    scripted(monkeypatch, good, bad, fine)
+    ears = Ears()
+    trainer = Trainer(
+        Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, epochs=3, schedule="constant"), lambda: None, [ears]
+    )
+    trainer.epoch()
+    trainer.judge()
+    best = trainer.best
+    trainer.epoch()
+    assert not same(trainer.now, best)
+    trainer.judge()
+    assert same(trainer.now, best)
+    assert "catastrophic overfitting at step 16" in ears.said[0]
+    assert "95.0%" in ears.said[0]
+    trainer.epoch()
+    trainer.judge()
+    assert ears.windows[-1]["lr"] == pytest.approx(RECIPE.lr / 2)
+    assert trainer.ledger.best["robust"] == 0.75
+    assert len(ears.said) == 1
+
+
+def test_overfitting_that_comes_back_ends_the_run_with_the_best_weights(monkeypatch):
+    scripted(monkeypatch, (0.9, 0.8, 0.7), (0.9, 0.95, 0.05))
+    ears = Ears()
+    fitted = fit(Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, epochs=50), listeners=[ears])
+    assert len(fitted.history) == 4
+    assert len(ears.said) == 3
+    assert fitted.best["robust"] == 0.7
+
+
+def test_fast_training_is_watched_within_its_epochs(monkeypatch):
+    monkeypatch.setattr(FastTraining, "watch", 4)
+    scripted(monkeypatch, (0.9, 0.8, 0.7), (0.9, 0.95, 0.05), (0.9, 0.8, 0.7))
+    ears = Ears()
+    fit(Net(), FastTraining(), LINF, *blobs(), RECIPE, listeners=[ears])
+    assert len(ears.said) == 1
+    assert "at step 12" in ears.said[0]
+
+
+def test_what_counts_as_overfitting():
+    assert overfits(Accuracy(0.9, 0.9, 0.1), 0.6)
+    assert not overfits(Accuracy(0.9, 0.9, 0.5), 0.6)  # fell little
+    assert not overfits(Accuracy(0.3, 0.2, 0.15), 0.6)  # fell with FGSM: unlearned, not overfitted
+    assert not overfits(Accuracy(0.9, 0.5, 0.05), 0.1)  # never was robust
+
+
+def test_patience_ends_a_run_that_does_not_improve(monkeypatch):
+    scripted(monkeypatch, (0.9, 0.8, 0.5), (0.9, 0.8, 0.7), (0.9, 0.8, 0.69))
+    fitted = fit(Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, epochs=50, patience=3))
+    assert len(fitted.history) == 5
+    assert fitted.best["epoch"] == 2
+
+
+@pytest.mark.parametrize(("defense", "best"), [(PGD3, 1), (Standard(), 2)])
+def test_robust_accuracy_chooses_the_weights_of_defenses_and_clean_accuracy_those_of_none(monkeypatch, defense, best):
+    scripted(monkeypatch, (0.8, 0.8, 0.5), (0.9, 0.8, 0.4))
+    assert fit(Net(), defense, LINF, *blobs(), RECIPE).best["epoch"] == best
+
+
+def test_metrics_are_written_and_a_resumed_run_writes_none_twice(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with pytest.raises(Stopped):
+        fit(Net(), PGD3, LINF, *blobs(), RECIPE, out=tmp_path, should_stop=stop_at(12), listeners=[JsonLines(path)])
+    with path.open("a") as file:  # killed while it wrote
+        file.write('{"kind": "window", "step": 14, "lo')
+    fit(Net(), PGD3, LINF, *blobs(), RECIPE, out=tmp_path, resume=True, listeners=[JsonLines(path)])
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(record["kind"], record["step"]) for record in records] == [
+        ("window", 8),
+        ("epoch", 8),
+        ("window", 11),
+        ("window", 16),
+        ("epoch", 16),
+    ]
+    assert {"loss", "clean", "fgsm", "robust", "lr", "eps", "images_per_second"} <= records[1].keys()
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(ValueError, match="40 images can't hold out 32 and fill a batch of 16"):
+        fit(Net(), PGD3, LINF, *blobs(40), RECIPE)
+
+
+def test_a_network_without_dropout_or_statistics_trains_too():
+    class Plain(nnx.Module):
+        def __init__(self):
+            self.layer = nnx.Linear(36, 3, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.layer(x.reshape(len(x), -1))
+
+    fitted = fit(Plain(), Standard(), LINF, *blobs(), dataclasses.replace(RECIPE, lr=0.05, augment="crop-flip"))
+    assert not same(fitted.module, Plain())
