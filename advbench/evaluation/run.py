@@ -195,6 +195,5 @@ def _pack(shard: Shard) -> bytes:
 def _unpack(payload: bytes) -> Shard:
     arrays = load(payload)
     verdict = Verdict(**{name: arrays.pop(name) for name in Verdict._fields})
-    limit = int(arrays.pop("limit")[()])
-    seconds, compiling = (float(arrays.pop(name)[()]) for name in ("seconds", "compile_seconds"))
-    return Shard(**arrays, verdict=verdict, seconds=seconds, compile_seconds=compiling, limit=limit)
+    seconds, compiling, limit = (arrays.pop(name).item() for name in ("seconds", "compile_seconds", "limit"))
+    return Shard(**arrays, verdict=verdict, seconds=seconds, compile_seconds=compiling, limit=int(limit))

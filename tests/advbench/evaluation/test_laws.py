@@ -1,6 +1,7 @@
 """What must hold of every evaluation, whatever the model."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,7 @@ def test_cascade_order_and_mode_change_no_verdict(model, data, threat):
     assert cascade.attacks[-1].after == cascade.robust
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 60, 500])
+@pytest.mark.parametrize("batch_size", [7, 500])
 def test_batch_size_changes_no_verdict(model, data, threat, batch_size):
     reference = judged(model, data, threat, *ALL)
     assert verdicts(judged(model, data, threat, *ALL, batch_size=batch_size)) == verdicts(reference)
@@ -97,7 +98,7 @@ def test_costs_are_counted(model, data, threat):
     assert attack.gradients == sum(row.gradients for row in result.rows)
     assert all(row.gradients == 10 for row in result.rows if row.robust)
     assert all(row.gradients == 0 for row in result.rows if row.broken_by == "clean")
-    assert 0 < attack.compile_seconds or attack.seconds > 0
+    assert attack.seconds > 0
 
 
 def test_curve_never_rises_and_agrees_with_single_evaluations(model, data):
@@ -105,7 +106,7 @@ def test_curve_never_rises_and_agrees_with_single_evaluations(model, data):
     results = curve(model, data, range(N), attacks(*ALL), threats, seed=0, batch_size=16)
     assert [r.threat.eps for r in results] == ["0", "0.02", "0.05", "0.1"]
     fallen = [{row.index for row in r.rows if not row.robust} for r in results]
-    assert all(small <= large for small, large in zip(fallen, fallen[1:], strict=False))
+    assert all(small <= large for small, large in pairwise(fallen))
     for result in results:
         alone = judged(model, data, ThreatSpec.parse("linf", result.threat.eps), *ALL)
         assert result.robust.correct <= alone.robust.correct

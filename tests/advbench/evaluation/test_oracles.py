@@ -1,0 +1,33 @@
+"""Against networks whose true robust accuracy is proven: too weak or too strong, both are wrong."""
+
+import pytest
+
+from advbench.data import load
+from advbench.evaluation import evaluate
+from advbench.spec import AttackSpec, ThreatSpec
+
+from .oracle import load_indices, load_oracle
+
+STRONG = ("fgsm", "pgd:loss=margin,targets=4,restarts=2,steps=60,rel_step_size=0.1")
+
+
+def judged(name, eps, indices, *texts):
+    threat = ThreatSpec.parse("linf", eps)
+    attacks = [AttackSpec.parse(text, threat) for text in texts]
+    return evaluate(load_oracle(name), load("mnist"), indices, attacks, threat, seed=0, batch_size=200)
+
+
+def test_adversarially_trained_network():
+    """Between 76.0 and 76.5 % are robust (alpha-beta-CROWN; BICCOS, Clip-and-Verify)."""
+    model = load_oracle("mnist_cnn_a_adv")
+    result = judged(model.name, "0.3", load_indices(model.name), *STRONG)
+    assert result.clean.accuracy == pytest.approx(0.975)
+    assert 0.76 <= result.robust.accuracy <= 0.79
+    assert result.exit_code == 0
+
+
+def test_verified_network_is_never_put_below_its_truth():
+    """Exactly 95.62 % of the test set are robust (Tjeng et al. 2019)."""
+    result = judged("mnist_wk17a", "0.1", range(10_000), "fgsm", "pgd:loss=margin,steps=5,rel_step_size=0.5")
+    assert result.clean.accuracy == pytest.approx(0.9811)
+    assert 0.9562 <= result.robust.accuracy <= 0.9625
