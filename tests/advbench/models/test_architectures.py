@@ -23,6 +23,7 @@ def parameters(name, shape):
     [
         ("mlp", MNIST, 784 * 256 + 256 + 256 * 128 + 128 + 1290),
         ("small-cnn", MNIST, 312_202),
+        ("wong-cnn", MNIST, 166_406),
         ("madry-cnn", MNIST, 3_274_634),
         ("resnet20", CIFAR, 269_722),
         ("preact-resnet18", CIFAR, 11_172_170),

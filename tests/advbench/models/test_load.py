@@ -1,0 +1,161 @@
+"""Every way to name a model, and what is said when the name or the user's code is wrong."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from advbench.errors import UsageError
+from advbench.models import create, load, store
+from advbench.models.load import load_model
+
+SHAPE = (4, 4, 1)
+USER = """
+import functools
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, nnx
+from helper import SCALE
+
+W = jnp.arange(48.0).reshape(16, 3) * SCALE
+
+def function():
+    return lambda images: images.reshape(len(images), -1) @ W
+
+class Object:
+    def __init__(self):
+        self.w = W
+    def __call__(self, images):
+        return images.reshape(len(images), -1) @ self.w
+
+def bound():
+    return Object().__call__
+
+def partial():
+    return functools.partial(lambda w, images: images.reshape(len(images), -1) @ w, W)
+
+def pair():
+    return (lambda params, images: images.reshape(len(images), -1) @ params["w"], {"w": W})
+
+class Linen(linen.Module):
+    sizes: list
+    @linen.compact
+    def __call__(self, images):
+        return linen.Dense(3, use_bias=False, kernel_init=lambda *_: W)(images.reshape(len(images), -1))
+
+def flax_linen():
+    net = Linen([1])
+    import jax
+    return net.apply, net.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+
+class Nnx(nnx.Module):
+    def __init__(self):
+        self.w = nnx.Param(W)
+        self.drop = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    def __call__(self, images):
+        return self.drop(images.reshape(len(images), -1) @ self.w[...])
+
+def number():
+    return 3
+
+def raises():
+    raise RuntimeError("first line\\nsecond line")
+
+not_callable = 1
+"""
+FACTORIES = ["function", "Object", "bound", "partial", "pair", "flax_linen", "Nnx"]
+
+
+@pytest.fixture
+def user(tmp_path):
+    (tmp_path / "helper.py").write_text("SCALE = 0.5\n")
+    path = tmp_path / "mine.py"
+    path.write_text(USER)
+    yield path
+    sys.modules.pop("helper", None)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_user_code_of_every_kind_becomes_a_jit_argument(user, factory):
+    model = load_model(f"{user}:{factory}")
+    x = jax.random.uniform(jax.random.key(0), (2, *SHAPE))
+    out = jax.jit(lambda model, x: model(x))(model.predict, x)
+    np.testing.assert_allclose(out, x.reshape(2, 16) @ (jnp.arange(48.0).reshape(16, 3) * 0.5), rtol=1e-5)
+    assert model.name == f"mine:{factory}"
+    assert (model.shape, model.classes, model.dataset, model.record) == (None, None, None, {})
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_digest_follows_the_arrays_wherever_they_are_held(user, factory):
+    spec = f"{user}:{factory}"
+    first = load_model(spec).digest
+    assert load_model(spec).digest == first
+    (user.parent / "helper.py").write_text("SCALE = 0.25  # The weights change, the file with the factory does not.\n")
+    sys.modules.pop("helper")
+    assert load_model(spec).digest != first
+
+
+def test_two_files_of_one_name_do_not_mix_and_the_path_is_left_clean(tmp_path):
+    before = list(sys.path)
+    for folder, value in (("a", 1.0), ("b", 2.0)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "attacks.py").write_text(f"def make(): return lambda x: x.sum((1, 2)) * {value}\n")
+    one, two = (load_model(f"{tmp_path / folder}/attacks.py:make").predict(jnp.ones((1, 2, 2, 1))) for folder in "ab")
+    assert (float(one[0, 0]), float(two[0, 0])) == (4.0, 8.0)
+    assert sys.path == before
+    assert "attacks" not in sys.modules
+
+
+def test_module_is_found_in_the_working_directory(user, monkeypatch):
+    monkeypatch.chdir(user.parent)
+    try:
+        assert load_model("mine:function").predict(jnp.ones((1, *SHAPE))).shape == (1, 3)
+    finally:
+        sys.modules.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("{file}:number", "returned int, which is not a model"),
+        ("{file}:raises", r"failed: RuntimeError: first line second line \(.*mine\.py:\d+\)"),
+        ("{file}:absent", "has no function 'absent'"),
+        ("{file}:not_callable", "has no function 'not_callable'"),
+        ("{folder}/none.py:f", "no file"),
+        ("no_such_package:f", "failed: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("{folder}/runs/none", "no model at"),
+        ("{folder}", "cannot read .*model.json"),
+        ("{folder}/weights.safetensors", "cannot read"),
+        ("demo-modle", "did you mean 'demo-model'"),
+    ],
+)
+def test_each_mistake_is_one_clear_line(user, monkeypatch, spec, message):
+    (user.parent / "released" / "demo-model").mkdir(parents=True)
+    (user.parent / "released" / "demo-model" / "model.json").write_text("{}")
+    monkeypatch.setattr(load, "RELEASED", user.parent / "released")
+    with pytest.raises(UsageError, match=message) as caught:
+        load_model(spec.format(file=user, folder=user.parent))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_syntax_error_of_the_user_is_one_line_too(tmp_path):
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    with pytest.raises(UsageError, match="SyntaxError") as caught:
+        load_model(f"{tmp_path}/broken.py:f")
+    assert "\n" not in str(caught.value)
+
+
+def test_run_directory_weights_file_and_released_name_are_one_model(tmp_path, monkeypatch):
+    folder = tmp_path / "fine-run"
+    module = create("mlp", shape=SHAPE, classes=3, seed=0)
+    manifest = store.save(folder, module, architecture="mlp", shape=SHAPE, classes=3, dataset="mnist", record={"n": 1})
+    monkeypatch.setattr(load, "RELEASED", tmp_path)
+    monkeypatch.chdir(folder)
+    for spec in (str(folder), str(folder / "model.safetensors"), "fine-run", "."):
+        model = load_model(spec)
+        assert (model.name, model.shape, model.classes, model.dataset) == ("fine-run", SHAPE, 3, "mnist")
+        assert (model.digest, model.record) == (manifest.digest, {"n": 1})
+    assert load.released() == ["fine-run"]
