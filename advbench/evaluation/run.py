@@ -61,7 +61,7 @@ class RunDirectory:
         if not self.resume and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UsageError(f"{self.path} exists; go on with it by --resume, or choose another --out")
         try:
-            self.journal.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             self.lock = (self.path / "lock").open("a+")
         except OSError as error:
             raise _storage(self.path, error) from None
@@ -95,6 +95,7 @@ class RunDirectory:
     def _compare(self) -> None:
         path = self.path / "run.json"
         if not path.exists():
+            self.journal.mkdir(exist_ok=True)
             write(path, json.dumps(self.fingerprint, indent=1).encode())
             return
         try:

@@ -8,7 +8,11 @@ from advbench.spec import AttackSpec, ThreatSpec
 
 from .oracle import load_indices, load_oracle
 
-STRONG = ("fgsm", "pgd:loss=margin,targets=4,restarts=2,steps=60,rel_step_size=0.1")
+STRONG = (
+    "fgsm",
+    "pgd:loss=margin,targets=4,restarts=2,steps=60,rel_step_size=0.1",
+    "cw:rounds=2,steps=40,c=10,lr=0.05,start=uniform,restarts=2",
+)
 
 
 def judged(name, eps, indices, *texts):

@@ -59,6 +59,7 @@ def test_resume_of_nothing_begins_and_of_a_finished_run_returns_it(model, data, 
     first = go(model, data, threat, tmp_path / "new", resume=True)
     assert timeless(first) == timeless(whole)
     assert go(model, data, threat, tmp_path / "new", resume=True, progress=pytest.fail) == first
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == WHOLE
 
 
 KILLED = """
