@@ -30,7 +30,10 @@ def _reported() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # Rich answers a closed pipe by SystemExit(1), but 1 means here that a gate failed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
         raise typer.Exit(CLOSED) from None
     except AdvbenchError as error:

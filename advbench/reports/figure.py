@@ -68,7 +68,7 @@ def draw_examples(result: Result, shown: Sequence[Example], suffix: str) -> byte
     blocks = 2 if len(shown) > 3 else 1
     rows = -(-len(shown) // blocks)
     figure = _figure(5.1 * blocks, 0.95 + 1.78 * rows)
-    figure.suptitle(_title(result), fontsize=10.5, color=INK)
+    figure.suptitle(_title(result), fontsize=10.5, color=INK, parse_math=False)
     widths = [1, 1, 1, 0.16] * blocks
     grid = figure.subplots(rows, 4 * blocks, squeeze=False, gridspec_kw={"width_ratios": widths[: 4 * blocks]})
     for axes in grid.ravel():
@@ -108,7 +108,9 @@ def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
         )
     axes.set_xticks(x, [text for _, text, _ in points])
     axes.set(ylim=(0, 106), xlim=(0, 1.1 * max(x)), ylabel="accuracy, %", xlabel=f"eps ({first.threat.norm})")
-    axes.set_title(f"{first.model.name} on {first.data.n:,} images of {first.data.name}", fontsize=10.5, color=INK)
+    axes.set_title(
+        f"{first.model.name} on {first.data.n:,} images of {first.data.name}", **_small(INK) | {"fontsize": 10.5}
+    )
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")

@@ -38,13 +38,12 @@ def of_result(result: Result) -> Sheet:
     )
     clean, robust = result.clean, result.robust
     return Sheet(
-        title=f"{result.model.name} on {result.data.name} {result.data.split}, "
-        f"images {result.data.indices}, {_threat(result)}",
-        header=("", "accuracy", "95% interval", "images", "tried", "broke", "seconds", "gradients/ image"),
+        title=f"{result.model.name} on {_images(result)}, {_threat(result)}",
+        header=("", "accuracy", "95% interval", "tried", "broke", "seconds", "gradients/ image"),
         rows=(
-            ("clean", percent(clean), interval(clean), f"{clean.n:,}", "", f"{clean.n - clean.correct:,}", "", ""),
+            ("clean", percent(clean), interval(clean), f"{clean.n:,}", f"{clean.n - clean.correct:,}", "", ""),
             *(_attack(report, each) for report in result.attacks),
-            ("worst case", percent(robust), interval(robust), f"{robust.n:,}", "", "", _total(result.attacks), ""),
+            ("worst case", percent(robust), interval(robust), "", "", _total(result.attacks), ""),
         ),
         notes=(Note("legend", legend), *_flags([result])),
         needed=3,
@@ -57,8 +56,7 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
     first = results[0]
     attacks = [report.spec for report in first.attacks]
     return Sheet(
-        title=f"{first.data.name} {first.data.split}, {first.clean.n:,} images ({first.data.indices}), "
-        f"{_threat(first)}",
+        title=f"{_images(first)}, {_threat(first)}",
         header=("model", "clean", *attacks, "worst case", "seconds"),
         rows=tuple(
             (
@@ -82,15 +80,11 @@ def of_curve(results: Sequence[Result]) -> Sheet:
     """One model at several eps: a row each."""
     first = results[0]
     return Sheet(
-        title=f"{first.model.name} on {first.data.name} {first.data.split}, "
-        f"{first.clean.n:,} images ({first.data.indices}), {first.threat.norm}",
-        header=("eps", "accuracy", "95% interval", "images", "seconds"),
+        title=f"{first.model.name} on {_images(first)}, {first.threat.norm}",
+        header=("eps", "accuracy", "95% interval", "seconds"),
         rows=(
-            ("clean", percent(first.clean), interval(first.clean), f"{first.clean.n:,}", ""),
-            *(
-                (r.threat.eps, percent(r.robust), interval(r.robust), f"{r.robust.n:,}", _total(r.attacks))
-                for r in results
-            ),
+            ("clean", percent(first.clean), interval(first.clean), ""),
+            *((r.threat.eps, percent(r.robust), interval(r.robust), _total(r.attacks)) for r in results),
         ),
         notes=(
             Note("legend", f"Worst case over {', '.join(report.spec for report in first.attacks)}."),
@@ -119,6 +113,10 @@ def _decimals(rate: Rate) -> int:
     return 2 if rate.n > 1000 else 1
 
 
+def _images(result: Result) -> str:
+    return f"{result.data.n:,} {result.data.name} {result.data.split} images ({result.data.indices})"
+
+
 def _threat(result: Result) -> str:
     return f"{result.threat.norm} eps {result.threat.eps}"
 
@@ -127,7 +125,7 @@ def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:
     rate = report.alone if each and report.alone else report.after
     cost = f"{report.gradients / report.tried:,.0f}" if report.tried else ""
     tried, broke = f"{report.tried:,}", f"{report.broke:,}"
-    return report.spec, percent(rate), interval(rate), f"{rate.n:,}", tried, broke, f"{report.seconds:,.1f}", cost
+    return report.spec, percent(rate), interval(rate), tried, broke, f"{report.seconds:,.1f}", cost
 
 
 def _total(attacks: Iterable[AttackReport]) -> str:

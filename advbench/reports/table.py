@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 STYLES = {"legend": "dim", "note": "yellow", "invalid": "bold red"}
 NARROWEST = 16  # characters that the first column keeps
 GAP = 2  # between columns
+EDGES = 2
 
 
 def show(sheet: Sheet, console: Console) -> None:
@@ -56,7 +57,7 @@ def _fitting(sheet: Sheet, width: int) -> tuple[int, int]:
 
     shown = len(sheet.header)
     while True:
-        room = width - sum(widest(at) + GAP for at in range(1, shown))
+        room = width - EDGES - sum(widest(at) + GAP for at in range(1, shown))
         if room >= NARROWEST or shown == sheet.needed:
             return shown, room
         shown -= 1

@@ -1,0 +1,110 @@
+"""What all commands share: help, listings, errors, closed pipes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from advbench import __version__
+from advbench.attacks import ATTACKS
+from advbench.cli import app
+from advbench.data import DATASETS
+from advbench.defenses import DEFENSES
+from advbench.models import MODELS
+
+COMMANDS = ("train", "attack", "bench", "verify", "doctor", "list", "data")
+
+
+def test_help_names_every_command(run):
+    text = run("--help").stdout
+    assert [command for command in COMMANDS if f" {command} " not in text] == []
+
+
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["data", "fetch"], ["data", "info"]])
+def test_every_command_explains_itself(run, command):
+    got = run(*command, "--help")
+    assert got.exit_code == 0
+    assert "Usage: advbench" in got.stdout
+
+
+def test_version(run):
+    assert run("--version").stdout == f"advbench {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "registry"), [("attacks", ATTACKS), ("defenses", DEFENSES), ("models", MODELS), ("datasets", DATASETS)]
+)
+def test_the_list_is_the_registry(run, kind, registry):
+    entries = json.loads(run("list", kind, "--json").stdout)
+    assert set(registry) <= {entry["name"] for entry in entries}
+    table = run("list", kind).stdout
+    assert [name for name in registry if name not in table] == []
+
+
+def test_settings_as_listed_can_be_typed(run):
+    from advbench.spec import build
+
+    for entry in json.loads(run("list", "attacks", "--json").stdout):
+        typed = ",".join(f"{key}={value}" for key, value in entry["settings"].items())
+        assert build("attack", f"{entry['name']}:{typed}", ATTACKS) == ATTACKS[entry["name"]]()
+        assert entry["paper"]
+        assert entry["norms"]
+
+
+def test_data_info_tells_what_is_embedded(run):
+    found = {(entry["name"], entry["split"]): entry for entry in json.loads(run("data", "info", "--json").stdout)}
+    assert found["mnist", "test"]["available"] == 10_000
+    assert found["cifar10", "test"]["available"] == 1_000
+    assert found["cifar100", "train"]["available"] == 0
+    assert "advbench data fetch cifar100" in run("data", "info").stdout
+
+
+def test_data_fetch_says_what_is_missing(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    got = run("data", "fetch", "fashion-mnist", "--from", "empty")
+    assert got.exit_code == 4
+    assert "place these files in" in got.stderr
+    assert run("data", "fetch", "fashion-mnst").exit_code == 2
+
+
+@pytest.mark.parametrize("words", [["atack"], ["attack"], ["attack", "x", "--esp", "1"], ["attack", "x", "-n", "0"]])
+def test_typing_errors_exit_with_2(run, words):
+    got = run(*words)
+    assert got.exit_code == 2
+    assert "Usage" in got.stderr
+
+
+def test_a_bug_shows_its_traceback_and_exits_with_4(run, monkeypatch):
+    def broken(*_):
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr("advbench.cli.listing.ENTRIES", {"attacks": broken})
+    got = run("list", "attacks")
+    assert got.exit_code == 4
+    assert "KeyError: 'nobody thought of this'" in got.stderr
+    assert "bug in advbench" in got.stderr
+
+
+def test_a_closed_stdout_is_no_error_to_talk_about():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "advbench", "list", "datasets"]
+    got = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert got.stderr == ""
+    assert got.returncode == 141
+
+
+def test_no_colour_and_narrow_pipes_get_plain_short_lines():
+    environment = {**os.environ, "COLUMNS": "40", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "advbench", "list", "datasets"]
+    text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 40
+    assert all(name in text for name in DATASETS)
+
+
+def test_the_app_has_no_command_without_help():
+    assert all(command.callback.__doc__ for command in app.registered_commands)

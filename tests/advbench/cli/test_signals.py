@@ -1,0 +1,82 @@
+"""The first signal asks to stop, the second stops at once, even while a compiled program holds the main thread."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from advbench.cli.signals import listening
+
+# A hash over many rounds is like a compiled program: one long call, with no Python in between.
+BUSY = """
+import hashlib
+from advbench.cli.signals import listening
+with listening():
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
+"""
+
+
+def wait(condition):
+    deadline = time.monotonic() + 5
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted(number, capfd):
+    before = signal.getsignal(number)
+    with listening() as stop:
+        assert stop() is None
+        os.kill(os.getpid(), number)
+        assert wait(stop) == number
+    assert signal.getsignal(number) is before
+    assert capfd.readouterr().err.count("stopping after this batch") == 1
+
+
+def test_other_signals_are_not_taken_for_a_stop():
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    with listening() as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.05)
+        assert stop() is None
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_a_busy_process_at_once(number):
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert "stopping after this batch" in process.stderr.readline()
+        process.send_signal(number)
+        assert process.wait(timeout=5) == 128 + number
+
+
+def test_an_interrupted_attack_saves_exits_with_143_and_resumes(run, tmp_path):
+    words = ["attack", "mine.py:net", "--data", "mnist", "--attack", "pgd:steps=2000", "--eps", "0.02", "-n", "640"]
+    command = [sys.executable, "-m", "advbench", *words, "--batch-size", "16", "--out", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert wait_for_journal(tmp_path / "run" / "journal")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert out == ""
+    assert "Traceback" not in err
+    assert "--resume" in err.splitlines()[-1]
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def wait_for_journal(folder):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if folder.is_dir() and len(list(folder.iterdir())) >= 2:
+            return True
+        time.sleep(0.02)
+    return False
