@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +60,9 @@ class Checkpoints:
             _sync_folder(self.folder)
         except Exception as error:  # Orbax wraps what the disk says in errors of many types
             shutil.rmtree(temporary, ignore_errors=True)
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"can't write checkpoint {final}: {reason}; earlier ones are intact") from error
+            raise CheckpointError(
+                f"can't write checkpoint {final}: {_reason(error)}; earlier ones are intact"
+            ) from error
         for old in self.steps()[KEEP:]:
             shutil.rmtree(self.folder / str(old), ignore_errors=True)
 
@@ -146,7 +150,7 @@ def _back(like: Array, array: np.ndarray) -> Array:
 def _write_arrays(path: Path, leaves: list[Array]) -> None:
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         checkpointer.save(path, args=ocp.args.PyTreeSave({str(i): leaf for i, leaf in enumerate(leaves)}))
 
 
@@ -157,6 +161,23 @@ def _read_arrays(path: Path, count: int) -> list[np.ndarray]:
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         found = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=wanted))
     return [found[name] for name in wanted]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep Orbax from logging failures with their tracebacks: they are raised too."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _reason(error: Exception) -> str:
+    """Why the disk refused, in the system's words where these can be found."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else str(error).partition("\n")[0]
 
 
 def _files(path: Path) -> list[Path]:

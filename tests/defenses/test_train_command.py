@@ -1,0 +1,162 @@
+"""`advbench train` as a user meets it: killed, interrupted, resumed, mistyped."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SMALL = ["--model", "mlp", "--validation", "64", "--batch-size", "32", "--train-size", "640", "--eps-warmup", "1"]
+RUN = ["mnist", *SMALL, "--defense", "pgd:steps=10,rel_step_size=0.25", "--epochs", "8", "--ema", "0.9"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("compiled")
+    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "80"}
+
+
+def start(environment, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "advbench", "train", *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def train(environment, *arguments):
+    process = start(environment, *arguments)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def whole(environment, tmp_path_factory):
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    code, stdout, stderr = train(environment, *RUN, "--out", out, "--json", "-")
+    assert code == 0, stderr
+    return out, json.loads(stdout), stderr
+
+
+def steps(out):
+    folder = out / "checkpoints"
+    return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
+
+
+def until(out, process, count):
+    """Wait for a checkpoint past `count` steps."""
+    while max(steps(out), default=0) <= count:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_a_run_leaves_a_model_its_record_and_its_metrics(whole):
+    out, summary, stderr = whole
+    manifest = json.loads((out / "model.json").read_text())
+    assert manifest["architecture"] == "mlp"
+    assert manifest["dataset"] == "mnist"
+    record = manifest["record"]
+    assert summary == {"model": str(out), **record}
+    assert record["command"].startswith("advbench train mnist --model mlp")
+    assert record["threat"] == {"norm": "linf", "eps": "0.3"}
+    assert record["recipe"]["seed"] == 0
+    assert record["images"]["trained_on"] == 576
+    assert record["seconds"] > 0
+    assert {"jax", "python"} <= record["versions"].keys()
+    assert record["hardware"]["cpus"] == os.cpu_count()
+    kinds = [json.loads(line)["kind"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert kinds.count("epoch") == 8
+    assert stderr.count("epoch ") == 8
+    assert "\x1b" not in stderr
+
+
+def test_a_run_killed_and_then_terminated_ends_with_the_same_bytes(environment, whole, tmp_path):
+    out = tmp_path / "run"
+    killed = start(environment, *RUN, "--out", out)
+    until(out, killed, 0)
+    killed.kill()
+    killed.wait()
+    assert not (out / "model.safetensors").exists()
+
+    terminated = start(environment, *RUN, "--out", out, "--resume")
+    until(out, terminated, max(steps(out)))
+    terminated.send_signal(signal.SIGTERM)
+    _, stderr = terminated.communicate(timeout=600)
+    assert terminated.returncode == 143, stderr
+    assert "resumed after step" in stderr
+    assert "go on with the same command and --resume" in stderr
+    assert "Traceback" not in stderr
+
+    code, _, stderr = train(environment, *RUN, "--out", out, "--resume")
+    assert code == 0, stderr
+    digests = [hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() for folder in (out, whole[0])]
+    assert digests[0] == digests[1]
+
+
+def test_a_run_directory_is_not_overwritten_and_another_run_not_resumed(environment, whole):
+    out, _, _ = whole
+    code, _, stderr = train(environment, *RUN, "--out", out)
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "--resume" in stderr
+    code, _, stderr = train(environment, *RUN, "--out", out, "--resume", "--eps", "0.2")
+    assert code == 2
+    assert "threat was linf 0.3, is linf 0.2" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_file_size_limit_stands_for_a_full_disk(environment, tmp_path):
+    out = tmp_path / "run"
+    command = ["train", "mnist", *SMALL, "--defense", "standard", "--epochs", "1", "--out", str(out)]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", sys.executable, "-m", "advbench", *command],
+        check=False,
+        env={**environment, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.search(
+        r"^advbench: can't write checkpoint .*: File too large; earlier ones are intact$", done.stderr, re.M
+    )
+    assert "Traceback" not in done.stderr
+    assert not steps(out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mnits"], "mnist"),
+        (["mnist", "--model", "small-cn"], "small-cnn"),
+        (["mnist", "--defense", "trade"], "trades"),
+        (["mnist", "--defense", "trades:bta=3"], "beta"),
+        (["mnist", "--defense", "pgd:steps=3"], "can't reach the edge"),
+        (["mnist", "--eps", "8/0"], "8/0"),
+        (["mnist", "--eps", "-1"], "negative"),
+        (["mnist", "--eps", "8"], "8/255"),
+        (["mnist", "--norm", "l3"], "linf"),
+        (["mnist", "--schedule", "cosinus"], "cosine"),
+        (["mnist", "--ema", "1"], "ema"),
+        (["mnist", "--train-size", "70000"], "60000"),
+        (["mnist", "--train-size", "1000"], "can't hold out 1000"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(arguments, words, tmp_path, capfd):
+    from typer.testing import CliRunner
+
+    from advbench.cli import app
+
+    out = tmp_path / "run"
+    result = CliRunner().invoke(app, ["train", *arguments, "--out", str(out)])
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not out.exists()
