@@ -9,13 +9,14 @@ from functools import partial
 from flax import nnx
 
 from advbench.errors import unknown
-from advbench.models.mnist import MLP, MadryCNN, SmallCNN
+from advbench.models.mnist import MLP, MadryCNN, SmallCNN, WongCNN
 from advbench.models.resnet import ResNet, preact_resnet18, wide_resnet
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "mlp": MLP,
     "small-cnn": SmallCNN,
     "madry-cnn": MadryCNN,
+    "wong-cnn": WongCNN,
     "resnet8": partial(ResNet, depth=8, width=24, stem=2),
     "resnet20": ResNet,
     "preact-resnet18": preact_resnet18,

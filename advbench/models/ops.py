@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from advbench.models import native
+
 Padding = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -73,6 +75,8 @@ def _unstride(x: jax.Array, kernel: jax.Array, s: int, pads: Pads) -> tuple[jax.
 
 def _correlate(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     """Plain convolution of stride 1: NHWC x HWIO -> NHWC."""
+    if native.serves(x, kernel.shape):
+        return native.conv(x, kernel, pads)
     return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -99,6 +103,9 @@ def _input_gradient(kernel: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
 
 def _weight_gradient(x: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
     """Correlate `x` with `dy`, batch and channels exchanged by hand: in a loop only NHWC x HWIO is fast."""
+    sides = (n + low + high - m + 1 for n, m, (low, high) in zip(x.shape[1:3], dy.shape[1:3], pads, strict=True))
+    if native.serves(x, (*sides, x.shape[3], dy.shape[3]), gradient=True):
+        return native.weight_gradient(x, dy, pads)
     return _correlate(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), pads).transpose(1, 2, 0, 3)
 
 

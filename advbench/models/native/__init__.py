@@ -12,13 +12,13 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
 import jax
-import jaxlib
 import numpy as np
 import platformdirs
 from jax import Array, lax
@@ -39,14 +39,23 @@ def status() -> str:
     return f"off: {reason}" if reason else "on"
 
 
-def serves(x: Array, window: tuple[int, ...]) -> bool:
-    """Whether the kernel is there and takes images `x` [B, H, W, C] under a kernel of shape `window` [kh, kw, C, O].
+def serves(x: Array, window: Sequence[int], *, gradient: bool = False) -> bool:
+    """Whether the kernel is there and takes these shapes.
 
-    It takes float32 and 3x3, where C and O are multiples of 16 or one of them, a picture's channels, is at most 4.
+    Parameters
+    ----------
+    x : jax.Array
+        Images [B, H, W, C].
+    window : sequence of int
+        Shape of the weights, [kh, kw, C, O]. The kernel takes 3x3 in float32, where C and O are multiples of 16, or one
+        of them, an image's channels, is at most 4.
+    gradient : bool
+        Ask for `weight_gradient` in place of `conv`; that one needs O to be a multiple of 16.
     """
     *size, c, o = window
-    ends = (c % 16 == 0 and (o % 16 == 0 or o <= 4)) or (c <= 4 and o % 16 == 0)
-    return size == [3, 3] and ends and x.size > 0 and x.dtype == np.float32 and status() == "on"
+    deep, ends = c % 16 == 0 and (o % 16 == 0 or (o <= 4 and not gradient)), c <= 4 and o % 16 == 0
+    fits = size == [3, 3] and (deep or ends) and c * o * x.size > 0 and x.dtype == np.float32
+    return fits and status() == "on"
 
 
 def conv(x: Array, kernel: Array, pads: Pads) -> Array:
@@ -68,29 +77,29 @@ def conv(x: Array, kernel: Array, pads: Pads) -> Array:
     """
     (b, h, w, _), o = x.shape, kernel.shape[3]
     (top, bottom), (left, right) = pads
-    return _call("conv", (b, h + top + bottom - 2, w + left + right - 2, o), top, left)(x, kernel)
+    return _call("advbench_conv", (b, h + top + bottom - 2, w + left + right - 2, o), top, left)(x, kernel)
 
 
 def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
     """Gradient [3, 3, C, O] of the kernel, for images `x` [B, H, W, C] and the gradient `dy` [B, H', W', O]."""
-    return _call("weights", (3, 3, x.shape[3], dy.shape[3]), pads[0][0], pads[1][0])(x, dy)
+    return _call("advbench_weights", (3, 3, x.shape[3], dy.shape[3]), pads[0][0], pads[1][0])(x, dy)
 
 
 def _call(name: str, shape: tuple[int, ...], top: int, left: int) -> Callable[[Array, Array], Array]:
-    @custom_vmap  # type: ignore[untyped-decorator]
+    @custom_vmap
     def call(a: Array, b: Array) -> Array:
         out = jax.ShapeDtypeStruct(shape, np.float32)
-        return jax.ffi.ffi_call(f"advbench_{name}", out)(a, b, top=np.int64(top), left=np.int64(left))  # type: ignore[no-any-return]
+        return jax.ffi.ffi_call(name, out)(a, b, top=np.int64(top), left=np.int64(left))
 
-    @call.def_vmap  # type: ignore[untyped-decorator]
+    @call.def_vmap
     def rule(size: int, batched: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
-        if name == "conv" and not batched[1]:  # one kernel: more images
+        if name == "advbench_conv" and not batched[1]:  # one kernel: more images
             y = _call(name, (size * shape[0], *shape[1:]), top, left)(a.reshape(-1, *a.shape[2:]), b)
             return y.reshape(size, *shape), True
         rows = [v if many else np.broadcast_to(v, (size, *v.shape)) for v, many in zip((a, b), batched, strict=True)]
         return lax.map(lambda pair: call(*pair), tuple(rows)), True
 
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 @cache
@@ -99,8 +108,8 @@ def _load() -> str | None:
     try:
         library = ctypes.CDLL(str(_build()))
         _check(library)
-        for name, symbol in (("conv", library.Conv), ("weights", library.Weights)):
-            jax.ffi.register_ffi_target(f"advbench_{name}", jax.ffi.pycapsule(symbol), platform="cpu")
+        for name in ("advbench_conv", "advbench_weights"):
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
     except (OSError, AttributeError, RuntimeError, subprocess.SubprocessError) as error:
         _log.warning("the native kernel is off, convolutions are slower: %s", error)
         return str(error)
@@ -112,7 +121,7 @@ def _build() -> Path:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
     if compiler is None:
         raise RuntimeError("no C++ compiler found")
-    key = hashlib.sha256("\n".join((_SOURCE.read_text(), jaxlib.__version__, compiler, _processor())).encode())
+    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), compiler, _processor())).encode())
     folder = platformdirs.user_cache_path("advbench") / "native"
     library = folder / f"winograd-{key.hexdigest()[:20]}.so"
     if not library.exists():
@@ -142,14 +151,14 @@ def _check(library: ctypes.CDLL) -> None:
     rng = np.random.default_rng(0)
     for c, o in ((16, 48), (3, 16), (16, 3)):
         x, kernel = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 9, c), (3, 3, c, o)))
-        y, dw = np.empty((2, 7, 8, o), np.float32), np.empty_like(kernel)
+        y, dw = np.zeros((2, 7, 8, o), np.float32), np.zeros_like(kernel)
         padded = np.pad(x, ((0, 0), (2, 0), (0, 1), (0, 0)))
         taps = np.stack([padded[:, i : i + 7, j : j + 8] for i, j in product(range(3), range(3))])
         size = (ctypes.c_int64 * 9)(*x.shape, *y.shape[1:], 2, 0)
-        library.conv_alone(size, *(v.ctypes.data_as(ctypes.c_void_p) for v in (x, kernel, y)))
-        wrong = np.abs(np.einsum("tbhwc,tco->bhwo", taps, kernel.reshape(9, c, o)) - y).max()
+        pairs = [(x, kernel, y, np.einsum("tbhwc,tco->bhwo", taps, kernel.reshape(9, c, o)))]
         if o % 16 == 0:
-            library.weights_alone(size, *(v.ctypes.data_as(ctypes.c_void_p) for v in (x, y, dw)))
-            wrong = max(wrong, np.abs(np.einsum("tbhwc,bhwo->tco", taps, y).reshape(dw.shape) - dw).max() / 100)
-        if not wrong < 1e-4:
-            raise RuntimeError(f"the kernel is wrong by {wrong:.1e} on {c} -> {o} channels")
+            pairs.append((x, pairs[0][3], dw, np.einsum("tbhwc,bhwo->tco", taps, pairs[0][3]).reshape(dw.shape)))
+        for a, b, out, truth in pairs:
+            library.alone(out is y, size, *(v.ctypes.data_as(ctypes.c_void_p) for v in (a, b, out)))
+            if not (wrong := np.abs(out - truth).max() / np.abs(truth).max()) < 1e-5:
+                raise RuntimeError(f"the kernel is wrong by {wrong:.1e} from {c} to {o} channels")

@@ -50,7 +50,8 @@ void parallel(ffi::ThreadPool* pool, Int n, const F& f) {
   std::function<void()> work = [state, n, &f] {
     for (Int i; (i = state->next++) < n; state->done++) f(i);
   };
-  for (Int helpers = pool ? std::min(pool->num_threads(), n) - 1 : 0; helpers > 0; helpers--) pool->Schedule(std::function(work));
+  const Int threads = pool ? std::min(pool->num_threads(), n) : 1;
+  for (Int helper = 1; helper < threads; helper++) pool->Schedule(std::function(work));
   work();
   while (state->done < n) std::this_thread::yield();
 }
@@ -88,78 +89,41 @@ void blocks(Int m, Left a, const float* b, Int ldb, float* c, Int ldc, bool add)
 }
 
 void multiply(Int m, Int n, Left a, const float* b, Int ldb, float* c, Int ldc, bool add = false) {
-  for (; n >= 2 * kLanes; n -= 2 * kLanes, b += 2 * kLanes, c += 2 * kLanes) blocks<kRows, 2>(m, a, b, ldb, c, ldc, add);
-  for (; n > 0; n -= kLanes, b += kLanes, c += kLanes) blocks<kRows, 1>(m, a, b, ldb, c, ldc, add);
+  Int j = 0;
+  for (; j + 2 * kLanes <= n; j += 2 * kLanes) blocks<kRows, 2>(m, a, b + j, ldb, c + j, ldc, add);
+  for (; j < n; j += kLanes) blocks<kRows, 1>(m, a, b + j, ldb, c + j, ldc, add);
 }
 
 // ---- Winograd: polynomials multiplied at the points 0, a, -a, b, -b and infinity.
 
 constexpr float a1 = 0.70710678118654752f, b1 = 1.4142135623730951f;
 constexpr float a2 = a1 * a1, b2 = b1 * b1, a3 = a1 * a2, b3 = b1 * b2;
-constexpr float at_0 = 1 / (a2 * b2), at_a = 1 / (2 * a2 * (a2 - b2)), at_b = 1 / (2 * b2 * (b2 - a2));
+constexpr float n0 = 1 / (a2 * b2), na = 1 / (2 * a2 * (a2 - b2)), nb = 1 / (2 * b2 * (b2 - a2));
 
-// Each transforms one line of a tile; s is the stride.
-struct Data {  // 6 pixels -> 6 points
-  static constexpr int in = 6, out = 6;
-  static void line(const Vec* d, int s, Vec* t) {
-    Vec d0 = d[0], d1 = d[s], d2 = d[2 * s], d3 = d[3 * s], d4 = d[4 * s], d5 = d[5 * s];
-    Vec even_a = d4 - b2 * d2, odd_a = a1 * (d3 - b2 * d1), even_b = d4 - a2 * d2, odd_b = b1 * (d3 - a2 * d1);
-    t[0] = (a2 * b2) * d0 - (a2 + b2) * d2 + d4;
-    t[s] = even_a + odd_a, t[2 * s] = even_a - odd_a;
-    t[3 * s] = even_b + odd_b, t[4 * s] = even_b - odd_b;
-    t[5 * s] = (a2 * b2) * d1 - (a2 + b2) * d3 + d5;
-  }
-};
-struct Kernel {  // 3 weights -> 6 points
-  static constexpr int in = 3, out = 6;
-  static void line(const Vec* g, int s, Vec* t) {
-    Vec g0 = g[0], g1 = g[s], g2 = g[2 * s];
-    Vec even_a = at_a * (g0 + a2 * g2), odd_a = (at_a * a1) * g1, even_b = at_b * (g0 + b2 * g2), odd_b = (at_b * b1) * g1;
-    t[0] = at_0 * g0;
-    t[s] = even_a + odd_a, t[2 * s] = even_a - odd_a;
-    t[3 * s] = even_b + odd_b, t[4 * s] = even_b - odd_b;
-    t[5 * s] = g2;
-  }
-};
-struct KernelBack {  // its transpose: 6 points -> 3 weights
-  static constexpr int in = 6, out = 3;
-  static void line(const Vec* u, int s, Vec* t) {
-    Vec sum_a = at_a * (u[s] + u[2 * s]), dif_a = at_a * (u[s] - u[2 * s]);
-    Vec sum_b = at_b * (u[3 * s] + u[4 * s]), dif_b = at_b * (u[3 * s] - u[4 * s]);
-    Vec last = u[5 * s];
-    t[0] = at_0 * u[0] + sum_a + sum_b;
-    t[s] = a1 * dif_a + b1 * dif_b;
-    t[2 * s] = a2 * sum_a + b2 * sum_b + last;
-  }
-};
-struct Result {  // 6 points -> 4 pixels
-  static constexpr int in = 6, out = 4;
-  static void line(const Vec* m, int s, Vec* y) {
-    Vec sum_a = m[s] + m[2 * s], dif_a = m[s] - m[2 * s], sum_b = m[3 * s] + m[4 * s], dif_b = m[3 * s] - m[4 * s];
-    Vec last = m[5 * s];
-    y[0] = m[0] + sum_a + sum_b;
-    y[s] = a1 * dif_a + b1 * dif_b;
-    y[2 * s] = a2 * sum_a + b2 * sum_b;
-    y[3 * s] = a3 * dif_a + b3 * dif_b + last;
-  }
-};
-struct ResultBack {  // its transpose: 4 pixels -> 6 points
-  static constexpr int in = 4, out = 6;
-  static void line(const Vec* y, int s, Vec* t) {
-    Vec y0 = y[0], y3 = y[3 * s];
-    Vec even_a = y0 + a2 * y[2 * s], odd_a = a1 * y[s] + a3 * y3, even_b = y0 + b2 * y[2 * s], odd_b = b1 * y[s] + b3 * y3;
-    t[0] = y0;
-    t[s] = even_a + odd_a, t[2 * s] = even_a - odd_a;
-    t[3 * s] = even_b + odd_b, t[4 * s] = even_b - odd_b;
-    t[5 * s] = y3;
-  }
-};
+constexpr float kData[6][6] = {{a2 * b2, 0, -a2 - b2, 0, 1, 0},    {0, -a1 * b2, -b2, a1, 1, 0},
+                               {0, a1 * b2, -b2, -a1, 1, 0},       {0, -b1 * a2, -a2, b1, 1, 0},
+                               {0, b1 * a2, -a2, -b1, 1, 0},       {0, a2 * b2, 0, -a2 - b2, 0, 1}};
+constexpr float kWeights[6][3] = {{n0, 0, 0},             {na, na * a1, na * a2},  {na, -na * a1, na * a2},
+                                  {nb, nb * b1, nb * b2}, {nb, -nb * b1, nb * b2}, {0, 0, 1}};
+constexpr float kResult[4][6] = {
+    {1, 1, 1, 1, 1, 0}, {0, a1, -a1, b1, -b1, 0}, {0, a2, a2, b2, b2, 0}, {0, a3, -a3, b3, -b3, 1}};
 
-// Transforms the lines of a tile, down and across, in place; rows are 6 apart.
-template <class T>
-void transform(Vec (&tile)[36]) {
-  for (int j = 0; j < T::in; j++) T::line(tile + j, 6, tile + j);
-  for (int i = 0; i < T::out; i++) T::line(tile + 6 * i, 1, tile + 6 * i);
+// Multiplies a tile, whose rows are 6 apart, from both sides by a matrix or, for a gradient, by its transpose.
+template <auto& matrix, bool back = false>
+void transform(Vec* tile) {
+  constexpr int rows = sizeof matrix / sizeof matrix[0], columns = sizeof matrix[0] / sizeof(float);
+  constexpr int in = back ? rows : columns, out = back ? columns : rows;
+  auto line = [](Vec* v, int s) {
+    Vec sum[out] = {};
+#pragma GCC unroll 6
+    for (int i = 0; i < out; i++)
+#pragma GCC unroll 6
+      for (int k = 0; k < in; k++)
+        if (const float m = back ? matrix[k][i] : matrix[i][k]; m != 0) sum[i] += m * v[k * s];
+    for (int i = 0; i < out; i++) v[i * s] = sum[i];
+  };
+  for (int j = 0; j < in; j++) line(tile + j, 6);
+  for (int i = 0; i < out; i++) line(tile + 6 * i, 1);
 }
 
 struct Problem {
@@ -170,29 +134,30 @@ struct Problem {
 };
 struct Image { Int H, W, C, top, left; };
 
-constexpr Int kTiles = 24, kSlab = 64;
+constexpr Int kTiles = 24, kSlab = 64;  // tiles and outputs at a time: what the second cache holds
 // Distance between the matrices of two points, off the powers of two that crowd one set of the cache.
 Int apart(Int floats) { return floats + 16; }
 
 // Takes tiles first ... first + count - 1 of images to the 36 points: out[point, tile, channel].
-template <class T>
+template <auto& matrix, bool back = false>
 void to_points(const Problem& p, const Image& im, const float* images, Int first, Int count, float* out, Int stride) {
   static constexpr float zeros[kLanes] = {};
   for (Int t = 0; t < count; t++, out += im.C) {
     Int column = (first + t) % p.columns(), row = (first + t) / p.columns() % p.rows();
     const float* image = images + (first + t) / p.columns() / p.rows() * im.H * im.W * im.C;
+    constexpr int side = back ? 4 : 6;
     const float* pixel[36];
-    for (int i = 0; i < T::in; i++)
-      for (int j = 0; j < T::in; j++) {
+    for (int i = 0; i < side; i++)
+      for (int j = 0; j < side; j++) {
         Int h = 4 * row - im.top + i, w = 4 * column - im.left + j;
         bool inside = h >= 0 && h < im.H && w >= 0 && w < im.W;
         pixel[6 * i + j] = inside ? image + (h * im.W + w) * im.C : nullptr;
       }
     for (Int c = 0; c < im.C; c += kLanes) {
       Vec tile[36];
-      for (int i = 0; i < T::in; i++)
-        for (int j = 0; j < T::in; j++) tile[6 * i + j] = load(pixel[6 * i + j] ? pixel[6 * i + j] + c : zeros);
-      transform<T>(tile);
+      for (int i = 0; i < side; i++)
+        for (int j = 0; j < side; j++) tile[6 * i + j] = load(pixel[6 * i + j] ? pixel[6 * i + j] + c : zeros);
+      transform<matrix, back>(tile);
       for (int q = 0; q < 36; q++) store(out + q * stride + c, tile[q]);
     }
   }
@@ -205,7 +170,7 @@ void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::T
     for (Int i = part * 16 * p.O; i < (part + 1) * 16 * p.O; i += kLanes) {
       Vec tile[36];
       for (int q = 0; q < 9; q++) tile[q / 3 * 6 + q % 3] = load(w + q * p.C * p.O + i);
-      transform<Kernel>(tile);
+      transform<kWeights>(tile);
       for (int q = 0; q < 36; q++) store(u + q * kernel + i, tile[q]);
     }
   });
@@ -213,7 +178,7 @@ void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::T
     const Int first = item * kTiles, count = std::min(kTiles, p.tiles() - first);
     const Int data = apart(kTiles * p.C), result = apart(kTiles * kSlab);
     float *v = scratch<kLeft>(36 * data), *m = scratch<kProduct>(36 * result);
-    to_points<Data>(p, {p.H, p.W, p.C, p.top, p.left}, x, first, count, v, data);
+    to_points<kData>(p, {p.H, p.W, p.C, p.top, p.left}, x, first, count, v, data);
     for (Int slab = 0; slab < p.O; slab += kSlab) {
       const Int width = std::min(kSlab, p.O - slab);
       for (int q = 0; q < 36; q++)
@@ -224,7 +189,7 @@ void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::T
         for (Int o = 0; o < width; o += kLanes) {
           Vec tile[36];
           for (int q = 0; q < 36; q++) tile[q] = load(m + q * result + t * kSlab + o);
-          transform<Result>(tile);
+          transform<kResult>(tile);
           for (int i = 0; i < std::min<Int>(4, p.HO - h); i++)
             for (int j = 0; j < std::min<Int>(4, p.WO - w); j++)
               store(image + ((h + i) * p.WO + w + j) * p.O + o, tile[6 * i + j]);
@@ -235,17 +200,18 @@ void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::T
 }
 
 void winograd_weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
-  const Int size = apart(p.C * p.O), items = (p.tiles() + kTiles - 1) / kTiles;
+  const Int tiles = p.C * p.O < 8192 ? 2 * kTiles : 4 * kTiles;  // the sums pass through memory once for each
+  const Int size = apart(p.C * p.O), items = (p.tiles() + tiles - 1) / tiles;
   const Int parts = std::clamp<Int>((1 << 19) / (p.C * p.O), 1, std::min<Int>(items, 16));
   float* sums = scratch<kSums>(parts * 36 * size);
   parallel(pool, parts, [&](Int part) {
-    const Int data = apart(kTiles * p.C), result = apart(kTiles * p.O);
+    const Int data = apart(tiles * p.C), result = apart(tiles * p.O);
     float *v = scratch<kLeft>(36 * data), *z = scratch<kRight>(36 * result);
     const Int begin = items * part / parts, end = items * (part + 1) / parts;
     for (Int item = begin; item < end; item++) {
-      const Int first = item * kTiles, count = std::min(kTiles, p.tiles() - first);
-      to_points<Data>(p, {p.H, p.W, p.C, p.top, p.left}, x, first, count, v, data);
-      to_points<ResultBack>(p, {p.HO, p.WO, p.O, 0, 0}, dy, first, count, z, result);
+      const Int first = item * tiles, count = std::min(tiles, p.tiles() - first);
+      to_points<kData>(p, {p.H, p.W, p.C, p.top, p.left}, x, first, count, v, data);
+      to_points<kResult, true>(p, {p.HO, p.WO, p.O, 0, 0}, dy, first, count, z, result);
       for (int q = 0; q < 36; q++)
         multiply(p.C, p.O, {v + q * data, 1, p.C, count}, z + q * result, p.O, sums + (part * 36 + q) * size, p.O,
                  item > begin);
@@ -256,7 +222,7 @@ void winograd_weights(const Problem& p, const float* x, const float* dy, float* 
       Vec tile[36] = {};
       for (Int part = 0; part < parts; part++)
         for (int q = 0; q < 36; q++) tile[q] += load(sums + (part * 36 + q) * size + i);
-      transform<KernelBack>(tile);
+      transform<kWeights, true>(tile);
       for (int q = 0; q < 9; q++) store(dw + q * p.C * p.O + i, tile[q / 3 * 6 + q % 3]);
     }
   });
@@ -268,12 +234,13 @@ void winograd_weights(const Problem& p, const float* x, const float* dy, float* 
 const float* padded(const Problem& p, const float* x, Int b) {
   x += b * p.H * p.W * p.C;
   if (p.HO + 2 == p.H && p.WO + 2 == p.W && p.top == 0 && p.left == 0) return x;
-  const Int width = (p.WO + 2) * p.C, from = std::max<Int>(0, -p.left), to = std::min(p.W, p.WO + 2 - p.left);
+  const Int width = (p.WO + 2) * p.C;
+  const Int from = std::max<Int>(0, -p.left), count = std::min(p.W, p.WO + 2 - p.left) - from;
   float* out = scratch<kPadded>((p.HO + 2) * width);
   std::fill(out, out + (p.HO + 2) * width, 0.f);
   for (Int h = std::max<Int>(0, -p.top); h < std::min(p.H, p.HO + 2 - p.top); h++)
-    if (to > from)
-      std::copy(x + (h * p.W + from) * p.C, x + (h * p.W + to) * p.C, out + (h + p.top) * width + (from + p.left) * p.C);
+    if (count > 0)
+      std::copy_n(x + (h * p.W + from) * p.C, count * p.C, out + (h + p.top) * width + (from + p.left) * p.C);
   return out;
 }
 
@@ -324,10 +291,15 @@ void direct_few(const Problem& p, const float* x, const float* w, float* y, ffi:
   });
 }
 
-using Path = void(const Problem&, const float*, const float*, float*, ffi::ThreadPool*);
+// ---- What XLA calls, and what checks it beforehand.
 
-Path* conv_path(const Problem& p) { return p.O % 16 ? direct_few : p.C % 16 ? direct : winograd; }
-Path* weights_path(const Problem& p) { return p.C % 16 ? direct_weights : winograd_weights; }
+void conv(const Problem& p, const float* x, const float* w, float* y, ffi::ThreadPool* pool) {
+  (p.O % 16 ? direct_few : p.C % 16 ? direct : winograd)(p, x, w, y, pool);
+}
+
+void weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
+  (p.C % 16 ? direct_weights : winograd_weights)(p, x, dy, dw, pool);
+}
 
 using In = ffi::Buffer<ffi::F32>;
 using Out = ffi::ResultBuffer<ffi::F32>;
@@ -335,32 +307,26 @@ using Size = ffi::Span<const Int>;
 
 Problem problem(Size x, Size y, Int top, Int left) { return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], top, left}; }
 
-ffi::Error conv(ffi::ThreadPool pool, In x, In w, Out y, Int top, Int left) {
+ffi::Error call_conv(ffi::ThreadPool pool, In x, In w, Out y, Int top, Int left) {
   const Problem p = problem(x.dimensions(), y->dimensions(), top, left);
-  conv_path(p)(p, x.typed_data(), w.typed_data(), y->typed_data(), &pool);
+  conv(p, x.typed_data(), w.typed_data(), y->typed_data(), &pool);
   return ffi::Error::Success();
 }
 
-ffi::Error weights(ffi::ThreadPool pool, In x, In dy, Out dw, Int top, Int left) {
+ffi::Error call_weights(ffi::ThreadPool pool, In x, In dy, Out dw, Int top, Int left) {
   const Problem p = problem(x.dimensions(), dy.dimensions(), top, left);
-  weights_path(p)(p, x.typed_data(), dy.typed_data(), dw->typed_data(), &pool);
+  weights(p, x.typed_data(), dy.typed_data(), dw->typed_data(), &pool);
   return ffi::Error::Success();
 }
 
-#define BIND \
-  ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<In>().Arg<In>().Ret<In>().Attr<Int>("top").Attr<Int>("left")
+#define BINDING ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<In>().Arg<In>().Ret<In>().Attr<Int>("top").Attr<Int>("left")
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(Conv, conv, BIND);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(Weights, weights, BIND);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_conv, call_conv, BINDING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_weights, call_weights, BINDING);
 
-// For the check before anything is registered; size holds the fields of Problem.
-extern "C" void conv_alone(const Int* size, const float* x, const float* w, float* y) {
-  const Problem p{size[0], size[1], size[2], size[3], size[4], size[5], size[6], size[7], size[8]};
-  conv_path(p)(p, x, w, y, nullptr);
-}
-extern "C" void weights_alone(const Int* size, const float* x, const float* dy, float* dw) {
-  const Problem p{size[0], size[1], size[2], size[3], size[4], size[5], size[6], size[7], size[8]};
-  weights_path(p)(p, x, dy, dw, nullptr);
+extern "C" void alone(bool forward, const Int* n, const float* x, const float* other, float* out) {
+  const Problem p{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]};
+  (forward ? conv : weights)(p, x, other, out, nullptr);
 }

@@ -62,6 +62,11 @@ def test_unknown_name_offers_the_nearest():
         create("smal-cnn", shape=MNIST, classes=10, seed=0)
 
 
+def test_image_too_small_for_the_network_is_one_clear_line():
+    with pytest.raises(UsageError, match="16 x 16"):
+        create("small-cnn", shape=(15, 16, 1), classes=10, seed=0)
+
+
 def test_normalisation_is_no_parameter_and_undoes_the_data_set():
     module = create("mlp", shape=(2, 2, 3), classes=3, seed=0)
     assert not any("normalize" in str(path) for path, _ in nnx.to_flat_state(nnx.state(module)))

@@ -14,7 +14,7 @@ from advbench.errors import UsageError
 from advbench.models import create, store
 from advbench.models.store import CorruptFile
 
-SHAPE = (10, 10, 1)
+SHAPE = (16, 16, 1)
 
 
 def saved(folder, name="mlp", seed=3):
