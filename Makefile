@@ -19,8 +19,14 @@ $(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet --group dev
 	touch $@
 
-demo: $(READY)  ## train on real MNIST, attack, and print a robustness table
-	$(BIN)/python -m advbench demo
+demo: $(READY)  ## train on real MNIST with and without a defense, attack both, print the table
+	rm -rf runs/demo
+	$(BIN)/advbench train mnist --model wong-cnn --defense standard --epochs 2 --out runs/demo/undefended
+	$(BIN)/advbench train mnist --model wong-cnn --defense pgd:steps=7,rel_step_size=0.3 --epochs 4 --eps-warmup 1 \
+	    --lr 2e-3 --out runs/demo/robust
+	$(BIN)/advbench bench runs/demo/undefended runs/demo/robust --attack fgsm --attack pgd \
+	    --attack cw:rounds=3,steps=60,lr=0.05,c=1 -n 500 --out runs/demo/table
+	$(BIN)/advbench attack runs/demo/robust --attack pgd -n 100 --figure runs/demo/examples.png
 
 test: lint  ## lint, types and the whole suite
 	$(BIN)/python -m pytest
