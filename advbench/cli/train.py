@@ -58,6 +58,9 @@ def train(
     _vacant(out, resume)
 
     from advbench.cli.runtime import prepare
+
+    prepare()  # before anything imports jax
+
     from advbench.cli.signals import listening
     from advbench.cli.train_progress import Bar
     from advbench.data import load
@@ -70,7 +73,6 @@ def train(
     from advbench.models.store import save
     from advbench.spec import ThreatSpec, build
 
-    prepare()
     info = find(dataset)
     shape, classes = info.shape, len(info.classes)
     threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
