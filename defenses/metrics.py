@@ -36,7 +36,10 @@ class JsonLines(Listener):
     def begin(self, step: int, total: int) -> None:
         # Lines past the checkpoint that training resumes from will be written again.
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        self.path.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_name(f".{self.path.name}")
+        beside.write_text("".join(f"{line}\n" for line in lines if _step(line) <= step))
+        beside.replace(self.path)
 
     def window(self, record: Record) -> None:
         self._write({"kind": "window", **record})

@@ -1,7 +1,10 @@
 """The loop: what it trains on, when it stops, what it keeps."""
 
 import dataclasses
+import importlib.machinery
 import json
+import sys
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +14,7 @@ from flax import nnx
 from advbench.defenses import FastTraining, PGDTraining, Standard
 from advbench.defenses.checkpoints import damage
 from advbench.defenses.frozen import freeze
-from advbench.defenses.metrics import JsonLines, Listener
+from advbench.defenses.metrics import JsonLines, Listener, writers
 from advbench.defenses.training import Diverged, Stopped, Trainer, fit
 from advbench.defenses.validation import Accuracy
 from advbench.defenses.watchdog import overfits
@@ -236,6 +239,28 @@ def test_metrics_are_written_and_a_resumed_run_writes_none_twice(tmp_path):
         ("epoch", 16),
     ]
     assert {"loss", "clean", "fgsm", "robust", "lr", "eps", "images_per_second"} <= records[1].keys()
+
+
+def test_tensorboard_gets_the_same_metrics_where_it_is_installed(tmp_path, monkeypatch):
+    scalars = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            assert (folder, purge_step) == (str(tmp_path / "tensorboard"), 1)
+
+        def add_scalar(self, name, value, step):
+            scalars.append((name, value, step))
+
+        def flush(self):
+            pass
+
+    fake = types.ModuleType("tensorboardX")
+    fake.SummaryWriter = SummaryWriter
+    fake.__spec__ = importlib.machinery.ModuleSpec("tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", fake)
+    fitted = fit(Net(), Standard(), LINF, *blobs(), RECIPE, listeners=writers(tmp_path))
+    assert ("validation/robust", fitted.history[0]["robust"], 8) in scalars
+    assert {"train/loss", "train/lr", "validation/clean"} <= {name for name, *_ in scalars}
 
 
 def test_too_few_images_are_refused():
