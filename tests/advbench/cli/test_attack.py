@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,19 +12,18 @@ from advbench.evaluation import Result
 
 
 def in_one_line(got, code, *parts):
-    """Whether the command ended with that code and one line that says these things."""
+    """Assert that the command ended with that code and with one line that says these things."""
     assert got.exit_code == code, got.output
     last = got.stderr.splitlines()[-1]
     assert last.startswith("advbench: ")
     assert "Traceback" not in got.output
     assert [part for part in parts if part not in last] == []
-    return True
 
 
 def test_the_table_shows_what_the_result_says(attack):
     got = attack("net", "--attack", "fgsm", "--attack", "pgd:steps=5,rel_step_size=0.5", "--json", "r.json")
     assert got.exit_code == 0
-    result = Result.from_json(open("r.json").read())
+    result = Result.from_json(Path("r.json").read_text())
     assert 0 < result.robust.accuracy < result.clean.accuracy < 1
     worst = next(line for line in got.stdout.splitlines() if "worst case" in line)
     assert f"{result.robust.accuracy:.1%}" in worst
@@ -171,24 +171,24 @@ def test_a_model_whose_numbers_would_mean_nothing_exits_with_3(attack, model, fl
     assert f"invalid: {flag}" in got.stderr
     forced = attack(model, "--json", "r.json", "--force")
     in_one_line(forced, 3, "can't be trusted", flag)
-    result = Result.from_json(open("r.json").read())
+    result = Result.from_json(Path("r.json").read_text())
     assert flag in {found.name for found in result.flags if found.level == "invalid"}
     assert f"invalid: {flag}" in forced.stdout
 
 
 def test_an_image_with_nan_logits_is_never_robust(attack):
     attack("nan", "--force", "--json", "r.json")
-    result = Result.from_json(open("r.json").read())
+    result = Result.from_json(Path("r.json").read_text())
     assert any(not row.finite for row in result.rows)
     assert not any(row.robust for row in result.rows if not row.finite)
 
 
 def test_an_existing_run_is_kept_and_resumed(attack):
     assert attack("net", "--out", "run").exit_code == 0
-    before = open("run/result.json").read()
+    before = Path("run/result.json").read_text()
     in_one_line(attack("net", "--out", "run"), 2, "--resume")
     assert attack("net", "--out", "run", "--resume").exit_code == 0
-    assert open("run/result.json").read() == before
+    assert Path("run/result.json").read_text() == before
     in_one_line(attack("net", "--out", "run", "--resume", "--eps", "0.2"), 2, "eps (was 1/10, is 1/5)")
 
 

@@ -1,6 +1,7 @@
 """`advbench bench`: models down, attacks across, on the same images."""
 
 import json
+from pathlib import Path
 
 ATTACKS = ("--attack", "fgsm", "--attack", "pgd:steps=5,rel_step_size=0.5")
 
@@ -9,7 +10,7 @@ def test_a_row_per_model_and_every_attack_on_its_own(run):
     models = ("mine.py:net", "mine.py:blind")
     got = run("bench", *models, "--data", "mnist", "--eps", "0.1", "-n", "48", *ATTACKS, "--json", "b.json")
     assert got.exit_code == 0, got.output
-    results = json.load(open("b.json"))
+    results = json.loads(Path("b.json").read_text())
     assert [result["model"]["name"] for result in results] == ["mine:net", "mine:blind"]
     for result in results:
         alone = [report["alone"]["accuracy"] for report in result["attacks"]]

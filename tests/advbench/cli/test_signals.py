@@ -1,5 +1,6 @@
 """The first signal asks to stop, the second stops at once, even while a compiled program holds the main thread."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,8 +21,8 @@ with listening():
 """
 
 
-def wait(condition):
-    deadline = time.monotonic() + 5
+def wait(condition, seconds=5):
+    deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
@@ -59,11 +60,13 @@ def test_the_second_signal_ends_a_busy_process_at_once(number):
         assert process.wait(timeout=5) == 128 + number
 
 
-def test_an_interrupted_attack_saves_exits_with_143_and_resumes(run, tmp_path):
-    words = ["attack", "mine.py:net", "--data", "mnist", "--attack", "pgd:steps=2000", "--eps", "0.02", "-n", "640"]
-    command = [sys.executable, "-m", "advbench", *words, "--batch-size", "16", "--out", "run"]
+def test_an_interrupted_attack_saves_exits_with_143_and_ends_the_same_once_resumed(run, tmp_path):
+    words = ["attack", "mine.py:net", "--data", "mnist", "--attack", "pgd:steps=1000", "--eps", "0.02", "-n", "320"]
+    words += ["--batch-size", "16"]
+    command = [sys.executable, "-m", "advbench", *words, "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert wait_for_journal(tmp_path / "run" / "journal")
+        journal = tmp_path / "run" / "journal"
+        assert wait(lambda: journal.is_dir() and len(list(journal.iterdir())) > 1, seconds=60)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 143
@@ -72,11 +75,6 @@ def test_an_interrupted_attack_saves_exits_with_143_and_resumes(run, tmp_path):
     assert "--resume" in err.splitlines()[-1]
     assert not (tmp_path / "run" / "result.json").exists()
 
-
-def wait_for_journal(folder):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if folder.is_dir() and len(list(folder.iterdir())) >= 2:
-            return True
-        time.sleep(0.02)
-    return False
+    resumed = run(*words, "--out", "run", "--resume", "--json", "-")
+    whole = run(*words, "--json", "-")
+    assert json.loads(resumed.stdout)["rows"] == json.loads(whole.stdout)["rows"]
