@@ -1,0 +1,177 @@
+"""The native kernel: the same mathematics as XLA's convolution, wherever it is called, and never in the way."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from advbench.models import native
+from advbench.models.ops import conv2d
+
+needs_native = pytest.mark.skipif(native.status() != "on", reason=f"native kernel {native.status()}")
+VALID, SAME, FULL = ((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 2), (2, 2))
+ODD, CROP = ((2, 0), (0, 3)), ((-1, 1), (1, -2))
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def truth(x, kernel, pads):
+    """Nine products, in float64."""
+    size = [n + low + high - 2 for n, (low, high) in zip(x.shape[1:3], pads, strict=True)]
+    wide = np.pad(x.astype(np.float64), ((0, 0), (3, 3), (3, 3), (0, 0)))
+    (top, _), (left, _) = pads
+    return sum(
+        wide[:, 3 - top + i :, 3 - left + j :][:, : size[0], : size[1]] @ kernel[i, j]
+        for i in range(3)
+        for j in range(3)
+    )
+
+
+@needs_native
+@pytest.mark.parametrize("pads", [VALID, SAME, FULL, ODD, CROP])
+@pytest.mark.parametrize(
+    ("b", "h", "w", "c", "o"),
+    [(1, 9, 7, 16, 16), (2, 8, 8, 32, 48), (7, 5, 6, 16, 80), (3, 28, 28, 1, 32), (5, 9, 10, 3, 16), (3, 7, 9, 32, 3)],
+)
+def test_it_convolves(b, h, w, c, o, pads):
+    x, kernel = normal(0, b, h, w, c), normal(1, 3, 3, c, o) / np.float32(3 * np.sqrt(c))
+    expected = truth(x, kernel, pads)
+    y = native.conv(x, kernel, pads)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, atol=2e-5)
+    if o % 16 == 0:
+        dy = normal(2, *y.shape)
+        _, back = jax.vjp(lambda k: lax.conv_general_dilated(x, k, (1, 1), pads, dimension_numbers=DIMENSIONS), kernel)
+        (dw,) = back(dy)
+        np.testing.assert_allclose(native.weight_gradient(x, dy, pads), dw, atol=1e-5 * np.abs(dw).max())
+
+
+@needs_native
+def test_the_gradients_of_conv2d_are_those_of_jax():
+    x, kernel = normal(0, 3, 8, 8, 16), normal(1, 3, 3, 16, 32) / 12
+
+    def ours(x, kernel):
+        return (conv2d(x, kernel, padding="SAME") ** 2).sum()
+
+    def theirs(x, kernel):
+        return (lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS) ** 2).sum()
+
+    program = jax.jit(jax.grad(ours, (0, 1)))
+    assert program.lower(x, kernel).as_text().count("stablehlo.custom_call @advbench") == 3
+    for mine, other in zip(program(x, kernel), jax.grad(theirs, (0, 1))(x, kernel), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-5 * np.abs(other).max())
+
+
+@needs_native
+def test_in_a_loop_on_the_device_it_does_what_it_does_outside():
+    x, kernel = normal(0, 2, 8, 8, 16), normal(1, 3, 3, 16, 16) / 12
+    gradient = jax.grad(lambda x: (conv2d(x, kernel, padding="SAME") ** 2).sum())
+    inside = jax.jit(lambda x: lax.fori_loop(0, 3, lambda _, x: x - 0.1 * gradient(x), x))(x)
+    outside = x
+    for _ in range(3):
+        outside = outside - 0.1 * gradient(outside)
+    np.testing.assert_allclose(inside, outside, atol=1e-5)
+
+
+@needs_native
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+def test_vmap_is_a_loop_over_calls(axes):
+    x = normal(0, *(4,) * (axes[0] == 0), 2, 6, 6, 16)
+    kernel = normal(1, *(4,) * (axes[1] == 0), 3, 3, 16, 16)
+
+    def both(x, kernel):
+        y = native.conv(x, kernel, SAME)
+        return y, native.weight_gradient(x, y, SAME)
+
+    mapped = jax.vmap(both, axes)(x, kernel)
+    for i in range(4):
+        one = both(x[i] if axes[0] == 0 else x, kernel[i] if axes[1] == 0 else kernel)
+        assert all((a[i] == b).all() for a, b in zip(mapped, one, strict=True))
+
+
+@needs_native
+def test_an_image_gets_the_same_bits_in_any_company():
+    x, kernel = normal(0, 40, 10, 10, 32), jnp.asarray(normal(1, 3, 3, 32, 32))
+    together = native.conv(x, kernel, VALID)
+    assert (together[17:18] == native.conv(x[17:18], kernel, VALID)).all()
+    gradients = [native.weight_gradient(x, together, VALID) for _ in range(5)]
+    assert all((g == gradients[0]).all() for g in gradients)
+
+
+@needs_native
+def test_a_nan_stays_in_its_image():
+    x = normal(0, 3, 6, 6, 16)
+    x[1] = np.nan
+    y = native.conv(x, normal(1, 3, 3, 16, 16), SAME)
+    assert np.isnan(y[1]).all()
+    assert np.isfinite(y[::2]).all()
+
+
+def test_it_refuses_what_it_was_not_made_for():
+    x = jnp.zeros((1, 8, 8, 16))
+    assert not native.serves(x, (5, 5, 16, 16))
+    assert not native.serves(x, (3, 3, 16, 10))
+    assert not native.serves(x, (3, 3, 16, 3), gradient=True)
+    assert not native.serves(x.astype(jnp.bfloat16), (3, 3, 16, 16))
+    assert not native.serves(x[:0], (3, 3, 16, 16))
+
+
+@pytest.fixture
+def afresh(monkeypatch, tmp_path):
+    """Forget that the kernel is loaded, and what the cache folder holds."""
+    monkeypatch.setattr(native.platformdirs, "user_cache_path", lambda name: tmp_path)
+    native._load.cache_clear()
+    yield
+    monkeypatch.undo()
+    native._load.cache_clear()
+
+
+def convolves():
+    x, kernel = normal(0, 2, 6, 6, 16), normal(1, 3, 3, 16, 16)
+    return np.allclose(conv2d(x, kernel, padding=SAME), truth(x, kernel, SAME), atol=1e-4)
+
+
+def test_without_a_compiler_jax_takes_over(monkeypatch, caplog, afresh):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert native.status() == "off: no C++ compiler found"
+    assert convolves()
+    assert len(caplog.records) == 1
+
+
+def test_a_failing_compiler_is_named(monkeypatch, afresh):
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
+    assert native.status().startswith("off: /bin/false failed")
+    assert convolves()
+
+
+@needs_native
+def test_a_kernel_that_errs_does_not_serve(monkeypatch, tmp_path, afresh):
+    source = tmp_path / "winograd.cc"
+    source.write_text(native._SOURCE.read_text().replace("a3 = a1 * a2", "a3 = a1"))
+    monkeypatch.setattr(native, "_SOURCE", source)
+    assert native.status().startswith("off: the kernel is wrong by ")
+    assert convolves()
+
+
+@needs_native
+def test_processes_may_build_at_once(tmp_path):
+    command = [sys.executable, "-c", "from advbench.models import native; print(native.status())"]
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    processes = [subprocess.Popen(command, env=os.environ | home, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate()[0] for process in processes] == [b"on\n"] * 2
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+def test_the_environment_switches_it_off(monkeypatch):
+    monkeypatch.setenv("ADVBENCH_NATIVE", "0")
+    assert native.status() == "off: ADVBENCH_NATIVE=0"
+    assert not native.serves(jnp.zeros((1, 8, 8, 16)), (3, 3, 16, 16))
