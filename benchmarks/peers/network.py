@@ -11,24 +11,33 @@ from worker import Job
 torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
 
 
+class SmallCNN(nn.Module):
+    """The TRADES small CNN for images [B, 1, 28, 28] in [0, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3) for i, o in ((1, 32), (32, 32), (32, 64), (64, 64)))
+        self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in ((1024, 200), (200, 200), (200, 10)))
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, conv in enumerate(self.convs):
+            x = nn.functional.relu(conv(x))
+            if i % 2:
+                x = nn.functional.max_pool2d(x, 2)
+        fc1, fc2, fc3 = self.dense
+        x = self.drop(nn.functional.relu(fc1(x.flatten(1))))
+        return fc3(nn.functional.relu(fc2(x)))
+
+
 def network(job: Job) -> nn.Module:
-    """Port the TRADES small CNN with the job's weights, in evaluation mode; takes NCHW."""
-    w = job.weights
-    convs = [nn.Conv2d(*w[f"convs.{i}.kernel"].shape[2:], 3) for i in range(4)]
-    dense = [nn.Linear(*w[f"fc{i}.kernel"].shape) for i in (1, 2, 3)]
-    for i, conv in enumerate(convs):
+    """Build the network with the job's weights, in evaluation mode; channels last when tuned."""
+    model, w = SmallCNN(), job.weights
+    for i, conv in enumerate(model.convs):
         _put(conv, w[f"convs.{i}.kernel"].transpose(3, 2, 0, 1), w[f"convs.{i}.bias"])
-    side, channels = 4, convs[-1].out_channels
-    first = (
-        w["fc1.kernel"].reshape(side, side, channels, -1).transpose(3, 2, 0, 1)
-    )  # flattened as NHWC there, NCHW here
-    for layer, kernel, i in zip(dense, (first, w["fc2.kernel"].T, w["fc3.kernel"].T), (1, 2, 3), strict=True):
-        _put(layer, kernel, w[f"fc{i}.bias"])
-    model = nn.Sequential(
-        *(convs[0], nn.ReLU(), convs[1], nn.ReLU(), nn.MaxPool2d(2)),
-        *(convs[2], nn.ReLU(), convs[3], nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
-        *(dense[0], nn.ReLU(), nn.Dropout(0.5), dense[1], nn.ReLU(), dense[2]),
-    )
+    first = w["fc1.kernel"].reshape(4, 4, 64, 200).transpose(3, 2, 0, 1)  # flattened as NHWC there, as NCHW here
+    for i, (layer, kernel) in enumerate(zip(model.dense, (first, w["fc2.kernel"].T, w["fc3.kernel"].T), strict=True)):
+        _put(layer, kernel, w[f"fc{i + 1}.bias"])
     return model.to(memory_format=torch.channels_last if job.tuned else torch.contiguous_format).eval()
 
 

@@ -32,8 +32,8 @@ class Row:
 
     def smaller(self) -> "Row":
         """The same with tiny sizes."""
-        steps = {"steps": min(self.settings["steps"], 3)} if "steps" in self.settings else {}
-        return replace(self, n=min(self.n, 32), settings=self.settings | steps | {"batch": 16})
+        steps = {"steps": min(self.settings["steps"], 4)} if "steps" in self.settings else {}
+        return replace(self, n=min(self.n, 8), settings=self.settings | steps | {"batch": 4})
 
 
 ROWS = (

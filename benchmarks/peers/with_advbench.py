@@ -1,6 +1,5 @@
 """advbench itself, through its public API."""
 
-import os
 import time
 
 import jax
@@ -17,9 +16,7 @@ from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import fit
-from advbench.models import create
-
-jax.config.update("jax_compilation_cache_dir", os.environ.get("BENCH_CACHE"))
+from advbench.models import create, native
 
 
 def forward(job: Job):
@@ -142,5 +139,5 @@ serve(
         "pgd-at": pgd_epoch,
     },
     logits,
-    {"advbench": advbench.__version__, "jax": jax.__version__},
+    {"advbench": advbench.__version__, "native convolution": native.status(), "jax": jax.__version__},
 )
