@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from advbench.errors import UsageError
 from advbench.evaluation.claims import CHECKS, Evidence, broken_rows, ties
 from advbench.evaluation.result import Result
 from advbench.evaluation.run import load_images
@@ -61,7 +62,7 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     run : Path
         A run directory.
     model : LoadedModel, optional
-        Loaded from where the result says, if not given; its digest must be the one in the result.
+        Loaded from where the result says, if not given, unless that is code; its digest must be the one in the result.
     data : Dataset, optional
         Likewise.
 
@@ -79,6 +80,8 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     if model is None:
         from advbench.models.load import load_model
 
+        if ":" in result.model.source:  # a file that someone sent must not choose what code runs
+            raise UsageError(f"the model of {run} is code: load {result.model.source} yourself if you trust it")
         model = load_model(result.model.source)
     if data is None:
         from advbench.data import load

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from advbench.errors import UsageError
 from advbench.evaluation import evaluate, verify
 from advbench.evaluation.intervals import wilson
 from advbench.evaluation.tally import Images
@@ -175,6 +176,12 @@ def test_other_model_and_other_data_are_found(copy, model, data):
     assert "the model has digest other" in found
     assert "clean prediction" in found
     assert "labels have sha256" in failures(copy, model, replace(data, images=255 - data.images))
+
+
+def test_a_result_does_not_choose_what_code_runs(copy, data):
+    copy.edit(lambda content: content["model"].update(source="os:getcwd"))
+    with pytest.raises(UsageError, match="is code"):
+        verify(copy.path, data=data)
 
 
 def test_hidden_flag_is_found(copy, model, data):
