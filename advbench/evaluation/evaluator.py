@@ -191,7 +191,7 @@ class Evaluator:
         return Result(
             model=ModelInfo(
                 name=model.name,
-                source=getattr(model, "source", "") or model.name,
+                source=model.source or model.name,
                 digest=model.digest,
                 dataset=model.dataset,
                 record=model.record,

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,6 +45,8 @@ class LoadedModel:
         evaluation must meet the same one.
     record : dict
         How it was trained, from its manifest.
+    source : str
+        What named it, so that it can be loaded again.
     """
 
     name: str
@@ -54,6 +56,7 @@ class LoadedModel:
     dataset: str | None
     digest: str
     record: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 def load_model(spec: str) -> LoadedModel:
@@ -78,6 +81,10 @@ def load_model(spec: str) -> LoadedModel:
     CorruptFile
         The files are damaged.
     """
+    return replace(_find(spec), source=spec)
+
+
+def _find(spec: str) -> LoadedModel:
     path = Path(spec)
     if path.is_dir() or path.suffix == ".safetensors":
         return _stored(path)
