@@ -66,7 +66,8 @@ def test_an_interrupted_attack_saves_exits_with_143_and_ends_the_same_once_resum
     command = [sys.executable, "-m", "advbench", *words, "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         journal = tmp_path / "run" / "journal"
-        assert wait(lambda: journal.is_dir() and len(list(journal.iterdir())) > 1, seconds=60)
+        begun = wait(lambda: process.poll() or (journal.is_dir() and len(list(journal.iterdir())) > 1), seconds=60)
+        assert begun is True, process.poll() and process.stderr.read()
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 143

@@ -20,7 +20,9 @@ def make():
                 "gradients": 40 * clean,
             }
             costs = {"seconds": 1.25, "compile_seconds": None, "settings": {}, "runs": 1}
-            return AttackReport(spec=spec, name=spec[:3], alone=Rate.of(correct + 1, n), after=left, **counts, **costs)
+            return AttackReport(
+                spec=spec, name=spec[:3], alone=Rate.of(min(correct + 1, clean), n), after=left, **counts, **costs
+            )
 
         return Result(
             model={"name": name, "source": name, "digest": "0", "dataset": None},
