@@ -5,6 +5,7 @@
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def main() -> int:
     os.sched_setaffinity(0, cores)  # the contestants inherit it
     os.environ |= {"BENCH_THREADS": str(len(cores)), "OMP_NUM_THREADS": str(len(cores)), "JAX_PLATFORMS": "cpu"}
     install(ROOT, PEERS)
-    weights = load_file((asked.model or trained(asked.quick)) / "model.safetensors")
+    weights = load_weights(asked.model or trained(asked.quick))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs(folder, weights)
@@ -75,6 +76,14 @@ def trained(quick: bool) -> Path:
         command += " --resume" if out.exists() else ""
         subprocess.run([sys.executable, "-m", "advbench", *command.split(), "--out", str(out)], cwd=ROOT, check=True)
     return out
+
+
+def load_weights(run: Path) -> dict[str, np.ndarray]:
+    """Read the weights of a run that trained a small-cnn on MNIST; no other network is ported."""
+    manifest = json.loads((run / "model.json").read_text())
+    if (manifest["architecture"], manifest["shape"]) != ("small-cnn", [28, 28, 1]):
+        raise SystemExit(f"{run} holds a {manifest['architecture']}; the side-by-side runs take a small-cnn for MNIST")
+    return load_file(run / "model.safetensors")
 
 
 def inputs(folder: Path, weights: dict[str, np.ndarray]) -> None:

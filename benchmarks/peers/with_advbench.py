@@ -12,6 +12,7 @@ import advbench
 from advbench.attacks import CW, FGSM, NORMS, PGD, Attack, Threat
 from advbench.attacks.losses import cross_entropy, slope
 from advbench.defenses import DEFENSES
+from advbench.defenses.base import predict
 from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.recipe import Recipe
@@ -20,11 +21,16 @@ from advbench.models import create, native
 
 
 def forward(job: Job):
-    return plain(job, jax.jit(lambda model, x, y: model(x)))
+    return plain(job, lambda model, x, y: predict(model, x))
 
 
 def gradient(job: Job):
-    return plain(job, jax.jit(lambda model, x, y: slope(model, cross_entropy, x, y)[0]))
+    return plain(job, input_gradient)
+
+
+@jax.jit
+def input_gradient(model, x, y):
+    return slope(model, cross_entropy, x, y)[0]
 
 
 def plain(job: Job, run):
@@ -124,8 +130,8 @@ def portions(job: Job):
 
 
 def logits(job: Job) -> np.ndarray:
-    model, run = freeze(network(job)), jax.jit(lambda model, x: model(x))
-    return np.concatenate([run(model, x) for x, _ in portions(job)])[: len(job.x)]
+    model = freeze(network(job))
+    return np.concatenate([predict(model, x) for x, _ in portions(job)])[: len(job.x)]
 
 
 serve(

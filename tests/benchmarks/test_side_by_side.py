@@ -105,7 +105,7 @@ def test_epochs_are_scaled_to_the_whole_set(bench):
     epoch = rows.Row("pgd-at", "epoch", 3000, {"batch": 128}, images="train")
     result = rows.Result(epoch, {("advbench", False): rows.Score([2.0]), ("ART", False): rows.Score([4.0])})
     result.scores["ART", True] = rows.Score([8.0])
-    assert "| epoch | 40.00 | 1,500 |" in tables.times([result])
+    assert "| epoch, one epoch | 40.00 | 1,500 |" in tables.times([result])
     assert "80.00 / 160.00 | 0.50 | 0.25 |" in tables.times([result])
 
 
