@@ -3,7 +3,6 @@
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +12,13 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 from advbench.attacks.base import Model
 from advbench.defenses.frozen import freeze
 from advbench.errors import UsageError, unknown
 from advbench.models import store
+from advbench.models.fingerprint import fingerprint
 
 RELEASED = Path(__file__).parent / "released"
 
@@ -128,7 +127,7 @@ def _users(where: str, factory: str) -> LoadedModel:
             raise UsageError(f"{where} has no function {factory!r}")
         made = make()
     name = f"{Path(where).stem if is_file else where}:{factory}"
-    return LoadedModel(name, _predict(made, spec), None, None, None, _digest(module, factory, made))
+    return LoadedModel(name, _predict(made, spec), None, None, None, fingerprint(module, factory, made))
 
 
 def _predict(made: Any, spec: str) -> Model:
@@ -190,37 +189,3 @@ def _one_line(spec: str) -> Iterator[None]:
         place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
         message = " ".join(str(error).split())
         raise UsageError(f"{spec} failed: {type(error).__name__}: {message}{place}") from error
-
-
-def _digest(module: ModuleType, factory: str, made: Any) -> str:
-    source = inspect.getsourcefile(module)
-    digest = hashlib.sha256(factory.encode() + (Path(source).read_bytes() if source else b""))
-    for array in _arrays(made, set()):
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def _arrays(thing: Any, seen: set[int]) -> Iterator[np.ndarray]:
-    """Every array a model holds: leaves of pytrees, and what its functions close over."""
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    if isinstance(thing, nnx.Module):
-        thing = nnx.state(thing, nnx.Not(nnx.RngState))
-    for leaf in jax.tree.leaves(thing):
-        if isinstance(leaf, jax.Array | np.ndarray):
-            yield np.asarray(leaf)
-        elif callable(leaf):
-            yield from _arrays(_held(leaf), seen)
-
-
-def _held(function: Callable[..., Any]) -> list[Any]:
-    """What a function refers to: closure, globals it names, the object it is bound to."""
-    held: list[Any] = list(vars(function).values()) if hasattr(function, "__dict__") else []
-    if inspect.ismethod(function):
-        held.append(function.__self__)
-        function = function.__func__
-    if inspect.isfunction(function):
-        used = inspect.getclosurevars(function)
-        held += [*used.nonlocals.values(), *used.globals.values()]
-    return [thing for thing in held if not inspect.ismodule(thing)]

@@ -125,10 +125,10 @@ def test_trains_under_jit_with_split_and_merge(name):
     @jax.jit
     def step(params, rest):
         (value, rest), grads = jax.value_and_grad(loss, has_aux=True)(params, rest)
-        return jax.tree.map(lambda p, g: p - 0.05 * g, params, grads), rest, value
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), rest, value
 
     values = []
-    for _ in range(15):
+    for _ in range(30):
         params, rest, value = step(params, rest)
         values.append(float(value))
     assert values[-1] < 0.6 * values[0]
