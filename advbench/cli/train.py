@@ -69,7 +69,7 @@ def train(
     from advbench.defenses.metrics import writers
     from advbench.defenses.recipe import Recipe
     from advbench.defenses.training import check, fit
-    from advbench.models import create
+    from advbench.models import create, native
     from advbench.models.store import save
     from advbench.spec import ThreatSpec, build
 
@@ -115,7 +115,7 @@ def train(
                 recipe,
                 out=out,
                 resume=resume,
-                about={"model": model},
+                about={"model": model, "native convolutions": native.status()},
                 should_stop=stop,
                 listeners=[*writers(out), bar],
             )

@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from advbench.models import native
+
 _compiled = 0.0
 
 
@@ -26,9 +28,10 @@ def compile_seconds() -> float:
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that computes."""
+    """Versions of all that computes, and whether the native convolutions do: they round otherwise than XLA's."""
     packages = ("advbench", "jax", "jaxlib", "flax", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    found = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    return found | {"native convolutions": native.status()}
 
 
 def machine() -> dict[str, Any]:
