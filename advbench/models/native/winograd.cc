@@ -202,7 +202,7 @@ void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::T
 void winograd_weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
   const Int tiles = p.C * p.O < 8192 ? 2 * kTiles : 4 * kTiles;  // the sums pass through memory once for each
   const Int size = apart(p.C * p.O), items = (p.tiles() + tiles - 1) / tiles;
-  const Int parts = std::clamp<Int>((1 << 19) / (p.C * p.O), 1, std::min<Int>(items, 16));
+  const Int parts = std::min(items, std::clamp<Int>((1 << 19) / (p.C * p.O), 2, 16));
   float* sums = scratch<kSums>(parts * 36 * size);
   parallel(pool, parts, [&](Int part) {
     const Int data = apart(tiles * p.C), result = apart(tiles * p.O);
