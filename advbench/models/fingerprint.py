@@ -27,27 +27,29 @@ def fingerprint(module: ModuleType, factory: str, made: Any) -> str:
     digest = hashlib.sha256(factory.encode())
     if source := inspect.getsourcefile(module):
         digest.update(Path(source).read_bytes())
-    for value in _values([made, _globals(vars(module))]):
+    for value in _values([made, module]):
         digest.update(value)
     return digest.hexdigest()
 
 
 def _values(things: list[Any]) -> Iterator[bytes]:
-    """Bytes of every array and number within reach; what was seen is kept, for an id is only unique while it lives."""
-    seen: dict[int, Any] = {}
+    """Bytes of every array and number within reach; what was opened is kept: ids are unique among the living."""
+    opened: dict[int, Any] = {}
     while things:
         thing = things.pop()
-        if id(thing) in seen:
-            continue
-        seen[id(thing)] = thing
         if isinstance(thing, nnx.Module):
             thing = nnx.state(thing, nnx.Not(nnx.RngState))
-        for leaf in jax.tree.leaves(thing):
+        try:
+            leaves = jax.tree.leaves(thing)
+        except (TypeError, ValueError):  # A dictionary whose keys have no order holds no weights of a JAX model.
+            continue
+        for leaf in leaves:
             if isinstance(leaf, jax.Array | np.ndarray | np.generic):
                 yield f"{leaf.dtype}{leaf.shape}".encode() + _array(leaf).tobytes()
             elif isinstance(leaf, int | float | complex | str | bytes):
                 yield repr(leaf).encode()
-            else:
+            elif id(leaf) not in opened:
+                opened[id(leaf)] = leaf
                 things += _held(leaf)
 
 
@@ -62,18 +64,16 @@ def _held(thing: Any) -> list[Any]:
         return [thing.func, thing.args, thing.keywords]
     if isinstance(thing, MethodType):
         return [thing.__self__]
-    if isinstance(thing, type | ModuleType) or not _is_users(thing):
+    if isinstance(thing, type) or not _is_users(thing):
         return []
+    if isinstance(thing, ModuleType):
+        return [value for name, value in vars(thing).items() if not name.startswith("__")]
     if isinstance(thing, FunctionType):
-        return [inspect.getclosurevars(thing).nonlocals, _globals(thing.__globals__)]
-    return [dict(vars(thing))] if hasattr(thing, "__dict__") else []
+        return [*inspect.getclosurevars(thing).nonlocals.values(), sys.modules[thing.__module__]]
+    return list(vars(thing).values()) if hasattr(thing, "__dict__") else []
 
 
 def _is_users(thing: Any) -> bool:
-    home = sys.modules.get(getattr(thing, "__module__", None) or "")
+    home = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", None) or "")
     file = getattr(home, "__file__", None)
     return file is not None and not file.startswith(_LIBRARIES)
-
-
-def _globals(names: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in names.items() if not name.startswith("__")}

@@ -19,6 +19,7 @@ import numpy as np
 from flax import linen, nnx
 from helper import SCALE
 
+ODD = {1: "keys", "without": "order"}
 W = jnp.arange(48.0).reshape(16, 3) * SCALE
 
 def function():
