@@ -1,13 +1,13 @@
 """Our convolution and pooling beside JAX's own, at the shapes of our networks: `python benchmarks/operators.py`.
 
 Each operator is timed forward, with the gradient of its input, and with that of its weights, as one jitted step called
-from the host and inside `fori_loop`. Times are medians in ms for a step, contestants taking turns.
+from the host and inside `fori_loop`. Times are the best in ms for a step, contestants taking turns.
+`ADVBENCH_NATIVE=0` shows ours in pure JAX.
 """
 
 import argparse
 import time
 from collections.abc import Callable
-from statistics import median
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advbench.defenses.frozen import freeze
-from advbench.models import create
+from advbench.models import create, native
 from advbench.models.ops import conv2d, max_pool
 
 Operator = Callable[[jax.Array, jax.Array], jax.Array]
@@ -64,7 +64,7 @@ def programs(step: Step, x: jax.Array, kernel: jax.Array) -> list[Callable[[], o
 
 
 def measure(contestants: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Median milliseconds of each, taking turns, so that a busy machine is busy for all."""
+    """Best milliseconds of each, taking turns, so that a busy machine is busy for all."""
     times: list[list[float]] = [[] for _ in contestants]
     for turn in range(repeats + 1):
         for run, taken in zip(contestants, times, strict=True):
@@ -72,7 +72,7 @@ def measure(contestants: list[Callable[[], object]], repeats: int) -> list[float
             jax.block_until_ready(run())
             if turn:  # The first one compiles.
                 taken.append((time.perf_counter() - start) * 1e3)
-    return [median(taken) for taken in times]
+    return [min(taken) for taken in times]
 
 
 def compare(
@@ -103,9 +103,9 @@ def images_per_second(name: str, shape: tuple[int, int, int], batch: int, repeat
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    where = f"jax {jax.__version__}, {jax.default_backend()}, batch {arguments.batch}"
+    where = f"jax {jax.__version__}, {jax.default_backend()}, batch {arguments.batch}, native kernel {native.status()}"
     table = Table("operator", "pass", title=f"ms a step; {where}")
     for column in ("host plain", "ours", "ratio", "loop plain", "ours", "ratio"):
         table.add_column(column, justify="right")
