@@ -129,17 +129,17 @@ def _example(axes: Iterable[Axes], example: Example) -> None:
             picture, colours = picture[..., 0], colours | {"cmap": "RdBu_r" if diverging else "gray"}
         place.imshow(np.clip(picture, 0, 1), **colours)
     right = example.before[0] == example.label
-    _caption(places[0], f"true: {example.label}  (#{example.number})", example.before, GOOD if right else BAD)
+    _caption(places[0], f"true: {example.label} (#{example.number})", example.before, GOOD if right else BAD)
     _caption(places[1], "adversarial", example.after, BAD)
     places[2].set_title(f"change x {factor:.3g}\nfound by {example.by.partition(':')[0]}", **_small(INK))
 
 
 def _caption(axes: Axes, what: str, said: tuple[str, float], colour: str) -> None:
-    axes.set_title(f"{what}\nseen as: {said[0]}, {said[1]:.0%}", **_small(colour))
+    axes.set_title(f"{what}\nseen as {said[0]}, {said[1]:.0%}", **_small(colour))
 
 
 def _small(colour: str) -> dict[str, Any]:
-    return {"fontsize": 8.5, "color": colour, "pad": 3, "parse_math": False}
+    return {"fontsize": 8, "color": colour, "pad": 3, "parse_math": False}
 
 
 def _title(result: Result) -> str:

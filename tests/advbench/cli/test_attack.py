@@ -199,7 +199,7 @@ def test_a_model_without_data_must_be_told_which(run):
 
 def test_verify_agrees_and_sees_a_changed_claim(attack, run, tmp_path):
     attack("net", "--out", "run")
-    in_one_line(run("verify", "run"), 2, "--model mine:net")
+    in_one_line(run("verify", "run"), 2, "--model mine.py:net")
     got = run("verify", "run", "--model", "mine.py:net")
     assert got.exit_code == 0, got.output
     assert "FAIL" not in got.stdout

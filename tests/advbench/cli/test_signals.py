@@ -21,7 +21,7 @@ with listening():
 """
 
 
-def wait(condition, seconds=5):
+def wait(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -57,7 +57,7 @@ def test_the_second_signal_ends_a_busy_process_at_once(number):
         process.send_signal(number)
         assert "stopping after this batch" in process.stderr.readline()
         process.send_signal(number)
-        assert process.wait(timeout=5) == 128 + number
+        assert process.wait(timeout=20) == 128 + number
 
 
 def test_an_interrupted_attack_saves_exits_with_143_and_ends_the_same_once_resumed(run, tmp_path):
@@ -66,10 +66,10 @@ def test_an_interrupted_attack_saves_exits_with_143_and_ends_the_same_once_resum
     command = [sys.executable, "-m", "advbench", *words, "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         journal = tmp_path / "run" / "journal"
-        begun = wait(lambda: process.poll() or (journal.is_dir() and len(list(journal.iterdir())) > 1), seconds=60)
+        begun = wait(lambda: process.poll() or (journal.is_dir() and len(list(journal.iterdir())) > 1), seconds=300)
         assert begun is True, process.poll() and process.stderr.read()
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 143
     assert out == ""
     assert "Traceback" not in err
