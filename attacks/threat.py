@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-
 TINY = 1e-37  # keeps divisions by zero finite, and is smaller than any slope that matters
 
 
