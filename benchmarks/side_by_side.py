@@ -7,7 +7,6 @@
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from advbench.data import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".venv-peers"
+RELEASED = ROOT / "advbench" / "models" / "released" / "mnist-pgd"
 PAGE = ROOT / "docs" / "benchmarks.md"
 LOGITS = 1e-4  # how far the ports' logits may differ
 
@@ -32,7 +32,7 @@ def main() -> int:
     os.sched_setaffinity(0, cores)  # the contestants inherit it
     os.environ |= {"BENCH_THREADS": str(len(cores)), "OMP_NUM_THREADS": str(len(cores)), "JAX_PLATFORMS": "cpu"}
     install(ROOT, PEERS)
-    weights = load_weights(asked.model or trained(asked.quick))
+    weights = load_weights(asked.model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs(folder, weights)
@@ -59,23 +59,12 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="run directory of a small-cnn for MNIST; else one is trained, once")
+    parser.add_argument("--model", type=Path, default=RELEASED, help="run directory of a small-cnn for MNIST")
     parser.add_argument("--only", choices=[row.name for row in ROWS], help="one row; prints it and writes no file")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works; writes no file")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
-
-
-def trained(quick: bool) -> Path:
-    """Train the network that is attacked, or take the one trained before."""
-    out = ROOT / "runs" / ("side-by-side-quick" if quick else "side-by-side")
-    if not (out / "model.safetensors").exists():
-        command = "train mnist --model small-cnn --defense pgd:steps=7,rel_step_size=0.25 --norm linf --eps 0.3"
-        command += " --epochs 1 --train-size 1256" if quick else " --epochs 2 --eps-warmup 1"
-        command += " --resume" if out.exists() else ""
-        subprocess.run([sys.executable, "-m", "advbench", *command.split(), "--out", str(out)], cwd=ROOT, check=True)
-    return out
 
 
 def load_weights(run: Path) -> dict[str, np.ndarray]:
