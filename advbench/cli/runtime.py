@@ -23,7 +23,8 @@ def prepare() -> None:
         When this version of jax is known to compute wrongly.
     """
     # XLA calls every program from the cache suspect, over features of its own that no processor has.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # jax's own default, which its child processes inherit
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import jax
 
     if jax.__version__ in MISCOMPILES:
