@@ -49,7 +49,9 @@ class Checkpoints:
             for leftover in self.folder.glob(".tmp-*"):  # of a run that was killed
                 shutil.rmtree(leftover)
             temporary.mkdir(parents=True)
-            _write_arrays(temporary / ARRAYS, [_plain(leaf) for leaf in jax.tree.leaves(tree)])
+            leaves = [_plain(leaf) for leaf in jax.tree.leaves(tree)]
+            _reserve(temporary / ".room", sum(leaf.nbytes for leaf in leaves))
+            _write_arrays(temporary / ARRAYS, leaves)
             about = {"step": step, "fingerprint": self.fingerprint, "ledger": dict(ledger)}
             (temporary / LEDGER).write_text(json.dumps(about, indent=1))
             (temporary / MANIFEST).write_text(json.dumps(_digests(temporary), indent=1))
@@ -147,6 +149,16 @@ def _back(like: Array, array: np.ndarray) -> Array:
     return jnp.array(array, like.dtype)
 
 
+def _reserve(path: Path, size: int) -> None:
+    """Fail now where the disk lacks room: Orbax, failing halfway, prints tracebacks from threads of its own."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        else:
+            file.write(bytes(size))
+    path.unlink()
+
+
 def _write_arrays(path: Path, leaves: list[Array]) -> None:
     import orbax.checkpoint as ocp
 
@@ -176,6 +188,8 @@ def _silent() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Why the disk refused, in the system's words where these can be found."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return os.strerror(int(code[1])) if code else str(error).partition("\n")[0]
 

@@ -29,7 +29,7 @@ def test_the_table_shows_what_the_result_says(attack):
     assert f"{result.robust.accuracy:.1%}" in worst
     assert "64 mnist test images (0..63)" in got.stdout
     assert result.threat.eps == "0.1"
-    assert result.provenance.command.startswith("advbench ")
+    assert result.provenance.command.startswith("advbench")
 
 
 def test_json_on_stdout_is_the_result_and_nothing_else(attack):
