@@ -166,8 +166,7 @@ class Trainer:
             if checkpoints.steps():
                 raise CheckpointError(f"{checkpoints.folder} holds another run: resume it, or choose another folder")
             return
-        found = checkpoints.restore((self.now, self.best), self.say)
-        if found:
+        if found := checkpoints.restore((self.now, self.best), self.say):
             (self.now, self.best), ledger = found
             self.ledger = Ledger(**ledger)
 
@@ -194,8 +193,7 @@ class Trainer:
         ledger, epoch = self.ledger, self.ledger.step // self.per_epoch
         order = shuffled(self.data, self.streams, epoch)
         while ledger.step < (epoch + 1) * self.per_epoch:
-            signal = self.should_stop()
-            if signal:
+            if signal := self.should_stop():
                 self.save()
                 raise Stopped(signal, ledger.step)
             self.seen.append(self.advance(order))

@@ -132,11 +132,6 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
     return reduce(lambda a, b: jnp.where((b > a) | jnp.isnan(b), b, a), _window_slices(x, window))
 
 
-def avg_pool(x: jax.Array, window: int) -> jax.Array:
-    """Mean over disjoint windows: [B, H, W, C] -> [B, H // window, W // window, C]."""
-    return sum(_window_slices(x, window)[1:], _window_slices(x, window)[0]) / window**2
-
-
 def _window_slices(x: jax.Array, n: int) -> list[jax.Array]:
     """Split disjoint n x n windows into their n * n pixels, row by row: each [B, H // n, W // n, C]."""
     b, h, w, c = x.shape

@@ -15,10 +15,10 @@ STRONG = (
 )
 
 
-def judged(name, eps, indices, *texts):
+def judged(name, eps, indices, *texts, each=False):
     threat = ThreatSpec.parse("linf", eps)
     attacks = [AttackSpec.parse(text, threat) for text in texts]
-    return evaluate(load_oracle(name), load("mnist"), indices, attacks, threat, seed=0, batch_size=200)
+    return evaluate(load_oracle(name), load("mnist"), indices, attacks, threat, seed=0, batch_size=200, each=each)
 
 
 def test_adversarially_trained_network():
@@ -35,3 +35,13 @@ def test_verified_network_is_never_put_below_its_truth():
     result = judged("mnist_wk17a", "0.1", range(10_000), "fgsm", "pgd:loss=margin,steps=5,rel_step_size=0.5")
     assert result.clean.accuracy == pytest.approx(0.9811)
     assert 0.9562 <= result.robust.accuracy <= 0.9625
+
+
+@pytest.mark.parametrize(("name", "eps"), [("mnist_cnn_a_adv", "0.3"), ("mnist_wk17a", "0.1")])
+def test_attacks_order_as_they_must(name, eps):
+    """Each alone: one step finds less than forty, and the worst case is at most each."""
+    indices = load_indices(name) if name == "mnist_cnn_a_adv" else range(200)
+    result = judged(name, eps, indices, "fgsm", "pgd", "pgd:restarts=3", "cw:rounds=2,steps=40,c=10,lr=0.05", each=True)
+    fgsm, pgd, restarted, cw = (report.alone.accuracy for report in result.attacks)
+    assert result.clean.accuracy > fgsm >= pgd >= restarted >= result.robust.accuracy
+    assert fgsm >= cw >= result.robust.accuracy
