@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from advbench import files
 from advbench.errors import DataUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -64,10 +65,7 @@ def write(path: Path, content: bytes) -> None:
     DataUnavailable
         When there is no room for it, or no right to.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        files.write(path, content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise DataUnavailable(f"can't write {path} ({len(content):,} bytes): {error.strerror}") from None

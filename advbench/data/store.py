@@ -84,19 +84,6 @@ def read_checked(folder: Path, file: RawFile) -> bytes:
     return content
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write beside, sync and rename, so that `path` is never half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True)
 class Status:
     """What is at hand of one split: `available` of `total` images, at `where` ("" if nowhere).

@@ -24,6 +24,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from advbench import files
 from advbench.errors import DataUnavailable, UsageError
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.result import Result
@@ -168,15 +169,9 @@ def write(path: Path, payload: bytes) -> None:
     UsageError
         When it can't be written for another reason.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        files.write(path, payload)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise _storage(path, error, len(payload)) from None
 
 

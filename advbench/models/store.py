@@ -5,7 +5,6 @@ moment leaves a pair that either verifies or is refused.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as pack_tensors
 
 from advbench.errors import UsageError
+from advbench.files import write
 from advbench.models import create
 
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
@@ -96,8 +96,8 @@ def save(
         record=dict(record or {}),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, weights)
-    _replace(folder / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+    write(folder / WEIGHTS, weights)
+    write(folder / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
     return manifest
 
 
@@ -184,15 +184,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -12,8 +12,9 @@ import pytest
 
 from advbench.data import DATASETS, CorruptData, DatasetInfo, embedded, info, load
 from advbench.data.formats import encode_cifar
-from advbench.data.store import data_folder, write
+from advbench.data.store import data_folder
 from advbench.errors import DataUnavailable, UsageError
+from advbench.files import write
 
 from .conftest import CONTENTS
 

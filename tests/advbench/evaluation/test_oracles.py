@@ -13,6 +13,7 @@ STRONG = (
     "pgd:loss=margin,targets=4,restarts=2,steps=60,rel_step_size=0.1",
     "cw:rounds=2,steps=40,c=10,lr=0.05,start=uniform,restarts=2",
 )
+CW = "cw:rounds=3,steps=100,c=100,lr=0.1"
 
 
 def judged(name, eps, indices, *texts, each=False):
@@ -39,9 +40,9 @@ def test_verified_network_is_never_put_below_its_truth():
 
 @pytest.mark.parametrize(("name", "eps"), [("mnist_cnn_a_adv", "0.3"), ("mnist_wk17a", "0.1")])
 def test_attacks_order_as_they_must(name, eps):
-    """Each alone: one step finds less than forty, and the worst case is at most each."""
+    """Each alone: one step finds no more than forty, these no more than CW, and the worst case is at most each."""
     indices = load_indices(name) if name == "mnist_cnn_a_adv" else range(200)
-    result = judged(name, eps, indices, "fgsm", "pgd", "pgd:restarts=3", "cw:rounds=2,steps=40,c=10,lr=0.05", each=True)
+    result = judged(name, eps, indices, "fgsm", "pgd", "pgd:restarts=3", CW, each=True)
     fgsm, pgd, restarted, cw = (report.alone.accuracy for report in result.attacks)
     assert result.clean.accuracy > fgsm >= pgd >= restarted >= result.robust.accuracy
-    assert fgsm >= cw >= result.robust.accuracy
+    assert pgd >= cw >= result.robust.accuracy

@@ -211,7 +211,7 @@ def test_full_disk_in_mid_run_can_be_resumed(model, data, threat, tmp_path, whol
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
-    monkeypatch.setattr(run.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(DataUnavailable, match="No space left on device") as error:
         go(model, data, threat, tmp_path)
     assert error.value.exit_code == 4

@@ -147,7 +147,7 @@ def test_full_disk_leaves_the_former_model_whole(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         saved(tmp_path, seed=2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
