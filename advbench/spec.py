@@ -57,13 +57,17 @@ class ThreatSpec:
         Raises
         ------
         UsageError
-            For an unknown norm, a malformed eps, or a Linf eps of 1 or more.
+            For an unknown norm, a malformed eps, or one that the norm can't have.
         """
         from advbench.attacks import NORMS
 
         if norm not in NORMS:
             raise unknown("norm", norm, NORMS)
         budget = Epsilon.parse(eps)
+        if norm == "any" and budget.value != 1:
+            raise UsageError("under norm any every image is allowed: its eps is 1")
+        if norm == "l0" and budget.value % 1:
+            raise UsageError(f"eps {eps} in l0 is how many values may change, a whole number")
         if norm == "linf" and budget.value >= 1:
             raise UsageError(f"eps {eps} covers the whole pixel range [0, 1]; did you mean {eps}/255?")
         return cls(norm, budget)

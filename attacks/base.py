@@ -55,8 +55,10 @@ class Attack(Plan):
     """
 
     norms: ClassVar[tuple[str, ...]]  # threat models it can serve
-    access: ClassVar[str] = "gradient"  # what it needs of the model: gradient, score or decision
+    access: ClassVar[str] = "gradient"  # what it needs of the model: gradient, score, decision, or none
+    cost: ClassVar[str]  # of one run at its defaults, for people: "40 gradients", "5,000 queries"
     paper: ClassVar[str]
+    stops: ClassVar[bool] = False  # whether an image that fools costs no more passes, so that its count tells when
 
     restarts: int = setting(default=1)
 

@@ -43,6 +43,7 @@ class CW(Aimed):
     """Minimum-norm attack; the defaults are those of the authors' code."""
 
     norms = ("l2", "linf")
+    cost = "up to 90,000 gradients"
     paper = "Carlini & Wagner 2017, arXiv 1608.04644"
 
     rounds: int = 9  # of the search over c

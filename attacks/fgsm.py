@@ -7,6 +7,7 @@ from advbench.attacks.pgd import PGD
 class FGSM(PGD):
     """One step of the full eps from the clean image: PGD's shortest form (in L2 and L1, the fast gradient method)."""
 
+    cost = "1 gradient"
     paper = "Goodfellow et al. 2015, arXiv 1412.6572"
 
     steps: int = 1

@@ -26,7 +26,9 @@ class PGD(Aimed):
     """Steepest ascent of a loss, with projection, from a random start; the published MNIST settings by default."""
 
     norms = ("linf", "l2", "l1")
+    cost = "40 gradients"
     paper = "Madry et al. 2018, arXiv 1706.06083"
+    stops = True
 
     steps: int = 40
     rel_step_size: float = 1 / 30  # in units of eps

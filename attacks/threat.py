@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+UNCHANGED = 1e-6  # a value that moved by less counts as where it was
 TINY = 1e-37  # keeps divisions by zero finite, and is smaller than any slope that matters
 
 
@@ -23,7 +24,7 @@ class Norm(Protocol):
         """The norm of `d`, a scalar."""
 
     def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
-        """A point of the eps-ball and the box near `d` (the nearest one for Linf and L1)."""
+        """A point of the eps-ball and the box near `d` (the nearest one for Linf, L1 and L0)."""
 
     def steepest(self, g: Array) -> Array:
         """The direction of norm 1 along which a slope `g` climbs fastest; 0 where `g` is 0."""
@@ -113,7 +114,39 @@ class L1:
         return d / self.size(d) * jax.random.uniform(radius) ** (1 / like.size)
 
 
-NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
+@dataclass(frozen=True)
+class L0:
+    """How many values change (a pixel of three channels has three)."""
+
+    name: ClassVar[str] = "l0"
+
+    def size(self, d: Array) -> Array:
+        return (jnp.abs(d) > UNCHANGED).sum().astype(jnp.float32)
+
+    def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
+        d = jnp.clip(d, low, high)
+        rank = jnp.argsort(jnp.argsort(-jnp.abs(d).ravel())).reshape(d.shape)
+        return jnp.where(rank < jnp.floor(eps), d, 0.0)
+
+    def steepest(self, g: Array) -> Array:
+        best = jnp.argmax(jnp.abs(g))
+        return jnp.where(jnp.arange(g.size).reshape(g.shape) == best, jnp.sign(g), 0.0)
+
+    def sample(self, key: Array, like: Array) -> Array:
+        where, what = jax.random.split(key)
+        chosen = jax.random.randint(where, (), 0, like.size)
+        value = jax.random.uniform(what, minval=-1.0, maxval=1.0)
+        return jnp.where(jnp.arange(like.size).reshape(like.shape) == chosen, value, 0.0)
+
+
+@dataclass(frozen=True)
+class Anything(Linf):
+    """Every image of the pixel box: for natural transformations, and to see whether an attack works at all."""
+
+    name: ClassVar[str] = "any"
+
+
+NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1(), L0(), Anything())}
 
 
 @jax.tree_util.register_dataclass
@@ -143,7 +176,9 @@ class Threat:
         return jnp.clip(x0 + d, 0.0, 1.0)  # once more: x0 + (1 - x0) may round past 1
 
     def reach(self, x0: Array) -> tuple[Array, Array]:
-        """The lowest and highest value that each pixel can take; in no norm can one pixel move by more than eps."""
+        """The lowest and highest value that each pixel can take; only in L0 can one pixel move by more than eps."""
+        if self.norm.name == "l0":
+            return jnp.zeros_like(x0), jnp.ones_like(x0)
         return jnp.maximum(x0 - self.eps, 0.0), jnp.minimum(x0 + self.eps, 1.0)
 
     def size(self, x0: Array, x: Array) -> Array:

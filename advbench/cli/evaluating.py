@@ -146,6 +146,8 @@ def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatS
     info = DATASETS[dataset]
     trained = model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
     norm = request.norm or trained["norm"]
+    if norm == "any":
+        trained = {"norm": "any", "eps": "1"}
     if request.eps is None and norm != trained["norm"]:
         raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
     texts = request.eps.split(",") if request.eps is not None else [trained["eps"]]

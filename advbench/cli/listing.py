@@ -53,6 +53,7 @@ def _attacks() -> list[Entry]:
             "name": name,
             "norms": list(attack.norms),
             "access": attack.access,
+            "cost": attack.cost,
             "settings": _settings(attack),
             "paper": attack.paper,
         }

@@ -68,6 +68,8 @@ SIZES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "linf": lambda d: np.abs(d).max(1),
     "l2": lambda d: np.sqrt((d * d).sum(1)),
     "l1": lambda d: np.abs(d).sum(1),
+    "l0": lambda d: (np.abs(d) > SLACK).sum(1).astype(float),
+    "any": lambda d: np.abs(d).max(1),
 }
 
 

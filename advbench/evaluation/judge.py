@@ -14,7 +14,7 @@ from advbench.evaluation.batches import Batches
 from advbench.spec import ThreatSpec
 
 TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: float32 images can't do better
-ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
+ORDERS = {"linf": np.inf, "any": np.inf, "l2": 2, "l1": 1, "l0": 0}
 
 
 class Verdict(NamedTuple):
@@ -86,7 +86,10 @@ def _predict(model: Model, x: Array) -> Array:
 def measure(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which images are allowed, bool `[m]`, and how far each is from the clean one, `[m]`, both in float64."""
     rows = x_adv.reshape(len(x_adv), -1).astype(np.float64)
-    distance = np.linalg.norm(rows - x.reshape(len(x), -1), ord=ORDERS[threat.norm], axis=1)
+    moved = rows - x.reshape(len(x), -1)
+    if threat.norm == "l0":
+        moved[np.abs(moved) <= TOLERANCE] = 0.0
+    distance = np.linalg.norm(moved, ord=ORDERS[threat.norm], axis=1)
     eps = float(threat.eps)
     in_ball = distance <= eps + TOLERANCE * max(1.0, eps)
     in_box = (rows.min(1) >= -TOLERANCE) & (rows.max(1) <= 1 + TOLERANCE)

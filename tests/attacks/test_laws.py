@@ -11,6 +11,7 @@ from advbench.attacks.loop import loops_on_device
 from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
 
 SMALL = {"fgsm": FGSM(), "pgd": PGD(steps=12, rel_step_size=0.1), "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1)}
+EPS = {"linf": 0.2, "l2": 0.9, "l1": 3.0, "l0": 8.0, "any": 1.0}
 PAIRS = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].norms]
 
 
@@ -25,10 +26,16 @@ def test_every_attack_is_under_test():
 
 @pytest.mark.parametrize(("name", "norm"), PAIRS)
 def test_proposals_stay_in_ball_and_box(name, norm, boxed):
-    eps = {"linf": 0.2, "l2": 0.9, "l1": 3.0}[norm]
+    eps = EPS[norm]
     x = np.asarray(run(boxed, name, norm, eps).x, np.float64)
     d = (x - np.asarray(boxed.x, np.float64)).reshape(len(x), -1)
-    size = {"linf": np.abs(d).max(1), "l2": np.sqrt((d**2).sum(1)), "l1": np.abs(d).sum(1)}[norm]
+    size = {
+        "linf": np.abs(d).max(1),
+        "l2": np.sqrt((d**2).sum(1)),
+        "l1": np.abs(d).sum(1),
+        "l0": (np.abs(d) > 1e-6).sum(1),
+        "any": np.abs(d).max(1),
+    }[norm]
     assert size.max() <= eps + 1e-6
     assert size.max() > 0.3 * eps
     assert x.min() >= 0 and x.max() <= 1
@@ -36,18 +43,23 @@ def test_proposals_stay_in_ball_and_box(name, norm, boxed):
 
 @pytest.mark.parametrize(("name", "norm"), PAIRS)
 def test_eps_zero_changes_nothing(name, norm, boxed):
+    if norm == "any":
+        pytest.skip("every image is allowed: there is no eps 0")
     np.testing.assert_allclose(run(boxed, name, norm, 0.0).x, boxed.x, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "norm"), PAIRS)
 def test_no_image_depends_on_its_neighbours(name, norm, boxed):
-    whole = run(boxed, name, norm, 0.1)
-    part = run(boxed, name, norm, 0.1, slice(3, 6))
-    np.testing.assert_allclose(part.x, whole.x[3:6], atol=2e-5)
-    np.testing.assert_array_equal(part.gradients, whole.gradients[3:6])
+    """Among others, in another order, an image fares the same; the shape stays, so that nothing recompiles."""
+    whole = run(boxed, name, norm, EPS[norm] / 2)
+    rows = np.array([5, 3, 4] + [0] * 9)
+    part = run(boxed, name, norm, EPS[norm] / 2, rows)
+    np.testing.assert_allclose(part.x, whole.x[rows], atol=2e-5)
+    np.testing.assert_array_equal(part.gradients, whole.gradients[rows])
+    np.testing.assert_array_equal(part.forwards, whole.forwards[rows])
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "cw"])
 def test_works_under_jit_as_it_does_eagerly(name, inner):
     threat = Threat(NORMS["linf"], 0.03)
     traced = jax.jit(lambda attack, keys: attack(inner.model, threat, inner.x, inner.y, keys).x)
@@ -154,7 +166,7 @@ def test_dlr_is_blind_to_the_scale_of_the_logits(inner):
 
 
 def test_plain_convolutions_are_stepped_from_the_host_on_cpu(inner):
-    kernel = jnp.ones((3, 3, 2, 4))
+    kernel = jax.random.normal(jax.random.key(5), (3, 3, 2, 4))  # equal classes would leave only rounding to climb
     plain = jax.tree_util.Partial(
         lambda k, x: jax.lax.conv_general_dilated(
             x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, Aim, Threat
+from advbench.attacks import CW, FGSM, NORMS, PGD, Aim, Threat
 
 EPS = {"linf": 0.03, "l2": 0.15, "l1": 0.3}
 STEP = {"linf": 0.01, "l2": 0.01, "l1": 0.2}  # L1 shifts mass to the steepest pixel only by the difference of slopes
 DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
-EVERY = pytest.mark.parametrize("norm", NORMS)
+EVERY = pytest.mark.parametrize("norm", DUAL)
 
 
 def gained(linear, x_adv, target):
@@ -151,7 +151,7 @@ def test_cw_aims_at_the_target_it_is_given(inner):
     np.testing.assert_array_equal(inner.model(x_adv).argmax(-1), target)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "cw"])
 @EVERY
 def test_every_attack_breaks_exactly_the_breakable(name, norm, inner):
     """eps between the smallest and largest distances: images nearer than eps fall, the others can't."""
