@@ -125,8 +125,8 @@ def standard_cases() -> list[Case]:
         Case("ranking with ties", _ranking, truth.ranking, lambda rng: (_whole(rng, 64, 10),), EXACT),
         Case("elementary functions", _elementary, truth.elementary, _unit_interval, CLOSE),
         Case("random numbers (threefry)", _random, truth.random, _seeds, EXACT),
-        *(Case(f"projection, {name}", norm.project, getattr(truth, f"project_{name}"), _perturbation, CLOSE)
-          for name, norm in NORMS.items()),
+        *(Case(f"projection, {name}", NORMS[name].project, getattr(truth, f"project_{name}"), _perturbation, CLOSE)
+          for name in ("linf", "l2", "l1")),
     ]  # fmt: skip
 
 

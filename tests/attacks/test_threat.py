@@ -11,7 +11,8 @@ from scipy.optimize import minimize
 from advbench.attacks import NORMS, Threat
 
 SHAPE = (3, 2, 2)
-EVERY = pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+BALLS = {name: NORMS[name] for name in ("linf", "l2", "l1")}
+EVERY = pytest.mark.parametrize("norm", BALLS.values(), ids=BALLS)
 
 
 def image(seed: int, low: float = 0.0, high: float = 1.0) -> jax.Array:
@@ -121,3 +122,27 @@ def test_no_allowed_pixel_lies_out_of_reach(norm):
     for seed in range(20):
         x = threat.start(jax.random.key(seed), x0)
         assert bool((x >= low - 1e-6).all() and (x <= high + 1e-6).all())
+
+
+@pytest.mark.parametrize("eps", [0.0, 1.0, 5.0, 12.0])
+def test_l0_keeps_the_largest_changes_and_no_more(eps):
+    threat, x0, x = Threat(NORMS["l0"], eps), image(9, -0.3, 1.3), image(10) * 3 - 1
+    d = np.asarray(threat.project(x0, x) - x0)
+    wanted = np.clip(np.asarray(x), 0, 1) - np.asarray(x0)
+    kept = np.abs(d) > 1e-6
+    assert kept.sum() <= eps == float(threat.size(x0, x0)) + eps
+    np.testing.assert_allclose(d[kept], wanted[kept], atol=1e-6)
+    assert not kept.any() or np.abs(wanted[kept]).min() >= np.abs(wanted[~kept]).max(initial=0.0)
+    assert kept.sum() == min(eps, (np.abs(wanted) > 1e-6).sum())
+
+
+def test_l0_and_anything_step_along_one_value_and_along_all():
+    g = image(11) - 0.5
+    single = np.asarray(NORMS["l0"].steepest(g))
+    assert (
+        np.count_nonzero(single) == 1
+        and single.ravel()[np.abs(np.asarray(g)).argmax()] == np.sign(g).ravel()[np.abs(np.asarray(g)).argmax()]
+    )
+    x0 = image(12)
+    everywhere = Threat(NORMS["any"], 1.0).step(x0, x0, g, 1.0)
+    np.testing.assert_array_equal(everywhere, (np.asarray(g) > 0).astype(np.float32))
