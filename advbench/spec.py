@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -99,14 +100,33 @@ class AttackSpec:
         UsageError
             For an unknown attack or setting, a value of the wrong kind, or an attack that can't serve the norm.
         """
-        from advbench.attacks import ATTACKS
+        from advbench.attacks import ATTACKS, SUITES
 
+        if text.strip().partition(":")[0] not in ATTACKS:
+            raise unknown("attack", text.strip(), [*ATTACKS, *SUITES])
         attack = build("attack", text, ATTACKS)
         try:
             attack.check(threat.threat)
         except ValueError as error:
             raise UsageError(str(error)) from None
         return cls(text.strip(), attack)
+
+
+def attacks_of(texts: Iterable[str], threat: ThreatSpec) -> list[AttackSpec]:
+    """Attacks as typed, each suite replaced by the attacks it stands for; what is named twice counts once.
+
+    Raises
+    ------
+    UsageError
+        As `AttackSpec.parse`, and for a suite that has no recipe for the norm.
+    """
+    from advbench.attacks.suites import expand
+
+    try:
+        expanded = [part for text in texts for part in expand(text.strip(), threat.norm)]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return [AttackSpec.parse(text, threat) for text in dict.fromkeys(expanded)]
 
 
 def build(kind: str, text: str, known: dict[str, type[T]]) -> T:

@@ -4,6 +4,8 @@ from advbench.attacks.base import Aim, Attack, Model, Proposal
 from advbench.attacks.cw import CW
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.pgd import PGD
+from advbench.attacks.randomised import Randomised, bpda
+from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -12,4 +14,18 @@ ATTACKS: dict[str, type[Attack]] = {
     "cw": CW,
 }
 
-__all__ = ["ATTACKS", "CW", "FGSM", "NORMS", "PGD", "Aim", "Attack", "Model", "Proposal", "Threat"]
+__all__ = [
+    "ATTACKS",
+    "CW",
+    "FGSM",
+    "NORMS",
+    "PGD",
+    "SUITES",
+    "Aim",
+    "Attack",
+    "Model",
+    "Proposal",
+    "Randomised",
+    "Threat",
+    "bpda",
+]

@@ -12,6 +12,7 @@ from jax import Array
 from jax.nn import log_softmax
 
 from advbench.attacks.base import Aim, Model
+from advbench.attacks.randomised import Randomised
 
 Loss = Callable[[Array, Any], Array]
 
@@ -79,9 +80,15 @@ def fooled(logits: Array, y: Any) -> Array:
 
 
 def slope(model: Model, loss: Loss, x: Array, y: Any) -> tuple[Array, Array]:
-    """Gradient of each image's own loss, shape of `x`, and the logits `[B, K]` met on the way."""
+    """Gradient of each image's own loss, shape of `x`, and the logits `[B, K]` met on the way.
+
+    Of a randomised model it is the gradient of the mean loss over its draws (EOT), with the mean logits.
+    """
 
     def total(x: Array) -> tuple[Array, Array]:
+        if isinstance(model, Randomised):
+            draws = model.sample(x)
+            return jax.vmap(jax.vmap(loss), (0, None))(draws, y).mean(0).sum(), draws.mean(0)
         logits = model(x)
         return jax.vmap(loss)(logits, y).sum(), logits
 

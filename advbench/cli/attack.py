@@ -11,7 +11,9 @@ import typer
 from advbench.cli.options import (
     Attacks,
     BatchSize,
+    Budget,
     Data,
+    Eot,
     EpsList,
     Force,
     Indices,
@@ -45,6 +47,8 @@ def attack(
     resume: Resume = False,
     each: Annotated[bool, typer.Option("--each", help="Let every attack try every image, to compare attacks.")] = False,
     force: Force = False,
+    budget: Budget = None,
+    eot: Eot = None,
     json: Json = None,
     markdown: Markdown = None,
     figure: Annotated[Path | None, typer.Option(help="Draw clean and adversarial images, side by side.")] = None,
@@ -62,7 +66,7 @@ def attack(
     if curve and "," not in (eps or ""):
         raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
     prepare()
-    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, resume, force)
+    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, resume, force, budget, eot)
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:
         folder = out or (Path(scratch) / "run" if figure else None)

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,8 @@ class Request:
     batch_size: int
     resume: bool
     force: bool
+    budget: str | None = None
+    eot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,17 @@ class Job:
         """
         from advbench.data import load
         from advbench.models.load import load_model
-        from advbench.spec import AttackSpec
+        from advbench.spec import attacks_of
 
-        model = load_model(spec)
+        model = _averaging(load_model(spec), request.eot)
         name = request.data or model.dataset
         if name is None:
             raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
         data = load(name, "test")
         threats = _threats(model, name, request)
         texts = request.attacks or (CASCADE_L2 if threats[0].norm == "l2" else CASCADE)
-        attacks = [AttackSpec.parse(text, threat) for threat in threats for text in texts][: len(texts)]
-        return cls(model, data, _indices(data, request), threats, attacks, request)
+        attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
+        return cls(model, data, _indices(data, request), threats, attacks[0], request)
 
     def run(self, out: Path | None, *, each: bool) -> list[Result]:
         """Examine the model, attack it, and say how that goes; a result per eps."""
@@ -98,6 +100,7 @@ class Job:
                 "should_stop": stop,
                 "command": shlex.join(["advbench", *sys.argv[1:]]),
                 "flags": flags,
+                "budget": _seconds(self.request.budget),
             }
             subject = (self.model, self.data, self.indices, self.attacks)
             if len(self.threats) > 1:
@@ -135,7 +138,29 @@ def conclude(results: Sequence[Result]) -> None:
         names = dict.fromkeys(flag.name for r in results for flag in r.flags if flag.level == "invalid")
         raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
     if codes - {0}:
-        raise Inconclusive("nothing could be said")
+        skipped = dict.fromkeys(s.spec for r in results for s in r.skipped)
+        raise Inconclusive(f"time was up; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")
+
+
+def _seconds(budget: str | None) -> float | None:
+    """`90`, `60s`, `5m` or `1h` -> seconds."""
+    if budget is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", budget.strip())
+    if not found or not float(found[1]):
+        raise UsageError(f"--budget {budget!r} should be a time like 60s, 5m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
+    """A randomised model with as many draws a pass as asked for."""
+    from advbench.attacks import Randomised
+
+    if draws is None:
+        return model
+    if not isinstance(model.predict, Randomised):
+        raise UsageError(f"--eot is for randomised models; {model.name} does not say that it is one")
+    return replace(model, predict=replace(model.predict, draws=draws))
 
 
 def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatSpec]:

@@ -22,5 +22,11 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Results do not depend on it
 Out = Annotated[Path | None, typer.Option(help="Run directory: result, adversarial images, journal.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on where the preflight says that numbers will mean nothing.")]
+Budget = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Stop in time, like 60s or 5m: what breaks most a second goes first.")
+]
+Eot = Annotated[
+    int | None, typer.Option(min=1, help="Draws averaged in each pass, for a randomised model.", show_default="20")
+]
 Json = Annotated[str | None, typer.Option(metavar=TO, help="Write the result object; - for stdout, and nothing else.")]
 Markdown = Annotated[str | None, typer.Option(metavar=TO, help="Write the table as Markdown; - for stdout.")]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from advbench.attacks import Randomised
 from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, margin, slope
 from advbench.doctor.contract import check_data, check_outputs, first_line
@@ -25,6 +26,7 @@ CHECKS: Final = {
     "log_probabilities": "outputs are logits, not log-probabilities",
     "low_precision": "logits are float32",
     "random_outputs": "the same batch gives the same logits",
+    "randomised": "the model does not draw random numbers",
     "batch_dependent": "an image's logits don't depend on its batch (evaluation mode)",
     "constant_outputs": "logits depend on the image",
     "no_gradient": "the input gradient exists and is finite",
@@ -71,6 +73,7 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
         _probabilities(logits),
         _precision(model.predict, x),
         _random(model.predict, x[: min(size, PROBE)]),
+        _randomised(model.predict),
         _batch_dependent(model.predict, x[: min(size, PROBE)]),
         _constant(x, logits),
         *_gradients(model.predict, x, y, size),
@@ -175,7 +178,20 @@ def _random(model: Model, x: Array) -> Flag | None:
         name="random_outputs",
         level="invalid",
         evidence={"difference": min(off, 1e30)},
-        message=f"the same batch gave logits that differ by {off:.1g} of the largest: noise or dropout is on",
+        message=f"the same batch gave logits that differ by {off:.1g} of the largest: noise or dropout is on. If that "
+        "is the defense, return advbench.attacks.Randomised(apply) and use autoattack:version=rand",
+    )
+
+
+def _randomised(model: Model) -> Flag | None:
+    if not isinstance(model, Randomised):
+        return None
+    return Flag(
+        name="randomised",
+        level="note",
+        evidence={"draws": model.draws},
+        message=f"the model is randomised: attacks climb the mean over {model.draws} draws (EOT), the judge averages "
+        "as many others; use autoattack:version=rand",
     )
 
 
@@ -225,7 +241,8 @@ def _gradients(model: Model, x: Array, y: Array, size: int) -> list[Flag]:
                 level="invalid" if zero > FEW * n else "note",
                 evidence={"images": zero, "n": n},
                 message=f"the margin's gradient is exactly zero at {zero} of {n} images: "
-                "quantised, thresholded or cut-off inputs hide from gradient attacks",
+                "quantised, thresholded or cut-off inputs hide from gradient attacks; give them a backward pass by "
+                "advbench.attacks.bpda, or use score attacks",
             )
         )
     if lost > FEW * n:

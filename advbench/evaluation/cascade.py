@@ -42,6 +42,7 @@ def evaluate(
     should_stop: Callable[[], int | None] = _nobody,
     command: str = "",
     flags: Sequence[Flag] = (),
+    budget: float | None = None,
 ) -> Result:
     """Attack images and report how many withstand everything.
 
@@ -76,6 +77,9 @@ def evaluate(
         What was typed, for the record.
     flags : sequence of Flag
         What a preflight found; they become part of the result.
+    budget : float, optional
+        Seconds: attacks are tried by what they break a second, and what does not fit is skipped and named. The
+        result is then incomplete, its robust accuracy an upper bound, and it can't be resumed.
 
     Returns
     -------
@@ -93,7 +97,19 @@ def evaluate(
     """
     images = chosen(indices, len(data.images))
     evaluator = Evaluator(
-        model, data, images, list(attacks), threat, seed, batch_size, each, command, tuple(flags), progress, should_stop
+        model,
+        data,
+        images,
+        list(attacks),
+        threat,
+        seed,
+        batch_size,
+        each,
+        command,
+        tuple(flags),
+        budget,
+        progress,
+        should_stop,
     )
     return evaluator.run(out, resume)[0]
 
@@ -114,6 +130,7 @@ def curve(
     should_stop: Callable[[], int | None] = _nobody,
     command: str = "",
     flags: Sequence[Flag] = (),
+    budget: float | None = None,
 ) -> list[Result]:
     """Evaluate at several eps of one norm; nothing recompiles between them.
 
@@ -149,6 +166,7 @@ def curve(
             each,
             command,
             tuple(flags),
+            None if budget is None else budget / len(ordered),
             progress,
             should_stop,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from advbench.attacks import Model, Randomised
 from advbench.errors import Interrupted, UsageError
 from advbench.evaluation.batches import Batches
 from advbench.evaluation.judge import Judge
+from advbench.evaluation.plan import Plan, Task, doubled
 from advbench.evaluation.provenance import compile_seconds, machine, versions
-from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, ThreatInfo
+from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, Skipped, ThreatInfo
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.tally import Images, Shard, Tally
 from advbench.spec import AttackSpec, ThreatSpec
@@ -45,16 +47,6 @@ class Progress(NamedTuple):
     resumed: bool  # this batch came from the run directory
 
 
-class Task(NamedTuple):
-    """One batch of one run of one attack."""
-
-    attack: int
-    run: int
-    positions: np.ndarray  # int32, in the list of images
-    done: int  # images of this run, this batch included
-    total: int
-
-
 @dataclass(frozen=True)
 class Evaluator:
     """What stays fixed during an evaluation; the parameters of `advbench.evaluation.evaluate`, checked."""
@@ -69,12 +61,15 @@ class Evaluator:
     each: bool
     command: str
     flags: tuple[Flag, ...]
+    budget: float | None  # seconds
     progress: Callable[[Progress], None]
     should_stop: Callable[[], int | None]
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or not 0 <= self.seed < 2**32:
             raise UsageError("the batch size must be at least 1, and the seed between 0 and 2**32 - 1")
+        if self.budget is not None and not self.budget > 0:
+            raise UsageError("a time budget is more than 0 seconds, like 60s or 5m")
         if not self.attacks or len({attack.text for attack in self.attacks}) < len(self.attacks):
             raise UsageError("give at least one attack, and each only once")
         if self.model.shape is not None and self.model.shape != (shape := self.data.images.shape[1:]):
@@ -82,6 +77,8 @@ class Evaluator:
 
     def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:
         """Do what is not done yet, and store it all."""
+        if self.budget is not None and resume:
+            raise UsageError("a run with a time budget can't be resumed: what it does depends on the clock")
         if out is None:
             return self._attack(None, before)
         with RunDirectory(out, self._fingerprint(before), resume) as directory:
@@ -102,6 +99,8 @@ class Evaluator:
             "each": self.each,
             "seed": self.seed,
             "batch size": self.batch_size,
+            "budget": self.budget,
+            "draws": getattr(self.model.predict, "draws", 1),
             "images broken at a smaller eps": before[1].digest() if before else "",
             "versions": versions(),
         }
@@ -120,12 +119,15 @@ class Evaluator:
         started, clock = datetime.now(UTC), time.perf_counter()
         size = min(self.batch_size, len(self.indices))
         batches, x, y = Batches(size), pixels(self._uint8), self._labels
-        judge = Judge(self.model.predict, self.threat, batches, size)
+        judge = Judge(_judged(self.model.predict), self.threat, batches, size)
         tally = Tally(self.attacks, self.indices, y, judge(x, y, x))
-        runs = [spec.attack.runs(judge.logits(x[:1]).shape[1]) for spec in self.attacks]
+        classes = judge.logits(x[:1]).shape[1]
+        runs = [spec.attack.runs(classes) for spec in self.attacks]
         if before:
             tally.carry(before[0].rows, before[1])
-        for number, task in enumerate(self._tasks(tally, runs, size)):
+        plan = Plan(tally, self.attacks, runs, size, self.each)
+        tasks = plan.within(self.budget) if self.budget else plan.whole()
+        for number, task in enumerate(tasks):
             shard = directory.replay(number, task.positions) if directory else None
             resumed = shard is not None
             if shard is None:
@@ -146,21 +148,13 @@ class Evaluator:
             started=started.isoformat(timespec="seconds"),
             seconds=time.perf_counter() - clock,
         )
-        return self._result(tally, runs, images, tally.flags(batches.limit, size), provenance), images
-
-    def _tasks(self, tally: Tally, runs: list[int], size: int) -> Iterator[Task]:
-        """What to do next, given what the tally says by then."""
-        for attack, count in enumerate(runs):
-            for run in range(count):
-                standing = tally.standing(attack, self.each).astype(np.int32)
-                for at in range(0, len(standing), size):
-                    batch = standing[at : at + size]
-                    yield Task(attack, run, batch, at + len(batch), len(standing))
+        flags = [*tally.flags(batches.limit, size), *plan.flags(classes)]
+        return self._result(tally, runs, images, flags, provenance, plan.skipped), images
 
     def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches) -> Shard:
         """Let an attack propose, and judge what it proposes."""
         clock, compiled = time.perf_counter(), compile_seconds()
-        spec, model = self.attacks[task.attack], self.model.predict
+        spec, model = doubled(self.attacks[task.attack], task.doubling), self.model.predict
         target, restart = divmod(task.run, spec.attack.restarts)
         stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
@@ -173,19 +167,26 @@ class Evaluator:
         size = few if len(y) <= few else judge.size
         proposal = batches.map(propose, x, y, self.indices[task.positions], size=size)
         verdict = judge(x, y, proposal.x)
+        draws = model.draws if isinstance(model, Randomised) else 1
         return Shard(
             positions=task.positions,
             verdict=verdict,
             x_adv=proposal.x[verdict.broken],
-            forwards=proposal.forwards,
-            gradients=proposal.gradients,
+            forwards=proposal.forwards * draws,
+            gradients=proposal.gradients * draws,
             seconds=time.perf_counter() - clock,
             compile_seconds=compile_seconds() - compiled,
             limit=batches.limit,
         )
 
     def _result(
-        self, tally: Tally, runs: list[int], images: Images, flags: list[Flag], provenance: Provenance
+        self,
+        tally: Tally,
+        runs: list[int],
+        images: Images,
+        flags: list[Flag],
+        provenance: Provenance,
+        skipped: tuple[Skipped, ...],
     ) -> Result:
         model, data = self.model, self.data
         return Result(
@@ -213,7 +214,8 @@ class Evaluator:
             flags=(*self.flags, *flags),
             seed=self.seed,
             batch_size=self.batch_size,
-            complete=True,
+            complete=not skipped,
+            skipped=skipped,
             adversarial_digest=images.digest(),
             provenance=provenance,
             rows=tally.rows(),
@@ -228,6 +230,11 @@ def kind(spec: AttackSpec) -> str:
     amount = ("restarts", "steps", "targets")
     settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
     return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
+
+
+def _judged(model: Model) -> Model:
+    """What the judge predicts with: of a randomised model, other draws than those that the attacks climbed."""
+    return model.afresh() if isinstance(model, Randomised) else model
 
 
 @jax.jit

@@ -83,6 +83,19 @@ class DataInfo(Record):
     classes: tuple[str, ...] = Field(strict=False)
 
 
+class Convergence(Record):
+    """Whether more of an attack would break more: what stood after how many passes, and after each of its runs.
+
+    Of the images it was given, `standing[i]` stood when each had cost at most `passes[i]` forward passes. Attacks
+    that do not stop at success tell only after how many runs.
+    """
+
+    passes: tuple[Count, ...] = Field(strict=False)  # powers of two, then all
+    standing: tuple[Count, ...] = Field(strict=False)
+    after_runs: tuple[Count, ...] = Field(strict=False)
+    doublings: Count  # how often the steps were doubled since the last doubling still broke many
+
+
 class AttackReport(Record):
     """One attack: what it was, what it left standing, what it cost."""
 
@@ -99,6 +112,15 @@ class AttackReport(Record):
     compile_seconds: Seconds | None
     forwards: Count  # over all images
     gradients: Count
+    convergence: Convergence | None = None
+
+
+class Skipped(Record):
+    """What the time did not suffice for."""
+
+    spec: str
+    runs: Count  # of the attack that were not finished
+    images: Count  # that were to meet it then
 
 
 class Row(Record):
@@ -154,7 +176,8 @@ class Result(Record):
     flags: tuple[Flag, ...] = Field(strict=False)
     seed: int
     batch_size: Annotated[int, Field(ge=1)]
-    complete: bool
+    complete: bool  # nothing that was asked for was skipped
+    skipped: tuple[Skipped, ...] = Field(default=(), strict=False)
     adversarial_digest: str  # sha256 over the indices (int32) and pixels (float32) of all stored adversarial images
     provenance: Provenance
     rows: tuple[Row, ...] = Field(strict=False)

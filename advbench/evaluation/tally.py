@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advbench.evaluation.judge import Verdict
-from advbench.evaluation.result import AttackReport, Flag, Rate, Row
+from advbench.evaluation.result import AttackReport, Convergence, Flag, Rate, Row
 from advbench.spec import AttackSpec
 
 
@@ -60,6 +60,9 @@ class Tally:
         self.seconds, self.compile_seconds = np.zeros(shape[0]), np.zeros(shape[0])
         self.prediction, self.margin, self.finite = clean.prediction.copy(), clean.margin.copy(), clean.finite.copy()
         self.distance = np.where(clean.broken, 0.0, np.nan)
+        self.fell_at = np.zeros(shape, np.int64)  # forward passes of the attack by the time the image fell to it
+        self.after_runs: list[list[int]] = [[] for _ in attacks]
+        self.doublings = [0] * len(attacks)
         self.images: dict[int, np.ndarray] = {}
         self.carried = 0
 
@@ -96,7 +99,38 @@ class Tally:
             getattr(self, name)[at[first]] = getattr(verdict, name)[first]
         broken = np.flatnonzero(verdict.broken)
         self.images |= {int(at[i]): x for i, x in zip(broken, shard.x_adv, strict=True) if standing[i]}
-        self.fell[attack, at[broken]] = True
+        new = at[broken][~self.fell[attack, at[broken]]]
+        self.fell[attack, new] = True
+        self.fell_at[attack, new] = self.forwards[attack, new]
+
+    def end_run(self, attack: int) -> None:
+        """Take note of what stands, of the images it was given, after a whole run of an attack."""
+        self.after_runs[attack].append(int((self.tried[attack] & ~self.fell[attack]).sum()))
+
+    def late(self, attack: int) -> int:
+        """How many images fell in the last doubling of the passes that the attack was given."""
+        budget = int(self.forwards[attack].max(initial=0))
+        fell = self.fell[attack] & self.tried[attack]
+        return int((fell & (self.fell_at[attack] > budget / 2)).sum())
+
+    def moving(self, attack: int) -> bool:
+        """Whether that last doubling still moved robust accuracy by more than its interval reaches to either side."""
+        rate = self.rate(self.robust)
+        return self.late(attack) / rate.n > (rate.high - rate.low) / 2
+
+    def _convergence(self, attack: int) -> Convergence | None:
+        if not self.after_runs[attack]:
+            return None
+        most = int(self.forwards[attack].max(initial=0))
+        passes = [2**i for i in range(most.bit_length()) if 2**i < most] + [most]
+        fell = self.fell[attack]
+        standing = [int((self.tried[attack] & ~(fell & (self.fell_at[attack] <= p))).sum()) for p in passes]
+        return Convergence(
+            passes=tuple(passes),
+            standing=tuple(standing),
+            after_runs=tuple(self.after_runs[attack]),
+            doublings=self.doublings[attack],
+        )
 
     def carry(self, rows: tuple[Row, ...], images: Images) -> None:
         """Take over what broke at a smaller eps in the same norm: it lies in the larger ball too."""
@@ -140,6 +174,7 @@ class Tally:
                 compile_seconds=float(self.compile_seconds[a]),
                 forwards=int(self.forwards[a].sum()),
                 gradients=int(self.gradients[a].sum()),
+                convergence=self._convergence(a),
             )
             for a, attack in enumerate(self.attacks)
         )

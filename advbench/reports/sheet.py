@@ -39,7 +39,7 @@ def of_result(result: Result) -> Sheet:
     clean, robust = result.clean, result.robust
     return Sheet(
         title=f"{result.model.name} on {_images(result)}, {_threat(result)}",
-        header=("", "accuracy", "95% interval", "tried", "broke", "seconds", "gradients/ image"),
+        header=("", "accuracy", "95% interval", "tried", "broke", "seconds", "passes/ image"),
         rows=(
             ("clean", percent(clean), interval(clean), f"{clean.n:,}", f"{clean.n - clean.correct:,}", "", ""),
             *(_attack(report, each) for report in result.attacks),
@@ -123,7 +123,7 @@ def _threat(result: Result) -> str:
 
 def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:
     rate = report.alone if each and report.alone else report.after
-    cost = f"{report.gradients / report.tried:,.0f}" if report.tried else ""
+    cost = f"{report.forwards / report.tried:,.0f}" if report.tried else ""
     tried, broke = f"{report.tried:,}", f"{report.broke:,}"
     return report.spec, percent(rate), interval(rate), tried, broke, f"{report.seconds:,.1f}", cost
 

@@ -29,7 +29,7 @@ def test_every_row_carries_its_accuracy_and_interval(make):
     assert [row[1] for row in found.rows] == ["90.0%", "65.0%", "60.0%", "60.0%"]
     low, high = (float(bound) / 100 for bound in found.rows[-1][2].split("-"))
     assert (low, high) == pytest.approx((result.robust.low, result.robust.high), abs=5e-4)
-    assert found.rows[2][found.header.index("gradients/ image")] == "40"
+    assert found.rows[2][found.header.index("passes/ image")] == "40"
     assert found.rows[-1][found.header.index("seconds")] == "2.5"
 
 

@@ -1,0 +1,103 @@
+"""Models that draw random numbers, and models without a useful gradient, made fit to be attacked.
+
+Expectation over transformation (EOT) and backward pass differentiable approximation (BPDA) are due to Athalye,
+Carlini & Wagner 2018 (arXiv 1802.00420) and Athalye, Engstrom, Ilyas & Kwok 2018 (arXiv 1707.07397).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Randomised:
+    """A randomised classifier, seen through the expectation over its randomness.
+
+    A `Model`: it returns the mean logits over `draws` draws, and `attacks.losses.slope` climbs the mean loss over
+    them. The draws of an image follow from `seed` and its own pixels: every new point meets new randomness, the same
+    point the same, and no image depends on its neighbours or on the batch.
+
+    Parameters
+    ----------
+    apply : callable pytree
+        `apply(images, key)`: images `[B, H, W, C]` float32 in [0, 1] and one PRNG key -> logits `[B, K]`. Wrap a
+        function with weights in `jax.tree_util.Partial`.
+    draws : int
+        Draws averaged for a prediction; 20 as in AutoAttack's `rand`.
+    seed : int
+        From 0 to 2**32 - 1; chooses the randomness.
+    """
+
+    apply: Callable[[Array, Array], Array]
+    draws: int = field(default=20, metadata={"static": True})
+    seed: Array | int = 0
+
+    def __post_init__(self) -> None:
+        if jax.tree_util.all_leaves([self.apply]):  # a plain function is no JAX type, and could not go into a program
+            object.__setattr__(self, "apply", jax.tree_util.Partial(self.apply))
+
+    def sample(self, x: Array) -> Array:
+        """Logits of every draw, `[draws, B, K]`."""
+        keys = jax.vmap(lambda image: jax.random.fold_in(jax.random.key(self.seed), _bits(image)))(x)
+
+        def once(image: Array, key: Array) -> Array:
+            return self.apply(image[None], key)[0]
+
+        def all_of(draw: Array) -> Array:
+            return jax.vmap(once)(x, jax.vmap(jax.random.fold_in, (0, None))(keys, draw))
+
+        draws: Array = jax.vmap(all_of)(jnp.arange(self.draws))
+        return draws
+
+    def __call__(self, x: Array, /) -> Array:
+        """Mean logits `[B, K]`."""
+        return self.sample(x).mean(0)
+
+    def afresh(self) -> Randomised:
+        """The same classifier with other randomness: what judges must not be what was climbed."""
+        return replace(self, seed=jnp.asarray(self.seed, jnp.uint32) ^ jnp.uint32(0x9E3779B9))
+
+
+def _bits(image: Array) -> Array:
+    """A number that any change of any pixel changes: a hash, so that randomness follows from the image alone."""
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(image).astype(jnp.float32).ravel(), jnp.uint32)
+    odd = jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(2654435761) | jnp.uint32(1)
+    return jnp.sum(bits * odd, dtype=jnp.uint32)
+
+
+def bpda(
+    forward: Callable[[Array], Array], backward: Callable[[Array], Array] = lambda x: x
+) -> Callable[[Array], Array]:
+    """`forward`, with the gradient of `backward` in its place (BPDA).
+
+    Parameters
+    ----------
+    forward : callable
+        What the model computes, of any shape; its gradient is never asked for.
+    backward : callable
+        A differentiable stand-in from the same shapes to the same shapes; by default the identity (straight-through).
+
+    Returns
+    -------
+    callable
+        To be used inside the model: `lambda x: net(bpda(quantise)(x))`.
+    """
+
+    @jax.custom_vjp
+    def substituted(x: Array) -> Array:
+        return forward(x)
+
+    def remember(x: Array) -> tuple[Array, Array]:
+        return forward(x), x
+
+    def pull(x: Array, g: Array) -> tuple[Array]:
+        return (jax.vjp(backward, x)[1](g)[0],)
+
+    substituted.defvjp(remember, pull)
+    return substituted
