@@ -46,9 +46,21 @@ def list_names(
 
 
 def _attacks() -> list[Entry]:
-    from advbench.attacks import ATTACKS
+    from advbench.attacks import ATTACKS, SUITES
+    from advbench.attacks.suites import AUTOATTACK
 
-    return [
+    suites = [
+        {
+            "name": name,
+            "norms": list(recipes),
+            "access": "gradient",
+            "cost": f"suite of {max(map(len, recipes.values()))}",
+            "settings": {},
+            "paper": AUTOATTACK,
+        }
+        for name, recipes in SUITES.items()
+    ]
+    return suites + [
         {
             "name": name,
             "norms": list(attack.norms),

@@ -116,7 +116,7 @@ class Tally:
     def moving(self, attack: int) -> bool:
         """Whether that last doubling still moved robust accuracy by more than its interval reaches to either side."""
         rate = self.rate(self.robust)
-        return self.late(attack) / rate.n > (rate.high - rate.low) / 2
+        return rate.correct > 0 and self.late(attack) / rate.n > (rate.high - rate.low) / 2
 
     def _convergence(self, attack: int) -> Convergence | None:
         if not self.after_runs[attack]:

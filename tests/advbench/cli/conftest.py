@@ -41,6 +41,14 @@ def three():
 def colours():
     return Partial(lambda w, x: x.reshape(len(x), -1) @ w, jnp.ones((3072, 10)))
 
+def noisy():
+    from advbench.attacks import Randomised
+
+    def shaken(p, x, key):
+        return _nearest_mean(p, x + 0.1 * jax.random.normal(key, x.shape))
+
+    return Randomised(Partial(shaken, _means()))
+
 def broken():
     raise RuntimeError("out of luck")
 '''

@@ -211,3 +211,28 @@ def test_verify_agrees_and_sees_a_changed_claim(attack, run, tmp_path):
     assert json.loads(run("verify", "run", "--model", "mine.py:net", "--json").stdout)["verified"] is False
     in_one_line(run("verify", "run", "--model", "mine.py:blind"), 3, "do not hold")
     in_one_line(run("verify", "nowhere"), 2, "nowhere")
+
+
+def test_a_time_budget_ends_with_5_and_names_what_it_skipped(attack):
+    got = attack("net", "--attack", "fgsm", "--attack", "cw:rounds=9,steps=10000,abort_early=false", "--budget", "1s")
+    in_one_line(got, 5, "time was up", "cw:rounds=9")
+    assert "upper bound" in " ".join(got.stdout.split())
+
+
+@pytest.mark.parametrize("text", ["soon", "0s", "-5s", "5 days"])
+def test_a_budget_that_is_no_time_is_refused(attack, text):
+    in_one_line(attack("net", "--budget", text), 2, "60s, 5m or 1h")
+
+
+def test_a_budget_can_not_be_resumed(attack):
+    in_one_line(attack("net", "--budget", "9s", "--out", "run", "--resume"), 2, "can't be resumed")
+
+
+def test_a_randomised_model_is_averaged_and_says_so(attack):
+    got = attack("noisy", "--eot", "3", "--json", "-")
+    assert got.exit_code == 0, got.output
+    result = json.loads(got.stdout)
+    (flag,) = [flag for flag in result["flags"] if flag["name"] == "randomised"]
+    assert flag["level"] == "note" and flag["evidence"]["draws"] == 3
+    assert result["attacks"][0]["gradients"] == 3 * result["attacks"][0]["tried"]
+    in_one_line(attack("net", "--eot", "3"), 2, "randomised models")
