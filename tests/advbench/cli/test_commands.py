@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from advbench import __version__
-from advbench.attacks import ATTACKS
+from advbench.attacks import ATTACKS, SUITES
 from advbench.cli import app
 from advbench.data import DATASETS
 from advbench.defenses import DEFENSES
@@ -46,11 +46,13 @@ def test_the_list_is_the_registry(run, kind, registry):
 def test_settings_as_listed_can_be_typed(run):
     from advbench.spec import build
 
-    for entry in json.loads(run("list", "attacks", "--json").stdout):
+    entries = {entry["name"]: entry for entry in json.loads(run("list", "attacks", "--json").stdout)}
+    assert set(entries) == {*ATTACKS, *SUITES}
+    for entry in (entries[name] for name in ATTACKS):
         typed = ",".join(f"{key}={value}" for key, value in entry["settings"].items())
         assert build("attack", f"{entry['name']}:{typed}", ATTACKS) == ATTACKS[entry["name"]]()
         assert entry["paper"]
-        assert entry["norms"]
+        assert entry["norms"] and entry["cost"] and entry["access"] in ("gradient", "score", "decision", "none")
 
 
 def test_data_info_tells_what_is_embedded(run):
