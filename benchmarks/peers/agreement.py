@@ -1,0 +1,128 @@
+"""Whether two attacks find the same: counts, tests and text. Nothing here runs an attack."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import zip_longest
+from math import comb
+from pathlib import Path
+
+import numpy as np
+
+from advbench.evaluation.intervals import wilson
+
+COMMIT = "a39220048b3c9f2cca9a4d3a54604793c68eca7e"
+SOURCES = "cf245a7be4161eb5655f4872ca94f2708ad8bdf3a8e3b04aa0239c689ac8e61d"
+
+
+def version(checkout: Path) -> str:
+    """Which reference lies there: the commit we know, or that it is another."""
+    return COMMIT[:7] if sources(checkout) == SOURCES else f"not {COMMIT[:7]}"
+
+
+def sources(checkout: Path) -> str:
+    """sha256 over the names and contents of the package's modules."""
+    whole = sha256()
+    for path in sorted((checkout / "autoattack").glob("*.py")):
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p of McNemar's test (1947, doi 10.1007/BF02295996).
+
+    Were both equally strong, each image that only one of them breaks would be either's with probability 1/2.
+    """
+    n = only_a + only_b
+    tail = sum(comb(n, k) for k in range(min(only_a, only_b) + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
+@dataclass
+class Answers:
+    """What the reference found, as the file `--answers` keeps it."""
+
+    x_adv: np.ndarray  # [n, H, W, C] float32; the clean image where nothing was found
+    norm: str
+    eps: str
+    seconds: dict[str, float] = field(default_factory=dict)  # by attack, in their order
+    after: dict[str, int] = field(default_factory=dict)  # images standing after it
+    version: str = ""
+    threads: int = 0  # 0: not known
+
+    def save(self, path: Path) -> None:
+        told = {"seconds": json.dumps(self.seconds), "after": json.dumps(self.after)}
+        about = {"norm": self.norm, "eps": self.eps, "version": self.version, "threads": self.threads}
+        np.savez(path, x_adv=self.x_adv, **told, **about)
+
+    @classmethod
+    def load(cls, path: Path) -> "Answers":
+        f = np.load(path, allow_pickle=False)
+        known = {name: f[name].item() for name in ("version", "threads") if name in f.files}
+        told = {name: json.loads(f[name].item()) for name in ("seconds", "after")}
+        return cls(f["x_adv"], f["norm"].item().lower(), f["eps"].item(), **told, **known)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: verdict per image, and what each of its attacks left and took."""
+
+    name: str
+    robust: np.ndarray  # bool [n]
+    attacks: list[str]
+    after: list[int]
+    seconds: list[float]
+
+
+def section(title: str, correct: np.ndarray, ours: Side, theirs: Side, notes: list[str]) -> str:
+    """One comparison as Markdown."""
+    n, both = len(correct), ours.robust & theirs.robust
+    only_ours, only_theirs = int((~ours.robust & theirs.robust).sum()), int((ours.robust & ~theirs.robust).sum())
+    rates = [("clean", correct), (ours.name, ours.robust), (theirs.name, theirs.robust), ("worst of both", both)]
+    difference = 100 * (int(ours.robust.sum()) - int(theirs.robust.sum())) / n
+    same = n - only_ours - only_theirs
+    parts = [
+        f"### {title}",
+        table(["", "standing", "robust accuracy", "95 % (Wilson)"], [rate(name, mask) for name, mask in rates]),
+        f"Ours minus the reference: {difference:+.2f} points. The verdict is the same on {same:,} of {n:,} images "
+        f"({same / n:.2%}); only ours breaks {only_ours}, only the reference {only_theirs}; "
+        f"exact McNemar p = {mcnemar(only_ours, only_theirs):.3g}.",
+        table(["ours", "standing", "s", "reference", "standing", "s"], steps(ours, theirs)),
+        *notes,
+    ]
+    return "\n\n".join(parts)
+
+
+def rate(name: str, mask: np.ndarray) -> list[str]:
+    k, n = int(mask.sum()), len(mask)
+    low, high = wilson(k, n)
+    return [name, f"{k:,} / {n:,}", f"{k / n:.2%}", f"{low:.2%} to {high:.2%}"]
+
+
+def steps(ours: Side, theirs: Side) -> list[list[str]]:
+    """The attacks of both in their order, and the sums."""
+    lines = [
+        [cell for part in pair for cell in part or ("", "", "")]
+        for pair in zip_longest(*([*each(side)] for side in (ours, theirs)))
+    ]
+    totals = [cell for side in (ours, theirs) for cell in ("all", "", f"{sum(side.seconds):,.1f}")]
+    return [*lines, totals]
+
+
+def each(side: Side):
+    for name, left, seconds in zip(side.attacks, side.after, side.seconds, strict=True):
+        yield f"`{name}`", f"{left:,}", f"{seconds:,.1f}"
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines))
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Put a section into the page: where one of that name is, or at its end; the rest stays."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    whole, block = page.read_text(), f"{begin}\n{text}\n{end}"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    page.write_text(pattern.sub(lambda _: block, whole) if begin in whole else f"{whole.rstrip()}\n\n{block}\n")
