@@ -1,5 +1,6 @@
 """Attack algorithms in pure JAX. A new attack is one file here and one line below."""
 
+from advbench.attacks.apgd import APGD
 from advbench.attacks.base import Aim, Attack, Model, Proposal
 from advbench.attacks.cw import CW
 from advbench.attacks.fgsm import FGSM
@@ -11,6 +12,7 @@ from advbench.attacks.threat import NORMS, Threat
 ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,
     "pgd": PGD,
+    "apgd": APGD,
     "cw": CW,
 }
 
@@ -29,3 +31,4 @@ __all__ = [
     "Threat",
     "bpda",
 ]
+__all__ = ["APGD", "ATTACKS", "CW", "FGSM", "NORMS", "PGD", "Aim", "Attack", "Model", "Proposal", "Threat"]
