@@ -5,6 +5,7 @@ from advbench.attacks.cw import CW
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
+from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
@@ -12,6 +13,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,
     "pgd": PGD,
     "cw": CW,
+    "square": Square,
 }
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Model",
     "Proposal",
     "Randomised",
+    "Square",
     "Threat",
     "bpda",
 ]
