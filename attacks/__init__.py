@@ -6,6 +6,7 @@ from advbench.attacks.cw import CW
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
+from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
@@ -14,6 +15,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "apgd": APGD,
     "cw": CW,
+    "square": Square,
 }
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Model",
     "Proposal",
     "Randomised",
+    "Square",
     "Threat",
     "bpda",
 ]
