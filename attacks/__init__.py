@@ -3,7 +3,12 @@
 from advbench.attacks.apgd import APGD
 from advbench.attacks.base import Aim, Attack, Model, Proposal
 from advbench.attacks.cw import CW
+from advbench.attacks.cw_linf import CWLinf
+from advbench.attacks.ddn import DDN
+from advbench.attacks.deepfool import DeepFool
+from advbench.attacks.ead import EAD
 from advbench.attacks.fgsm import FGSM
+from advbench.attacks.fmn import FMN
 from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.square import Square
@@ -16,17 +21,27 @@ ATTACKS: dict[str, type[Attack]] = {
     "apgd": APGD,
     "cw": CW,
     "square": Square,
+    "cw-linf": CWLinf,
+    "deepfool": DeepFool,
+    "ddn": DDN,
+    "fmn": FMN,
+    "ead": EAD,
 }
 
 __all__ = [
     "ATTACKS",
     "CW",
+    "DDN",
+    "EAD",
     "FGSM",
+    "FMN",
     "NORMS",
     "PGD",
     "SUITES",
     "Aim",
     "Attack",
+    "CWLinf",
+    "DeepFool",
     "Model",
     "Proposal",
     "Randomised",
