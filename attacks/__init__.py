@@ -2,6 +2,7 @@
 
 from advbench.attacks.apgd import APGD
 from advbench.attacks.base import Aim, Attack, Model, Proposal
+from advbench.attacks.boundary import Boundary
 from advbench.attacks.cw import CW
 from advbench.attacks.cw_linf import CWLinf
 from advbench.attacks.ddn import DDN
@@ -13,6 +14,9 @@ from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
+from advbench.attacks.hopskipjump import HopSkipJump
+from advbench.attacks.pgd import PGD
+from advbench.attacks.rays import RayS
 from advbench.attacks.threat import NORMS, Threat
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -26,6 +30,9 @@ ATTACKS: dict[str, type[Attack]] = {
     "ddn": DDN,
     "fmn": FMN,
     "ead": EAD,
+    "boundary": Boundary,
+    "hopskipjump": HopSkipJump,
+    "rays": RayS,
 }
 
 __all__ = [
@@ -50,3 +57,15 @@ __all__ = [
     "bpda",
 ]
 __all__ = ["APGD", "ATTACKS", "CW", "FGSM", "NORMS", "PGD", "Aim", "Attack", "Model", "Proposal", "Threat"]
+    "FGSM",
+    "NORMS",
+    "PGD",
+    "Aim",
+    "Attack",
+    "Boundary",
+    "HopSkipJump",
+    "Model",
+    "Proposal",
+    "RayS",
+    "Threat",
+]

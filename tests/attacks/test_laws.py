@@ -8,6 +8,7 @@ import pytest
 from advbench.attacks import APGD, ATTACKS, CW, FGSM, NORMS, PGD, Threat
 from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, Square, Threat
 from advbench.attacks import ATTACKS, CW, DDN, EAD, FGSM, FMN, NORMS, PGD, CWLinf, DeepFool, Threat
+from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, Boundary, HopSkipJump, RayS, Threat
 from advbench.attacks.base import Aim
 from advbench.attacks.loop import loops_on_device
 from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
@@ -25,6 +26,10 @@ SMALL = {
     "ddn": DDN(steps=20),
     "fmn": FMN(steps=20),
     "ead": EAD(rounds=3, steps=40, lr=0.1, c=0.1),
+    "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
+    "boundary": Boundary(steps=200),
+    "hopskipjump": HopSkipJump(steps=4, initial_num_evals=30),
+    "rays": RayS(queries=300),
 }
 EPS = {"linf": 0.2, "l2": 0.9, "l1": 3.0, "l0": 8.0, "any": 1.0}
 PAIRS = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].norms]
