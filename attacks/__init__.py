@@ -10,13 +10,12 @@ from advbench.attacks.deepfool import DeepFool
 from advbench.attacks.ead import EAD
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.fmn import FMN
-from advbench.attacks.pgd import PGD
-from advbench.attacks.randomised import Randomised, bpda
-from advbench.attacks.square import Square
-from advbench.attacks.suites import SUITES
 from advbench.attacks.hopskipjump import HopSkipJump
 from advbench.attacks.pgd import PGD
+from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.rays import RayS
+from advbench.attacks.square import Square
+from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -24,18 +23,19 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "apgd": APGD,
     "cw": CW,
-    "square": Square,
     "cw-linf": CWLinf,
     "deepfool": DeepFool,
     "ddn": DDN,
     "fmn": FMN,
     "ead": EAD,
+    "square": Square,
     "boundary": Boundary,
     "hopskipjump": HopSkipJump,
     "rays": RayS,
 }
 
 __all__ = [
+    "APGD",
     "ATTACKS",
     "CW",
     "DDN",
@@ -47,25 +47,15 @@ __all__ = [
     "SUITES",
     "Aim",
     "Attack",
+    "Boundary",
     "CWLinf",
     "DeepFool",
-    "Model",
-    "Proposal",
-    "Randomised",
-    "Square",
-    "Threat",
-    "bpda",
-]
-__all__ = ["APGD", "ATTACKS", "CW", "FGSM", "NORMS", "PGD", "Aim", "Attack", "Model", "Proposal", "Threat"]
-    "FGSM",
-    "NORMS",
-    "PGD",
-    "Aim",
-    "Attack",
-    "Boundary",
     "HopSkipJump",
     "Model",
     "Proposal",
+    "Randomised",
     "RayS",
+    "Square",
     "Threat",
+    "bpda",
 ]

@@ -5,10 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import APGD, ATTACKS, CW, FGSM, NORMS, PGD, Threat
-from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, Square, Threat
-from advbench.attacks import ATTACKS, CW, DDN, EAD, FGSM, FMN, NORMS, PGD, CWLinf, DeepFool, Threat
-from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, Boundary, HopSkipJump, RayS, Threat
+from advbench.attacks import (
+    APGD,
+    ATTACKS,
+    CW,
+    DDN,
+    EAD,
+    FGSM,
+    FMN,
+    NORMS,
+    PGD,
+    Boundary,
+    CWLinf,
+    DeepFool,
+    HopSkipJump,
+    RayS,
+    Square,
+    Threat,
+)
 from advbench.attacks.base import Aim
 from advbench.attacks.loop import loops_on_device
 from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
@@ -18,15 +32,12 @@ SMALL = {
     "pgd": PGD(steps=12, rel_step_size=0.1),
     "apgd": APGD(steps=12),
     "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
-    "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
-    "square": Square(queries=100),
-    "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
     "cw-linf": CWLinf(steps=40, lr=0.05, c=0.1, tau_factor=0.7),
     "deepfool": DeepFool(steps=5),
     "ddn": DDN(steps=20),
     "fmn": FMN(steps=20),
     "ead": EAD(rounds=3, steps=40, lr=0.1, c=0.1),
-    "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
+    "square": Square(queries=100),
     "boundary": Boundary(steps=200),
     "hopskipjump": HopSkipJump(steps=4, initial_num_evals=30),
     "rays": RayS(queries=300),
