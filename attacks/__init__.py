@@ -1,31 +1,61 @@
 """Attack algorithms in pure JAX. A new attack is one file here and one line below."""
 
+from advbench.attacks.apgd import APGD
 from advbench.attacks.base import Aim, Attack, Model, Proposal
+from advbench.attacks.boundary import Boundary
 from advbench.attacks.cw import CW
+from advbench.attacks.cw_linf import CWLinf
+from advbench.attacks.ddn import DDN
+from advbench.attacks.deepfool import DeepFool
+from advbench.attacks.ead import EAD
 from advbench.attacks.fgsm import FGSM
+from advbench.attacks.fmn import FMN
+from advbench.attacks.hopskipjump import HopSkipJump
 from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
+from advbench.attacks.rays import RayS
+from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
 ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,
     "pgd": PGD,
+    "apgd": APGD,
     "cw": CW,
+    "cw-linf": CWLinf,
+    "deepfool": DeepFool,
+    "ddn": DDN,
+    "fmn": FMN,
+    "ead": EAD,
+    "square": Square,
+    "boundary": Boundary,
+    "hopskipjump": HopSkipJump,
+    "rays": RayS,
 }
 
 __all__ = [
+    "APGD",
     "ATTACKS",
     "CW",
+    "DDN",
+    "EAD",
     "FGSM",
+    "FMN",
     "NORMS",
     "PGD",
     "SUITES",
     "Aim",
     "Attack",
+    "Boundary",
+    "CWLinf",
+    "DeepFool",
+    "HopSkipJump",
     "Model",
     "Proposal",
     "Randomised",
+    "RayS",
+    "Square",
     "Threat",
     "bpda",
 ]

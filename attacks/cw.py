@@ -16,9 +16,9 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
+from advbench.attacks.minimum import Best, Search, advance, allowed, per_image, search, squash, unsquash
 from advbench.attacks.threat import Threat
 
-SLACK = 1.01  # tanh reaches this far past the allowed interval, so that no pixel starts where its slope is 0
 adam = optax.scale_by_adam()
 
 
@@ -27,15 +27,8 @@ class State(NamedTuple):
 
     w: Array
     moments: optax.OptState
-    step: Array
-    cost: Array  # when progress was last looked at
-    fooled: Array  # in this round
-    round: Array
-    c: Array
-    low: Array
-    high: Array
-    best: Array
-    size: Array  # squared L2 of the best; inf until one fools
+    search: Search
+    best: Best  # its size is the squared L2
     gradients: Array
 
 
@@ -66,81 +59,46 @@ class CW(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)
         ended = iterate(self, model, threat, x, (y, begun.w), begun, self.rounds * self.steps)
-        return Proposal(_nearest(threat, x, ended.best), ended.gradients, ended.gradients)
+        return Proposal(allowed(threat, x, ended.best.x), ended.gradients, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """One step of Adam for every image, and the next round for those that end theirs."""
         y, w0 = y
         g, (x_adv, gain, size, cost) = self._slope(model, threat, x, y, state)
-        active = state.round < self.rounds
-        fools = (gain > self.confidence) & active
-        better = fools & (size < state.size)
+        active = ~self.done(state)
+        fools = gain > self.confidence
         update, moments = jax.vmap(adam.update)(g, state.moments)
-
-        look = state.step % jnp.maximum(self.steps // 10, 1) == 0
-        stalled = look & (cost > 0.9999 * state.cost) if self.abort_early else jnp.zeros_like(look)
-        over = active & (stalled | (state.step + 1 >= self.steps))
-        fooled = state.fooled | fools
-        high = jnp.where(over & fooled, jnp.minimum(state.high, state.c), state.high)
-        low = jnp.where(over & ~fooled, jnp.maximum(state.low, state.c), state.low)
-        c = jnp.where(jnp.isinf(high), 10 * state.c, (low + high) / 2)
-        renew = _per_image(over)
+        searched, over = advance(self, state.search, fools, cost)
+        renew = per_image(over)
         return State(
             w=renew(w0, state.w - self.lr * update),
             moments=jax.tree.map(renew, jax.vmap(adam.init)(w0), moments),
-            step=renew(0, state.step + 1),
-            cost=renew(jnp.inf, jnp.where(look, cost, state.cost)),
-            fooled=renew(False, fooled),
-            round=state.round + over,
-            c=renew(c, state.c),
-            low=low,
-            high=high,
-            best=_per_image(better)(x_adv, state.best),
-            size=jnp.where(better, size, state.size),
+            search=searched,
+            best=state.best.or_nearer(x_adv, size, fools & active),
             gradients=state.gradients + active,
         )
 
     def done(self, state: State) -> Array:
         """Images whose last round is over."""
-        return state.round >= self.rounds
+        return state.search.round >= self.rounds
 
     def _slope(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> tuple[Array, Any]:
         """Gradient of each image's cost in w; the image, its margin, squared L2 and cost."""
 
         def total(w: Array) -> tuple[Array, Any]:
-            x_adv = _image(threat, x, w)
+            x_adv = squash(w, *threat.reach(x))
             gain = jax.vmap(losses(self.targets)["margin"])(model(x_adv), y)
             size = jnp.square(x_adv - x).sum((1, 2, 3))
-            cost = size + state.c * jnp.maximum(self.confidence - gain, 0.0)
+            cost = size + state.search.c * jnp.maximum(self.confidence - gain, 0.0)
             return cost.sum(), (x_adv, gain, size, cost)
 
         slope: tuple[Array, Any] = jax.grad(total, has_aux=True)(state.w)
         return jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), slope[0]), slope[1]
 
 
-def _per_image(mask: Array) -> Any:
-    """`where(mask, new, old)` for arrays of any rank with leading axis B."""
-    return lambda new, old: jnp.where(mask.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-
-
-def _image(threat: Threat, x0: Array, w: Array) -> Array:
-    """The change of variables; past the interval it is clipped, with the slope let through so that none gets stuck."""
-    low, high = threat.reach(x0)
-    x = (low + high) / 2 + SLACK * (high - low) / 2 * jnp.tanh(w)
-    return x + jax.lax.stop_gradient(jnp.clip(x, low, high) - x)
-
-
 @jax.jit
 def _begin(attack: CW, threat: Threat, x: Array, keys: Array) -> State:
-    low, high = threat.reach(x)
     begin = jax.vmap(threat.start)(keys, x) if attack.start == "uniform" else x
-    w = jnp.arctanh((begin - (low + high) / 2) / jnp.maximum(SLACK * (high - low) / 2, 1e-12))
-    zero, inf, no = jnp.zeros(len(x), jnp.int32), jnp.full(len(x), jnp.inf), jnp.zeros(len(x), bool)
-    c = jnp.full(len(x), attack.c, jnp.float32)
-    return State(w, jax.vmap(adam.init)(w), zero, inf, no, zero, c, 0 * c, inf, x, inf, zero)
-
-
-@jax.jit
-def _nearest(threat: Threat, x: Array, best: Array) -> Array:
-    """The best image, or where that lies outside the ball, the allowed one towards it."""
-    return jax.vmap(threat.project)(x, best)
+    w = unsquash(begin, *threat.reach(x))
+    zero, best = jnp.zeros(len(x), jnp.int32), Best(x, jnp.full(len(x), jnp.inf))
+    return State(w, jax.vmap(adam.init)(w), search(attack, len(x)), best, zero)

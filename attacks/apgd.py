@@ -1,0 +1,160 @@
+"""Auto-PGD (Croce & Hein 2020, arXiv 2003.01690): ascent with momentum that sets its own step size.
+
+At checkpoints that draw nearer to each other, an image whose loss rose too rarely, or whose best loss did
+not improve since the last one, goes back to its best point and halves its step. Under L1 the rules are others
+(Croce & Hein 2021, arXiv 2103.01208): see `apgd_l1`. Every image keeps its own step size and counts.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.apgd_l1 import SparsePace
+from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled, losses, slope
+from advbench.attacks.threat import TINY, Threat
+
+MOMENTUM = 0.75  # how much of a step is new
+
+
+class Point(NamedTuple):
+    """An image, and the loss and slope there."""
+
+    x: Array
+    g: Array
+    loss: Array
+
+
+class Pace(NamedTuple):
+    """Linf and L2: how one image's step evolves. Counts are since its last checkpoint."""
+
+    size: Array  # of a step, in units of eps
+    window: Array  # steps from checkpoint to checkpoint
+    steps: Array
+    rises: Array  # of the loss
+    halved: Array  # at the last checkpoint
+    best: Array  # loss then
+
+    @classmethod
+    def begin(cls, steps: Array | int) -> "Pace":
+        size, window = jnp.float32(2), jnp.int32(_share(22, steps))
+        return cls(size, window, jnp.int32(-1), jnp.int32(0), jnp.bool_(True), jnp.float32(-jnp.inf))
+
+    def review(self, attack: "APGD", x0: Array, best: Point, rose: Array) -> tuple["Pace", Array]:
+        """The pace from here on, and whether to go back to the best point."""
+        steps, rises = self.steps + 1, self.rises + rose
+        due = steps == self.window
+        stuck = (rises <= attack.rho * steps) | (~self.halved & (best.loss <= self.best))
+        narrower = jnp.maximum(self.window - _share(3, attack.steps), _share(6, attack.steps))
+        later = Pace(jnp.where(stuck, self.size / 2, self.size), narrower, 0 * steps, 0 * rises, stuck, best.loss)
+        return _where(due, later, self._replace(steps=steps, rises=rises)), due & stuck
+
+    def move(self, threat: Threat, x0: Array, here: Point, last: Array, first: Array) -> Array:
+        """A step up the slope, mixed with the one before."""
+        climbed = threat.project(x0, here.x + self.size * threat.eps * threat.norm.steepest(here.g))
+        new = jnp.where(first, 1.0, MOMENTUM)
+        return threat.project(x0, here.x + new * (climbed - here.x) + (1 - new) * (here.x - last))
+
+
+class State(NamedTuple):
+    """Per image: where it is, was a step ago and was best, and its pace."""
+
+    x: Array
+    last: Array
+    loss: Array  # at `last`
+    best: Point
+    pace: Pace | SparsePace
+    fooled: Array
+    gradients: Array
+
+
+class APGD(Aimed):
+    """The published settings by default, with the losses that AutoAttack gives it: ce, or dlr aimed at classes."""
+
+    norms = ("linf", "l2", "l1")
+    cost = "101 gradients"
+    paper = "Croce & Hein 2020, arXiv 2003.01690"
+    stops = True
+
+    steps: int = 100
+    rho: float = 0.75  # share of steps that must raise the loss
+    keep: bool = True  # an image that fools stays where it is
+    loss: str = setting(default="ce")  # ce, margin (Carlini-Wagner), dlr
+    large_eps: bool = setting(default=False)  # L1: begin in balls 3 and 2 times as large, for 30 % of the steps each
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.loss not in ("ce", "margin", "dlr"):
+            raise ValueError(f"APGD has no loss {self.loss!r}; it has: ce, margin, dlr")
+        if self.large_eps and threat.norm.name != "l1":
+            raise ValueError(f"APGD has large_eps in l1 only, not in {threat.norm.name}")
+        if self.steps < (4 if self.large_eps else 1) or not 0 < self.rho < 1:
+            raise ValueError("APGD needs steps >= 1 (4 with large_eps) and rho between 0 and 1")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        third = -(-3 * self.steps // 10)
+        stages = ((3.0, third), (2.0, third), (1.0, self.steps - 2 * third)) if self.large_eps else ((1.0, self.steps),)
+        best = _start(replace(threat, eps=stages[0][0] * threat.eps), x, keys)
+        gradients = jnp.zeros(len(x), jnp.int32)
+        for factor, steps in stages:
+            attack = replace(self, steps=steps, keep=self.keep & (factor == 1))
+            wide = replace(threat, eps=factor * threat.eps)
+            ended = iterate(attack, model, wide, x, y, _begin(attack, wide, x, best), steps + 1)
+            best, gradients = ended.best.x, gradients + ended.gradients
+        return Proposal(best, gradients, gradients)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Look at where each image is, then move it; one that fools stays."""
+        loss = losses(self.targets)[self.loss]
+        g, logits = slope(model, loss, state.x, y)
+        here = Point(state.x, jnp.where(jnp.isfinite(g), g, 0.0), jax.vmap(loss)(logits, y))
+        return jax.vmap(self._advance, (None, 0, 0, 0, 0))(threat, x, here, fooled(logits, y) & self.keep, state)
+
+    def done(self, state: State) -> Array:
+        """Images that fool already."""
+        return state.fooled
+
+    def _advance(self, threat: Threat, x0: Array, here: Point, fools: Array, state: State) -> State:
+        best = _where(fools | (here.loss > state.best.loss), here, state.best)
+        pace, restart = state.pace.review(self, x0, best, here.loss > state.loss)
+        begin = _where(restart, best, here)
+        x = pace.move(threat, x0, begin, state.last, state.gradients == 0)
+        moved = State(x, here.x, here.loss, best, pace, fools, state.gradients + 1)
+        after: State = _where(state.fooled, state, moved)
+        return after
+
+
+def _share(percent: int, steps: Array | int) -> Array:
+    return jnp.maximum(percent * steps // 100, 1)
+
+
+def _where(condition: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+@jax.jit
+def _start(threat: Threat, x: Array, keys: Array) -> Array:
+    """Random images on the edge of the ball; in L1 projections of Gaussian noise, which are sparse."""
+
+    def edge(key: Array, x: Array) -> Array:
+        if threat.norm.name == "l1":
+            return threat.project(x, x + jax.random.normal(key, x.shape))
+        d = threat.norm.sample(key, x)
+        return threat.project(x, x + threat.eps * d / jnp.maximum(threat.norm.size(d), TINY))
+
+    return jax.vmap(edge)(keys, x)
+
+
+@jax.jit
+def _begin(attack: APGD, threat: Threat, x: Array, begin: Array) -> State:
+    def one(x0: Array, x: Array) -> State:
+        x = threat.project(x0, x)
+        pace = SparsePace.begin(x0, x, attack.large_eps) if threat.norm.name == "l1" else Pace.begin(attack.steps)
+        best = Point(x, jnp.zeros_like(x), jnp.float32(-jnp.inf))
+        return State(x, x, jnp.float32(jnp.inf), best, pace, jnp.bool_(False), jnp.int32(0))
+
+    return jax.vmap(one)(x, begin)

@@ -1,0 +1,65 @@
+"""Auto-PGD's rules under L1 (Croce & Hein 2021, arXiv 2103.01208): sparse steps, as sparse as the best point yet."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.threat import Threat
+
+if TYPE_CHECKING:
+    from advbench.attacks.apgd import APGD, Point
+
+SPARSER = 1.5  # a step moves that many times fewer values than the best point changes
+
+
+class SparsePace(NamedTuple):
+    """How one image's step evolves."""
+
+    size: Array  # of a step, in units of eps
+    few: Array  # how many values it moves
+    spread: Array  # how many values the best point changed at the last checkpoint
+    steps: Array  # since then
+
+    @classmethod
+    def begin(cls, x0: Array, x: Array, large_eps: bool) -> "SparsePace":
+        """Sparse as the beginning where that means something, else a fifth of all values."""
+        spread = _changed(x0, x) if large_eps else jnp.float32(x.size)
+        return cls(jnp.float32(1), spread / SPARSER if large_eps else 0.2 * spread, spread, jnp.int32(-1))
+
+    def review(self, attack: "APGD", x0: Array, best: "Point", rose: Array) -> tuple["SparsePace", Array]:
+        """The pace from here on, and whether to go back to the best point: where that has become sparser."""
+        steps = self.steps + 1
+        due = steps == jnp.maximum(4 * attack.steps // 100, 1)
+        spread = _changed(x0, best.x)
+        sparser = spread < 0.95 * self.spread
+        later = SparsePace(
+            jnp.where(sparser, 1.0, jnp.maximum(self.size / 1.5, 0.1)), spread / SPARSER, spread, 0 * steps
+        )
+        now = self._replace(steps=steps)
+        return jax.tree.map(lambda a, b: jnp.where(due, a, b), later, now), due & sparser
+
+    def move(self, threat: Threat, x0: Array, here: "Point", last: Array, first: Array) -> Array:
+        """An equal step of the few values with the largest slopes."""
+        signs = jnp.where(_largest(jnp.abs(here.g), self.few), jnp.sign(here.g), 0.0)
+        return threat.project(x0, here.x + self.size * threat.eps * signs / jnp.maximum(jnp.abs(signs).sum(), 1.0))
+
+
+def _changed(x0: Array, x: Array) -> Array:
+    return (x != x0).sum().astype(jnp.float32)
+
+
+def _largest(values: Array, few: Array) -> Array:
+    """Mask of the `few` largest values, rounded up: bisects the least of them, which is cheaper than to sort."""
+    few = jnp.maximum(jnp.ceil(few), 1)
+
+    def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:
+        middle = (span[0] + span[1]) / 2
+        enough = (values >= middle).sum() >= few
+        return jnp.where(enough, middle, span[0]), jnp.where(enough, span[1], middle)
+
+    top = values.max()
+    least, _ = jax.lax.fori_loop(0, 32, halve, (jnp.zeros_like(top), 2 * top))
+    largest: Array = values >= least
+    return largest

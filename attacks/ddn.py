@@ -1,0 +1,87 @@
+"""Decoupled direction and norm (Rony, Hafemann, Oliveira, Ben Ayed, Sabourin & Granger 2019, arXiv 1811.09600).
+
+Climb the cross-entropy by steps of a length of their own, and put the sum back onto a sphere around the image, whose
+radius shrinks by a factor where the image fools and grows by it where it does not.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import losses, slope
+from advbench.attacks.minimum import Best, allowed, cosine, scaled
+from advbench.attacks.threat import L2, TINY, Threat
+
+l2 = L2()
+
+
+class State(NamedTuple):
+    """Per image: the perturbation, the sphere's radius, the best so far."""
+
+    d: Array
+    radius: Array
+    step: Array
+    best: Best
+
+
+class DDN(Aimed):
+    """Minimum-norm attack in L2; the defaults are those of the authors' code."""
+
+    norms = ("l2",)
+    cost = "100 gradients"
+    paper = "Rony et al. 2019, arXiv 1811.09600"
+
+    steps: int = 100
+    step_size: float = 1.0  # the first; they fall to a hundredth along a cosine
+    gamma: float = 0.05  # by which part the radius changes
+    radius: float = 1.0  # the first
+    levels: int = setting(default=0)  # round every image to so many values per pixel (the paper: 256); 0: don't
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.steps < 1 or not min(self.step_size, self.radius) > 0 or not 0 < self.gamma < 1:
+            raise ValueError("DDN needs steps >= 1, step_size > 0, radius > 0 and gamma between 0 and 1")
+        if self.levels < 0 or self.levels == 1:
+            raise ValueError(f"DDN can't round pixels to {self.levels} levels; 0 is not to round")
+        if self.restarts > 1:
+            raise ValueError("DDN starts from the clean image: restarts would all be the same")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        n = len(x)
+        best, count = Best(x, jnp.full(n, jnp.inf)), jnp.zeros(n, jnp.int32)
+        begun = State(jnp.zeros_like(x), jnp.full(n, self.radius, jnp.float32), count, best)
+        ended = iterate(self, model, threat, x, (y, _anywhere(keys, x)), begun, self.steps)
+        return Proposal(allowed(threat, x, ended.best.x), ended.step, ended.step)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Look whether it fools, then take one step along the slope and go to the new sphere."""
+        y, anywhere = y
+        x_adv = x + state.d
+        g, logits = slope(model, losses(self.targets)["ce"], x_adv, y)
+        fools = jax.vmap(losses(self.targets)["margin"])(logits, y) > 0
+        direction = jax.vmap(l2.steepest)(jnp.where(jnp.isfinite(g), g, 0.0))
+        flat = (direction == 0).all((1, 2, 3), keepdims=True)  # a saturated softmax: go anywhere
+        ahead = state.d + scaled(
+            cosine(self.step_size, self.step_size / 100, state.step, self.steps), jnp.where(flat, anywhere, direction)
+        )
+        radius = state.radius * jnp.where(fools, 1 - self.gamma, 1 + self.gamma)
+        radius = jnp.minimum(radius, jax.vmap(l2.size)(jnp.maximum(x, 1 - x)))  # nothing in the box is further
+        ahead = jnp.clip(x + scaled(radius / jnp.maximum(jax.vmap(l2.size)(ahead), TINY), ahead), 0.0, 1.0)
+        if self.levels:
+            ahead = jnp.round(ahead * (self.levels - 1)) / (self.levels - 1)
+        best = state.best.or_nearer(x_adv, jax.vmap(l2.size)(state.d), fools)
+        return State(ahead - x, radius, state.step + 1, best)
+
+    def done(self, state: State) -> Array:
+        """None: the steps are what it has to spend."""
+        return state.step >= self.steps
+
+
+@jax.jit
+def _anywhere(keys: Array, x: Array) -> Array:
+    """A random direction per image."""
+    return jax.vmap(lambda key, x: l2.steepest(jax.random.normal(key, x.shape)))(keys, x)

@@ -1,0 +1,101 @@
+"""DeepFool (Moosavi-Dezfooli, Fawzi & Frossard 2016, arXiv 1511.04599).
+
+Linearise the classes' leads around the image, go to the nearest boundary of that linear model, and repeat until the
+prediction changes. Every sum of steps is overshot a little, so as to end beyond the boundary and not on it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Attack, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled
+from advbench.attacks.minimum import allowed, per_image
+from advbench.attacks.threat import Threat
+
+NUDGE = 1e-4  # added to each step's length, as in the authors' code: a boundary that is very near gets crossed too
+
+
+class State(NamedTuple):
+    """Where each image is, and what it has cost."""
+
+    x: Array
+    total: Array  # sum of all steps, without overshoot
+    fooled: Array
+    forwards: Array
+    gradients: Array
+
+
+class DeepFool(Attack):
+    """Minimum-norm attack; the defaults are those of the authors' code."""
+
+    norms = ("l2", "linf")
+    cost = "up to 50 forward passes with 9 gradients each"
+    paper = "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599"
+    stops = True
+
+    steps: int = 50
+    overshoot: float = 0.02
+    candidates: int = setting(default=10)  # the likeliest classes, the image's own among them, that it looks at
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.steps < 1 or self.candidates < 2 or self.overshoot < 0:
+            raise ValueError("DeepFool needs steps >= 1, candidates >= 2 and overshoot >= 0")
+        if self.restarts > 1:
+            raise ValueError("DeepFool has no random part: restarts would all be the same")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Proposal:
+        others = _others(self, model, x, y)
+        zero = jnp.zeros(len(x), jnp.int32)
+        begun = State(x, jnp.zeros_like(x), jnp.zeros(len(x), bool), zero + 1, zero)  # 1: the ranking of the classes
+        ended = iterate(self, model, threat, x, (y, others), begun, self.steps)
+        return Proposal(allowed(threat, x, ended.x), ended.forwards, ended.gradients)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: tuple[Array, Array], state: State) -> State:
+        """Go to the nearest boundary of the linearised model; an image met fooling stays where it is."""
+        label, others = y
+
+        def leads(x: Array) -> tuple[Array, Array]:
+            logits = model(x)
+            return jnp.take_along_axis(logits, others, 1) - jnp.take_along_axis(logits, label[:, None], 1), logits
+
+        lead, pull, logits = jax.vjp(leads, state.x, has_aux=True)
+        one_class = jnp.broadcast_to(jnp.eye(others.shape[1])[:, None], (others.shape[1], *lead.shape))
+        slopes = jax.vmap(pull)(one_class)[0]  # [classes, B, H, W, C]
+        slopes = jnp.where(jnp.isfinite(slopes), slopes, 0.0)
+        done = state.fooled | fooled(logits, label)
+        total = state.total + jax.vmap(_to_boundary, (None, 0, 1))(threat, lead, slopes)
+        ahead = jnp.clip(x + (1 + self.overshoot) * total, 0.0, 1.0)
+        return State(
+            per_image(done)(state.x, ahead),
+            total,
+            done,
+            state.forwards + ~state.fooled,
+            state.gradients + jnp.where(state.fooled, 0, others.shape[1]),
+        )
+
+    def done(self, state: State) -> Array:
+        """Images that fool already."""
+        return state.fooled
+
+
+def _to_boundary(threat: Threat, lead: Array, slopes: Array) -> Array:
+    """The shortest step to where one of the classes would overtake, were the model linear; for one image."""
+    directions = jax.vmap(threat.norm.steepest)(slopes)
+    gains = (directions * slopes).sum((1, 2, 3))  # per unit of the norm
+    distances = jnp.where(jnp.isfinite(lead), jnp.abs(lead), 0.0) / jnp.maximum(gains, 1e-8)
+    nearest = jnp.argmin(distances)
+    furthest = threat.norm.size(jnp.ones_like(slopes[0]))  # flat slopes mustn't throw an image to infinity
+    return (jnp.minimum(distances[nearest], furthest) + NUDGE) * directions[nearest]
+
+
+@jax.jit
+def _others(attack: DeepFool, model: Model, x: Array, y: Array) -> Array:
+    """The likeliest wrong classes, int32 `[B, candidates - 1]`."""
+    logits = model(x)
+    wrong = jnp.where(jnp.arange(logits.shape[1]) == y[:, None], -jnp.inf, logits)
+    return jax.lax.top_k(wrong, min(attack.candidates, logits.shape[1]) - 1)[1]

@@ -1,0 +1,93 @@
+"""Elastic-net attack (Chen, Sharma, Zhang, Yi & Hsieh 2018, arXiv 1709.04114): few and small changes that fool.
+
+    minimise over x   c max(confidence - margin(x), 0) + |x - x0|^2 + beta |x - x0|_1   in the pixel box
+
+by accelerated shrinkage-thresholding (FISTA), in rounds that search for the smallest sufficient c, each image at
+its own pace.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import losses
+from advbench.attacks.minimum import Best, Search, advance, allowed, per_image, scaled, search
+from advbench.attacks.threat import Threat
+
+
+class State(NamedTuple):
+    """Per image: the descent of this round, the search over c, the best so far."""
+
+    x: Array
+    ahead: Array  # where the slope is taken: `x` with momentum
+    search: Search
+    best: Best
+    gradients: Array
+
+
+class EAD(Aimed):
+    """Minimum-norm attack in L1; the defaults are the paper's."""
+
+    norms = ("l1",)
+    cost = "up to 9,000 gradients and as many more forward passes"
+    paper = "Chen et al. 2018, arXiv 1709.04114"
+
+    rounds: int = 9  # of the search over c
+    steps: int = 1000  # in each round, at most
+    lr: float = 0.01  # the first; it falls to 0 as a square root
+    beta: float = 0.01  # weight of L1; also what every step shrinks the changes by, as in the authors' code
+    c: float = 1e-3  # where the search begins
+    confidence: float = 0.0  # margin to reach, in logits
+    rule: str = setting(default="en")  # which image is best: by the elastic net, or by l1 alone
+    abort_early: bool = setting(default=True)  # end a round whose cost stalls over a tenth of its steps
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.rule not in ("en", "l1"):
+            raise ValueError(f"EAD has no rule {self.rule!r}; it has: en, l1")
+        if min(self.rounds, self.steps) < 1 or not min(self.lr, self.c) > 0 or min(self.beta, self.confidence) < 0:
+            raise ValueError("EAD needs rounds >= 1, steps >= 1, lr > 0, c > 0, beta >= 0 and confidence >= 0")
+        if self.restarts > 1:
+            raise ValueError("EAD has no random part: restarts would all be the same")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        best, count = Best(x, jnp.full(len(x), jnp.inf)), jnp.zeros(len(x), jnp.int32)
+        begun = State(x, x, search(self, len(x)), best, count)
+        ended = iterate(self, model, threat, x, y, begun, self.rounds * self.steps)
+        return Proposal(allowed(threat, x, ended.best.x), 2 * ended.gradients, ended.gradients)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """One step of FISTA for every image, and the next round for those that end theirs."""
+        margin, now, active = losses(self.targets)["margin"], state.search, ~self.done(state)
+
+        def total(ahead: Array) -> tuple[Array, Array]:
+            missing = self.confidence - jax.vmap(margin)(model(ahead), y)
+            cost = now.c * jnp.maximum(missing, 0.0) + jnp.square(ahead - x).sum((1, 2, 3))
+            return cost.sum(), cost + self.beta * jnp.abs(ahead - x).sum((1, 2, 3))
+
+        g, cost = jax.grad(total, has_aux=True)(state.ahead)
+        lr = self.lr * jnp.sqrt(1 - now.step / self.steps)
+        d = state.ahead - scaled(lr, jnp.where(jnp.isfinite(g), g, 0.0)) - x
+        x_new = jnp.clip(x + jnp.sign(d) * jnp.maximum(jnp.abs(d) - self.beta, 0.0), 0.0, 1.0)
+        ahead = x_new + scaled(now.step / (now.step + 3), x_new - state.x)
+
+        fools = active & (jax.vmap(margin)(model(x_new), y) > self.confidence)
+        l1 = jnp.abs(x_new - x).sum((1, 2, 3))
+        size = l1 if self.rule == "l1" else self.beta * l1 + jnp.square(x_new - x).sum((1, 2, 3))
+        searched, over = advance(self, now, fools, cost)
+        renew = per_image(over)
+        return State(
+            renew(x, x_new),
+            renew(x, ahead),
+            searched,
+            state.best.or_nearer(x_new, size, fools),
+            state.gradients + active,
+        )
+
+    def done(self, state: State) -> Array:
+        """Images whose last round is over."""
+        return state.search.round >= self.rounds

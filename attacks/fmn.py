@@ -1,0 +1,87 @@
+"""Fast minimum-norm attack (Pintor, Roli, Brendel & Biggio 2021, arXiv 2102.12827).
+
+Climb the margin by steps that shorten along a cosine, and project onto a ball around the image: as large as the
+distance to the linearised boundary until an image fools, then smaller where it fools and larger where it does not.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Aimed, Model, Proposal
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import losses, slope
+from advbench.attacks.minimum import Best, allowed, cosine, scaled
+from advbench.attacks.threat import L1, L2, Linf, Norm, Threat
+
+DUAL: dict[str, Norm] = {"linf": L1(), "l2": L2(), "l1": Linf()}
+
+
+class State(NamedTuple):
+    """Per image: the perturbation, the ball, the best so far."""
+
+    d: Array
+    radius: Array
+    step: Array
+    best: Best
+
+
+class FMN(Aimed):
+    """Minimum-norm attack in every norm; the defaults are the paper's."""
+
+    norms = ("linf", "l2", "l1", "l0")
+    cost = "1,000 gradients"
+    paper = "Pintor et al. 2021, arXiv 2102.12827"
+
+    steps: int = 1000
+    step_size: float = 1.0  # in L2, the first; they fall to a hundredth
+    gamma: float = 0.05  # by which part the ball changes at first
+    gamma_final: float = 0.001  # and at last
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.steps < 1 or not self.step_size > 0 or not 0 < self.gamma_final <= self.gamma < 1:
+            raise ValueError("FMN needs steps >= 1, step_size > 0 and 0 < gamma_final <= gamma < 1")
+        if self.restarts > 1:
+            raise ValueError("FMN has no random part: restarts would all be the same")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        n = len(x)
+        radius = jnp.full(n, 1.0 if threat.norm.name == "l0" else jnp.inf)
+        best = Best(x, jnp.full(n, jnp.inf))
+        begun = State(jnp.zeros_like(x), radius, jnp.zeros(n, jnp.int32), best)
+        ended = iterate(self, model, threat, x, y, begun, self.steps)
+        return Proposal(allowed(threat, x, ended.best.x), ended.step, ended.step)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Look whether it fools, resize the ball, then take one step along the slope and back into the ball."""
+        margin = losses(self.targets)["margin"]
+        size = jax.vmap(threat.norm.size)
+        x_adv, length = x + state.d, size(state.d)
+        g, logits = slope(model, margin, x_adv, y)
+        g = jnp.where(jnp.isfinite(g), g, 0.0)
+        gain = jax.vmap(margin)(logits, y)
+        best = state.best.or_nearer(x_adv, length, gain > 0)
+
+        gamma = cosine(self.gamma, self.gamma_final, state.step, self.steps)
+        if threat.norm.name == "l0":  # whole values: at least one more or less
+            smaller = jnp.minimum(state.radius - 1, jnp.floor(state.radius * (1 - gamma)))
+            larger = jnp.maximum(state.radius + 1, jnp.floor(state.radius * (1 + gamma)))
+        else:
+            smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
+            boundary = jnp.abs(gain) / jnp.maximum(jax.vmap(DUAL[threat.norm.name].size)(g), 1e-12)
+            boundary = length + (1 + gamma) * boundary  # on the boundary itself nothing fools
+            larger = jnp.where(jnp.isfinite(best.size), larger, jnp.where(jnp.isfinite(boundary), boundary, jnp.inf))
+        radius = jnp.where(gain > 0, jnp.minimum(smaller, best.size), larger)
+        radius = jnp.clip(radius, 0.0, size(jnp.maximum(x, 1 - x)))  # nothing in the box is further
+
+        step = cosine(self.step_size, self.step_size / 100, state.step, self.steps)
+        ahead = state.d + scaled(step, jax.vmap(L2().steepest)(g))
+        ahead = jax.vmap(threat.norm.project)(ahead, radius, -x, 1 - x)
+        return State(jnp.clip(x + ahead, 0.0, 1.0) - x, radius, state.step + 1, best)
+
+    def done(self, state: State) -> Array:
+        """None before the last step."""
+        return state.step >= self.steps

@@ -1,0 +1,122 @@
+"""RayS (Chen & Gu 2020, arXiv 2006.12792): the sign vector along which the boundary is nearest in Linf.
+
+Flip the signs of a block of pixels; if the image at the best radius so far still fools, the flip is good, and a
+bisection finds the new radius. Blocks are halved once all are tried: the whole image, halves, quarters, ...
+A step is one query, of whichever kind each image needs next, so that no image waits for another.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Attack, Model, Proposal, setting
+from advbench.attacks.decisions import narrow, nearest, per_image
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled
+from advbench.attacks.threat import Threat
+
+TOLERANCE = 1e-3  # of the radius, as Euclidean length
+
+
+class State(NamedTuple):
+    """Per image; every leaf has leading axis B."""
+
+    signs: Array
+    radius: Array  # along the signs, at which the image fools; 1, the whole box, until one does
+    found: Array
+    block: Array  # whose flip is being tried
+    blocks: Array  # how many there are at this level
+    bisecting: Array  # the flipped signs fool at `high`, and not at `low`
+    low: Array
+    high: Array
+    within: Array  # eps, and to be left there
+    forwards: Array
+
+
+class RayS(Attack):
+    """Minimum-norm attack that stops within eps; the defaults are those published."""
+
+    norms = ("linf",)
+    access = "decision"
+    cost = "up to 10,000 queries"
+    paper = "Chen & Gu 2020, arXiv 2006.12792"
+    stops = True
+
+    queries: int = 10_000
+    early_stop: bool = setting(default=True)  # once an image fools within eps; else its nearest is sought
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.queries < 1:
+            raise ValueError("RayS needs queries >= 1")
+        if self.restarts > 1:
+            raise ValueError("RayS draws nothing: its restarts would all be the same")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        ended = iterate(self, model, threat, x, y, _begin(x), self.queries)
+        return Proposal(nearest(threat, x, _best(x, ended)), ended.forwards, jnp.zeros_like(ended.forwards))
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Try the next flip at the best radius so far, or a flip that was good at half of the interval."""
+        s, active = state, ~self.done(state)
+        flipped = _flip(s)
+        query = _along(x, flipped, jnp.where(s.bisecting, (s.low + s.high) / 2, s.high))
+        hit = fooled(model(query), y) & active
+
+        bisecting, trying = s.bisecting & active, ~s.bisecting & active
+        low, high = narrow(hit, s.low, s.high)
+        low, high = jnp.where(bisecting, low, 0.0), jnp.where(bisecting, high, s.high)
+        ended = bisecting & (high - low <= TOLERANCE / x[0].size ** 0.5)
+        better = ended & ((high < s.radius) | ~s.found)
+        found = s.found | hit
+
+        over = ended | (trying & ~hit)
+        last = (s.block + 1) * _length(s) >= x[0].size
+        return State(
+            signs=per_image(better)(flipped, s.signs),
+            radius=jnp.where(better, high, s.radius),
+            found=found,
+            block=jnp.where(over, jnp.where(last, 0, s.block + 1), s.block),
+            blocks=jnp.where(over & last & (_length(s) > 1), 2 * s.blocks, s.blocks),
+            bisecting=jnp.where(active, (s.bisecting | hit) & ~ended, s.bisecting),
+            low=jnp.where(active, low, s.low),
+            high=high,
+            within=s.within | (found & (high <= threat.eps) & self.early_stop),
+            forwards=s.forwards + active,
+        )
+
+    def done(self, state: State) -> Array:
+        """Images that fool within eps."""
+        return state.within
+
+
+def _length(state: State) -> Array:
+    """Of a block, in values."""
+    return -(-state.signs[0].size // state.blocks)
+
+
+def _flip(state: State) -> Array:
+    """The signs with the block's flipped; blocks run along rows, one channel after the other."""
+    _, height, width, channels = state.signs.shape
+    place = jnp.arange(height * width * channels).reshape(channels, height, width).transpose(1, 2, 0)
+    inside = jax.vmap(lambda block, length: place // length == block)(state.block, _length(state))
+    return jnp.where(inside, -state.signs, state.signs)
+
+
+def _along(x: Array, signs: Array, radius: Array) -> Array:
+    return jnp.clip(x + radius[:, None, None, None] * signs, 0.0, 1.0)
+
+
+@jax.jit
+def _best(x: Array, state: State) -> Array:
+    """The nearest image known to fool; the clean one where none is."""
+    signs = per_image(state.bisecting)(_flip(state), state.signs)
+    return per_image(state.found)(_along(x, signs, state.high), x)
+
+
+@jax.jit
+def _begin(x: Array) -> State:
+    one, none, no = jnp.ones(len(x)), jnp.zeros(len(x), jnp.int32), jnp.zeros(len(x), bool)
+    return State(jnp.ones_like(x), one, no, none, none + 1, no, 0 * one, one, no, none)
