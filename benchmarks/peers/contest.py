@@ -16,13 +16,17 @@ CONTESTANTS = {
     "torchattacks": "with_torchattacks.py",
     "Foolbox": "with_foolbox.py",
     "ART": "with_art.py",
+    "adv-lib": "with_adv_lib.py",
 }
+REFERENCE = {"auto-attack": "with_reference.py"}  # only where a checkout of it is named
 UNDECLARED = "packaging"  # ART imports it without asking for it
 
 
 def install(root: Path, home: Path) -> None:
-    """Make the peers' environment from the `peers` group of pyproject.toml, unless it is there already."""
-    wanted = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]["peers"]
+    """Make the peers' environment from the `peers` groups of pyproject.toml, unless it is there already."""
+    groups = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]
+    alone = groups.get("peers-alone", [])
+    wanted = groups["peers"] + alone
     stamp = home / ".ready"
     if stamp.exists() and json.loads(stamp.read_text()) == wanted:
         return
@@ -31,6 +35,8 @@ def install(root: Path, home: Path) -> None:
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--upgrade", "pip>=25.1"], cwd=root, check=True)
     subprocess.run([*pip, "--group", "peers", UNDECLARED], cwd=root, check=True)
+    if alone:
+        subprocess.run([*pip, "--no-deps", *alone], cwd=root, check=True)
     stamp.write_text(json.dumps(wanted))
 
 

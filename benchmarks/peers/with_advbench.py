@@ -1,6 +1,9 @@
 """advbench itself, through its public API."""
 
+import tempfile
 import time
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +14,18 @@ from worker import Job, serve
 import advbench
 from advbench.attacks import CW, FGSM, NORMS, PGD, Attack, Threat
 from advbench.attacks.losses import cross_entropy, slope
+from advbench.data import Dataset
 from advbench.defenses import DEFENSES
 from advbench.defenses.base import predict
 from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import fit
+from advbench.evaluation import evaluate
+from advbench.evaluation.run import load_images
 from advbench.models import create, native
+from advbench.models.load import LoadedModel
+from advbench.spec import AttackSpec, ThreatSpec, attacks_of
 
 
 def forward(job: Job):
@@ -72,6 +80,51 @@ def attack(job: Job, attacker: Attack, norm: str, eps: float):
     return work
 
 
+SPECS = {
+    "apgd": "apgd:steps={steps}",
+    "fab": "fab:steps={steps}",
+    "square": "square:queries={queries}",
+    "deepfool": "deepfool:steps={steps}",
+    "ddn": "ddn:steps={steps}",
+    "fmn": "fmn:steps={steps}",
+    "ead": "ead:rounds={rounds},steps={steps},lr={lr},c={c}",
+    "cw-search": "cw:rounds={rounds},steps={steps},lr={lr},c={c}",
+    "boundary": "boundary:steps={steps}",
+    "hopskipjump": "hopskipjump:steps={steps}",
+}
+"""Our attacks as they would be typed, with the job's settings."""
+
+
+def typed(job: Job, text: str):
+    """An attack by what is typed for it; without eps, in a ball that holds every image: it finds the nearest."""
+    s = job.settings
+    norm, size = s["norm"], job.x[0].size
+    eps = s.get("eps", 0.999999 if norm == "linf" else size)
+    attacker = AttackSpec.parse(text.format(**s), ThreatSpec.parse(norm, str(eps))).attack
+    return attack(job, attacker, norm, float(eps))
+
+
+def autoattack(job: Job):
+    """The suite as the evaluator runs it: each attack, and each of its runs, on what still stands."""
+    s, n = job.settings, len(job.y)
+    threat = ThreatSpec.parse(s["norm"], str(s["eps"]))
+    model = LoadedModel("model", freeze(network(job)), job.x.shape[1:], 10, None, digest="")
+    pixels = np.round(job.x * 255).astype(np.uint8)
+    data = Dataset("data", "test", pixels, job.y.astype(np.int32), tuple("0123456789"), "memory", "", n)
+
+    def work() -> np.ndarray:
+        x_adv = job.x.copy()
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            attacks = attacks_of(["autoattack"], threat)
+            evaluate(model, data, range(n), attacks, threat, seed=0, batch_size=s["batch"], out=run)
+            found = load_images(run)
+        x_adv[found.index] = found.x_adv
+        return x_adv
+
+    return work
+
+
 def fast_epoch(job: Job):
     return epoch(job, DEFENSES["fgsm-rs"](rel_step_size=job.settings["step"] / job.settings["eps"]))
 
@@ -111,8 +164,9 @@ class Clock(Listener):
 
 
 def network(job: Job) -> nnx.Module:
-    model = create("small-cnn", shape=job.x.shape[1:], classes=10, seed=0)
-    state = nnx.state(model, nnx.Param)
+    architecture = "small-cnn" if "fc1.kernel" in job.weights else "resnet8"
+    model = create(architecture, shape=job.x.shape[1:], classes=10, seed=0)
+    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
     flat = {
         path: leaf.replace(jnp.asarray(job.weights[".".join(map(str, path))]))
         for path, leaf in nnx.to_flat_state(state)
@@ -143,7 +197,9 @@ serve(
         "cw": cw,
         "fast-at": fast_epoch,
         "pgd-at": pgd_epoch,
-    },
+        "autoattack": autoattack,
+    }
+    | {row: partial(typed, text=text) for row, text in SPECS.items()},
     logits,
     {"advbench": advbench.__version__, "native convolution": native.status(), "jax": jax.__version__},
 )

@@ -2,7 +2,13 @@
 
 import art
 import numpy as np
-from art.attacks.evasion import CarliniL2Method, FastGradientMethod, ProjectedGradientDescent
+from art.attacks.evasion import (
+    AutoProjectedGradientDescent,
+    CarliniL2Method,
+    FastGradientMethod,
+    ProjectedGradientDescent,
+    SquareAttack,
+)
 from art.defences.trainer import AdversarialTrainerFBFPyTorch, AdversarialTrainerMadryPGD
 from art.estimators.classification import PyTorchClassifier
 from network import logits, network, optimizer
@@ -31,6 +37,17 @@ def cw(job: Job):
     s = job.settings
     numbers = {"learning_rate": s["lr"], "initial_const": s["c"], "max_iter": s["steps"], "binary_search_steps": 1}
     return attack(job, CarliniL2Method, **numbers, verbose=False)
+
+
+def apgd(job: Job):
+    s = job.settings
+    numbers = {"eps": s["eps"], "eps_step": 2 * s["eps"], "max_iter": s["steps"], "nb_random_init": 1}
+    return attack(job, AutoProjectedGradientDescent, **numbers, loss_type="cross_entropy", verbose=False)
+
+
+def square(job: Job):
+    s = job.settings
+    return attack(job, SquareAttack, eps=s["eps"], max_iter=s["queries"], verbose=False)
 
 
 def attack(job: Job, kind, **numbers):
@@ -77,7 +94,15 @@ def arrays(job: Job) -> tuple[np.ndarray, np.ndarray]:
 
 
 serve(
-    {"fgsm": fgsm, "pgd": pgd, "cw": cw, "fast-at": fast_epoch, "pgd-at": pgd_epoch},
+    {
+        "fgsm": fgsm,
+        "pgd": pgd,
+        "cw": cw,
+        "fast-at": fast_epoch,
+        "pgd-at": pgd_epoch,
+        "apgd": apgd,
+        "square": square,
+    },
     logits,
     {"ART": art.__version__},
 )

@@ -2,7 +2,17 @@
 
 import foolbox
 import torch
-from foolbox.attacks import FGSM, L2CarliniWagnerAttack, LinfPGD
+from foolbox.attacks import (
+    FGSM,
+    BoundaryAttack,
+    DDNAttack,
+    EADAttack,
+    HopSkipJumpAttack,
+    L2CarliniWagnerAttack,
+    L2DeepFoolAttack,
+    LinfDeepFoolAttack,
+    LinfPGD,
+)
 from network import images, logits, network, portions, tensors, train
 from worker import Job, serve
 
@@ -23,6 +33,36 @@ def cw(job: Job):
     return attack(job, attacker, None)
 
 
+def deepfool(job: Job):
+    kind = LinfDeepFoolAttack if job.settings["norm"] == "linf" else L2DeepFoolAttack
+    return attack(job, kind(steps=job.settings["steps"]), None)
+
+
+def ddn(job: Job):
+    return attack(job, DDNAttack(steps=job.settings["steps"]), None)
+
+
+def ead(job: Job):
+    s = job.settings
+    numbers = {"binary_search_steps": s["rounds"], "initial_stepsize": s["lr"], "initial_const": s["c"]}
+    return attack(job, EADAttack(steps=s["steps"], **numbers), None)
+
+
+def cw_search(job: Job):
+    s = job.settings
+    numbers = {"binary_search_steps": s["rounds"], "stepsize": s["lr"], "initial_const": s["c"]}
+    return attack(job, L2CarliniWagnerAttack(steps=s["steps"], **numbers), None)
+
+
+def boundary(job: Job):
+    return attack(job, BoundaryAttack(steps=job.settings["steps"]), None)
+
+
+def hopskipjump(job: Job):
+    s = job.settings
+    return attack(job, HopSkipJumpAttack(steps=s["steps"], constraint=s["norm"]), None)
+
+
 def make_pgd(job: Job):
     return LinfPGD(abs_stepsize=job.settings["step"], steps=job.settings["steps"], random_start=True)
 
@@ -40,7 +80,19 @@ def epoch(job: Job):
 
 
 serve(
-    {"fgsm": fgsm, "pgd": pgd, "cw": cw, "fast-at": epoch, "pgd-at": epoch},
+    {
+        "fgsm": fgsm,
+        "pgd": pgd,
+        "cw": cw,
+        "fast-at": epoch,
+        "pgd-at": epoch,
+        "deepfool": deepfool,
+        "ddn": ddn,
+        "ead": ead,
+        "cw-search": cw_search,
+        "boundary": boundary,
+        "hopskipjump": hopskipjump,
+    },
     logits,
     {"Foolbox": foolbox.__version__},
 )

@@ -19,6 +19,21 @@ def cw(job: Job):
     return attack(job, lambda model: torchattacks.CW(model, c=s["c"], kappa=0, steps=s["steps"], lr=s["lr"]))
 
 
+def apgd(job: Job):
+    s = job.settings
+    return attack(job, lambda model: torchattacks.APGD(model, eps=s["eps"], steps=s["steps"], loss="ce"))
+
+
+def fab(job: Job):
+    s = job.settings
+    return attack(job, lambda model: torchattacks.FAB(model, eps=s["eps"], steps=s["steps"], n_classes=10))
+
+
+def square(job: Job):
+    s = job.settings
+    return attack(job, lambda model: torchattacks.Square(model, eps=s["eps"], n_queries=s["queries"]))
+
+
 def make_pgd(model, job: Job):
     s = job.settings
     return torchattacks.PGD(model, eps=s["eps"], alpha=s["step"], steps=s["steps"], random_start=True)
@@ -42,7 +57,16 @@ def pgd_epoch(job: Job):
 
 
 serve(
-    {"fgsm": fgsm, "pgd": pgd, "cw": cw, "fast-at": fast_epoch, "pgd-at": pgd_epoch},
+    {
+        "fgsm": fgsm,
+        "pgd": pgd,
+        "cw": cw,
+        "fast-at": fast_epoch,
+        "pgd-at": pgd_epoch,
+        "apgd": apgd,
+        "fab": fab,
+        "square": square,
+    },
     logits,
     {"torchattacks": torchattacks.__version__},
 )
