@@ -5,6 +5,8 @@ from advbench.attacks.cw import CW
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
+from advbench.attacks.simba import SimBA
+from advbench.attacks.spsa import SPSA
 from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
@@ -14,6 +16,8 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "cw": CW,
     "square": Square,
+    "spsa": SPSA,
+    "simba": SimBA,
 }
 
 __all__ = [
@@ -22,12 +26,14 @@ __all__ = [
     "FGSM",
     "NORMS",
     "PGD",
+    "SPSA",
     "SUITES",
     "Aim",
     "Attack",
     "Model",
     "Proposal",
     "Randomised",
+    "SimBA",
     "Square",
     "Threat",
     "bpda",

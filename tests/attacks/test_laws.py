@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, Square, Threat
+from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, SPSA, SimBA, Square, Threat
 from advbench.attacks.base import Aim
 from advbench.attacks.loop import loops_on_device
 from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
@@ -15,6 +15,8 @@ SMALL = {
     "pgd": PGD(steps=12, rel_step_size=0.1),
     "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
     "square": Square(queries=100),
+    "spsa": SPSA(steps=12, samples=16, lr=0.05),
+    "simba": SimBA(queries=150),
 }
 EPS = {"linf": 0.2, "l2": 0.9, "l1": 3.0, "l0": 8.0, "any": 1.0}
 PAIRS = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].norms]
