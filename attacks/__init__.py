@@ -14,6 +14,8 @@ from advbench.attacks.hopskipjump import HopSkipJump
 from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.rays import RayS
+from advbench.attacks.simba import SimBA
+from advbench.attacks.spsa import SPSA
 from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
@@ -32,6 +34,8 @@ ATTACKS: dict[str, type[Attack]] = {
     "boundary": Boundary,
     "hopskipjump": HopSkipJump,
     "rays": RayS,
+    "spsa": SPSA,
+    "simba": SimBA,
 }
 
 __all__ = [
@@ -44,6 +48,7 @@ __all__ = [
     "FMN",
     "NORMS",
     "PGD",
+    "SPSA",
     "SUITES",
     "Aim",
     "Attack",
@@ -55,6 +60,7 @@ __all__ = [
     "Proposal",
     "Randomised",
     "RayS",
+    "SimBA",
     "Square",
     "Threat",
     "bpda",

@@ -23,6 +23,7 @@ from advbench.attacks import (
     Square,
     Threat,
 )
+from advbench.attacks import ATTACKS, CW, FGSM, NORMS, PGD, SPSA, SimBA, Square, Threat
 from advbench.attacks.base import Aim
 from advbench.attacks.loop import loops_on_device
 from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
@@ -41,6 +42,8 @@ SMALL = {
     "boundary": Boundary(steps=200),
     "hopskipjump": HopSkipJump(steps=4, initial_num_evals=30),
     "rays": RayS(queries=300),
+    "spsa": SPSA(steps=12, samples=16, lr=0.05),
+    "simba": SimBA(queries=150),
 }
 EPS = {"linf": 0.2, "l2": 0.9, "l1": 3.0, "l0": 8.0, "any": 1.0}
 PAIRS = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].norms]
