@@ -78,10 +78,10 @@ def transformed(x: Array, move: Array) -> Array:
     source = [cos * down + sin * across + middle[0], cos * across - sin * down + middle[1]]
 
     def one(channel: Array) -> Array:
-        return map_coordinates(channel, source, order=1, mode="constant")
+        turned: Array = map_coordinates(channel, source, order=1, mode="constant")
+        return turned
 
-    turned: Array = jax.vmap(one, 2, 2)(x)
-    return turned
+    return jax.vmap(one, 2, 2)(x)
 
 
 def _grid(angles: int, shifts: int) -> np.ndarray:
