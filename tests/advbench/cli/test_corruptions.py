@@ -1,6 +1,7 @@
 """`advbench corruptions`: a table of kinds and severities, all of whose numbers are in the JSON."""
 
 import json
+from pathlib import Path
 
 
 def test_every_cell_of_the_table_is_counted(run):
@@ -20,8 +21,7 @@ def test_every_cell_of_the_table_is_counted(run):
     )
     got = run("corruptions", "mine.py:net", *words, "--json", "c.json", "--markdown", "-")
     assert got.exit_code == 0, got.output
-    with open("c.json") as file:
-        result = json.load(file)
+    result = json.loads(Path("c.json").read_text())
     cells = result["corrupted"]
     assert [(c["kind"], c["severity"]) for c in cells] == [(k, s) for k in ("shot-noise", "stripe") for s in (1, 5)]
     assert all(c["rate"]["n"] == 50 for c in cells)
