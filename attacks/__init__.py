@@ -3,6 +3,7 @@
 from advbench.attacks.apgd import APGD
 from advbench.attacks.base import Aim, Attack, Model, Proposal
 from advbench.attacks.boundary import Boundary
+from advbench.attacks.bim import BIM
 from advbench.attacks.cw import CW
 from advbench.attacks.cw_linf import CWLinf
 from advbench.attacks.ddn import DDN
@@ -11,12 +12,17 @@ from advbench.attacks.ead import EAD
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.fmn import FMN
 from advbench.attacks.hopskipjump import HopSkipJump
+from advbench.attacks.mim import DIFGSM, MIFGSM, TIFGSM, VMIFGSM
+from advbench.attacks.multitargeted import MultiTargeted
+from advbench.attacks.noise import GaussianNoise, SaltPepper, UniformNoise
 from advbench.attacks.pgd import PGD
+from advbench.attacks.pgd_adam import PGDAdam
 from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.rays import RayS
 from advbench.attacks.simba import SimBA
 from advbench.attacks.spsa import SPSA
 from advbench.attacks.square import Square
+from advbench.attacks.spatial import Spatial
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
@@ -36,6 +42,17 @@ ATTACKS: dict[str, type[Attack]] = {
     "rays": RayS,
     "spsa": SPSA,
     "simba": SimBA,
+    "bim": BIM,
+    "mi-fgsm": MIFGSM,
+    "di-fgsm": DIFGSM,
+    "ti-fgsm": TIFGSM,
+    "vmi-fgsm": VMIFGSM,
+    "pgd-adam": PGDAdam,
+    "multitargeted": MultiTargeted,
+    "uniform-noise": UniformNoise,
+    "gaussian-noise": GaussianNoise,
+    "salt-pepper": SaltPepper,
+    "spatial": Spatial,
 }
 
 __all__ = [

@@ -68,19 +68,14 @@ class Job:
         AdvbenchError
             For anything that can't be attacked as asked, in one line.
         """
-        from advbench.data import load
-        from advbench.models.load import load_model
         from advbench.spec import attacks_of
 
-        model = _averaging(load_model(spec), request.eot)
-        name = request.data or model.dataset
-        if name is None:
-            raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
-        data = load(name, "test")
-        threats = _threats(model, name, request)
+        model, data, indices = subject(spec, request.data, request.n, request.indices)
+        model = _averaging(model, request.eot)
+        threats = _threats(model, data.name, request)
         texts = request.attacks or (CASCADE_L2 if threats[0].norm == "l2" else CASCADE)
         attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
-        return cls(model, data, _indices(data, request), threats, attacks[0], request)
+        return cls(model, data, indices, threats, attacks[0], request)
 
     def run(self, out: Path | None, *, each: bool) -> list[Result]:
         """Examine the model, attack it, and say how that goes; a result per eps."""
@@ -123,6 +118,27 @@ class Job:
                 f"{self.model.name} can't be evaluated ({', '.join(fatal)}); --force attacks it all the same"
             )
         return flags
+
+
+def subject(
+    spec: str, data: str | None, n: int | None, indices: Path | None = None
+) -> tuple[LoadedModel, Dataset, list[int]]:
+    """The model, its test images or those named, and which of them.
+
+    Raises
+    ------
+    AdvbenchError
+        When one of them is not there.
+    """
+    from advbench.data import load
+    from advbench.models.load import load_model
+
+    model = load_model(spec)
+    name = data or model.dataset
+    if name is None:
+        raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
+    images = load(name, "test")
+    return model, images, _indices(images, n, indices)
 
 
 def conclude(results: Sequence[Result]) -> None:
@@ -179,17 +195,17 @@ def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatS
     return [ThreatSpec.parse(norm, text) for text in texts]
 
 
-def _indices(data: Dataset, request: Request) -> list[int]:
-    if request.indices is None:
-        n = request.n or min(IMAGES, len(data))
+def _indices(data: Dataset, n: int | None, path: Path | None) -> list[int]:
+    if path is None:
+        n = n or min(IMAGES, len(data))
         data.require(n)
         return list(range(n))
-    if request.n is not None:
+    if n is not None:
         raise UsageError("give -n or --indices, not both")
-    indices = _read_indices(request.indices)
+    indices = _read_indices(path)
     last = max(indices)
     if last >= data.total:
-        raise UsageError(f"{request.indices} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
+        raise UsageError(f"{path} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
     data.require(last + 1)
     return indices
 

@@ -44,6 +44,18 @@ SMALL = {
     "rays": RayS(queries=300),
     "spsa": SPSA(steps=12, samples=16, lr=0.05),
     "simba": SimBA(queries=150),
+    "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
+    "bim": ATTACKS["bim"](),
+    "mi-fgsm": ATTACKS["mi-fgsm"](),
+    "di-fgsm": ATTACKS["di-fgsm"](),
+    "ti-fgsm": ATTACKS["ti-fgsm"](),
+    "vmi-fgsm": ATTACKS["vmi-fgsm"](samples=3),
+    "pgd-adam": ATTACKS["pgd-adam"](steps=10),
+    "multitargeted": ATTACKS["multitargeted"](steps=12, rel_step_size=0.1, targets=0, loss="margin"),
+    "uniform-noise": ATTACKS["uniform-noise"](samples=10),
+    "gaussian-noise": ATTACKS["gaussian-noise"](samples=10),
+    "salt-pepper": ATTACKS["salt-pepper"](samples=10),
+    "spatial": ATTACKS["spatial"](angles=5, shifts=3),
 }
 EPS = {"linf": 0.2, "l2": 0.9, "l1": 3.0, "l0": 8.0, "any": 1.0}
 PAIRS = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].norms]
