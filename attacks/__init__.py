@@ -2,8 +2,8 @@
 
 from advbench.attacks.apgd import APGD
 from advbench.attacks.base import Aim, Attack, Model, Proposal
-from advbench.attacks.boundary import Boundary
 from advbench.attacks.bim import BIM
+from advbench.attacks.boundary import Boundary
 from advbench.attacks.cw import CW
 from advbench.attacks.cw_linf import CWLinf
 from advbench.attacks.ddn import DDN
@@ -20,16 +20,23 @@ from advbench.attacks.pgd_adam import PGDAdam
 from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.rays import RayS
 from advbench.attacks.simba import SimBA
+from advbench.attacks.spatial import Spatial
 from advbench.attacks.spsa import SPSA
 from advbench.attacks.square import Square
-from advbench.attacks.spatial import Spatial
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
 ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,
+    "bim": BIM,
     "pgd": PGD,
+    "pgd-adam": PGDAdam,
+    "multitargeted": MultiTargeted,
     "apgd": APGD,
+    "mi-fgsm": MIFGSM,
+    "di-fgsm": DIFGSM,
+    "ti-fgsm": TIFGSM,
+    "vmi-fgsm": VMIFGSM,
     "cw": CW,
     "cw-linf": CWLinf,
     "deepfool": DeepFool,
@@ -37,18 +44,11 @@ ATTACKS: dict[str, type[Attack]] = {
     "fmn": FMN,
     "ead": EAD,
     "square": Square,
+    "spsa": SPSA,
+    "simba": SimBA,
     "boundary": Boundary,
     "hopskipjump": HopSkipJump,
     "rays": RayS,
-    "spsa": SPSA,
-    "simba": SimBA,
-    "bim": BIM,
-    "mi-fgsm": MIFGSM,
-    "di-fgsm": DIFGSM,
-    "ti-fgsm": TIFGSM,
-    "vmi-fgsm": VMIFGSM,
-    "pgd-adam": PGDAdam,
-    "multitargeted": MultiTargeted,
     "uniform-noise": UniformNoise,
     "gaussian-noise": GaussianNoise,
     "salt-pepper": SaltPepper,
@@ -58,27 +58,38 @@ ATTACKS: dict[str, type[Attack]] = {
 __all__ = [
     "APGD",
     "ATTACKS",
+    "BIM",
     "CW",
     "DDN",
+    "DIFGSM",
     "EAD",
     "FGSM",
     "FMN",
+    "MIFGSM",
     "NORMS",
     "PGD",
     "SPSA",
     "SUITES",
+    "TIFGSM",
+    "VMIFGSM",
     "Aim",
     "Attack",
     "Boundary",
     "CWLinf",
     "DeepFool",
+    "GaussianNoise",
     "HopSkipJump",
     "Model",
+    "MultiTargeted",
+    "PGDAdam",
     "Proposal",
     "Randomised",
     "RayS",
+    "SaltPepper",
     "SimBA",
+    "Spatial",
     "Square",
     "Threat",
+    "UniformNoise",
     "bpda",
 ]

@@ -9,7 +9,7 @@ from scipy.fft import dct
 from advbench.attacks import NORMS, SPSA, SimBA, Square, Threat
 from advbench.attacks.simba import _basis, _begin
 from advbench.attacks.square import _pyramids, _sides, _square
-from tests.attacks.conftest import SHAPE, make
+from tests.attacks.conftest import SHAPE
 from tests.attacks.test_optimum import knapsack
 
 EPS = {"linf": 0.05, "l2": 0.3, "l1": 1.5}
