@@ -1,5 +1,7 @@
 """Laws that hold for every attack and every model, and the bookkeeping that others rely on."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -233,3 +235,15 @@ def test_plain_convolutions_are_stepped_from_the_host_on_cpu(inner):
     x_adv = SMALL["pgd"](plain, Threat(NORMS["linf"], 0.1), inner.x, inner.y, inner.keys).x
     traced = jax.jit(lambda k: SMALL["pgd"](plain, Threat(NORMS["linf"], 0.1), inner.x, inner.y, k).x)(inner.keys)
     np.testing.assert_allclose(x_adv, traced, atol=1e-5)
+
+
+def test_the_documentation_names_every_attack_with_what_it_needs():
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+    for name, attack in ATTACKS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert [cell.strip() for cell in row.split("|")[3:7]] == [
+            ", ".join(attack.norms),
+            attack.access,
+            attack.cost,
+            attack.paper,
+        ]
