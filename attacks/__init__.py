@@ -2,6 +2,7 @@
 
 from advbench.attacks.base import Aim, Attack, Model, Proposal
 from advbench.attacks.cw import CW
+from advbench.attacks.fab import FAB
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.pgd import PGD
 from advbench.attacks.randomised import Randomised, bpda
@@ -12,11 +13,13 @@ ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,
     "pgd": PGD,
     "cw": CW,
+    "fab": FAB,
 }
 
 __all__ = [
     "ATTACKS",
     "CW",
+    "FAB",
     "FGSM",
     "NORMS",
     "PGD",
