@@ -9,6 +9,7 @@ from advbench.attacks.cw_linf import CWLinf
 from advbench.attacks.ddn import DDN
 from advbench.attacks.deepfool import DeepFool
 from advbench.attacks.ead import EAD
+from advbench.attacks.fab import FAB
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.fmn import FMN
 from advbench.attacks.hopskipjump import HopSkipJump
@@ -53,6 +54,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "gaussian-noise": GaussianNoise,
     "salt-pepper": SaltPepper,
     "spatial": Spatial,
+    "fab": FAB,
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "DDN",
     "DIFGSM",
     "EAD",
+    "FAB",
     "FGSM",
     "FMN",
     "MIFGSM",
