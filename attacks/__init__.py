@@ -34,6 +34,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd-adam": PGDAdam,
     "multitargeted": MultiTargeted,
     "apgd": APGD,
+    "fab": FAB,
     "mi-fgsm": MIFGSM,
     "di-fgsm": DIFGSM,
     "ti-fgsm": TIFGSM,
@@ -54,7 +55,6 @@ ATTACKS: dict[str, type[Attack]] = {
     "gaussian-noise": GaussianNoise,
     "salt-pepper": SaltPepper,
     "spatial": Spatial,
-    "fab": FAB,
 }
 
 __all__ = [

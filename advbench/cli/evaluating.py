@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 IMAGES = 1000  # attacked unless told otherwise
 PREFLIGHT = 128  # images that the doctor looks at
+POOL = 4096  # more images, on which the full checks train a surrogate
 
 CASCADE = ("fgsm", "pgd", "pgd:loss=margin,targets=3")
 """Attacks used unless others are named: cheap ones first, then those that are hard to hide from."""
@@ -46,6 +47,7 @@ class Request:
     force: bool
     budget: str | None = None
     eot: int | None = None
+    checks: str = "fast"  # none, fast, full: how hard to look for masked gradients
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,32 @@ class Job:
             raise InvalidEvaluation(
                 f"{self.model.name} can't be evaluated ({', '.join(fatal)}); --force attacks it all the same"
             )
+        return flags if fatal else flags + self._masking()
+
+    def _masking(self) -> list[Flag]:
+        """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""
+        import numpy as np
+
+        from advbench.masking import examine_masking
+
+        if self.request.checks == "none":
+            return []
+        full = self.request.checks == "full"
+        sample = self.indices[:PREFLIGHT]
+        others = np.setdiff1d(np.arange(min(POOL, len(self.data.images))), sample) if full else np.arange(0)
+        chosen = [*sample, *others.tolist()]
+        flags = examine_masking(
+            self.model,
+            self.data.images[chosen].astype(np.float32) / 255,
+            self.data.labels[chosen],
+            sorted(self.threats, key=lambda threat: threat.eps.value)[len(self.threats) // 2],
+            seed=self.request.seed,
+            batch_size=self.request.batch_size,
+            full=full,
+            scale_free=any(_scale_free(spec) for spec in self.attacks),
+        )
+        for flag in flags:
+            typer.echo(f"advbench: {flag.level}: {flag.name}: {flag.message}", err=True)
         return flags
 
 
@@ -158,6 +186,11 @@ def conclude(results: Sequence[Result]) -> None:
         raise Inconclusive(f"time was up; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")
 
 
+def _scale_free(spec: AttackSpec) -> bool:
+    """Whether an attack works at any scale of the logits: all do but those that climb the cross-entropy."""
+    return getattr(spec.attack, "loss", "") not in ("ce", "kl")
+
+
 def _seconds(budget: str | None) -> float | None:
     """`90`, `60s`, `5m` or `1h` -> seconds."""
     if budget is None:
@@ -181,11 +214,9 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
 
 def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatSpec]:
     """Norm and eps: what was typed, else what the model was trained for, else the data set's."""
-    from advbench.data import DATASETS
     from advbench.spec import ThreatSpec
 
-    info = DATASETS[dataset]
-    trained = model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
+    trained = _trained(model, dataset)
     norm = request.norm or trained["norm"]
     if norm == "any":
         trained = {"norm": "any", "eps": "1"}
@@ -193,6 +224,21 @@ def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatS
         raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
     texts = request.eps.split(",") if request.eps is not None else [trained["eps"]]
     return [ThreatSpec.parse(norm, text) for text in texts]
+
+
+def own_threat(model: LoadedModel, dataset: str) -> ThreatSpec:
+    """What the model was trained for, else the data set's."""
+    from advbench.spec import ThreatSpec
+
+    trained = _trained(model, dataset)
+    return ThreatSpec.parse(trained["norm"], trained["eps"])
+
+
+def _trained(model: LoadedModel, dataset: str) -> dict[str, str]:
+    from advbench.data import DATASETS
+
+    info = DATASETS[dataset]
+    return model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
 
 
 def _indices(data: Dataset, n: int | None, path: Path | None) -> list[int]:

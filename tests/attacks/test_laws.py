@@ -13,6 +13,7 @@ from advbench.attacks import (
     CW,
     DDN,
     EAD,
+    FAB,
     FGSM,
     FMN,
     NORMS,
@@ -27,7 +28,6 @@ from advbench.attacks import (
     Square,
     Threat,
 )
-from advbench.attacks import ATTACKS, CW, FAB, FGSM, NORMS, PGD, Threat
 from advbench.attacks.base import Aim
 from advbench.attacks.loop import loops_on_device
 from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
@@ -39,6 +39,7 @@ SMALL = {
     "pgd-adam": ATTACKS["pgd-adam"](steps=10),
     "multitargeted": ATTACKS["multitargeted"](steps=12, rel_step_size=0.1, targets=0, loss="margin"),
     "apgd": APGD(steps=12),
+    "fab": FAB(steps=12),
     "mi-fgsm": ATTACKS["mi-fgsm"](),
     "di-fgsm": ATTACKS["di-fgsm"](),
     "ti-fgsm": ATTACKS["ti-fgsm"](),
@@ -59,9 +60,6 @@ SMALL = {
     "gaussian-noise": ATTACKS["gaussian-noise"](samples=10),
     "salt-pepper": ATTACKS["salt-pepper"](samples=10),
     "spatial": ATTACKS["spatial"](angles=5, shifts=3),
-    "pgd": PGD(steps=12, rel_step_size=0.1),
-    "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
-    "fab": FAB(steps=12),
 }
 EPS = {"linf": 0.2, "l2": 0.9, "l1": 3.0, "l0": 8.0, "any": 1.0}
 PAIRS = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].norms]
