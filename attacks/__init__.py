@@ -2,26 +2,43 @@
 
 from advbench.attacks.apgd import APGD
 from advbench.attacks.base import Aim, Attack, Model, Proposal
+from advbench.attacks.bim import BIM
 from advbench.attacks.boundary import Boundary
 from advbench.attacks.cw import CW
 from advbench.attacks.cw_linf import CWLinf
 from advbench.attacks.ddn import DDN
 from advbench.attacks.deepfool import DeepFool
 from advbench.attacks.ead import EAD
+from advbench.attacks.fab import FAB
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.fmn import FMN
 from advbench.attacks.hopskipjump import HopSkipJump
+from advbench.attacks.mim import DIFGSM, MIFGSM, TIFGSM, VMIFGSM
+from advbench.attacks.multitargeted import MultiTargeted
+from advbench.attacks.noise import GaussianNoise, SaltPepper, UniformNoise
 from advbench.attacks.pgd import PGD
+from advbench.attacks.pgd_adam import PGDAdam
 from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.rays import RayS
+from advbench.attacks.simba import SimBA
+from advbench.attacks.spatial import Spatial
+from advbench.attacks.spsa import SPSA
 from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
 from advbench.attacks.threat import NORMS, Threat
 
 ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,
+    "bim": BIM,
     "pgd": PGD,
+    "pgd-adam": PGDAdam,
+    "multitargeted": MultiTargeted,
     "apgd": APGD,
+    "fab": FAB,
+    "mi-fgsm": MIFGSM,
+    "di-fgsm": DIFGSM,
+    "ti-fgsm": TIFGSM,
+    "vmi-fgsm": VMIFGSM,
     "cw": CW,
     "cw-linf": CWLinf,
     "deepfool": DeepFool,
@@ -29,33 +46,53 @@ ATTACKS: dict[str, type[Attack]] = {
     "fmn": FMN,
     "ead": EAD,
     "square": Square,
+    "spsa": SPSA,
+    "simba": SimBA,
     "boundary": Boundary,
     "hopskipjump": HopSkipJump,
     "rays": RayS,
+    "uniform-noise": UniformNoise,
+    "gaussian-noise": GaussianNoise,
+    "salt-pepper": SaltPepper,
+    "spatial": Spatial,
 }
 
 __all__ = [
     "APGD",
     "ATTACKS",
+    "BIM",
     "CW",
     "DDN",
+    "DIFGSM",
     "EAD",
+    "FAB",
     "FGSM",
     "FMN",
+    "MIFGSM",
     "NORMS",
     "PGD",
+    "SPSA",
     "SUITES",
+    "TIFGSM",
+    "VMIFGSM",
     "Aim",
     "Attack",
     "Boundary",
     "CWLinf",
     "DeepFool",
+    "GaussianNoise",
     "HopSkipJump",
     "Model",
+    "MultiTargeted",
+    "PGDAdam",
     "Proposal",
     "Randomised",
     "RayS",
+    "SaltPepper",
+    "SimBA",
+    "Spatial",
     "Square",
     "Threat",
+    "UniformNoise",
     "bpda",
 ]

@@ -49,9 +49,14 @@ def margin_to(logits: Array, aim: Aim) -> Array:
     return -margin(logits, aim.target)
 
 
+def difference_to(logits: Array, aim: Aim) -> Array:
+    """Target logit minus the right one (Gowal et al. 2019, arXiv 1910.09338), whatever the other classes do."""
+    return logits[aim.target] - logits[aim.label]
+
+
 def dlr_to(logits: Array, aim: Aim) -> Array:
     """Targeted DLR (Croce & Hein 2020, arXiv 2003.01690); needs four classes, else the difference of the two logits."""
-    gain = logits[aim.target] - logits[aim.label]
+    gain = difference_to(logits, aim)
     if logits.size < 4:
         return gain
     top = jax.lax.top_k(logits, 4)[0]
@@ -67,7 +72,7 @@ def kl(logits: Array, clean_logits: Array) -> Array:
 def losses(targets: int) -> dict[str, Loss]:
     """Losses by name: those that refer to an `Aim` when there are targets, else those that refer to labels."""
     if targets:
-        return {"ce": cross_entropy_to, "margin": margin_to, "dlr": dlr_to}
+        return {"ce": cross_entropy_to, "margin": margin_to, "dlr": dlr_to, "difference": difference_to}
     return {"ce": cross_entropy, "margin": margin, "dlr": dlr, "kl": kl}
 
 

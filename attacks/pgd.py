@@ -1,6 +1,6 @@
 """Projected gradient descent (Madry, Makelov, Schmidt, Tsipras & Vladu 2018, arXiv 1706.06083)."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ class State(NamedTuple):
 class PGD(Aimed):
     """Steepest ascent of a loss, with projection, from a random start; the published MNIST settings by default."""
 
-    norms = ("linf", "l2", "l1")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     cost = "40 gradients"
     paper = "Madry et al. 2018, arXiv 1706.06083"
     stops = True
@@ -52,7 +52,7 @@ class PGD(Aimed):
             )
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begun = State(_begin(self, threat, x, keys), jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
+        begun = State(start(self, threat, x, keys), jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
         ended = iterate(self, model, threat, x, y, begun, self.steps)
         return Proposal(ended.x, ended.gradients, ended.gradients)
 
@@ -73,7 +73,8 @@ class PGD(Aimed):
 
 
 @jax.jit
-def _begin(attack: PGD, threat: Threat, x: Array, keys: Array) -> Array:
+def start(attack: PGD, threat: Threat, x: Array, keys: Array) -> Array:
+    """Where the ascent begins."""
     if attack.start == "uniform":
         return jax.vmap(threat.start)(keys, x)
     if attack.start == "jitter":

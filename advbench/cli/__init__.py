@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from advbench import __version__
 from advbench.cli.attack import attack
 from advbench.cli.bench import bench
+from advbench.cli.corruptions import corruptions
 from advbench.cli.data import data
 from advbench.cli.doctor import doctor
 from advbench.cli.listing import list_names
@@ -88,6 +89,7 @@ def _advbench(
 app.command()(train)
 app.command()(attack)
 app.command()(bench)
+app.command()(corruptions)
 app.command()(verify)
 app.command()(doctor)
 app.command("list")(list_names)

@@ -12,7 +12,9 @@ from advbench.cli.options import (
     Attacks,
     BatchSize,
     Budget,
+    Checks,
     Data,
+    Depth,
     Eot,
     EpsList,
     Force,
@@ -47,6 +49,7 @@ def attack(
     resume: Resume = False,
     each: Annotated[bool, typer.Option("--each", help="Let every attack try every image, to compare attacks.")] = False,
     force: Force = False,
+    checks: Checks = Depth.fast,
     budget: Budget = None,
     eot: Eot = None,
     json: Json = None,
@@ -66,7 +69,9 @@ def attack(
     if curve and "," not in (eps or ""):
         raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
     prepare()
-    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, resume, force, budget, eot)
+    request = Request(
+        data, attacks, norm, eps, n, indices, seed, batch_size, resume, force, budget, eot, checks=checks.value
+    )
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:
         folder = out or (Path(scratch) / "run" if figure else None)

@@ -10,7 +10,9 @@ import typer
 from advbench.cli.options import (
     Attacks,
     BatchSize,
+    Checks,
     Data,
+    Depth,
     Eps,
     Force,
     Indices,
@@ -41,6 +43,7 @@ def bench(
     out: Out = None,
     resume: Resume = False,
     force: Force = False,
+    checks: Checks = Depth.fast,
     json: Json = None,
     markdown: Markdown = None,
 ) -> None:
@@ -56,7 +59,7 @@ def bench(
     if resume and not out:
         raise UsageError("--resume needs the run directory: --out DIR")
     prepare()
-    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, resume, force)
+    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, resume, force, checks=checks.value)
     jobs = [Job.of(model, request) for model in models]
     _comparable(jobs)
     short = [job.model.name for job in jobs]

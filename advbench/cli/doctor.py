@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -10,6 +11,9 @@ import typer
 from advbench.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from advbench.data import Dataset
     from advbench.doctor import Check
     from advbench.evaluation.result import Flag
     from advbench.models.load import LoadedModel
@@ -24,6 +28,7 @@ def doctor(
     data: Annotated[str | None, typer.Option(help="Data set of the model; its own by default.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Test images to look at.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON; - for stdout.")] = None,
 ) -> None:
     """Check that this machine computes rightly and that a model can be evaluated at all.
@@ -33,14 +38,14 @@ def doctor(
     from advbench.doctor import selftest
 
     # Not from the cache of compiled programs: it is this compiler that is being tested.
-    examined = None if model is None else _examine(model, data, n, seed)
+    examined = None if model is None else _examine(model, data, n, seed, full)
     checks = selftest(seed=seed)
     _write_json(json, checks, examined)
     if str(json) != "-":
         _print("this machine", _versions(), [_machine_line(check) for check in checks])
         if examined:
             found = f"{examined.accuracy:.1%} of {n} clean test images right"
-            _print(examined.model.name, found, _model_lines(examined.flags))
+            _print(examined.model.name, found, _model_lines(examined.flags, full))
     if wrong := [check.name for check in checks if not check.passed]:
         raise InvalidEvaluation(f"this jax computes wrongly here, install another version: {'; '.join(wrong)}")
     if invalid := [flag.name for flag in examined.flags if flag.level == "invalid"] if examined else []:
@@ -55,7 +60,7 @@ class Examined(NamedTuple):
     flags: list[Flag]
 
 
-def _examine(spec: str, data: str | None, n: int, seed: int) -> Examined:
+def _examine(spec: str, data: str | None, n: int, seed: int, full: bool) -> Examined:
     import numpy as np
 
     from advbench.data import load
@@ -72,7 +77,21 @@ def _examine(spec: str, data: str | None, n: int, seed: int) -> Examined:
     chosen = np.sort(np.random.default_rng(seed).choice(len(test.images), n, replace=False))
     images, labels = test.images[chosen].astype(np.float32) / 255, test.labels[chosen]
     flags = examine(model, images, labels)
+    if full and all(flag.level == "note" for flag in flags):
+        flags += _masking(model, name, test, chosen, seed)
     return Examined(model, clean_accuracy(model, images, labels), flags)
+
+
+def _masking(model: LoadedModel, name: str, test: Dataset, chosen: np.ndarray, seed: int) -> list[Flag]:
+    """All checks, under the threat that the model is for; a surrogate learns from images that were not chosen."""
+    import numpy as np
+
+    from advbench.cli.evaluating import POOL, own_threat
+    from advbench.masking import examine_masking
+
+    at = np.concatenate([chosen, np.setdiff1d(np.arange(min(POOL, len(test.images))), chosen)])
+    images, labels = test.images[at].astype(np.float32) / 255, test.labels[at]
+    return examine_masking(model, images, labels, own_threat(model, name), seed=seed, batch_size=64, full=True)
 
 
 def _versions() -> str:
@@ -88,15 +107,21 @@ def _machine_line(check: Check) -> Line:
     return ("pass", check.name, found) if check.passed else ("fail", check.name, f"{found} ({check.setting})")
 
 
-def _model_lines(flags: list[Flag]) -> list[Line]:
+def _model_lines(flags: list[Flag], full: bool) -> list[Line]:
     from advbench.doctor import CHECKS
+    from advbench.masking import ASKED
 
+    asked_all = CHECKS | ASKED if full and not _fatal(flags, CHECKS) else CHECKS
     raised = {flag.name: flag for flag in flags}
     verdicts = {"invalid": "fail", "note": "note"}
     return [
         (verdicts[raised[name].level], asked, raised[name].message) if name in raised else ("pass", asked, "")
-        for name, asked in CHECKS.items()
+        for name, asked in asked_all.items()
     ]
+
+
+def _fatal(flags: list[Flag], among: Container[str]) -> bool:
+    return any(flag.level == "invalid" and flag.name in among for flag in flags)
 
 
 def _print(title: str, caption: str, lines: list[Line]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 IMAGES = 1000  # attacked unless told otherwise
 PREFLIGHT = 128  # images that the doctor looks at
+POOL = 4096  # more images, on which the full checks train a surrogate
 
 CASCADE = ("fgsm", "pgd", "pgd:loss=margin,targets=3")
 """Attacks used unless others are named: cheap ones first, then those that are hard to hide from."""
@@ -46,6 +47,7 @@ class Request:
     force: bool
     budget: str | None = None
     eot: int | None = None
+    checks: str = "fast"  # none, fast, full: how hard to look for masked gradients
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,14 @@ class Job:
         AdvbenchError
             For anything that can't be attacked as asked, in one line.
         """
-        from advbench.data import load
-        from advbench.models.load import load_model
         from advbench.spec import attacks_of
 
-        model = _averaging(load_model(spec), request.eot)
-        name = request.data or model.dataset
-        if name is None:
-            raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
-        data = load(name, "test")
-        threats = _threats(model, name, request)
+        model, data, indices = subject(spec, request.data, request.n, request.indices)
+        model = _averaging(model, request.eot)
+        threats = _threats(model, data.name, request)
         texts = request.attacks or (CASCADE_L2 if threats[0].norm == "l2" else CASCADE)
         attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
-        return cls(model, data, _indices(data, request), threats, attacks[0], request)
+        return cls(model, data, indices, threats, attacks[0], request)
 
     def run(self, out: Path | None, *, each: bool) -> list[Result]:
         """Examine the model, attack it, and say how that goes; a result per eps."""
@@ -122,7 +119,54 @@ class Job:
             raise InvalidEvaluation(
                 f"{self.model.name} can't be evaluated ({', '.join(fatal)}); --force attacks it all the same"
             )
+        return flags if fatal else flags + self._masking()
+
+    def _masking(self) -> list[Flag]:
+        """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""
+        import numpy as np
+
+        from advbench.masking import examine_masking
+
+        if self.request.checks == "none":
+            return []
+        full = self.request.checks == "full"
+        sample = self.indices[:PREFLIGHT]
+        others = np.setdiff1d(np.arange(min(POOL, len(self.data.images))), sample) if full else np.arange(0)
+        chosen = [*sample, *others.tolist()]
+        flags = examine_masking(
+            self.model,
+            self.data.images[chosen].astype(np.float32) / 255,
+            self.data.labels[chosen],
+            sorted(self.threats, key=lambda threat: threat.eps.value)[len(self.threats) // 2],
+            seed=self.request.seed,
+            batch_size=self.request.batch_size,
+            full=full,
+            scale_free=any(_scale_free(spec) for spec in self.attacks),
+        )
+        for flag in flags:
+            typer.echo(f"advbench: {flag.level}: {flag.name}: {flag.message}", err=True)
         return flags
+
+
+def subject(
+    spec: str, data: str | None, n: int | None, indices: Path | None = None
+) -> tuple[LoadedModel, Dataset, list[int]]:
+    """The model, its test images or those named, and which of them.
+
+    Raises
+    ------
+    AdvbenchError
+        When one of them is not there.
+    """
+    from advbench.data import load
+    from advbench.models.load import load_model
+
+    model = load_model(spec)
+    name = data or model.dataset
+    if name is None:
+        raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
+    images = load(name, "test")
+    return model, images, _indices(images, n, indices)
 
 
 def conclude(results: Sequence[Result]) -> None:
@@ -140,6 +184,11 @@ def conclude(results: Sequence[Result]) -> None:
     if codes - {0}:
         skipped = dict.fromkeys(s.spec for r in results for s in r.skipped)
         raise Inconclusive(f"time was up; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")
+
+
+def _scale_free(spec: AttackSpec) -> bool:
+    """Whether an attack works at any scale of the logits: all do but those that climb the cross-entropy."""
+    return getattr(spec.attack, "loss", "") not in ("ce", "kl")
 
 
 def _seconds(budget: str | None) -> float | None:
@@ -165,11 +214,9 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
 
 def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatSpec]:
     """Norm and eps: what was typed, else what the model was trained for, else the data set's."""
-    from advbench.data import DATASETS
     from advbench.spec import ThreatSpec
 
-    info = DATASETS[dataset]
-    trained = model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
+    trained = _trained(model, dataset)
     norm = request.norm or trained["norm"]
     if norm == "any":
         trained = {"norm": "any", "eps": "1"}
@@ -179,17 +226,32 @@ def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatS
     return [ThreatSpec.parse(norm, text) for text in texts]
 
 
-def _indices(data: Dataset, request: Request) -> list[int]:
-    if request.indices is None:
-        n = request.n or min(IMAGES, len(data))
+def own_threat(model: LoadedModel, dataset: str) -> ThreatSpec:
+    """What the model was trained for, else the data set's."""
+    from advbench.spec import ThreatSpec
+
+    trained = _trained(model, dataset)
+    return ThreatSpec.parse(trained["norm"], trained["eps"])
+
+
+def _trained(model: LoadedModel, dataset: str) -> dict[str, str]:
+    from advbench.data import DATASETS
+
+    info = DATASETS[dataset]
+    return model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
+
+
+def _indices(data: Dataset, n: int | None, path: Path | None) -> list[int]:
+    if path is None:
+        n = n or min(IMAGES, len(data))
         data.require(n)
         return list(range(n))
-    if request.n is not None:
+    if n is not None:
         raise UsageError("give -n or --indices, not both")
-    indices = _read_indices(request.indices)
+    indices = _read_indices(path)
     last = max(indices)
     if last >= data.total:
-        raise UsageError(f"{request.indices} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
+        raise UsageError(f"{path} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
     data.require(last + 1)
     return indices
 

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,16 @@ import typer
 
 ATTACKS = "With settings, if any: pgd:steps=100,restarts=5. Repeat it for more; cheap ones first."
 TO = "FILE|-"
+
+
+class Depth(StrEnum):
+    """How hard to look for gradients that hide adversarial images."""
+
+    none = "none"
+    fast = "fast"
+    full = "full"
+
+
 MODEL = "Run directory, released model, .safetensors file, file.py:factory or module:factory."
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
@@ -22,6 +33,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Results do not depend on it
 Out = Annotated[Path | None, typer.Option(help="Run directory: result, adversarial images, journal.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on where the preflight says that numbers will mean nothing.")]
+Checks = Annotated[Depth, typer.Option(help="How hard to look for masked gradients, before the attack.")]
 Budget = Annotated[
     str | None, typer.Option(metavar="TIME", help="Stop in time, like 60s or 5m: what breaks most a second goes first.")
 ]

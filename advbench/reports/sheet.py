@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from advbench.evaluation.result import AttackReport, Flag, Rate, Result
+
+if TYPE_CHECKING:
+    from advbench.evaluation.corrupted import Corruptions
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,45 @@ def of_curve(results: Sequence[Result]) -> Sheet:
             *_flags(results, [f"eps {r.threat.eps}" for r in results]),
         ),
         needed=3,
+    )
+
+
+def of_corruptions(result: Corruptions) -> Sheet:
+    """One model under common corruptions: kinds down, severities across, means at the ends."""
+    found = {(row.kind, row.severity): row.rate for row in result.corrupted}
+    kinds = tuple(dict.fromkeys(kind for kind, _ in found))
+    severities = tuple(dict.fromkeys(severity for _, severity in found))
+
+    def mean(rates: Sequence[Rate]) -> str:
+        return f"{sum(rate.accuracy for rate in rates) / len(rates):.{_decimals(rates[0])}%}"
+
+    def cell(rate: Rate) -> str:
+        return f"{percent(rate)}\n{interval(rate)}"
+
+    clean = f"{percent(result.clean)} clean ({interval(result.clean)})"
+    made = "; ".join(f"{kind}: {how}" for kind, how in result.stand_ins.items())
+    return Sheet(
+        title=f"{result.model} on {result.n:,} corrupted {result.data} {result.split} images, {clean}",
+        header=("severity", *map(str, severities), "mean"),
+        rows=(
+            *(
+                (kind, *(cell(found[kind, s]) for s in severities), mean([found[kind, s] for s in severities]))
+                for kind in kinds
+            ),
+            (
+                "mean",
+                *(mean([found[kind, s] for kind in kinds]) for s in severities),
+                mean(list(found.values())),
+            ),
+        ),
+        notes=(
+            Note(
+                "legend", "Accuracy with its 95% Wilson interval. Images are corrupted here, not the published files."
+            ),
+            *([Note("legend", f"Stand-ins: {made}.")] if made else []),
+        ),
+        needed=len(severities) + 2,
+        verdict=True,
     )
 
 

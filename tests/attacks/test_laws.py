@@ -1,5 +1,7 @@
 """Laws that hold for every attack and every model, and the bookkeeping that others rely on."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +13,18 @@ from advbench.attacks import (
     CW,
     DDN,
     EAD,
+    FAB,
     FGSM,
     FMN,
     NORMS,
     PGD,
+    SPSA,
     Boundary,
     CWLinf,
     DeepFool,
     HopSkipJump,
     RayS,
+    SimBA,
     Square,
     Threat,
 )
@@ -29,8 +34,16 @@ from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
 
 SMALL = {
     "fgsm": FGSM(),
+    "bim": ATTACKS["bim"](),
     "pgd": PGD(steps=12, rel_step_size=0.1),
+    "pgd-adam": ATTACKS["pgd-adam"](steps=10),
+    "multitargeted": ATTACKS["multitargeted"](steps=12, rel_step_size=0.1, targets=0, loss="margin"),
     "apgd": APGD(steps=12),
+    "fab": FAB(steps=12),
+    "mi-fgsm": ATTACKS["mi-fgsm"](),
+    "di-fgsm": ATTACKS["di-fgsm"](),
+    "ti-fgsm": ATTACKS["ti-fgsm"](),
+    "vmi-fgsm": ATTACKS["vmi-fgsm"](samples=3),
     "cw": CW(rounds=3, steps=40, lr=0.05, c=0.1),
     "cw-linf": CWLinf(steps=40, lr=0.05, c=0.1, tau_factor=0.7),
     "deepfool": DeepFool(steps=5),
@@ -38,9 +51,15 @@ SMALL = {
     "fmn": FMN(steps=20),
     "ead": EAD(rounds=3, steps=40, lr=0.1, c=0.1),
     "square": Square(queries=100),
+    "spsa": SPSA(steps=12, samples=16, lr=0.05),
+    "simba": SimBA(queries=150),
     "boundary": Boundary(steps=200),
     "hopskipjump": HopSkipJump(steps=4, initial_num_evals=30),
     "rays": RayS(queries=300),
+    "uniform-noise": ATTACKS["uniform-noise"](samples=10),
+    "gaussian-noise": ATTACKS["gaussian-noise"](samples=10),
+    "salt-pepper": ATTACKS["salt-pepper"](samples=10),
+    "spatial": ATTACKS["spatial"](angles=5, shifts=3),
 }
 EPS = {"linf": 0.2, "l2": 0.9, "l1": 3.0, "l0": 8.0, "any": 1.0}
 PAIRS = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].norms]
@@ -218,3 +237,15 @@ def test_plain_convolutions_are_stepped_from_the_host_on_cpu(inner):
     x_adv = SMALL["pgd"](plain, Threat(NORMS["linf"], 0.1), inner.x, inner.y, inner.keys).x
     traced = jax.jit(lambda k: SMALL["pgd"](plain, Threat(NORMS["linf"], 0.1), inner.x, inner.y, k).x)(inner.keys)
     np.testing.assert_allclose(x_adv, traced, atol=1e-5)
+
+
+def test_the_documentation_names_every_attack_with_what_it_needs():
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+    for name, attack in ATTACKS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert [cell.strip() for cell in row.split("|")[3:7]] == [
+            ", ".join(attack.norms),
+            attack.access,
+            attack.cost,
+            attack.paper,
+        ]

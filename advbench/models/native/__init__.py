@@ -19,6 +19,7 @@ from itertools import product
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import platformdirs
 from jax import Array, lax
@@ -96,7 +97,7 @@ def _call(name: str, shape: tuple[int, ...], top: int, left: int) -> Callable[[A
         if name == "advbench_conv" and not batched[1]:  # one kernel: more images
             y = _call(name, (size * shape[0], *shape[1:]), top, left)(a.reshape(-1, *a.shape[2:]), b)
             return y.reshape(size, *shape), True
-        rows = [v if many else np.broadcast_to(v, (size, *v.shape)) for v, many in zip((a, b), batched, strict=True)]
+        rows = [v if many else jnp.broadcast_to(v, (size, *v.shape)) for v, many in zip((a, b), batched, strict=True)]
         return lax.map(lambda pair: call(*pair), tuple(rows)), True
 
     return call

@@ -1,0 +1,56 @@
+"""`advbench corruptions`: how a model does on noisy, blurred and weathered images, without an adversary."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from advbench.cli.options import BatchSize, Data, Json, Markdown, Model, Number, Seed
+from advbench.errors import UsageError, unknown
+
+
+def corruptions(
+    model: Model,
+    data: Data = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Corruption; repeat it for more.", show_default="all of the data's kinds")
+    ] = None,
+    severity: Annotated[
+        list[int] | None, typer.Option(min=1, max=5, help="Repeat it for more.", show_default="1 to 5")
+    ] = None,
+    n: Number = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = 128,
+    json: Json = None,
+    markdown: Markdown = None,
+) -> None:
+    """Corrupt test images in many ways, as MNIST-C and CIFAR-10-C do, and print what a model still gets right."""
+    from advbench.cli import output
+    from advbench.cli.evaluating import subject
+    from advbench.cli.runtime import prepare
+
+    output.check(json, markdown)
+    prepare()
+    from advbench.data.corruptions import SEVERITIES, kinds
+    from advbench.evaluation.corrupted import measure
+    from advbench.reports import sheet
+
+    loaded, images, indices = subject(model, data, n)
+    known = kinds(images.images.shape[-1])
+    for name in kind or ():
+        if name not in known:
+            raise unknown(f"{images.name} corruption", name, known)
+    if loaded.shape and loaded.shape != images.images.shape[1:]:
+        raise UsageError(
+            f"{loaded.name} takes images of {loaded.shape}, and {images.name} has {images.images.shape[1:]}"
+        )
+
+    def tell(name: str, done: int, total: int) -> None:
+        if done % len(levels) == 0:
+            typer.echo(f"{loaded.name}: {name}: {done} of {total}", err=True)
+
+    levels = tuple(sorted(set(severity or SEVERITIES)))
+    chosen = tuple(dict.fromkeys(kind or known))
+    result = measure(loaded, images, indices, chosen, levels, seed=seed, batch_size=batch_size, tell=tell)
+    output.show(sheet.of_corruptions(result), result.to_json(), json, markdown)

@@ -1,0 +1,105 @@
+"""Accuracy under common corruptions: what a model loses without any adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from advbench.data import Dataset
+from advbench.data.corruptions import STAND_INS, corrupt
+from advbench.evaluation.batches import Batches
+from advbench.evaluation.judge import Judge
+from advbench.evaluation.result import Count, Fractional, Rate, Record
+from advbench.models.load import LoadedModel
+from advbench.spec import ThreatSpec
+
+SCHEMA_VERSION: Final = 1
+
+
+class Corrupted(Record):
+    """Accuracy on all images under one corruption."""
+
+    kind: str
+    severity: Count
+    rate: Rate
+
+
+class Corruptions(Record):
+    """One model on one data set; the mean is over all kinds and severities, of equal weight."""
+
+    what: Literal["corruptions"] = "corruptions"
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    digest: str
+    data: str
+    split: str
+    n: Count
+    seed: Count
+    clean: Rate
+    corrupted: tuple[Corrupted, ...] = Field(strict=False)
+    mean: Fractional
+    stand_ins: dict[str, str]  # kinds that are made otherwise than in the published files
+
+    def to_json(self) -> str:
+        """The whole object as JSON, ended by a newline."""
+        return self.model_dump_json(indent=1) + "\n"
+
+
+def measure(
+    model: LoadedModel,
+    data: Dataset,
+    indices: Sequence[int],
+    kinds: Sequence[str],
+    severities: Sequence[int],
+    *,
+    seed: int = 0,
+    batch_size: int = 128,
+    tell: Callable[[str, int, int], None] = lambda kind, done, total: None,
+) -> Corruptions:
+    """Corrupt the images in every way asked for, and count what the model still gets right.
+
+    Parameters
+    ----------
+    model, data, indices : which model, and which images of which data.
+    kinds, severities : names in `advbench.data.corruptions.kinds`, and numbers from 1 to 5.
+    seed : fixes all corruptions.
+    batch_size : does not change the result.
+    tell : called with the kind, and how many of how many corruptions are done.
+
+    Raises
+    ------
+    UsageError
+        When the model does not return one row of logits per image.
+    """
+    clean, labels = data.images[list(indices)], data.labels[list(indices)]
+    judge = Judge(model.predict, ThreatSpec.parse("any", "1"), Batches(batch_size), batch_size)
+    x = _floats(clean)
+
+    def rate(images: np.ndarray) -> Rate:
+        return Rate.of(int((~judge(x, labels, _floats(images)).broken).sum()), len(labels))
+
+    unharmed, rows = rate(clean), []
+    for kind in kinds:
+        for severity in severities:
+            images = corrupt(clean, kind, severity, indices=indices, seed=seed)
+            rows.append(Corrupted(kind=kind, severity=severity, rate=rate(images)))
+            tell(kind, len(rows), len(kinds) * len(severities))
+    return Corruptions(
+        model=model.name,
+        digest=model.digest,
+        data=data.name,
+        split=data.split,
+        n=len(labels),
+        seed=seed,
+        clean=unharmed,
+        corrupted=tuple(rows),
+        mean=min(1.0, float(np.mean([row.rate.accuracy for row in rows]))),
+        stand_ins={kind: how for kind, how in STAND_INS.items() if kind in kinds},
+    )
+
+
+def _floats(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / 255

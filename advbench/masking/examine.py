@@ -1,0 +1,129 @@
+"""All checks on one model, under one threat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from advbench.doctor.contract import check_data, check_outputs, first_line
+from advbench.errors import AdvbenchError
+from advbench.evaluation.result import Flag
+from advbench.masking import binarization, indicators, saturation, signs, surrogate
+from advbench.masking.probe import Probe
+
+if TYPE_CHECKING:
+    from advbench.models.load import LoadedModel
+    from advbench.spec import ThreatSpec
+
+SAMPLE: Final = 64  # images that the model gets right
+LEAST: Final = 8  # fewer say nothing
+
+Check = Callable[[Probe], Flag | None]
+
+ANYWHERE: Final[dict[str, Check]] = {
+    "unavailable_gradients": indicators.unavailable_gradients,
+    "unbounded_attack_fails": signs.unbounded_attack_fails,
+    "unstable_predictions": indicators.unstable_predictions,
+}
+"""What needs no ball in which gradients can be followed."""
+
+CHECKS: Final[dict[str, Check]] = ANYWHERE | {
+    "single_step_beats_iterative": signs.single_step_beats_iterative,
+    "black_box_beats_gradients": signs.black_box_beats_gradients,
+    "random_beats_gradients": signs.random_beats_gradients,
+    "larger_eps_breaks_less": signs.larger_eps_breaks_less,
+    "incomplete_optimisation": indicators.incomplete_optimisation,
+    "saturated_loss": saturation.saturated_loss,
+}
+"""Checks by the name of the flag that they raise; these take seconds."""
+
+FULL: Final[dict[str, Check]] = {
+    "silent_success": indicators.silent_success,
+    "transfer_beats_gradients": surrogate.transfer_beats_gradients,
+    "binarization_test_fails": binarization.binarization_test_fails,
+}
+"""What is added when asked for everything."""
+
+ASKED: Final = {
+    "unavailable_gradients": "there is a gradient within the ball too",
+    "unbounded_attack_fails": "an attack that may change everything breaks everything",
+    "unstable_predictions": "the margin changes smoothly",
+    "single_step_beats_iterative": "many gradient steps break what one does",
+    "black_box_beats_gradients": "gradients break what a search by scores does",
+    "random_beats_gradients": "gradients break what random images do",
+    "larger_eps_breaks_less": "a larger eps breaks more",
+    "incomplete_optimisation": "twice the steps break no more",
+    "saturated_loss": "the scale of the logits does not matter to the cross-entropy",
+    "silent_success": "an attack need not keep its first success",
+    "transfer_beats_gradients": "gradients break what images made on an imitation do",
+    "binarization_test_fails": "adversarial images that exist by construction are found",
+}
+"""What is asked of a model, by the name of the flag that is raised when it is not so."""
+
+
+def examine_masking(
+    model: LoadedModel,
+    images: np.ndarray,
+    labels: np.ndarray,
+    threat: ThreatSpec,
+    *,
+    seed: int,
+    batch_size: int,
+    full: bool = False,
+    scale_free: bool = True,
+) -> list[Flag]:
+    """Look for gradients that hide adversarial images from attacks, by short attacks that contradict each other.
+
+    Parameters
+    ----------
+    model : the model, as `load_model` gives it.
+    images : clean images, float32 `[n, H, W, C]` in [0, 1]. The first 64 that the model gets right are the sample; on
+        the others a surrogate is trained, when `full`.
+    labels : true classes, integers `[n]`.
+    threat : the ball to search in.
+    seed : fixes every random number.
+    batch_size : images a pass, at most.
+    full : also train a surrogate, and take the binarization test; a matter of tens of seconds.
+    scale_free : whether the numbers rest on at least one attack that no scale of the logits can starve.
+
+    Returns
+    -------
+    list of Flag
+        Named as in `CHECKS` and `FULL`: `invalid` where robust accuracy can't be what gradient attacks say, `note`
+        where it is likely a matter of their budget. Empty where nothing was found, or too few images are right.
+
+    Raises
+    ------
+    UsageError
+        In one line, when images, labels or outputs have a wrong shape, kind or range.
+    """
+    x, y = check_data(images, labels)
+    check_outputs(model, x, y)
+    size = min(batch_size, SAMPLE)
+    whole = Probe(model.predict, x, y, x[:0], threat.threat, seed, size, full, scale_free)
+    # A model that is right nowhere near the front of the data has other troubles.
+    head = min(len(x), 8 * SAMPLE)
+    sample = np.flatnonzero(whole.logits(x[:head]).argmax(1) == y[:head])[:SAMPLE]
+    if len(sample) < LEAST:
+        return []
+    rest = np.delete(x, sample, axis=0) if full else x[:0]
+    probe = Probe(model.predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free)
+    try:
+        _ = probe.slopes
+    except AdvbenchError:
+        raise
+    except Exception as error:  # whatever differentiating a user's own code may raise
+        return [_without_gradient(first_line(error))]
+    checks = (CHECKS | FULL if full else CHECKS) if probe.bounded else ANYWHERE
+    return [flag for check in checks.values() if (flag := check(probe))]
+
+
+def _without_gradient(error: str) -> Flag:
+    return Flag(
+        name="unavailable_gradients",
+        level="invalid",
+        evidence={"error": error},
+        message=f"the model can't be differentiated ({error}): gradient attacks can't see it",
+    )

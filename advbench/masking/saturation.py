@@ -1,0 +1,21 @@
+"""Large logits make the cross-entropy flat in float32 (Carlini & Wagner 2017, arXiv 1608.04644, on distillation)."""
+
+from __future__ import annotations
+
+from advbench.evaluation.result import Flag
+from advbench.masking.guard import missed
+from advbench.masking.probe import Probe
+
+
+def saturated_loss(p: Probe) -> Flag | None:
+    """Dividing the logits by a constant changes no prediction, and must not change what an attack finds."""
+    message = "with logits rescaled, the cross-entropy breaks {count} of {n} images that it misses as they are"
+    advice = "" if p.scale_free else "; no attack asked for has a loss that this leaves alone: use margin or dlr"
+    return missed(
+        "saturated_loss",
+        p.rescaled,
+        p.plain,
+        message + advice,
+        most="note" if p.scale_free else "invalid",
+        scale=p.scale,
+    )

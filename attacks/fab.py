@@ -1,0 +1,154 @@
+"""Fast adaptive boundary attack (Croce & Hein 2020, arXiv 1907.02044): the nearest image that fools.
+
+Each step takes the model for linear where the image is, and the nearest decision boundary for a hyperplane. It goes
+a little past the nearest point of it in the box, drawn towards the point of it that is nearest to the clean image;
+after an image that fools, it goes on from between that one and the clean image.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
+from advbench.attacks.hyperplane import distance, towards
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled, margin
+from advbench.attacks.threat import Threat
+
+SEARCHES = 3  # at the end, on the line from the nearest that fools to the clean image
+SAFE = 1e-3  # of the clean margin is kept there, so that rounding can't undo a success
+
+
+class Again(NamedTuple):
+    """What a restart refers to: as the first run, but it starts at a random image."""
+
+    y: Any
+
+
+class State(NamedTuple):
+    """Per image: where it is, the nearest that fooled, what it has cost. Every leaf has leading axis B."""
+
+    x: Array
+    best: Array
+    size: Array  # of the best; inf until one fools
+    over: Array  # fooled within eps, and that is all that was asked for
+    steps: Array
+
+
+class FAB(Aimed):
+    """Minimum-norm attack; with targets, each run goes to the boundary between the label and one class (FAB-T)."""
+
+    norms = ("linf", "l2", "l1")
+    cost = "100 gradients for each class but one; 100 in all when aimed"
+    paper = "Croce & Hein 2020, arXiv 1907.02044"
+    stops = True
+
+    steps: int = 100
+    alpha_max: float = 0.1  # how far it is drawn to the clean image, at most
+    eta: float = 1.05  # how far it goes, 1 being the hyperplane
+    beta: float = 0.9  # of the way from the clean image stays after a success
+    minimise: bool = setting(default=False)  # go on after the first success within eps, to the smallest perturbation
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.steps < 1 or not 0 <= self.alpha_max <= 1 or self.eta < 1 or not 0 < self.beta <= 1:
+            raise ValueError("FAB needs steps >= 1, alpha_max in [0, 1], eta >= 1 and beta in (0, 1]")
+
+    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
+        y = super().aim(model, x, y, run)
+        return Again(y) if run % self.restarts else y
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        again, y = isinstance(y, Again), y.y if isinstance(y, Again) else y
+        begun = _begin(threat, x, keys, again)
+        return _end(self, model, threat, x, y, iterate(self, model, threat, x, y, begun, self.steps))
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Look at the image, cross the nearest boundary, look at where that led."""
+        logits, gaps, slopes = _planes(model, state.x, y)
+        state = self._note(threat, x, state, state.x, fooled(logits, y))
+        crossed = jax.vmap(self._cross, (None, 0, 0, 1, 1))(threat, x, state.x, gaps, slopes)
+        success = fooled(model(crossed), y)
+        noted = self._note(threat, x, state, crossed, success)
+        onward = jnp.where(_wide(success), x + self.beta * (crossed - x), crossed)
+        return noted._replace(x=jnp.where(_wide(state.over), state.x, onward), steps=state.steps + ~state.over)
+
+    def done(self, state: State) -> Array:
+        """Images of which no more was asked."""
+        return state.over
+
+    def _cross(self, threat: Threat, x0: Array, x: Array, gaps: Array, slopes: Array) -> Array:
+        """One image's step over the nearest of its planes."""
+        norm = threat.norm
+        nearest = jnp.argmin(jax.vmap(distance, (None, 0, 0))(norm, slopes, gaps))
+        w, gap = slopes[nearest], gaps[nearest]
+        here = towards(norm, x, w, gap)
+        clean = towards(norm, x0, w, gap + (w * (x0 - x)).sum())
+        far, near = jnp.maximum(norm.size(here), 1e-8), jnp.maximum(norm.size(clean), 1e-8)
+        alpha = jnp.minimum(far / (far + near), self.alpha_max)
+        return jnp.clip((1 - alpha) * (x + self.eta * here) + alpha * (x0 + self.eta * clean), 0.0, 1.0)
+
+    def _note(self, threat: Threat, x: Array, state: State, found: Array, success: Array) -> State:
+        """Keep what fooled nearest so far; unless minimising, the first within eps is the last."""
+        size = jax.vmap(threat.size)(x, found)
+        better = success & (size < state.size) & ~state.over
+        size = jnp.where(better, size, state.size)
+        over = jnp.zeros_like(state.over) if self.minimise else size <= threat.eps
+        return state._replace(best=jnp.where(_wide(better), found, state.best), size=size, over=over)
+
+
+def _wide(mask: Array) -> Array:
+    return mask[:, None, None, None]
+
+
+def _planes(model: Model, x: Array, y: Any) -> tuple[Array, Array, Array]:
+    """The logits, and how far each class in question leads the label `[P, B]`, with the slopes `[P, *x.shape]`."""
+    logits, pull = jax.vjp(model, x)
+    classes = logits.shape[-1]
+    label = y.label if isinstance(y, Aim) else y
+    others = y.target[None] if isinstance(y, Aim) else (label + jnp.arange(1, classes)[:, None]) % classes
+    leads = jax.nn.one_hot(others, classes) - jax.nn.one_hot(label, classes)
+    slopes = jax.lax.map(lambda lead: pull(lead)[0], leads) if len(leads) > 1 else pull(leads[0])[0][None]
+    gaps = (leads * logits).sum(-1)
+    return logits, jnp.where(jnp.isfinite(gaps), gaps, 0.0), jnp.where(jnp.isfinite(slopes), slopes, 0.0)
+
+
+@jax.jit(static_argnums=3)
+def _begin(threat: Threat, x: Array, keys: Array, again: bool) -> State:
+    def aside(key: Array, x: Array) -> Array:
+        return jnp.clip(x + threat.eps / 2 * threat.norm.sample(key, x), 0.0, 1.0)
+
+    start = jax.vmap(aside)(keys, x) if again else x
+    no = jnp.zeros(len(x), bool)
+    return State(start, x, jnp.full(len(x), jnp.inf), no, jnp.zeros(len(x), jnp.int32))
+
+
+@jax.jit
+def _end(attack: FAB, model: Model, threat: Threat, x: Array, y: Any, state: State) -> Proposal:
+    """Approach the clean image from the best by false position; then project into the ball."""
+    label = y.label if isinstance(y, Aim) else y
+    lead = jax.vmap(margin)
+
+    def search(_: int, ends: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        fools, right, high, low = ends
+        share = jnp.clip(jnp.nan_to_num((high - safe) / (high - low)), 0.0, 1.0)
+        found = fools + _wide(share) * (right - fools)
+        leads = lead(model(found), label)
+        success = leads > safe / 2
+        return (
+            jnp.where(_wide(success), found, fools),
+            jnp.where(_wide(success), right, found),
+            jnp.where(success, leads, high),
+            jnp.where(success, low, leads),
+        )
+
+    high, low = lead(model(state.best), label), lead(model(x), label)
+    safe = SAFE * jnp.abs(low)
+    best = jax.lax.fori_loop(0, SEARCHES, search, (state.best, x, high, low))[0]
+    searched = jnp.isfinite(state.size) & ~state.over & (low < 0)
+    best = jax.vmap(threat.project)(x, jnp.where(_wide(searched), best, state.best))
+    classes = jax.eval_shape(model, x).shape[-1]
+    gradients = state.steps * (1 if isinstance(y, Aim) else classes - 1)
+    return Proposal(best, 2 * state.steps + (SEARCHES + 2) * searched, gradients)

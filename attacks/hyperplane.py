@@ -1,0 +1,69 @@
+"""The shortest way from an image to a hyperplane without leaving the pixel box, in Linf, L2 and L1.
+
+Croce & Hein (2020, arXiv 1907.02044, section 3.2) sort the pixels. Here the one-dimensional dual is solved instead, by
+passes over the pixels: exactly, by Newton's method from below, in Linf and L2; by bisection in L1.
+All arithmetic is for one image.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.threat import TINY, Norm
+
+FAR = 1e30  # a multiplier at which every pixel has used up its room
+HALVINGS = 24  # of L1's threshold: to the last digit of float32
+
+
+def towards(norm: Norm, x: Array, w: Array, gap: Array) -> Array:
+    """The smallest `d` with `gap + w . d = 0` and `x + d` in [0, 1]; as near as the box allows where there is none."""
+    steepest = jnp.maximum(jnp.abs(w).max(), TINY)  # tiny slopes would underflow when squared
+    slope, need = jnp.abs(w) / steepest, jnp.abs(gap) / steepest
+    way = -jnp.sign(w) * jnp.sign(gap)
+    room = jnp.where(way > 0, 1.0 - x, jnp.where(way < 0, x, 0.0))
+    if norm.name == "l1":
+        return way * _steepest_first(slope, room, need)
+    pace = jnp.sign(slope) if norm.name == "linf" else slope
+    return way * _all_at_once(slope, pace, room, need)
+
+
+def distance(norm: Norm, w: Array, gap: Array) -> Array:
+    """How far the hyperplane `gap + w . d = 0` is, were there no box: `gap` over the dual norm of `w`."""
+    steepest = jnp.abs(w).max()
+    slope = jnp.abs(w) / jnp.maximum(steepest, TINY)
+    dual = {"linf": slope.sum(), "l2": jnp.sqrt(jnp.square(slope).sum()), "l1": slope.max()}[norm.name]
+    return jnp.abs(gap) / (steepest * dual + 1e-12)
+
+
+def _all_at_once(slope: Array, pace: Array, room: Array, need: Array) -> Array:
+    """Each pixel moves by min(t pace, room), with t such that `slope . moves = need`.
+
+    What is gained is concave in t, so that Newton's method climbs to the root from below and ends on it.
+    """
+
+    def newton(span: tuple[Array, Array]) -> tuple[Array, Array]:
+        t = span[1]
+        full = t * pace >= room
+        held = jnp.where(full, slope * room, 0.0).sum()
+        rate = jnp.where(full, 0.0, slope * pace).sum()
+        return t, jnp.where(rate > 0, jnp.maximum(t, (need - held) / jnp.maximum(rate, TINY)), FAR)
+
+    start = (jnp.float32(-1.0), jnp.float32(0.0))
+    _, t = jax.lax.while_loop(lambda span: span[1] > span[0], newton, start)
+    return jnp.minimum(t * pace, room)
+
+
+def _steepest_first(slope: Array, room: Array, need: Array) -> Array:
+    """The steepest pixels move by all their room, those at the threshold by the same share of it, the others stay."""
+    gain = slope * room
+
+    def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:
+        middle = (span[0] + span[1]) / 2
+        enough = jnp.where(slope > middle, gain, 0.0).sum() > need
+        return jnp.where(enough, middle, span[0]), jnp.where(enough, span[1], middle)
+
+    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.float32(0.0), jnp.float32(1.0)))
+    whole, part = slope > high, (slope > low) & (slope <= high)
+    left, there = need - jnp.where(whole, gain, 0.0).sum(), jnp.where(part, gain, 0.0).sum()
+    share = jnp.clip(left / jnp.maximum(there, TINY), 0.0, 1.0)
+    return jnp.where(whole, room, jnp.where(part, share * room, 0.0))

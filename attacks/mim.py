@@ -1,0 +1,220 @@
+"""Momentum iterative FGSM (Dong, Liao, Pang, Su, Zhu, Hu & Li 2018, arXiv 1710.06081), and what builds on it.
+
+    m <- decay m + g / |g|_1,   x <- project(x + step steepest(m))
+
+The others change where g is taken: DI at a randomly shrunk and shifted image, TI averaged over shifts, VMI corrected
+by the gradients around the image before.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from advbench.attacks.base import Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled, losses, slope
+from advbench.attacks.pgd import PGD, start
+from advbench.attacks.threat import TINY, Threat
+
+
+class State(NamedTuple):
+    """Where each image is, its momentum, and what it has cost. Every leaf has leading axis B."""
+
+    x: Array
+    fooled: Array
+    forwards: Array
+    gradients: Array
+    momentum: Array
+    keys: Array
+    memory: Any  # what a variant keeps
+
+
+class MIFGSM(PGD):
+    """Ascent along a decaying sum of gradients, each of mean size 1."""
+
+    norms = ("linf", "l2")
+    cost = "10 gradients"
+    paper = "Dong et al. 2018, arXiv 1710.06081"
+
+    steps: int = 10
+    rel_step_size: float = 0.1
+    start: str = setting(default="clean")
+    decay: float = 1.0
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if not self.decay >= 0:
+            raise ValueError(f"{type(self).__name__} needs decay >= 0, not {self.decay:g}")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        zero, none = jnp.zeros(len(x), jnp.int32), jnp.zeros_like(x)
+        begin = State(start(self, threat, x, keys), zero > 0, zero, zero, none, keys, self.remember(x))
+        ended = iterate(self, model, threat, x, y, begin, self.steps * self.looks)
+        return Proposal(ended.x, ended.forwards, ended.gradients)
+
+    @property
+    def looks(self) -> Array | int:
+        """Gradients that a step takes."""
+        return 1
+
+    def remember(self, x: Array) -> Any:
+        """What the variant's memory is at first."""
+        return ()
+
+    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array, int]:
+        """The gradient to follow, which images fool, and the forward passes that it took."""
+        g, logits = slope(model, losses(self.targets)[self.loss], x, y)
+        return g, fooled(logits, y), 1
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
+        """Climb once; an image met fooling the model stays where it is."""
+        g, fools, forwards = self.look(model, state.x, y, state)
+        done = state.fooled | (fools & self.keep)
+        moved, momentum = self.move(threat, x, state, g)
+        return state._replace(
+            x=jnp.where(done[:, None, None, None], state.x, moved),
+            fooled=done,
+            forwards=state.forwards + jnp.where(state.fooled, 0, forwards),
+            gradients=state.gradients + ~state.fooled,
+            momentum=momentum,
+        )
+
+    def move(self, threat: Threat, x: Array, state: State, g: Array) -> tuple[Array, Array]:
+        """The next images and their momentum."""
+        g = jnp.where(jnp.isfinite(g), g, 0.0)
+        g = g / jnp.maximum(jnp.abs(g).max((1, 2, 3), keepdims=True), TINY)  # tiny slopes would underflow when summed
+        momentum = self.decay * state.momentum + g / jnp.maximum(jnp.abs(g).mean((1, 2, 3), keepdims=True), TINY)
+        return jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, momentum, self.rel_step_size), momentum
+
+
+class DIFGSM(MIFGSM):
+    """Input diversity: the gradient of the image pasted at random into a larger black frame, which is then shrunk.
+
+    With momentum, as the authors' strongest single form has it; `decay=0` is the plain one.
+    """
+
+    cost = "10 gradients and 10 forwards"
+    paper = "Xie et al. 2019, arXiv 1803.06978"
+
+    probability: float = 0.5
+    resize: float = 330 / 299  # largest frame, in sides of the image
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if not 0 <= self.probability <= 1 or not self.resize >= 1:
+            raise ValueError("DIFGSM needs probability in [0, 1] and resize >= 1")
+
+    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array, int]:
+        """The gradient through a random frame; whether the image fools, only its own logits say."""
+        keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
+        framed = jax.vmap(_framed, (None, None, 0, 0))
+        diverse, pull = jax.vjp(lambda x: framed(self.probability, self.resize, keys, x), x)
+        g, _ = slope(model, losses(self.targets)[self.loss], diverse, y)
+        if not self.keep:
+            return pull(g)[0], jnp.zeros_like(state.fooled), 1
+        return pull(g)[0], fooled(model(x), y), 2
+
+
+class TIFGSM(MIFGSM):
+    """Translation invariance: the gradient averaged over shifts, which is the gradient blurred.
+
+    The authors' kernel has 15 values for 299 pixels; 5 are the fewest that still blur, for 28 or 32. It is theirs in
+    shape, three deviations to its edge, with momentum as they use it; `decay=0` is the plain one.
+    """
+
+    paper = "Dong et al. 2019, arXiv 1904.02884"
+
+    kernel: int = setting(default=5)  # odd; 1 blurs nothing
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"TIFGSM needs an odd kernel of at least 1, not {self.kernel}")
+
+    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array, int]:
+        """The blurred gradient."""
+        g, fools, forwards = super().look(model, x, y, state)
+        down, across = _blur(x.shape[1], self.kernel), _blur(x.shape[2], self.kernel)
+        return jnp.einsum("hi,wj,bijc->bhwc", down, across, g), fools, forwards
+
+
+class Spread(NamedTuple):
+    """VMI's memory: the gradient here, the sum of those around, and by how much these differed a step before."""
+
+    phase: Array
+    plain: Array
+    around: Array
+    variance: Array
+
+
+class VMIFGSM(MIFGSM):
+    """Variance tuning: each gradient is corrected by how much those around the image before differed from its own."""
+
+    cost = "210 gradients"
+    paper = "Wang & He 2021, arXiv 2103.15571"
+
+    samples: int = 20
+    beta: float = 1.5  # radius of the neighbourhood, in units of eps
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.samples < 1 or not self.beta >= 0:
+            raise ValueError("VMIFGSM needs samples >= 1 and beta >= 0")
+
+    @property
+    def looks(self) -> Array | int:
+        """The image and its neighbours."""
+        return 1 + self.samples
+
+    def remember(self, x: Array) -> Spread:
+        """No variance yet."""
+        return Spread(jnp.zeros(len(x), jnp.int32), *[jnp.zeros_like(x)] * 3)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
+        """One gradient, of the image or of a neighbour; after the last neighbour, the move."""
+        at, each = state.memory, (slice(None), None, None, None)
+        home, last = at.phase == 0, at.phase == self.samples
+        keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
+        away = self.beta * threat.eps * jax.vmap(threat.norm.sample)(keys, x)
+        g, fools, forwards = self.look(model, state.x + jnp.where(home[each], 0.0, away), y, state)
+        g = jnp.where(jnp.isfinite(g), g, 0.0)  # or one bad neighbour would spoil the variance for good
+        done = state.fooled | (home & fools & self.keep)
+
+        plain = jnp.where(home[each], g, at.plain)
+        around = jnp.where(home[each], 0.0, at.around + g)
+        moved, momentum = self.move(threat, x, state, plain + at.variance)
+        go = (last & ~done)[each]
+        return State(
+            x=jnp.where(go, moved, state.x),
+            fooled=done,
+            forwards=state.forwards + jnp.where(state.fooled, 0, forwards),
+            gradients=state.gradients + ~state.fooled,
+            momentum=jnp.where(go, momentum, state.momentum),
+            keys=state.keys,
+            memory=Spread(
+                jnp.where(last, 0, at.phase + 1),
+                plain,
+                around,
+                jnp.where(go, around / self.samples - plain, at.variance),
+            ),
+        )
+
+
+def _framed(probability: Array | float, resize: Array | float, key: Array, x: Array) -> Array:
+    """With some probability, `[H, W, C]` shrunk and shifted within black: padded, and resized to what it was."""
+    whether, size, down, across = jax.random.split(key, 4)
+    scale = jax.random.uniform(size, minval=1.0, maxval=resize) / resize
+    room = jnp.array(x.shape[:2]) * (1 - scale)
+    shift = room * jnp.stack([jax.random.uniform(down), jax.random.uniform(across)])
+    framed = jax.image.scale_and_translate(x, x.shape, (0, 1), jnp.stack([scale, scale]), shift, "linear", False)
+    return jnp.where(jax.random.uniform(whether) < probability, framed, x)
+
+
+def _blur(side: int, kernel: int) -> np.ndarray:
+    """`[side, side]`: a Gaussian over `kernel` neighbours, zero beyond the border."""
+    values = np.exp(-0.5 * np.linspace(-3, 3, kernel) ** 2) if kernel > 1 else np.ones(1)
+    matrix = sum(np.eye(side, k=k - kernel // 2) * value for k, value in enumerate(values / values.sum()))
+    return np.asarray(matrix, np.float32)

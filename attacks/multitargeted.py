@@ -1,0 +1,18 @@
+"""MultiTargeted (Gowal, Uesato, Qin, Huang, Mann & Kohli 2019, arXiv 1910.09338): every wrong class in turn.
+
+Each run climbs one difference of two logits, z_target - z_label. Of a piecewise linear network it is piecewise
+linear, and their maximum over all targets is the margin: no single hill can hide the others.
+"""
+
+from advbench.attacks.base import setting
+from advbench.attacks.pgd import PGD
+
+
+class MultiTargeted(PGD):
+    """PGD on the difference of logits to every other class, the likeliest first."""
+
+    cost = "40 gradients a class"
+    paper = "Gowal et al. 2019, arXiv 1910.09338"
+
+    loss: str = setting(default="difference")
+    targets: int = setting(default=1000)  # as many as there are

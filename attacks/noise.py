@@ -1,0 +1,104 @@
+"""Random noise, as a control: where it does as well as gradients do, the gradients are worthless.
+
+Draws are shown to the model one after the other, and the first that fools is kept (as in Rauber, Brendel & Bethge 2017,
+arXiv 1707.04131).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.base import Attack, Model, Proposal
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled
+from advbench.attacks.threat import TINY, Threat
+
+
+class State(NamedTuple):
+    """The latest draw, whether it fools, how many there were."""
+
+    x: Array
+    fooled: Array
+    forwards: Array
+    keys: Array
+
+
+class Noise(Attack):
+    """Draw until an image fools; a kind of noise says how."""
+
+    access = "decision"
+    cost = "100 queries"
+    paper = "Rauber et al. 2017, arXiv 1707.04131"
+    stops = True
+
+    samples: int = 100
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.samples < 1:
+            raise ValueError(f"{type(self).__name__} needs samples >= 1, not {self.samples}")
+
+    def draw(self, threat: Threat, key: Array, x: Array, number: Array) -> Array:
+        """A noisy image; `number` counts the draws, from 0."""
+        raise NotImplementedError
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), keys)
+        ended = iterate(self, model, threat, x, y, begin, self.samples)
+        return Proposal(ended.x, ended.forwards, 0 * ended.forwards)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """One draw for every image that none fooled on yet."""
+
+        def noisy(key: Array, x: Array, number: Array) -> Array:
+            return threat.project(x, self.draw(threat, jax.random.fold_in(key, number), x, number))
+
+        drawn = jax.vmap(noisy)(state.keys, x, state.forwards)
+        return State(
+            jnp.where(state.fooled[:, None, None, None], state.x, drawn),
+            state.fooled | fooled(model(drawn), y),
+            state.forwards + ~state.fooled,
+            state.keys,
+        )
+
+    def done(self, state: State) -> Array:
+        """Images that fool already."""
+        return state.fooled
+
+
+class UniformNoise(Noise):
+    """Every value uniform, all of it scaled to the border of the ball."""
+
+    norms = ("linf", "l2", "l1")
+
+    def draw(self, threat: Threat, key: Array, x: Array, number: Array) -> Array:
+        return x + _scaled(threat, jax.random.uniform(key, x.shape, minval=-1.0, maxval=1.0))
+
+
+class GaussianNoise(Noise):
+    """Every value normal, all of it scaled to the border of the ball."""
+
+    norms = ("linf", "l2", "l1")
+
+    def draw(self, threat: Threat, key: Array, x: Array, number: Array) -> Array:
+        return x + _scaled(threat, jax.random.normal(key, x.shape))
+
+
+class SaltPepper(Noise):
+    """Random values set to black or white: as many as L0 allows; else more from draw to draw, up to all."""
+
+    norms = ("l0", "any")
+
+    def draw(self, threat: Threat, key: Array, x: Array, number: Array) -> Array:
+        where, what = jax.random.split(key)
+        count = threat.eps if threat.norm.name == "l0" else x.size * (number + 1) / self.samples
+        lot = jax.random.uniform(where, x.shape)
+        bar = jnp.sort(lot.ravel())[jnp.clip(jnp.asarray(count, int), 0, x.size - 1)]
+        chosen = (lot < bar) | (count >= x.size)
+        return jnp.where(chosen, jax.random.bernoulli(what, shape=x.shape), x)
+
+
+def _scaled(threat: Threat, d: Array) -> Array:
+    return d * threat.eps / jnp.maximum(threat.norm.size(d), TINY)

@@ -1,0 +1,74 @@
+"""PGD by Adam on the margin, as Gowal, Qin, Uesato, Mann & Kohli 2020 (arXiv 2010.03593) evaluate with it.
+
+Adam takes long steps first, in pixel units and not of eps: most of them end at the border of the ball, which is
+where the search goes on by shorter ones.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled, losses, slope
+from advbench.attacks.threat import Threat
+
+adam = optax.scale_by_adam()
+
+
+class State(NamedTuple):
+    """Where each image is, Adam's moments, and what it has cost."""
+
+    x: Array
+    fooled: Array
+    gradients: Array  # which is the number of the step too
+    moments: optax.OptState
+
+
+class PGDAdam(Aimed):
+    """Adam's ascent of a loss, with projection, from a random start."""
+
+    norms = ("linf", "l2")
+    cost = "40 gradients"
+    paper = "Gowal et al. 2020, arXiv 2010.03593"
+    stops = True
+
+    steps: int = 40
+    lr: float = 0.1  # in pixel units; a tenth of it in the second half
+    loss: str = setting(default="margin")  # ce, margin, dlr; difference, when targeted
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        known = [name for name in losses(self.targets) if name != "kl"]
+        if self.loss not in known:
+            raise ValueError(f"PGDAdam has no loss {self.loss!r} here; it has: {', '.join(known)}")
+        if self.steps < 1 or not self.lr > 0:
+            raise ValueError("PGDAdam needs steps >= 1 and lr > 0")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        ended = iterate(self, model, threat, x, y, _begin(threat, x, keys), self.steps)
+        return Proposal(ended.x, ended.gradients, ended.gradients)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Climb once; an image met fooling the model stays where it is."""
+        g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
+        done = state.fooled | fooled(logits, y)
+        update, moments = jax.vmap(adam.update)(jnp.where(jnp.isfinite(g), g, 0.0), state.moments)
+        lr = jnp.where(2 * state.gradients < self.steps, self.lr, self.lr / 10)
+        climbed = jax.vmap(threat.project)(x, state.x + lr[:, None, None, None] * update)
+        return State(
+            jnp.where(done[:, None, None, None], state.x, climbed), done, state.gradients + ~state.fooled, moments
+        )
+
+    def done(self, state: State) -> Array:
+        """Images that fool already."""
+        return state.fooled
+
+
+@jax.jit
+def _begin(threat: Threat, x: Array, keys: Array) -> State:
+    begin = jax.vmap(threat.start)(keys, x)
+    return State(begin, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), jax.vmap(adam.init)(begin))

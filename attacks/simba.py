@@ -1,0 +1,132 @@
+"""SimBA, the simple black-box attack (Guo, Gardner, You, Wilson & Weinberger 2019, arXiv 1905.07121).
+
+    for each direction q of an orthonormal basis, in random order:
+        try x + step q, else x - step q;  keep what lowers the label's probability
+
+The basis is single pixels, or the discrete cosine transform's, from whose lowest frequencies it works up. After the
+last direction it begins again. The result is projected into the ball at every try.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled
+from advbench.attacks.threat import Threat
+
+LOWEST = 1 / 8  # of the frequencies along a side come first, in random order,
+SHELL = 1 / 32  # and then each further share of them
+
+
+class State(NamedTuple):
+    """The best image so far, where the search is, and what it has cost. Every leaf has leading axis B."""
+
+    x: Array
+    loss: Array
+    fooled: Array
+    turn: Array  # twice the place in the order of directions; odd when it goes backwards
+    queries: Array
+
+
+class SimBA(Aimed):
+    """Coordinate-wise random search; the defaults are the authors'."""
+
+    norms = ("l2",)
+    access = "score"
+    cost = "10,000 queries"
+    paper = "Guo et al. 2019, arXiv 1905.07121"
+    stops = True
+
+    queries: int = 10_000
+    step_size: float = 0.2  # in pixel units
+    basis: str = setting(default="pixel")  # or dct
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.basis not in ("pixel", "dct"):
+            raise ValueError(f"SimBA has no basis {self.basis!r}; it has: pixel, dct")
+        if self.queries < 1 or not self.step_size > 0:
+            raise ValueError("SimBA needs queries >= 1 and step_size > 0")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        order, begun = _begin(self, x, keys)
+        ended = iterate(self, model, threat, x, (y, order), begun, self.queries)
+        return Proposal(_inside(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Spend one query on every image: the first on the clean one, each other on a step along a direction."""
+        y, order = y
+        tried = jax.vmap(self._move, (None, 0, 0, 0, 0))(threat, x, state.x, state.turn, order)
+        first = state.queries == 0
+        tried = jnp.where(_image(first), x, tried)
+        logits = model(tried)
+        loss, fools = jax.vmap(_odds_of if self.targets else _odds_against)(logits, y), fooled(logits, y)
+        better = ~state.fooled & ((loss > state.loss) | fools)
+        onwards = jnp.where(better, 2 - state.turn % 2, 1)  # after a success, no need to go backwards
+        return State(
+            jnp.where(_image(better), tried, state.x),
+            jnp.where(better, loss, state.loss),
+            state.fooled | fools,
+            jnp.where(first, 0, state.turn + onwards),
+            state.queries + ~state.fooled,
+        )
+
+    def done(self, state: State) -> Array:
+        """Images that fool already."""
+        return state.fooled
+
+    def _move(self, threat: Threat, x0: Array, x: Array, turn: Array, order: Array) -> Array:
+        """One image, a step forwards or backwards along its next direction."""
+        height, width, channels = x.shape
+        which = order[turn // 2 % order.size]
+        row, column, channel = which // (width * channels), which // channels % width, which % channels
+        tall, wide = (_basis(self.basis, n)[at] for n, at in ((height, row), (width, column)))
+        q = tall[:, None, None] * wide[:, None] * (jnp.arange(channels) == channel)
+        return threat.project(x0, x + jnp.where(turn % 2, -self.step_size, self.step_size) * q)
+
+
+def _odds_against(logits: Array, label: Array) -> Array:
+    """Log odds: ordered as the probability is, but they still tell better from worse where that rounds to 1."""
+    wrong = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
+    return jax.nn.logsumexp(wrong) - logits[label]
+
+
+def _odds_of(logits: Array, aim: Aim) -> Array:
+    return -_odds_against(logits, aim.target)
+
+
+def _image(mask: Array) -> Array:
+    return mask[:, None, None, None]
+
+
+def _basis(name: str, n: int) -> Array:
+    """An orthonormal basis of n values, a vector in each row: unit vectors or the cosines of the DCT-II."""
+    if name == "pixel":
+        return jnp.eye(n)
+    k, i = np.arange(n)[:, None], np.arange(n)
+    scale = np.where(k == 0, np.sqrt(1 / n), np.sqrt(2 / n))
+    return jnp.asarray(scale * np.cos(np.pi * (2 * i + 1) * k / (2 * n)), jnp.float32)
+
+
+@jax.jit
+def _begin(attack: SimBA, x: Array, keys: Array) -> tuple[Array, State]:
+    """Each image's order of directions, and the state before the first query."""
+    _, height, width, channels = x.shape
+    frequency = np.maximum(np.arange(height)[:, None] / height, np.arange(width) / width)
+    shell = np.zeros((height, width))
+    if attack.basis == "dct":
+        shell = np.ceil((frequency - LOWEST) / SHELL).clip(0)
+    rank = np.repeat(shell.ravel(), channels)
+    order = jax.vmap(lambda key: jnp.argsort(rank + jax.random.uniform(key, rank.shape)))(keys)
+    zero, no = jnp.zeros(len(x), jnp.int32), jnp.zeros(len(x), bool)
+    return order, State(x, jnp.full(len(x), -jnp.inf), no, zero, zero)
+
+
+@jax.jit
+def _inside(threat: Threat, x: Array, best: Array) -> Array:
+    return jax.vmap(threat.project)(x, best)

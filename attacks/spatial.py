@@ -1,0 +1,91 @@
+"""Rotations and translations (Engstrom, Tran, Tsipras, Schmidt & Madry 2019, arXiv 1712.02779), by exhaustive search.
+
+All of a grid is tried, small transformations before large ones, and the first image that fools is kept: no gradient
+is involved, so nothing can mask it. Between pixels the image is interpolated linearly, and beyond its border black.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.ndimage import map_coordinates
+
+from advbench.attacks.base import Attack, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled
+from advbench.attacks.threat import Threat
+
+
+class State(NamedTuple):
+    """The image that fools, or else the clean one, and how many were tried."""
+
+    x: Array
+    fooled: Array
+    forwards: Array
+
+
+class Spatial(Attack):
+    """Worst of a grid of angles and shifts; the authors' grid by default."""
+
+    norms = ("any",)
+    access = "decision"
+    cost = "775 queries"
+    paper = "Engstrom et al. 2019, arXiv 1712.02779"
+    stops = True
+
+    degrees: float = 30.0  # largest rotation, either way
+    pixels: float = 3.0  # largest shift, in each direction
+    angles: int = setting(default=31)
+    shifts: int = setting(default=5)
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if min(self.angles, self.shifts) < 1 or not min(self.degrees, self.pixels) >= 0:
+            raise ValueError("Spatial needs angles >= 1, shifts >= 1, degrees >= 0 and pixels >= 0")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
+        ended = iterate(self, model, threat, x, y, begin, self.angles * self.shifts**2)
+        return Proposal(ended.x, ended.forwards, 0 * ended.forwards)
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """The next transformation of every image that withstood those before."""
+        grid = jnp.asarray(_grid(self.angles, self.shifts), jnp.float32)
+        limits = jnp.stack([jnp.deg2rad(self.degrees), jnp.asarray(self.pixels), jnp.asarray(self.pixels)])
+        moved = jax.vmap(transformed)(x, grid[jnp.minimum(state.forwards, len(grid) - 1)] * limits)
+        moved = jax.vmap(threat.project)(x, moved)
+        fools = fooled(model(moved), y) & ~state.fooled
+        return State(
+            jnp.where(fools[:, None, None, None], moved, state.x),
+            state.fooled | fools,
+            state.forwards + ~state.fooled,
+        )
+
+    def done(self, state: State) -> Array:
+        """Images that fool already."""
+        return state.fooled
+
+
+def transformed(x: Array, move: Array) -> Array:
+    """`[H, W, C]` turned about its centre by `move[0]` radians, anticlockwise, then shifted down and right."""
+    height, width, _ = x.shape
+    middle = jnp.array([(height - 1) / 2, (width - 1) / 2])
+    down, across = jnp.meshgrid(jnp.arange(height) - middle[0], jnp.arange(width) - middle[1], indexing="ij")
+    down, across = down - move[1], across - move[2]
+    cos, sin = jnp.cos(move[0]), jnp.sin(move[0])
+    source = [cos * down + sin * across + middle[0], cos * across - sin * down + middle[1]]
+
+    def one(channel: Array) -> Array:
+        turned: Array = map_coordinates(channel, source, order=1, mode="constant")
+        return turned
+
+    return jax.vmap(one, 2, 2)(x)
+
+
+def _grid(angles: int, shifts: int) -> np.ndarray:
+    """`[n, 3]`, each in [-1, 1]: angle, shift down, shift right; small ones first, the identity before all."""
+    axes = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (angles, shifts, shifts)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    return grid[np.argsort(np.linalg.norm(grid, axis=1), kind="stable")]

@@ -1,0 +1,111 @@
+"""SPSA (Uesato, O'Donoghue, van den Oord & Kohli 2018, arXiv 1802.05666): ascent of an estimated gradient.
+
+    g <- mean over random signs v of  (f(x + delta v) - f(x - delta v)) / (2 delta) v;   x <- project(x + Adam(g))
+
+where f is the margin. One query of every image at a time, so that memory does not grow with the samples.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.loop import iterate
+from advbench.attacks.losses import fooled, losses
+from advbench.attacks.threat import Threat
+
+adam = optax.scale_by_adam()
+
+
+class State(NamedTuple):
+    """Where each image is, the gradient it gathers, and what it has cost. Every leaf has leading axis B."""
+
+    x: Array
+    moments: optax.OptState
+    g: Array
+    here: Array  # the loss at x
+    fooled: Array
+    queries: Array
+
+
+class SPSA(Aimed):
+    """Gradient-free ascent; the defaults are those of the authors' code."""
+
+    norms = ("linf",)
+    access = "score"
+    cost = "12,900 queries"
+    paper = "Uesato et al. 2018, arXiv 1802.05666"
+    stops = True
+
+    steps: int = 100
+    samples: int = 128  # queries for each gradient, in pairs
+    delta: float = 0.01  # how far they are from x, in pixel units
+    lr: float = 0.01
+    loss: str = setting(default="margin")  # or ce, dlr
+    start: str = setting(default="uniform")  # in the ball; or clean
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if self.loss not in ("margin", "ce", "dlr"):
+            raise ValueError(f"SPSA has no loss {self.loss!r}; it has: margin, ce, dlr")
+        if self.start not in ("uniform", "clean"):
+            raise ValueError(f"SPSA has no start {self.start!r}; it has: uniform, clean")
+        if self.samples < 2 or self.samples % 2:
+            raise ValueError(f"SPSA needs an even number of samples, not {self.samples}: they come in pairs")
+        if self.steps < 1 or not min(self.delta, self.lr) > 0:
+            raise ValueError("SPSA needs steps >= 1, delta > 0 and lr > 0")
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        begun = _begin(self, threat, x, keys)
+        # The last step's image is looked at too.
+        ended = iterate(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
+        return Proposal(ended.x, ended.queries, jnp.zeros_like(ended.queries))
+
+    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
+        """Spend one query on every image: at x itself, then at the samples around it; after the last, move."""
+        y, keys = y
+        sample = state.queries % (self.samples + 1)  # 0: x itself
+        sign = jnp.where(sample == 0, 0.0, jnp.where(sample % 2, 1.0, -1.0))
+        v = jax.vmap(_signs, (0, 0, None))(keys, state.queries + sample % 2, x.shape[1:])
+        logits = model(state.x + _image(sign * self.delta) * v)
+        loss = jax.vmap(losses(self.targets)[self.loss])(logits, y)
+        here = jnp.where(sample == 0, loss, state.here)
+        fools = state.fooled | (fooled(logits, y) & (sample == 0))
+        # Less the loss at x, which cancels in each pair but would cost digits.
+        rise = sign * (loss - here) / (self.delta * self.samples)
+        g = state.g + _image(jnp.where(jnp.isfinite(rise), rise, 0.0)) * v
+        gathered = State(state.x, state.moments, g, here, fools, state.queries + ~state.fooled)
+        last = (sample == self.samples) & ~fools
+        return jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
+
+    def done(self, state: State) -> Array:
+        """Images that fool already."""
+        return state.fooled
+
+    def _climb(self, threat: Threat, x: Array, state: State, which: Array) -> State:
+        update, moments = jax.vmap(adam.update)(state.g, state.moments)
+        climbed = jax.vmap(threat.project)(x, state.x + self.lr * update)
+        new = state._replace(x=climbed, moments=moments, g=jnp.zeros_like(state.g))
+        return jax.tree.map(lambda new, old: jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old), new, state)
+
+
+def _image(mask: Array) -> Array:
+    return mask[:, None, None, None]
+
+
+def _signs(key: Array, draw: Array, shape: tuple[int, ...]) -> Array:
+    """Random signs; a word of random bits gives 32 of them."""
+    size = shape[0] * shape[1] * shape[2]
+    words = jax.random.bits(jax.random.fold_in(key, draw), (-(-size // 32), 1))
+    bits = words >> jnp.arange(32, dtype=words.dtype) & 1
+    return (2.0 * bits - 1.0).ravel()[:size].reshape(shape)
+
+
+@jax.jit
+def _begin(attack: SPSA, threat: Threat, x: Array, keys: Array) -> State:
+    begin = jax.vmap(threat.start)(keys, x) if attack.start == "uniform" else x
+    zero = jnp.zeros(len(x), jnp.int32)
+    return State(begin, jax.vmap(adam.init)(x), 0 * x, jnp.zeros(len(x)), zero > 0, zero)
