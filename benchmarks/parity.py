@@ -158,13 +158,8 @@ def scored(subject: Subject, answers: Answers) -> tuple[Side, np.ndarray, int]:
     correct = ~judge(subject.x, subject.y, subject.x).broken
     robust = ~judge(subject.x, subject.y, answers.x_adv).broken
     changed = (answers.x_adv != subject.x).any((1, 2, 3))
-    side = Side(
-        "reference",
-        robust & correct,
-        list(answers.seconds),
-        list(answers.after.values()),
-        list(answers.seconds.values()),
-    )
+    after = [answers.after.get(attack) for attack in answers.seconds]
+    side = Side("reference", robust & correct, list(answers.seconds), after, list(answers.seconds.values()))
     return side, correct, int((correct & robust & changed).sum())
 
 
@@ -174,6 +169,8 @@ def stored(subject: Subject, path: Path) -> Answers:
     eps = ThreatSpec.parse(answers.norm, answers.eps)
     if eps.norm != subject.threat.norm or eps.eps.value != subject.threat.eps.value or len(answers.x_adv) < n:
         raise SystemExit(f"{path} holds answers for {len(answers.x_adv)} images in {eps}, not for these")
+    if len(answers.x_adv) > n:
+        answers.after = {}  # these counts are of more images
     answers.x_adv = answers.x_adv[:n]
     return answers
 

@@ -1,4 +1,4 @@
-"""Time this package beside PyTorch, torchattacks, Foolbox and ART on the same weights and images, on CPU.
+"""Time this package beside PyTorch, torchattacks, Foolbox, ART and adv-lib on the same weights and images, on CPU.
 
 `make bench` runs all of it and writes the tables to docs/benchmarks.md. Every contestant has a process of its own
 (the scripts in `peers/`), the same threads and settings; repetitions are interleaved, and one judge scores everybody.
@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from peers.contest import CONTESTANTS, Worker, install
+from peers.agreement import version
+from peers.contest import CONTESTANTS, REFERENCE, Worker, install
 from peers.rows import ROWS, race
 from peers.tables import report, write
 from safetensors.numpy import load_file
@@ -31,22 +32,27 @@ def main() -> int:
     cores = sorted(os.sched_getaffinity(0))[: asked.threads]
     os.sched_setaffinity(0, cores)  # the contestants inherit it
     os.environ |= {"BENCH_THREADS": str(len(cores)), "OMP_NUM_THREADS": str(len(cores)), "JAX_PLATFORMS": "cpu"}
-    install(ROOT, PEERS)
+    contestants = dict(CONTESTANTS)
+    if asked.reference:
+        contestants |= REFERENCE
+        os.environ |= {"BENCH_REFERENCE": str(asked.reference), "BENCH_REFERENCE_VERSION": version(asked.reference)}
+    if asked.peers is None:
+        install(ROOT, PEERS)
+    python = (asked.peers or PEERS) / "bin" / "python"
     weights = load_weights(asked.model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs(folder, weights)
         workers = {
-            contestant: Worker(
-                script, Path(sys.executable) if contestant == "advbench" else PEERS / "bin/python", folder
-            )
-            for contestant, script in CONTESTANTS.items()
+            contestant: Worker(script, Path(sys.executable) if contestant == "advbench" else python, folder)
+            for contestant, script in contestants.items()
         }
         agree(workers)
         results = []
         for row in ROWS:
             if asked.only in (None, row.name):
                 results.append(race(row.smaller() if asked.quick else row, workers, asked.repetitions))
+        results = [result for result in results if result.scores]
     command = "make bench" if len(sys.argv) == 1 else "python benchmarks/side_by_side.py " + " ".join(sys.argv[1:])
     text, faults = report(results, workers, len(cores), command, asked.repetitions)
     print(text)
@@ -62,6 +68,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=RELEASED, help="run directory of a small-cnn for MNIST")
     parser.add_argument("--only", choices=[row.name for row in ROWS], help="one row; prints it and writes no file")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works; writes no file")
+    parser.add_argument("--reference", type=Path, help="checkout of github.com/fra31/auto-attack, for its row")
+    parser.add_argument("--peers", type=Path, help="an environment that holds the peers already; nothing is installed")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()

@@ -71,7 +71,7 @@ class Side:
     name: str
     robust: np.ndarray  # bool [n]
     attacks: list[str]
-    after: list[int]
+    after: list[int | None]  # None: not known
     seconds: list[float]
 
 
@@ -112,7 +112,7 @@ def steps(ours: Side, theirs: Side) -> list[list[str]]:
 
 def each(side: Side):
     for name, left, seconds in zip(side.attacks, side.after, side.seconds, strict=True):
-        yield f"`{name}`", f"{left:,}", f"{seconds:,.1f}"
+        yield f"`{name}`", "" if left is None else f"{left:,}", f"{seconds:,.1f}"
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:

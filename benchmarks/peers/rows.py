@@ -19,18 +19,22 @@ class Row:
     name: str
     kind: str
     n: int  # images
-    settings: dict[str, float]
+    settings: dict[str, float | str]
     images: str = "test"
     norm: str = "linf"  # in which the judge measures
     radius: float = 0.0  # the perturbation that counts as an attack; 0: no attack
     tolerance: float = 0.0  # within which the robust accuracies must agree
+    tuned: bool = True  # whether peers also run at their best settings
 
     @property
     def title(self) -> str:
         """What is timed, in words."""
         if self.images == "train":
             return f"{self.kind}, one epoch"
-        steps = f", {self.settings['steps']} steps" if "steps" in self.settings else ""
+        numbers = [
+            f", {self.settings[name]:,} {name}" for name in ("rounds", "steps", "queries") if name in self.settings
+        ]
+        steps = "".join(numbers)
         return f"{self.kind}{steps}, {self.n:,} images"
 
     @property
@@ -40,9 +44,11 @@ class Row:
 
     def smaller(self) -> "Row":
         """The same with tiny sizes."""
-        steps = {"steps": min(self.settings["steps"], 4)} if "steps" in self.settings else {}
-        return replace(self, n=min(self.n, 8), settings=self.settings | steps | {"batch": 4})
+        few = {name: min(self.settings[name], 4) for name in ("steps", "queries") if name in self.settings}
+        return replace(self, n=min(self.n, 8), settings=self.settings | few | {"batch": 4})
 
+
+BALL = {"norm": "linf", "eps": 0.3}
 
 ROWS = (
     Row("forward", "Forward", 10_000, {"batch": 125}),
@@ -65,6 +71,25 @@ ROWS = (
         radius=2.0,
         tolerance=0.05,
     ),
+    Row("apgd", "APGD-CE", 200, BALL | {"steps": 100, "batch": 100}, radius=0.3, tolerance=0.03),
+    Row("fab", "FAB", 50, BALL | {"steps": 20, "batch": 50}, radius=0.3, tolerance=0.1),
+    Row("square", "Square", 100, BALL | {"queries": 1000, "batch": 100}, radius=0.3, tolerance=0.05),
+    Row("deepfool", "DeepFool", 100, {"norm": "l2", "steps": 50, "batch": 100}, norm="l2", radius=2.0, tolerance=0.05),
+    Row("ddn", "DDN", 100, {"norm": "l2", "steps": 100, "batch": 100}, norm="l2", radius=2.0, tolerance=0.05),
+    Row("fmn", "FMN-L2", 100, {"norm": "l2", "steps": 100, "batch": 100}, norm="l2", radius=2.0, tolerance=0.05),
+    Row(
+        "ead",
+        "EAD",
+        20,
+        {"norm": "l1", "rounds": 3, "steps": 100, "lr": 0.05, "c": 1.0, "batch": 20},
+        norm="l1",
+        radius=15.0,
+        tolerance=0.15,
+    ),
+    Row(
+        "hopskipjump", "HopSkipJump", 10, {"norm": "l2", "steps": 10, "batch": 10}, norm="l2", radius=3.0, tolerance=0.3
+    ),
+    Row("autoattack", "AutoAttack standard", 500, BALL | {"batch": 250}, radius=0.3, tolerance=0.01, tuned=False),
     Row("fast-at", "Fast adversarial training (FGSM-RS)", PART, FAST, images="train"),
     Row("pgd-at", "PGD-7 adversarial training", PART, FAST | {"step": 0.1, "steps": 7}, images="train"),
 )
@@ -92,7 +117,8 @@ class Result:
 
     def best(self, tuned: bool) -> float:
         """Seconds of the fastest peer."""
-        return min(s.median for (name, t), s in self.scores.items() if name != "advbench" and t == tuned)
+        times = [s.median for (name, t), s in self.scores.items() if name != "advbench" and t == tuned]
+        return min(times, default=float("nan"))
 
     @property
     def ours(self) -> Score:
@@ -102,9 +128,11 @@ class Result:
 def race(row: Row, workers: dict[str, Worker], repetitions: int) -> Result:
     """Run a row by turns: every contestant once, then every contestant again."""
     result = Result(row)
+    if not any(row.name in worker.rows for name, worker in workers.items() if name != "advbench"):
+        return result  # nobody to compare with
     for turn in range(repetitions):
         for name, worker in workers.items():
-            for tuned in (False, True) if name != "advbench" else (False,):
+            for tuned in (False, True) if row.tuned and name != "advbench" else (False,):
                 score = result.scores.get((name, tuned), Score())
                 if row.name not in worker.rows or (turn and score.seconds[0] > LONG):
                     continue

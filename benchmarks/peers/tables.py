@@ -3,13 +3,14 @@
 import platform
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from peers.contest import CONTESTANTS, Worker
+from peers.contest import CONTESTANTS, REFERENCE, Worker
 from peers.rows import TRAIN, Result, Score
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-PEERS = [name for name in CONTESTANTS if name != "advbench"]
+CONTESTING = [name for name in CONTESTANTS | REFERENCE if name != "advbench"]
 
 
 def report(
@@ -34,15 +35,26 @@ def report(
 
 
 def times(results: list[Result]) -> str:
-    head = ["", "advbench", "images/s", *PEERS, "ours / best default", "ours / best tuned"]
+    peers = competing(results)
+    head = ["", "advbench", "images/s", *peers, "ours / best default", "ours / best tuned"]
     lines = []
     for result in results:
         row, ours = result.row, result.ours.median
-        ratios = [f"{ours / result.best(tuned):.2f}" for tuned in (False, True)]
-        cells = [" / ".join(_seconds(result, name, tuned) for tuned in (False, True)) for name in PEERS]
-        cells = ["" if cell == " / " else cell for cell in cells]
+        ratios = [f"{ours / result.best(tuned):.2f}".replace("nan", "") for tuned in (False, True)]
+        cells = [_pair(_seconds(result, name, tuned) for tuned in (False, True)) for name in peers]
         lines.append([row.title, f"{ours * row.scale:.2f}", f"{row.n / ours:,.0f}", *cells, *ratios])
     return _table(head, lines)
+
+
+def competing(results: list[Result]) -> list[str]:
+    """The peers that any row has, in their order."""
+    names = {name for result in results for name, _ in result.scores}
+    return [name for name in CONTESTING if name in names]
+
+
+def _pair(cells: Iterable[str]) -> str:
+    """*defaults / tuned*, or what there is of them."""
+    return " / ".join(filter(None, cells))
 
 
 def _seconds(result: Result, name: str, tuned: bool) -> str:
@@ -51,14 +63,13 @@ def _seconds(result: Result, name: str, tuned: bool) -> str:
 
 
 def accuracies(results: list[Result]) -> str:
-    lines = []
+    lines, peers = [], competing(results)
     for result in (result for result in results if result.row.radius):
         row = result.row
-        cells = [" / ".join(_share(result.scores.get((name, tuned))) for tuned in (False, True)) for name in PEERS]
-        cells = ["" if cell == " / " else cell for cell in cells]
-        title = f"{row.title} ({'Linf' if row.norm == 'linf' else 'L2'} {row.radius:g})"
+        cells = [_pair(_share(result.scores.get((name, tuned))) for tuned in (False, True)) for name in peers]
+        title = f"{row.title} ({row.norm.capitalize()} {row.radius:g})"
         lines.append([title, _share(result.ours), *cells, f"{row.tolerance:.1%}"])
-    return _table(["", "advbench", *PEERS, "must agree within"], lines)
+    return _table(["", "advbench", *peers, "must agree within"], lines)
 
 
 def _share(score: Score | None) -> str:

@@ -22,7 +22,7 @@ class Job(NamedTuple):
     tuned: bool  # a peer's best settings instead of its defaults
     x: np.ndarray  # images [N, H, W, C] float32 in [0, 1]
     y: np.ndarray  # labels [N] int64
-    settings: dict[str, Any]  # batch, and of eps, step, steps, c, lr what the row needs
+    settings: dict[str, Any]  # batch, and of norm, eps, step, steps, c, lr and others what the row needs
     weights: dict[str, np.ndarray]
 
 
@@ -73,5 +73,5 @@ def _shortened(job: Job) -> Job:
     if job.row.endswith("-at"):  # the number of images shapes a compiled epoch
         return job
     few = 2 * job.settings["batch"]
-    steps = {"steps": 1} if "steps" in job.settings else {}
-    return job._replace(x=job.x[:few], y=job.y[:few], settings=job.settings | steps)
+    less = {name: 1 for name in ("steps", "queries") if name in job.settings}
+    return job._replace(x=job.x[:few], y=job.y[:few], settings=job.settings | less)
