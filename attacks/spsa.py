@@ -79,7 +79,8 @@ class SPSA(Aimed):
         g = state.g + _image(jnp.where(jnp.isfinite(rise), rise, 0.0)) * v
         gathered = State(state.x, state.moments, g, here, fools, state.queries + ~state.fooled)
         last = (sample == self.samples) & ~fools
-        return jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
+        moved: State = jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
+        return moved
 
     def done(self, state: State) -> Array:
         """Images that fool already."""
@@ -89,7 +90,12 @@ class SPSA(Aimed):
         update, moments = jax.vmap(adam.update)(state.g, state.moments)
         climbed = jax.vmap(threat.project)(x, state.x + self.lr * update)
         new = state._replace(x=climbed, moments=moments, g=jnp.zeros_like(state.g))
-        return jax.tree.map(lambda new, old: jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old), new, state)
+
+        def renew(new: Array, old: Array) -> Array:
+            return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        renewed: State = jax.tree.map(renew, new, state)
+        return renewed
 
 
 def _image(mask: Array) -> Array:

@@ -128,7 +128,7 @@ def _square(height: int, width: int, side: Array, draws: Array) -> tuple[Array, 
     return (i >= 0) & (i < side) & (j >= 0) & (j < side), i, j
 
 
-def _turned(draw: Array, i: Array, j: Array) -> tuple[Array, Array]:
+def _turned(draw: Array, i: Any, j: Any) -> tuple[Array, Array]:
     """Rows for columns in half of all draws."""
     turn = (draw >> 31).astype(bool)
     return jnp.where(turn, j, i), jnp.where(turn, i, j)
