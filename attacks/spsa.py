@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from advbench.attacks.base import Aimed, Model, Proposal, setting
-from advbench.attacks.loop import iterate
+from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import fooled, losses
 from advbench.attacks.threat import Threat
 
@@ -61,7 +61,7 @@ class SPSA(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)
         # The last step's image is looked at too.
-        ended = iterate(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
+        ended = dwindle(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
         return Proposal(ended.x, ended.queries, jnp.zeros_like(ended.queries))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
