@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.fft import dct
 
-from advbench.attacks import NORMS, SPSA, SimBA, Square, Threat
+from advbench.attacks import NORMS, SPSA, SimBA, Square, Threat, loop
 from advbench.attacks.simba import _basis, _begin
 from advbench.attacks.square import _pyramids, _sides, _square
 from tests.attacks.conftest import SHAPE
@@ -60,8 +60,8 @@ def test_more_queries_only_add_to_fewer(norm, eps, boxed):
         proposal = Square(queries=queries)(boxed.model, threat, boxed.x, boxed.y, boxed.keys)
         return np.asarray(boxed.model(proposal.x).argmax(-1) != boxed.y), np.asarray(proposal.forwards), proposal.x
 
-    broken, spent, x_adv = attack(800)  # long enough for the batch to be halved on the way
-    assert 0 < broken.sum() < len(broken) and (spent[~broken] == 800).all()
+    broken, spent, x_adv = attack(400)
+    assert 0 < broken.sum() < len(broken) and (spent[~broken] == 400).all()
     late = int(spent[broken].max())
     assert late > 1
     some, again, x_some = attack(late)
@@ -69,6 +69,22 @@ def test_more_queries_only_add_to_fewer(norm, eps, boxed):
     np.testing.assert_array_equal(again, np.minimum(spent, late))
     np.testing.assert_allclose(x_some[broken], x_adv[broken], atol=1e-6)
     np.testing.assert_array_equal(attack(late - 1)[0], broken & (spent < late))
+
+
+def test_batches_that_dwindle_change_nothing(boxed, monkeypatch):
+    sizes, take = [], loop._take
+    monkeypatch.setattr(loop, "_take", lambda whole, rows: sizes.append(len(rows)) or take(whole, rows))
+
+    def attack(span):
+        monkeypatch.setattr(loop, "SPAN", span)
+        return Square(queries=400)(boxed.model, Threat(NORMS["linf"], 0.12), boxed.x, boxed.y, boxed.keys)
+
+    whole = attack(400)
+    assert not sizes
+    parts = attack(40)
+    assert sizes[0] == len(boxed.x) // 2
+    np.testing.assert_array_equal(parts.forwards, whole.forwards)
+    np.testing.assert_allclose(parts.x, whole.x, atol=1e-6)
 
 
 def test_square_starts_with_stripes_on_corners(inner):
