@@ -64,8 +64,8 @@ def start(model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Star
     zero, one = jnp.zeros(len(x)), jnp.ones(len(x))
     count = jnp.zeros(len(x), jnp.int32)
     begun = Start(x, zero > 0, x, zero, one, count, count)
-    begun = iterate(Blend(), model, threat, x, (y, keys), begun, DRAWS + HALVINGS)
-    return begun
+    ended: Start = iterate(Blend(), model, threat, x, (y, keys), begun, DRAWS + HALVINGS)
+    return ended
 
 
 def narrow(hit: Array, low: Array, high: Array) -> tuple[Array, Array]:
