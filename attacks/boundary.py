@@ -27,7 +27,7 @@ class Rate(NamedTuple):
     """The latest outcomes of a kind of step, newest last."""
 
     outcomes: Array  # bool [B, window]
-    count: Array  # since the step was last adapted
+    looks: Array  # since the step was last adapted
 
 
 class State(NamedTuple):
@@ -113,11 +113,11 @@ def _propose(key: Array, x0: Array, x: Array, spherical_step: Array, source_step
 def _rate(rate: Rate, hit: Array, looked: Array, bounds: tuple[float, float]) -> tuple[Rate, Array]:
     """Note an outcome; 1 where the window is full of successes, -1 where of failures, and it begins anew."""
     outcomes = per_image(looked)(jnp.concatenate([rate.outcomes[:, 1:], hit[:, None]], 1), rate.outcomes)
-    count = rate.count + looked
+    looks = rate.looks + looked
     mean = outcomes.mean(1)
-    full = looked & (count >= outcomes.shape[1])
+    full = looked & (looks >= outcomes.shape[1])
     grow = jnp.where(full, (mean > bounds[1]).astype(jnp.float32) - (mean < bounds[0]), 0.0)
-    return Rate(outcomes, jnp.where(grow != 0, 0, count)), grow
+    return Rate(outcomes, jnp.where(grow != 0, 0, looks)), grow
 
 
 @jax.jit

@@ -64,8 +64,8 @@ def start(model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Star
     zero, one = jnp.zeros(len(x)), jnp.ones(len(x))
     count = jnp.zeros(len(x), jnp.int32)
     begun = Start(x, zero > 0, x, zero, one, count, count)
-    begun = iterate(Blend(), model, threat, x, (y, keys), begun, DRAWS + HALVINGS)
-    return begun
+    ended: Start = iterate(Blend(), model, threat, x, (y, keys), begun, DRAWS + HALVINGS)
+    return ended
 
 
 def narrow(hit: Array, low: Array, high: Array) -> tuple[Array, Array]:
@@ -85,14 +85,15 @@ def towards(threat: Threat, x0: Array, x: Array, share: Array) -> Array:
 
 def nearest(threat: Threat, x: Array, best: Array) -> Array:
     """The best image to the bit where it lies in the ball, since it lies just past the boundary; else projected."""
-    image: Array = _nearest(threat, x, best)
-    return image
+    found: Array = _nearest(threat, x, best)
+    return found
 
 
 @jax.jit
 def _nearest(threat: Threat, x: Array, best: Array) -> Array:
     inside = jax.vmap(threat.size)(x, best) <= threat.eps
-    return per_image(inside)(best, jax.vmap(threat.project)(x, best))
+    image: Array = per_image(inside)(best, jax.vmap(threat.project)(x, best))
+    return image
 
 
 def fresh(keys: Array, count: Array) -> Array:

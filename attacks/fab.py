@@ -43,7 +43,7 @@ class FAB(Aimed):
     norms = ("linf", "l2", "l1")
     cost = "100 gradients for each class but one; 100 in all when aimed"
     paper = "Croce & Hein 2020, arXiv 1907.02044"
-    stops = True
+    stops = True  # unless it minimises
 
     steps: int = 100
     alpha_max: float = 0.1  # how far it is drawn to the clean image, at most
@@ -63,7 +63,9 @@ class FAB(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         again, y = isinstance(y, Again), y.y if isinstance(y, Again) else y
         begun = _begin(threat, x, keys, again)
-        return _end(self, model, threat, x, y, iterate(self, model, threat, x, y, begun, self.steps))
+        ended = iterate(self, model, threat, x, y, begun, self.steps)
+        proposal: Proposal = _end(self, model, threat, x, y, ended)
+        return proposal
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Look at the image, cross the nearest boundary, look at where that led."""

@@ -14,7 +14,7 @@ from advbench.attacks.base import Aimed, Model, Proposal
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
 from advbench.attacks.minimum import Best, allowed, cosine, scaled
-from advbench.attacks.threat import L1, L2, Linf, Norm, Threat
+from advbench.attacks.threat import L1, L2, TINY, Linf, Norm, Threat
 
 DUAL: dict[str, Norm] = {"linf": L1(), "l2": L2(), "l1": Linf()}
 
@@ -79,6 +79,8 @@ class FMN(Aimed):
 
         step = cosine(self.step_size, self.step_size / 100, state.step, self.steps)
         ahead = state.d + scaled(step, jax.vmap(L2().steepest)(g))
+        if threat.norm.name == "l2":  # onto the sphere, as in the authors' code: from inside the ball as well
+            ahead = scaled(radius / jnp.maximum(size(ahead), TINY), ahead)
         ahead = jax.vmap(threat.norm.project)(ahead, radius, -x, 1 - x)
         return State(jnp.clip(x + ahead, 0.0, 1.0) - x, radius, state.step + 1, best)
 

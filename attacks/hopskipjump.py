@@ -21,6 +21,7 @@ from advbench.attacks.losses import fooled
 from advbench.attacks.threat import Threat
 
 PROBE, STRIDE, BISECT = 0, 1, 2
+ENDLESS = 2**31 - 1  # steps: every image ends by itself
 SMALLEST = 30  # halvings, of a stride or of an interval: float32 resolves no more
 
 
@@ -66,7 +67,7 @@ class HopSkipJump(Attack):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = start(model, threat, x, y, keys)
         state = _begin(self, threat, x, begun.x, begun.found, begun.forwards)
-        ended = iterate(self, model, threat, x, (y, keys), state, jnp.iinfo(jnp.int32).max)
+        ended = iterate(self, model, threat, x, (y, keys), state, ENDLESS)
         return Proposal(nearest(threat, x, ended.best), ended.forwards, jnp.zeros_like(ended.forwards))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:

@@ -113,7 +113,8 @@ def _along(x: Array, signs: Array, radius: Array) -> Array:
 def _best(x: Array, state: State) -> Array:
     """The nearest image known to fool; the clean one where none is."""
     signs = per_image(state.bisecting)(_flip(state), state.signs)
-    return per_image(state.found)(_along(x, signs, state.high), x)
+    image: Array = per_image(state.found)(_along(x, signs, state.high), x)
+    return image
 
 
 @jax.jit

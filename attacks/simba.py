@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
-from advbench.attacks.loop import iterate
+from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import fooled
 from advbench.attacks.threat import Threat
 
@@ -55,7 +55,7 @@ class SimBA(Aimed):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         order, begun = _begin(self, x, keys)
-        ended = iterate(self, model, threat, x, (y, order), begun, self.queries)
+        ended = dwindle(self, model, threat, x, (y, order), begun, self.queries)
         return Proposal(_inside(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
@@ -124,7 +124,7 @@ def _begin(attack: SimBA, x: Array, keys: Array) -> tuple[Array, State]:
     rank = np.repeat(shell.ravel(), channels)
     order = jax.vmap(lambda key: jnp.argsort(rank + jax.random.uniform(key, rank.shape)))(keys)
     zero, no = jnp.zeros(len(x), jnp.int32), jnp.zeros(len(x), bool)
-    return order, State(x, jnp.full(len(x), -jnp.inf), no, zero, zero)
+    return order, State(x, jnp.full(len(x), -jnp.inf, x.dtype), no, zero, zero)
 
 
 @jax.jit

@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from advbench.attacks.base import Aimed, Model, Proposal, setting
-from advbench.attacks.loop import iterate
+from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import fooled, losses
 from advbench.attacks.threat import Threat
 
@@ -61,7 +61,7 @@ class SPSA(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)
         # The last step's image is looked at too.
-        ended = iterate(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
+        ended = dwindle(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
         return Proposal(ended.x, ended.queries, jnp.zeros_like(ended.queries))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
@@ -79,7 +79,8 @@ class SPSA(Aimed):
         g = state.g + _image(jnp.where(jnp.isfinite(rise), rise, 0.0)) * v
         gathered = State(state.x, state.moments, g, here, fools, state.queries + ~state.fooled)
         last = (sample == self.samples) & ~fools
-        return jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
+        moved: State = jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
+        return moved
 
     def done(self, state: State) -> Array:
         """Images that fool already."""
@@ -89,7 +90,12 @@ class SPSA(Aimed):
         update, moments = jax.vmap(adam.update)(state.g, state.moments)
         climbed = jax.vmap(threat.project)(x, state.x + self.lr * update)
         new = state._replace(x=climbed, moments=moments, g=jnp.zeros_like(state.g))
-        return jax.tree.map(lambda new, old: jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old), new, state)
+
+        def renew(new: Array, old: Array) -> Array:
+            return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        renewed: State = jax.tree.map(renew, new, state)
+        return renewed
 
 
 def _image(mask: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Aimed, Model, Proposal, setting
-from advbench.attacks.loop import iterate
+from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import fooled, losses
 from advbench.attacks.threat import Threat
 
@@ -56,7 +56,7 @@ class Square(Aimed):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)
-        ended = iterate(self, model, threat, x, (y, keys), begun, self.queries)
+        ended = dwindle(self, model, threat, x, (y, keys), begun, self.queries)
         return Proposal(_inside(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
@@ -128,7 +128,7 @@ def _square(height: int, width: int, side: Array, draws: Array) -> tuple[Array, 
     return (i >= 0) & (i < side) & (j >= 0) & (j < side), i, j
 
 
-def _turned(draw: Array, i: Array, j: Array) -> tuple[Array, Array]:
+def _turned(draw: Array, i: Any, j: Any) -> tuple[Array, Array]:
     """Rows for columns in half of all draws."""
     turn = (draw >> 31).astype(bool)
     return jnp.where(turn, j, i), jnp.where(turn, i, j)
@@ -164,7 +164,7 @@ def _pyramid(height: int, width: int, power: int) -> np.ndarray:
 def _begin(attack: Square, threat: Threat, x: Array, keys: Array) -> State:
     """Stripes of random signs under Linf; under L2 and L1 tiles of pyramids."""
     start = jax.vmap(_stripes if threat.norm.name == "linf" else _tiles, (None, 0, 0))
-    never = jnp.full(len(x), -jnp.inf)
+    never = jnp.full(len(x), -jnp.inf, x.dtype)
     return State(start(threat, x, keys), never, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
 
 

@@ -9,11 +9,11 @@ from tests.attacks.conftest import make
 
 FAR = {"linf": 1.0, "l2": 99.0}
 DUAL = {"linf": 1, "l2": 2}
-ATTACKS = {
+ATTACKS = {  # and how far beyond the nearest boundary the result may lie
     "boundary": (Boundary(steps=6000), "l2", 1.15),
-    "hopskipjump-l2": (HopSkipJump(steps=25), "l2", 1.05),
-    "hopskipjump-linf": (HopSkipJump(steps=25), "linf", 1.1),
-    "rays": (RayS(queries=3000, early_stop=False), "linf", 1.02),
+    "hopskipjump-l2": (HopSkipJump(steps=15), "l2", 1.1),
+    "hopskipjump-linf": (HopSkipJump(steps=15), "linf", 1.1),
+    "rays": (RayS(queries=1500, early_stop=False), "linf", 1.02),
 }
 EVERY = pytest.mark.parametrize("name", ATTACKS)
 
@@ -24,30 +24,101 @@ def two():
     return make(0.4, 0.6, classes=2)
 
 
-def decisions(weights, x):
-    """The linear model, as one sees it who is told the class alone."""
+def seen(weights, hard, x):
+    """The linear model; or, in the same program, the class alone, as one-hot logits."""
     z = x.reshape(len(x), -1) @ weights
-    return jax.nn.one_hot(z.argmax(-1), z.shape[-1])
+    return jnp.where(hard, jax.nn.one_hot(z.argmax(-1), z.shape[-1]), z)
 
 
-def attacked(attack, norm, linear, model=None):
-    return attack(model or linear.model, Threat(NORMS[norm], FAR[norm]), linear.x, linear.y, linear.keys)
+def attacked(attack, norm, linear, eps=None, *, hard=False, blind=False):
+    model = jax.tree_util.Partial(seen, linear.weights * (not blind), jnp.array(hard))
+    return attack(model, Threat(NORMS[norm], eps or FAR[norm]), linear.x, linear.y * (not blind), linear.keys)
+
+
+def nearest(linear, norm):
+    other = 1 - np.asarray(linear.y)
+    lead, slopes = (a[np.arange(len(other)), other] for a in (linear.margins(), linear.slopes()))
+    return -lead / np.linalg.norm(slopes, DUAL[norm], axis=-1)
+
+
+def sizes(linear, x, norm):
+    d = np.asarray(x - linear.x, np.float64).reshape(len(linear.x), -1)
+    return np.linalg.norm(d, np.inf if norm == "linf" else 2, axis=-1)
 
 
 @EVERY
-def test_the_nearest_boundary_is_found_and_decisions_are_all_it_takes(name, two):
+def test_the_nearest_boundary_is_found(name, two):
     attack, norm, factor = ATTACKS[name]
     found = attacked(attack, norm, two)
-    other = 1 - np.asarray(two.y)
-    lead, slopes = (a[np.arange(len(other)), other] for a in (two.margins(), two.slopes()))
-    best = -lead / np.linalg.norm(slopes, DUAL[norm], axis=-1)
-    d = np.asarray(found.x - two.x, np.float64).reshape(len(other), -1)
-    sizes = np.linalg.norm(d, np.inf if norm == "linf" else 2, axis=-1)
-    print(name, sizes / best)
-    assert (np.asarray(two.model(found.x)).argmax(-1) == other).all()
-    assert (sizes >= best * (1 - 1e-4)).all()
-    assert (sizes <= best * factor).all(), sizes / best
+    ratio = sizes(two, found.x, norm) / nearest(two, norm)
+    assert (two.model(found.x).argmax(-1) != two.y).all()
+    assert (ratio >= 1 - 1e-4).all() and (ratio <= factor).all(), ratio
+    np.testing.assert_array_equal(found.gradients, 0)
 
-    blind = attacked(attack, norm, two, jax.tree_util.Partial(decisions, two.weights))
-    np.testing.assert_array_equal(blind.x, found.x)
-    np.testing.assert_array_equal(blind.forwards, found.forwards)
+
+@EVERY
+def test_decisions_are_all_it_takes(name, two):
+    attack, norm, _ = ATTACKS[name]
+    found, told = attacked(attack, norm, two), attacked(attack, norm, two, hard=True)
+    np.testing.assert_array_equal(told.x, found.x)
+    np.testing.assert_array_equal(told.forwards, found.forwards)
+
+
+@EVERY
+def test_where_nothing_fools_the_image_stays_as_it_was(name, two):
+    """A model that knows one class only: every start fails, and all that is spent is the search for one."""
+    attack, norm, _ = ATTACKS[name]
+    found = attacked(attack, norm, two, blind=True)
+    np.testing.assert_array_equal(found.x, two.x)
+    np.testing.assert_array_equal(found.forwards, attack.queries if name == "rays" else DRAWS)
+
+
+def test_the_start_fools_and_lies_next_to_a_boundary(two):
+    model = jax.tree_util.Partial(seen, two.weights, jnp.array(False))
+    begun = start(model, Threat(NORMS["l2"], 1.0), two.x, two.y, two.keys)
+    assert bool(begun.found.all()) and (two.model(begun.x).argmax(-1) != two.y).all()
+    share = 1 - 2.0**-HALVINGS / np.asarray(begun.high)  # a last halving nearer to the clean image
+    nearer = two.x + share[:, None, None, None] * (begun.x - two.x)
+    assert (two.model(nearer).argmax(-1) == two.y).all()
+    assert (begun.forwards > HALVINGS).all()
+
+
+def test_queries_are_counted(two):
+    """Boundary looks at the sphere every tenth step; HopSkipJump's only varying part is the halving of strides."""
+    begun = start(jax.tree_util.Partial(seen, two.weights, jnp.array(False)), Threat(NORMS["l2"], 1.0), *_rest(two))
+    np.testing.assert_array_equal(attacked(Boundary(steps=1000), "l2", two).forwards, begun.forwards + 1000 + 100)
+    hops, norm, _ = ATTACKS["hopskipjump-l2"]
+    probes = sum(int(np.float32(100) * np.sqrt(np.float32(t))) for t in range(1, 16))
+    bisections = 16 * int(np.ceil(np.log2(50**1.5)))
+    strides = attacked(hops, norm, two).forwards - begun.forwards - probes - bisections
+    assert (strides >= 15).all() and (strides <= 15 * 6).all()
+
+
+def test_rays_stops_as_soon_as_it_fools_within_eps(two):
+    best = nearest(two, "linf")
+    eps = float(np.median(best)) * 1.3
+    attack = RayS(queries=1500)
+    found = attacked(attack, "linf", two, eps)
+    broken = np.asarray(two.model(found.x).argmax(-1) != two.y)
+    np.testing.assert_array_equal(broken, best < eps)
+    assert (np.asarray(found.forwards)[broken] < 1500).all() and (np.asarray(found.forwards)[~broken] == 1500).all()
+    assert sizes(two, found.x, "linf").max() <= eps + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm", "says"),
+    [
+        (Boundary(), "linf", "can't attack in linf"),
+        (Boundary(step_adaptation=1.0), "l2", "step_adaptation > 1"),
+        (HopSkipJump(gamma=0.0), "l2", "gamma > 0"),
+        (RayS(queries=0), "linf", "queries >= 1"),
+        (RayS(restarts=2), "linf", "would all be the same"),
+    ],
+)
+def test_what_cannot_work_is_refused(attack, norm, says):
+    with pytest.raises(ValueError, match=says):
+        attack.check(Threat(NORMS[norm], 0.1))
+
+
+def _rest(linear):
+    return linear.x, linear.y, linear.keys
