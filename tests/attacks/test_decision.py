@@ -1,10 +1,12 @@
 """Attacks that see only decisions: on linear models they must come near the boundary that mathematics gives."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from advbench.attacks import NORMS, Boundary, HopSkipJump, RayS, Threat
+from advbench.attacks.decisions import DRAWS, HALVINGS, start
 from tests.attacks.conftest import make
 
 FAR = {"linf": 1.0, "l2": 99.0}
