@@ -73,10 +73,10 @@ def test_the_figure_is_drawn_with_and_without_a_run_directory(attack):
 
 def test_masked_gradients_do_not_stop_the_attack_but_end_it_with_3(attack):
     got = attack("coarse_later", "--eps", "0.3", "--json", "r.json")
-    in_one_line(got, 3, "can't be trusted", "unavailable_gradients")
+    in_one_line(got, 3, "can't be trusted", "unbounded_attack_fails")
     assert "worst case" in got.stdout
     flags = {flag.name: flag.level for flag in Result.from_json(Path("r.json").read_text()).flags}
-    assert flags["unavailable_gradients"] == "invalid"
+    assert flags["unbounded_attack_fails"] == "invalid"
     assert attack("coarse_later", "--eps", "0.3", "--checks", "none").exit_code == 0
 
 
