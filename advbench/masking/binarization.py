@@ -123,7 +123,9 @@ def _says_edge(binary: Model, x: jax.Array) -> jax.Array:
 @jax.jit
 def _any_edge(binary: Model, threat: Threat, keys: jax.Array, x: jax.Array) -> jax.Array:
     def draw(i: jax.Array) -> jax.Array:
-        return _says_edge(binary, _edge(threat, jax.vmap(jax.random.fold_in, (0, None))(keys, 1000 + i), x))
+        others = jax.vmap(jax.random.fold_in, (0, None))(keys, 1000 + i)
+        says: jax.Array = _says_edge(binary, _edge(threat, others, x))
+        return says
 
     found: jax.Array = jax.lax.map(draw, jnp.arange(DRAWS)).any(0)
     return found

@@ -71,6 +71,15 @@ def test_the_figure_is_drawn_with_and_without_a_run_directory(attack):
     assert np.array_equal(a, b)
 
 
+def test_masked_gradients_do_not_stop_the_attack_but_end_it_with_3(attack):
+    got = attack("coarse_later", "--eps", "0.3", "--checks", "fast", "--json", "r.json")
+    in_one_line(got, 3, "can't be trusted", "unbounded_attack_fails")
+    assert "worst case" in got.stdout
+    flags = {flag.name: flag.level for flag in Result.from_json(Path("r.json").read_text()).flags}
+    assert flags["unbounded_attack_fails"] == "invalid"
+    assert attack("coarse_later", "--eps", "0.3").exit_code == 0  # nothing looked at by default here
+
+
 def test_a_figure_of_nothing_is_inconclusive(attack):
     in_one_line(attack("net", "--eps", "0", "--figure", "a.png"), 5, "nothing to draw")
 
@@ -82,7 +91,22 @@ def test_indices_choose_the_images(attack, tmp_path):
 
 
 def test_the_default_cascade_orders_attacks_as_it_must(run):
-    got = run("attack", "mine.py:net", "--data", "mnist", "--norm", "l2", "--eps", "1.5", "-n", "16", "--json", "-")
+    got = run(
+        "attack",
+        "mine.py:net",
+        "--data",
+        "mnist",
+        "--norm",
+        "l2",
+        "--eps",
+        "1.5",
+        "-n",
+        "16",
+        "--checks",
+        "none",
+        "--json",
+        "-",
+    )
     found = json.loads(got.stdout)
     assert [report["name"] for report in found["attacks"]] == ["fgsm", "pgd", "pgd", "cw"]
     left = [report["after"]["accuracy"] for report in found["attacks"]]

@@ -91,6 +91,15 @@ def test_json_of_an_infinite_error_can_be_read_by_others(run, monkeypatch):
     assert found["model"] is None
 
 
+def test_full_also_asks_for_masked_gradients(run):
+    from advbench.masking import ASKED
+
+    words = ("mine.py:honest", "--data", "mnist", "-n", "16", "--full")
+    got = run(*words)
+    assert got.exit_code in (0, 3)  # an untrained model is rarely right
+    assert got.stdout.count("pass") + got.stdout.count("note") + got.stdout.count("fail") >= 1 + len(CHECKS | ASKED)
+
+
 def test_the_same_seed_looks_at_the_same_images(run):
     words = ("mine.py:nan", "--data", "mnist", "-n", "16", "--json", "-", "--seed")
     assert run(*words, "1").stdout == run(*words, "1").stdout
