@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Attack, Model, Proposal
-from advbench.attacks.decisions import fresh, nearest, per_image, start, unit
+from advbench.attacks.decisions import fresh, start, unit
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import TINY, Threat
 
 EVERY = 10  # steps between looks at the spherical move alone
@@ -65,7 +66,7 @@ class Boundary(Attack):
         turns = self.steps + self.steps // EVERY
         state = _begin(self, begun.x, begun.found, begun.forwards)
         ended = iterate(self, model, threat, x, (y, keys), state, turns)
-        return Proposal(nearest(threat, x, ended.x), ended.forwards, jnp.zeros_like(ended.forwards))
+        return Proposal(allowed(threat, x, ended.x), ended.forwards, jnp.zeros_like(ended.forwards))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Ask for a proposal or, every eleventh time, only for its spherical part."""

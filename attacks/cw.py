@@ -16,7 +16,8 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
-from advbench.attacks.minimum import Best, Search, advance, allowed, per_image, search, squash, unsquash
+from advbench.attacks.minimum import Best, Search, advance, search, squash, unsquash
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 adam = optax.scale_by_adam()

@@ -16,7 +16,8 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
-from advbench.attacks.minimum import Best, allowed, per_image, squash, unsquash
+from advbench.attacks.minimum import Best, squash, unsquash
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 ENDLESS = 2**30  # steps: each image ends when its c or its tau does

@@ -13,7 +13,8 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
-from advbench.attacks.minimum import Best, allowed, cosine, scaled
+from advbench.attacks.minimum import Best, cosine
+from advbench.attacks.rows import allowed, scaled
 from advbench.attacks.threat import L2, TINY, Threat
 
 l2 = L2()

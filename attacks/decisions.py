@@ -11,6 +11,7 @@ from jax import Array
 from advbench.attacks.base import Model, Plan
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
+from advbench.attacks.rows import per_image
 from advbench.attacks.threat import TINY, Threat
 
 DRAWS = 1000  # noise images tried before an image is given up
@@ -83,19 +84,6 @@ def towards(threat: Threat, x0: Array, x: Array, share: Array) -> Array:
     return x0 + share * d
 
 
-def nearest(threat: Threat, x: Array, best: Array) -> Array:
-    """The best image to the bit where it lies in the ball, since it lies just past the boundary; else projected."""
-    found: Array = _nearest(threat, x, best)
-    return found
-
-
-@jax.jit
-def _nearest(threat: Threat, x: Array, best: Array) -> Array:
-    inside = jax.vmap(threat.size)(x, best) <= threat.eps
-    image: Array = per_image(inside)(best, jax.vmap(threat.project)(x, best))
-    return image
-
-
 def fresh(keys: Array, count: Array) -> Array:
     """A new key for each image's next query."""
     return jax.vmap(jax.random.fold_in)(keys, count)
@@ -105,8 +93,3 @@ def unit(d: Array) -> Array:
     """`d` scaled to Euclidean length 1; 0 stays 0."""
     d = d / jnp.maximum(jnp.abs(d).max(), TINY)
     return d / jnp.maximum(jnp.sqrt(jnp.square(d).sum()), TINY)
-
-
-def per_image(mask: Array) -> Any:
-    """`where(mask, new, old)` for arrays of any rank with leading axis B."""
-    return lambda new, old: jnp.where(mask.reshape(-1, *[1] * (jnp.ndim(old) - 1)), new, old)

@@ -13,7 +13,7 @@ from jax import Array
 from advbench.attacks.base import Attack, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
-from advbench.attacks.minimum import allowed, per_image
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 NUDGE = 1e-4  # added to each step's length, as in the authors' code: a boundary that is very near gets crossed too

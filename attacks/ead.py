@@ -15,7 +15,8 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
-from advbench.attacks.minimum import Best, Search, advance, allowed, per_image, scaled, search
+from advbench.attacks.minimum import Best, Search, advance, search
+from advbench.attacks.rows import allowed, per_image, scaled
 from advbench.attacks.threat import Threat
 
 

@@ -13,7 +13,8 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
-from advbench.attacks.minimum import Best, allowed, cosine, scaled
+from advbench.attacks.minimum import Best, cosine
+from advbench.attacks.rows import allowed, scaled
 from advbench.attacks.threat import L1, L2, TINY, Linf, Norm, Threat
 
 DUAL: dict[str, Norm] = {"linf": L1(), "l2": L2(), "l1": Linf()}

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Attack, Model, Proposal
-from advbench.attacks.decisions import fresh, narrow, nearest, per_image, start, towards, unit
+from advbench.attacks.decisions import fresh, narrow, start, towards, unit
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 PROBE, STRIDE, BISECT = 0, 1, 2
@@ -68,7 +69,7 @@ class HopSkipJump(Attack):
         begun = start(model, threat, x, y, keys)
         state = _begin(self, threat, x, begun.x, begun.found, begun.forwards)
         ended = iterate(self, model, threat, x, (y, keys), state, ENDLESS)
-        return Proposal(nearest(threat, x, ended.best), ended.forwards, jnp.zeros_like(ended.forwards))
+        return Proposal(allowed(threat, x, ended.best), ended.forwards, jnp.zeros_like(ended.forwards))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Ask once for every image, and decide what it asks next."""

@@ -1,13 +1,13 @@
 """What minimum-norm attacks share: the nearest image that fools so far, and the search for the smallest weight c."""
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.threat import Threat
+from advbench.attacks.rows import per_image
 
 SLACK = 1.01  # tanh reaches this far past the allowed interval, so that no pixel starts where its slope is 0
 
@@ -76,16 +76,6 @@ def advance(plan: Rounds, now: Search, fools: Array, cost: Array) -> tuple[Searc
     ), over
 
 
-def per_image(mask: Array) -> Any:
-    """`where(mask, new, old)` for arrays of any rank with leading axis B."""
-    return lambda new, old: jnp.where(mask.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-
-
-def scaled(by: Array, x: Array) -> Array:
-    """Each image times its own factor."""
-    return by[:, None, None, None] * x
-
-
 def cosine(first: Array | float, last: Array | float, step: Array, steps: Array | int) -> Array:
     """From `first` at step 0 to `last` at `steps`, along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
     return last + (first - last) * (1 + jnp.cos(math.pi * step / steps)) / 2
@@ -100,9 +90,3 @@ def squash(w: Array, low: Array | float, high: Array | float) -> Array:
 def unsquash(x: Array, low: Array | float, high: Array | float) -> Array:
     """The variables of an image."""
     return jnp.arctanh((x - (low + high) / 2) / jnp.maximum(SLACK * (high - low) / 2, 1e-12))
-
-
-@jax.jit
-def allowed(threat: Threat, x: Array, best: Array) -> Array:
-    """The best image, or where that lies outside the ball, the allowed one towards it."""
-    return jax.vmap(threat.project)(x, best)

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Attack, Model, Proposal, setting
-from advbench.attacks.decisions import narrow, nearest, per_image
+from advbench.attacks.decisions import narrow
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 TOLERANCE = 1e-3  # of the radius, as Euclidean length
@@ -56,7 +57,7 @@ class RayS(Attack):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         ended = iterate(self, model, threat, x, y, _begin(x), self.queries)
-        return Proposal(nearest(threat, x, _best(x, ended)), ended.forwards, jnp.zeros_like(ended.forwards))
+        return Proposal(allowed(threat, x, _best(x, ended)), ended.forwards, jnp.zeros_like(ended.forwards))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Try the next flip at the best radius so far, or a flip that was good at half of the interval."""

@@ -17,6 +17,7 @@ from jax import Array
 from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
 from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import fooled
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 LOWEST = 1 / 8  # of the frequencies along a side come first, in random order,
@@ -56,20 +57,20 @@ class SimBA(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         order, begun = _begin(self, x, keys)
         ended = dwindle(self, model, threat, x, (y, order), begun, self.queries)
-        return Proposal(_inside(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
+        return Proposal(allowed(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: the first on the clean one, each other on a step along a direction."""
         y, order = y
         tried = jax.vmap(self._move, (None, 0, 0, 0, 0))(threat, x, state.x, state.turn, order)
         first = state.queries == 0
-        tried = jnp.where(_image(first), x, tried)
+        tried = per_image(first)(x, tried)
         logits = model(tried)
         loss, fools = jax.vmap(_odds_of if self.targets else _odds_against)(logits, y), fooled(logits, y)
         better = ~state.fooled & ((loss > state.loss) | fools)
         onwards = jnp.where(better, 2 - state.turn % 2, 1)  # after a success, no need to go backwards
         return State(
-            jnp.where(_image(better), tried, state.x),
+            per_image(better)(tried, state.x),
             jnp.where(better, loss, state.loss),
             state.fooled | fools,
             jnp.where(first, 0, state.turn + onwards),
@@ -100,10 +101,6 @@ def _odds_of(logits: Array, aim: Aim) -> Array:
     return -_odds_against(logits, aim.target)
 
 
-def _image(mask: Array) -> Array:
-    return mask[:, None, None, None]
-
-
 def _basis(name: str, n: int) -> Array:
     """An orthonormal basis of n values, a vector in each row: unit vectors or the cosines of the DCT-II."""
     if name == "pixel":
@@ -125,8 +122,3 @@ def _begin(attack: SimBA, x: Array, keys: Array) -> tuple[Array, State]:
     order = jax.vmap(lambda key: jnp.argsort(rank + jax.random.uniform(key, rank.shape)))(keys)
     zero, no = jnp.zeros(len(x), jnp.int32), jnp.zeros(len(x), bool)
     return order, State(x, jnp.full(len(x), -jnp.inf, x.dtype), no, zero, zero)
-
-
-@jax.jit
-def _inside(threat: Threat, x: Array, best: Array) -> Array:
-    return jax.vmap(threat.project)(x, best)

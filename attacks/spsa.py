@@ -15,6 +15,7 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import fooled, losses
+from advbench.attacks.rows import per_image, scaled
 from advbench.attacks.threat import Threat
 
 adam = optax.scale_by_adam()
@@ -70,13 +71,13 @@ class SPSA(Aimed):
         sample = state.queries % (self.samples + 1)  # 0: x itself
         sign = jnp.where(sample == 0, 0.0, jnp.where(sample % 2, 1.0, -1.0))
         v = jax.vmap(_signs, (0, 0, None))(keys, state.queries + sample % 2, x.shape[1:])
-        logits = model(state.x + _image(sign * self.delta) * v)
+        logits = model(state.x + scaled(sign * self.delta, v))
         loss = jax.vmap(losses(self.targets)[self.loss])(logits, y)
         here = jnp.where(sample == 0, loss, state.here)
         fools = state.fooled | (fooled(logits, y) & (sample == 0))
         # Less the loss at x, which cancels in each pair but would cost digits.
         rise = sign * (loss - here) / (self.delta * self.samples)
-        g = state.g + _image(jnp.where(jnp.isfinite(rise), rise, 0.0)) * v
+        g = state.g + scaled(jnp.where(jnp.isfinite(rise), rise, 0.0), v)
         gathered = State(state.x, state.moments, g, here, fools, state.queries + ~state.fooled)
         last = (sample == self.samples) & ~fools
         moved: State = jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
@@ -90,16 +91,8 @@ class SPSA(Aimed):
         update, moments = jax.vmap(adam.update)(state.g, state.moments)
         climbed = jax.vmap(threat.project)(x, state.x + self.lr * update)
         new = state._replace(x=climbed, moments=moments, g=jnp.zeros_like(state.g))
-
-        def renew(new: Array, old: Array) -> Array:
-            return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-
-        renewed: State = jax.tree.map(renew, new, state)
+        renewed: State = jax.tree.map(per_image(which), new, state)
         return renewed
-
-
-def _image(mask: Array) -> Array:
-    return mask[:, None, None, None]
 
 
 def _signs(key: Array, draw: Array, shape: tuple[int, ...]) -> Array:

@@ -18,6 +18,7 @@ from jax import Array
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import fooled, losses
+from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # tries after which the squares' area halves
@@ -57,18 +58,18 @@ class Square(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)
         ended = dwindle(self, model, threat, x, (y, keys), begun, self.queries)
-        return Proposal(_inside(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
+        return Proposal(allowed(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: the first on its start, each other on one more square."""
         y, keys = y
         tried = jax.vmap(self._change, (None, 0, 0, 0, 0))(threat, x, state.x, state.queries - 1, keys)
-        tried = jnp.where(_image(state.queries == 0), state.x, tried)
+        tried = per_image(state.queries == 0)(state.x, tried)
         logits = model(tried)
         loss, fools = jax.vmap(losses(self.targets)[self.loss])(logits, y), fooled(logits, y)
         better = ~state.fooled & ((loss > state.loss) | fools)
         return State(
-            jnp.where(_image(better), tried, state.x),
+            per_image(better)(tried, state.x),
             jnp.where(better, loss, state.loss),
             state.fooled | fools,
             state.queries + ~state.fooled,
@@ -109,10 +110,6 @@ class Square(Aimed):
         if threat.norm.name == "l1":  # as the authors do; the projection takes back what is too much
             return threat.project(x0, x0 + jnp.where(square, new * channels, jnp.where(donor, 0.0, d)))
         return _stretched(threat, x0, jnp.where(square, new, jnp.where(donor, 0.0, d)))
-
-
-def _image(mask: Array) -> Array:
-    return mask[:, None, None, None]
 
 
 def _stretched(threat: Threat, x0: Array, d: Array) -> Array:
@@ -186,8 +183,3 @@ def _tiles(threat: Threat, x0: Array, key: Array) -> Array:
     pyramid = pyramid[_turned(turns, i[:, None] % side, j % side)]
     d = jnp.where(whole[..., None], pyramid[..., None] * signs, 0.0)
     return threat.project(x0, x0 + d) if threat.norm.name == "l1" else _stretched(threat, x0, d)
-
-
-@jax.jit
-def _inside(threat: Threat, x: Array, best: Array) -> Array:
-    return jax.vmap(threat.project)(x, best)
