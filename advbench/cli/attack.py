@@ -52,6 +52,9 @@ def attack(
     checks: Checks = Depth.fast,
     budget: Budget = None,
     eot: Eot = None,
+    doublings: Annotated[
+        int, typer.Option(min=0, max=9, help="How often an attack that has not converged may double its steps.")
+    ] = 2,
     json: Json = None,
     markdown: Markdown = None,
     figure: Annotated[Path | None, typer.Option(help="Draw clean and adversarial images, side by side.")] = None,
@@ -70,7 +73,20 @@ def attack(
         raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
     prepare()
     request = Request(
-        data, attacks, norm, eps, n, indices, seed, batch_size, resume, force, budget, eot, checks=checks.value
+        data,
+        attacks,
+        norm,
+        eps,
+        n,
+        indices,
+        seed,
+        batch_size,
+        resume,
+        force,
+        budget,
+        eot,
+        doublings=doublings,
+        checks=checks.value,
     )
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:

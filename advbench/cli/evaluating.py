@@ -47,6 +47,7 @@ class Request:
     force: bool
     budget: str | None = None
     eot: int | None = None
+    doublings: int = 2
     checks: str = "fast"  # none, fast, full: how hard to look for masked gradients
 
 
@@ -98,6 +99,7 @@ class Job:
                 "command": shlex.join(["advbench", *sys.argv[1:]]),
                 "flags": flags,
                 "budget": _seconds(self.request.budget),
+                "doublings": self.request.doublings,
             }
             subject = (self.model, self.data, self.indices, self.attacks)
             if len(self.threats) > 1:

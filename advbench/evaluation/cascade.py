@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "curve", "evaluate"]
 
+DOUBLINGS = 2  # of the steps of an attack that has not converged, at most
+
 
 def _nobody() -> int | None:
     return None
@@ -43,6 +45,7 @@ def evaluate(
     command: str = "",
     flags: Sequence[Flag] = (),
     budget: float | None = None,
+    doublings: int = DOUBLINGS,
 ) -> Result:
     """Attack images and report how many withstand everything.
 
@@ -80,6 +83,8 @@ def evaluate(
     budget : float, optional
         Seconds: attacks are tried by what they break a second, and what does not fit is skipped and named. The
         result is then incomplete, its robust accuracy an upper bound, and it can't be resumed.
+    doublings : int
+        How often the last iterative attack may double its steps while it has not converged; 0: every attack as given.
 
     Returns
     -------
@@ -108,6 +113,7 @@ def evaluate(
         command,
         tuple(flags),
         budget,
+        doublings,
         progress,
         should_stop,
     )
@@ -131,6 +137,7 @@ def curve(
     command: str = "",
     flags: Sequence[Flag] = (),
     budget: float | None = None,
+    doublings: int = DOUBLINGS,
 ) -> list[Result]:
     """Evaluate at several eps of one norm; nothing recompiles between them.
 
@@ -167,6 +174,7 @@ def curve(
             command,
             tuple(flags),
             None if budget is None else budget / len(ordered),
+            doublings,
             progress,
             should_stop,
         )

@@ -62,6 +62,7 @@ class Evaluator:
     command: str
     flags: tuple[Flag, ...]
     budget: float | None  # seconds
+    doublings: int
     progress: Callable[[Progress], None]
     should_stop: Callable[[], int | None]
 
@@ -100,6 +101,7 @@ class Evaluator:
             "seed": self.seed,
             "batch size": self.batch_size,
             "budget": self.budget,
+            "doublings": self.doublings,
             "draws": getattr(self.model.predict, "draws", 1),
             "images broken at a smaller eps": before[1].digest() if before else "",
             "versions": versions(),
@@ -125,7 +127,7 @@ class Evaluator:
         runs = [spec.attack.runs(classes) for spec in self.attacks]
         if before:
             tally.carry(before[0].rows, before[1])
-        plan = Plan(tally, self.attacks, runs, size, self.each)
+        plan = Plan(tally, self.attacks, runs, size, self.each, self.doublings)
         tasks = plan.within(self.budget) if self.budget else plan.whole()
         for number, task in enumerate(tasks):
             shard = directory.replay(number, task.positions) if directory else None

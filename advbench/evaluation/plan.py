@@ -13,7 +13,6 @@ from advbench.evaluation.result import Flag, Skipped
 from advbench.evaluation.tally import Tally
 from advbench.spec import AttackSpec
 
-DOUBLINGS = 2  # at most, of an attack that has not converged
 BUDGETS = ("steps", "queries")  # the settings that say how long an attack goes on
 
 
@@ -43,10 +42,13 @@ class Plan:
         Images in a batch.
     each : bool
         Whether every attack tries every image.
+    doublings : int
+        How often the steps of an attack that has not converged may double.
     """
 
-    def __init__(self, tally: Tally, attacks: list[AttackSpec], runs: list[int], size: int, each: bool):
+    def __init__(self, tally: Tally, attacks: list[AttackSpec], runs: list[int], size: int, each: bool, doublings: int):
         self.tally, self.attacks, self.runs, self.size, self.each = tally, attacks, runs, size, each
+        self.doublings = 0 if each else doublings
         self.skipped: tuple[Skipped, ...] = ()
 
     def whole(self) -> Iterator[Task]:
@@ -54,8 +56,8 @@ class Plan:
         for attack, count in enumerate(self.runs):
             for run in range(count):
                 yield from self._run(attack, run, 0)
-        last = None if self.each else self._last_iterative()
-        for doubling in range(1, DOUBLINGS + 1):
+        last = self._last_iterative()
+        for doubling in range(1, self.doublings + 1):
             if last is None or not self.tally.moving(last):
                 return
             self.tally.doublings[last] = doubling

@@ -48,7 +48,7 @@ SMALL = {
     "cw-linf": CWLinf(steps=40, lr=0.05, c=0.1, tau_factor=0.7),
     "deepfool": DeepFool(steps=5),
     "ddn": DDN(steps=20),
-    "fmn": FMN(steps=20),
+    "fmn": FMN(steps=60),
     "ead": EAD(rounds=3, steps=40, lr=0.1, c=0.1),
     "square": Square(queries=100),
     "spsa": SPSA(steps=12, samples=16, lr=0.05),
@@ -90,7 +90,6 @@ def test_proposals_stay_in_ball_and_box(name, norm, boxed):
     }[norm]
     assert size.max() <= eps + 1e-6
     assert size.max() > 0.3 * eps or not stands.any()  # a minimum-norm attack goes no further than it must
-    assert size.max() > (0.2 if name == "fab" else 0.3) * eps  # FAB stops at the nearest boundary, which is near in L1
     assert x.min() >= 0 and x.max() <= 1
 
 
