@@ -62,7 +62,8 @@ class FMN(Aimed):
         size = jax.vmap(threat.norm.size)
         x_adv, length = x + state.d, size(state.d)
         g, logits = slope(model, margin, x_adv, y)
-        g = jnp.where(jnp.isfinite(g), g, 0.0)
+        blocked = ((g > 0) & (x_adv >= 1.0)) | ((g < 0) & (x_adv <= 0.0))  # the boundary is not reached through these
+        g = jnp.where(jnp.isfinite(g) & ~blocked, g, 0.0)
         gain = jax.vmap(margin)(logits, y)
         best = state.best.or_nearer(x_adv, length, gain > 0)
 
