@@ -89,7 +89,8 @@ def test_proposals_stay_in_ball_and_box(name, norm, boxed):
         "any": np.abs(d).max(1),
     }[norm]
     assert size.max() <= eps + 1e-6
-    assert size.max() > 0.3 * eps or not stands.any()  # a minimum-norm attack goes no further than it must
+    # The nearest boundaries lie well inside these balls; a minimum-norm attack that reached them all goes no further.
+    assert size.max() > 0.3 * eps or (name in ("fab", "fmn") and size.max() > 0.1 * eps and not stands.any())
     assert x.min() >= 0 and x.max() <= 1
 
 
