@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from advbench.models.ops import Padding, conv2d
+from advbench.models.ops import Padding, conv2d, conv_relu, max_pool
 
 Activation = Callable[[jax.Array], jax.Array]
 Init = Callable[..., jax.Array]
@@ -65,6 +65,13 @@ class Conv(nnx.Module):
         """Convolve [B, H, W, C]."""
         y = conv2d(x, self.kernel[...], stride=self.stride, padding=self.padding)
         return y if self.bias is None else y + self.bias[...]
+
+    def relu(self, x: jax.Array, *, pool: bool = False) -> jax.Array:
+        """Convolve, then ReLU, then 2x2 max-pooling if asked for: in one go where that is possible."""
+        if self.bias is None or self.stride > 1:
+            y = nnx.relu(self(x))
+            return max_pool(y) if pool else y
+        return conv_relu(x, self.kernel[...], self.bias[...], padding=self.padding, pool=pool)
 
 
 class Normalize(nnx.Module):

@@ -9,7 +9,6 @@ from flax import nnx
 
 from advbench.errors import UsageError
 from advbench.models.layers import Conv, Normalize, dense, zeros
-from advbench.models.ops import max_pool
 
 
 class MLP(nnx.Module):
@@ -50,9 +49,7 @@ class SmallCNN(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
         for i, conv in enumerate(self.convs):
-            x = nnx.relu(conv(x))
-            if i % 2:
-                x = max_pool(x)
+            x = conv.relu(x, pool=i % 2 == 1)
         x = self.drop(nnx.relu(self.fc1(x.reshape(len(x), -1))))
         return self.fc3(nnx.relu(self.fc2(x)))
 
@@ -80,7 +77,7 @@ class MadryCNN(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
         for conv in (self.conv1, self.conv2):
-            x = max_pool(nnx.relu(conv(x)))
+            x = conv.relu(x, pool=True)
         return self.fc2(nnx.relu(self.fc1(x.reshape(len(x), -1))))
 
 

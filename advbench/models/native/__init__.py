@@ -4,39 +4,25 @@ The source is compiled for this very processor at its first use, into the platfo
 with NumPy before it serves. `ADVBENCH_NATIVE=0` switches it off.
 """
 
-import ctypes
-import hashlib
-import logging
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.metadata import version
-from itertools import product
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import platformdirs
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from advbench.models.native.build import lanes, problem
 
-_SOURCE = Path(__file__).with_name("winograd.cc")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-w")
-_log = logging.getLogger(__name__)
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def status() -> str:
     """Say whether the kernel serves: `on`, or `off: ` and the reason. The first call builds it."""
     if os.environ.get("ADVBENCH_NATIVE") == "0":
         return "off: ADVBENCH_NATIVE=0"
-    reason = _load()
+    reason = problem()
     return f"off: {reason}" if reason else "on"
 
 
@@ -48,15 +34,17 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False) -> bool:
     x : jax.Array
         Images [B, H, W, C].
     window : sequence of int
-        Shape of the weights, [kh, kw, C, O]. The kernel takes 3x3 in float32, where C and O are multiples of 16, or one
-        of them, an image's channels, is at most 4.
+        Shape of the weights, [kh, kw, C, O]. The kernel takes 3x3 in float32, where C and O fill whole vectors (of 8 or
+        16 numbers, as the processor has them), or one of them, an image's channels, is at most 4.
     gradient : bool
-        Ask for `weight_gradient` in place of `conv`; that one needs O to be a multiple of 16.
+        Ask for `weight_gradient` or `conv_relu` in place of `conv`; these need O to fill whole vectors.
     """
     *size, c, o = window
-    deep, ends = c % 16 == 0 and (o % 16 == 0 or (o <= 4 and not gradient)), c <= 4 and o % 16 == 0
-    fits = size == [3, 3] and (deep or ends) and c * o * x.size > 0 and x.dtype == np.float32
-    return fits and status() == "on"
+    if size != [3, 3] or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
+        return False
+    whole = lanes()
+    deep, ends = c % whole == 0 and (o % whole == 0 or (o <= 4 and not gradient)), c <= 4 and o % whole == 0
+    return deep or ends
 
 
 def conv(x: Array, kernel: Array, pads: Pads) -> Array:
@@ -76,90 +64,73 @@ def conv(x: Array, kernel: Array, pads: Pads) -> Array:
     jax.Array
         [B, H', W', O] float32, to about 1e-6 of the largest. The same bits whatever the batch and the threads.
     """
-    (b, h, w, _), o = x.shape, kernel.shape[3]
-    (top, bottom), (left, right) = pads
-    return _call("advbench_conv", (b, h + top + bottom - 2, w + left + right - 2, o), top, left)(x, kernel)
+    y = _f32(len(x), *_size(x.shape[1:3], pads), kernel.shape[3])
+    return _call("advbench_conv", (y,), 1, top=pads[0][0], left=pads[1][0])(x, kernel)[0]
+
+
+def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, codes: bool) -> tuple[Array, Array]:
+    """`conv`, then `bias` [O], ReLU, and the maximum over disjoint windows of side 1 or 2.
+
+    Returns
+    -------
+    tuple of jax.Array
+        [B, H' // window, W' // window, O], and if asked for, in the same shape, `codes` uint8: which pixel of its
+        window each comes from, row by row from 1, or 0 where ReLU let nothing through. Else `codes` is empty.
+    """
+    height, width = _size(x.shape[1:3], pads)
+    shape = (len(x), height // window, width // window, kernel.shape[3])
+    which = jax.ShapeDtypeStruct(shape if codes else (len(x), 0), np.uint8)
+    where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
+    y, kept = _call("advbench_relu", (_f32(*shape), which), 1, **where)(x, kernel, bias)
+    return y, kept
+
+
+def conv_back(dy: Array, codes: Array, kernel: Array, size: Sequence[int], pads: Pads, window: int) -> Array:
+    """Spread `dy` over windows as `codes` of `conv_relu` say, to images of height and width `size`, then `conv`."""
+    height, width = size
+    dx = _f32(len(dy), *_size(size, pads), kernel.shape[3])
+    where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
+    return _call("advbench_back", (dx,), 2, **where)(dy, codes, kernel)[0]
 
 
 def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
     """Gradient [3, 3, C, O] of the kernel, for images `x` [B, H, W, C] and the gradient `dy` [B, H', W', O]."""
-    return _call("advbench_weights", (3, 3, x.shape[3], dy.shape[3]), pads[0][0], pads[1][0])(x, dy)
+    dw = _f32(3, 3, x.shape[3], dy.shape[3])
+    return _call("advbench_weights", (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
 
 
-def _call(name: str, shape: tuple[int, ...], top: int, left: int) -> Callable[[Array, Array], Array]:
+def _f32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
+
+def _size(size: Sequence[int], pads: Pads) -> tuple[int, int]:
+    """Height and width of what a convolution makes."""
+    (height, width), ((top, bottom), (left, right)) = size, pads
+    return height + top + bottom - 2, width + left + right - 2
+
+
+def _call(
+    name: str, results: tuple[jax.ShapeDtypeStruct, ...], images: int, **where: int
+) -> Callable[..., Sequence[Array]]:
+    """What calls the kernel; the first `images` arguments, and all results if there are any, have leading axis B."""
+    attributes = {key: np.int64(value) for key, value in where.items()}
+
     @custom_vmap
-    def call(a: Array, b: Array) -> Array:
-        out = jax.ShapeDtypeStruct(shape, np.float32)
-        return jax.ffi.ffi_call(name, out)(a, b, top=np.int64(top), left=np.int64(left))
+    def call(*arguments: Array) -> Sequence[Array]:
+        return tuple(jax.ffi.ffi_call(name, results)(*arguments, **attributes))
 
     @call.def_vmap
-    def rule(size: int, batched: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
-        if name == "advbench_conv" and not batched[1]:  # one kernel: more images
-            y = _call(name, (size * shape[0], *shape[1:]), top, left)(a.reshape(-1, *a.shape[2:]), b)
-            return y.reshape(size, *shape), True
-        rows = [v if many else jnp.broadcast_to(v, (size, *v.shape)) for v, many in zip((a, b), batched, strict=True)]
-        return lax.map(lambda pair: call(*pair), tuple(rows)), True
+    def rule(size: int, batched: Sequence[bool], *arguments: Array) -> tuple[Sequence[Array], Sequence[bool]]:
+        rows = [
+            v if many else jnp.broadcast_to(v, (size, *v.shape)) for v, many in zip(arguments, batched, strict=True)
+        ]
+        if images and not any(batched[images:]):  # the same weights: more images
+            flat = [v.reshape(-1, *v.shape[2:]) for v in rows[:images]]
+            more = tuple(jax.ShapeDtypeStruct((size * r.shape[0], *r.shape[1:]), r.dtype) for r in results)
+            found = _call(name, more, images, **where)(*flat, *arguments[images:])
+            found = tuple(v.reshape(size, *r.shape) for v, r in zip(found, results, strict=True))
+        else:
+            found = lax.map(lambda row: call(*row), tuple(rows))
+        return found, (True,) * len(results)
 
     return call
-
-
-@cache
-def _load() -> str | None:
-    """Build, check and register the kernel once; return why not, if not."""
-    try:
-        library = ctypes.CDLL(str(_build()))
-        _check(library)
-        for name in ("advbench_conv", "advbench_weights"):
-            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
-    except (OSError, AttributeError, RuntimeError, subprocess.SubprocessError) as error:
-        _log.warning("the native kernel is off, convolutions are slower: %s", error)
-        return str(error)
-    return None
-
-
-def _build() -> Path:
-    """Compile unless the cache has it: written beside and renamed, so that processes may build at once."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
-    if compiler is None:
-        raise RuntimeError("no C++ compiler found")
-    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), compiler, _processor())).encode())
-    folder = platformdirs.user_cache_path("advbench") / "native"
-    library = folder / f"winograd-{key.hexdigest()[:20]}.so"
-    if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            built = Path(scratch) / library.name
-            command = [compiler, *_FLAGS, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
-            if done.returncode:
-                raise RuntimeError(f"{compiler} failed: {done.stderr.strip().splitlines()[:1]}")
-            built.replace(library)
-    return library
-
-
-def _processor() -> str:
-    """What `-march=native` depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    kept = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
-    return "\n".join((platform.machine(), platform.processor(), *sorted(kept)))
-
-
-def _check(library: ctypes.CDLL) -> None:
-    """Compare every path with NumPy on odd sizes."""
-    rng = np.random.default_rng(0)
-    for c, o in ((16, 48), (3, 16), (16, 3)):
-        x, kernel = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 9, c), (3, 3, c, o)))
-        y, dw = np.zeros((2, 7, 8, o), np.float32), np.zeros_like(kernel)
-        padded = np.pad(x, ((0, 0), (2, 0), (0, 1), (0, 0)))
-        taps = np.stack([padded[:, i : i + 7, j : j + 8] for i, j in product(range(3), range(3))])
-        size = (ctypes.c_int64 * 9)(*x.shape, *y.shape[1:], 2, 0)
-        pairs = [(x, kernel, y, np.einsum("tbhwc,tco->bhwo", taps, kernel.reshape(9, c, o)))]
-        if o % 16 == 0:
-            pairs.append((x, pairs[0][3], dw, np.einsum("tbhwc,bhwo->tco", taps, pairs[0][3]).reshape(dw.shape)))
-        for a, b, out, truth in pairs:
-            library.alone(out is y, size, *(v.ctypes.data_as(ctypes.c_void_p) for v in (a, b, out)))
-            if not (wrong := np.abs(out - truth).max() / np.abs(truth).max()) < 1e-5:
-                raise RuntimeError(f"the kernel is wrong by {wrong:.1e} from {c} to {o} channels")

@@ -1,0 +1,134 @@
+"""Build the kernel for this processor, once, and hold it to NumPy before it serves."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+import jax
+import numpy as np
+import platformdirs
+
+_SOURCE = Path(__file__).with_name("winograd.cc")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-w")
+_TARGETS = ("advbench_conv", "advbench_relu", "advbench_back", "advbench_weights")
+_log = logging.getLogger(__name__)
+
+
+def problem() -> str | None:
+    """Build, check and register the kernel once; return why not, if not."""
+    return None if isinstance(found := _load(), int) else found
+
+
+def lanes() -> int:
+    """Numbers in a vector of this processor, once the kernel is there; 0 if it isn't."""
+    return found if isinstance(found := _load(), int) else 0
+
+
+@cache
+def _load() -> int | str:
+    try:
+        library = ctypes.CDLL(str(_build()))
+        _check(library)
+        for name in _TARGETS:
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+        return int(library.lanes())
+    except (OSError, AttributeError, RuntimeError, subprocess.SubprocessError) as error:
+        _log.warning("the native kernel is off, convolutions are slower: %s", error)
+        return str(error)
+
+
+def _build() -> Path:
+    """Compile unless the cache has it: written beside and renamed, so that processes may build at once."""
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+    if compiler is None:
+        raise RuntimeError("no C++ compiler found")
+    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), compiler, _processor())).encode())
+    folder = platformdirs.user_cache_path("advbench") / "native"
+    library = folder / f"winograd-{key.hexdigest()[:20]}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            built = Path(scratch) / library.name
+            command = [compiler, *_FLAGS, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+            if done.returncode:
+                raise RuntimeError(f"{compiler} failed: {done.stderr.strip().splitlines()[:1]}")
+            built.replace(library)
+    return library
+
+
+def _processor() -> str:
+    """What `-march=native` depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    kept = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return "\n".join((platform.machine(), platform.processor(), *sorted(kept)))
+
+
+def _check(library: ctypes.CDLL) -> None:
+    """Compare every path with NumPy on odd sizes."""
+    rng, whole = np.random.default_rng(0), library.lanes()
+    for c, o, window in product((whole, 3), (3 * whole, 3), (1, 2)):
+        if c == o == 3:
+            continue
+        x, kernel, bias = (rng.normal(size=s).astype(np.float32) for s in ((2, 7, 9, c), (3, 3, c, o), (o,)))
+        size = (*x.shape, 7, 8, o, 2, 0, window)
+        taps = _taps(x)
+        y = np.einsum("tbhwc,tco->bhwo", taps, kernel.reshape(9, c, o))
+        _same(library, "conv", size, [x, kernel], y)
+        if o % whole == 0:
+            _same(library, "weights", size, [x, y], np.einsum("tbhwc,bhwo->tco", taps, y).reshape(kernel.shape))
+            pooled, codes = _pooled(y + bias, window)
+            _same(library, "relu", size, [x, kernel, bias], pooled, codes)
+        if c % whole == 0:
+            pooled, codes = _pooled(x, window)
+            spread = _taps(_spread(pooled, codes, x.shape, window))
+            truth = np.einsum("tbhwc,tco->bhwo", spread, kernel.reshape(9, c, o))
+            _same(library, "back", size, [pooled, codes, kernel], truth)
+
+
+def _same(library: ctypes.CDLL, name: str, size: tuple[int, ...], given: list[np.ndarray], *truth: np.ndarray) -> None:
+    found = [np.zeros(t.shape, t.dtype) for t in truth]
+    arrays = [np.ascontiguousarray(array) for array in given] + found
+    getattr(library, f"alone_{name}")(
+        (ctypes.c_int64 * len(size))(*size), *(a.ctypes.data_as(ctypes.c_void_p) for a in arrays)
+    )
+    for one, other in zip(found, truth, strict=True):
+        if not (wrong := np.abs(one - other.astype(np.float64)).max() / max(np.abs(other).max(), 1)) < 1e-5:
+            raise RuntimeError(f"the kernel's {name} is wrong by {wrong:.1e} for sizes {size}")
+
+
+def _taps(x: np.ndarray) -> np.ndarray:
+    """The nine pixels under each window: 7 x 8 windows, two rows of zeros above, one column right."""
+    padded = np.pad(x, ((0, 0), (2, 0), (0, 1), (0, 0)))
+    return np.stack([padded[:, i : i + 7, j : j + 8] for i, j in product(range(3), range(3))])
+
+
+def _pooled(y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """ReLU and maximum over windows, and where each comes from."""
+    b, h, w, o = y.shape
+    cut = y[:, : h // window * window, : w // window * window]
+    tiles = cut.reshape(b, h // window, window, w // window, window, o).transpose(0, 1, 3, 5, 2, 4)
+    tiles = tiles.reshape(*tiles.shape[:4], -1)
+    best = tiles.max(-1)
+    return np.maximum(best, 0), np.where(best > 0, tiles.argmax(-1) + 1, 0).astype(np.uint8)
+
+
+def _spread(dy: np.ndarray, codes: np.ndarray, shape: tuple[int, ...], window: int) -> np.ndarray:
+    """The gradient of `_pooled`, for images of that shape."""
+    out = np.zeros(shape, np.float32)
+    for k, (i, j) in enumerate(product(range(window), range(window))):
+        part = out[:, i : dy.shape[1] * window : window, j : dy.shape[2] * window : window]
+        part[...] = np.where(codes == k + 1, dy, 0)
+    return out
