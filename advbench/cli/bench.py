@@ -10,9 +10,11 @@ import typer
 from advbench.cli.options import (
     Attacks,
     BatchSize,
+    Budget,
     Checks,
     Data,
     Depth,
+    Eot,
     Eps,
     Force,
     Indices,
@@ -44,6 +46,8 @@ def bench(
     resume: Resume = False,
     force: Force = False,
     checks: Checks = Depth.fast,
+    budget: Budget = None,
+    eot: Eot = None,
     json: Json = None,
     markdown: Markdown = None,
 ) -> None:
@@ -59,7 +63,21 @@ def bench(
     if resume and not out:
         raise UsageError("--resume needs the run directory: --out DIR")
     prepare()
-    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, resume, force, checks=checks.value)
+    request = Request(
+        data,
+        attacks,
+        norm,
+        eps,
+        n,
+        indices,
+        seed,
+        batch_size,
+        resume,
+        force,
+        budget,
+        eot,
+        checks=checks.value,
+    )
     jobs = [Job.of(model, request) for model in models]
     _comparable(jobs)
     short = [job.model.name for job in jobs]

@@ -174,7 +174,8 @@ class _Queue:
 
 
 def _can_double(attack: Any) -> bool:
-    return attack.stops and attack.access == "gradient" and any(getattr(attack, b, 1) > 1 for b in BUDGETS)
+    early = attack.stops and not getattr(attack, "minimise", False)
+    return early and attack.access == "gradient" and any(getattr(attack, b, 1) > 1 for b in BUDGETS)
 
 
 def _needs(attack: Any) -> int:
