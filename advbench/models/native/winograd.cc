@@ -13,6 +13,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "xla/ffi/api/ffi.h"
 
 namespace {
@@ -35,8 +39,19 @@ using Byte = uint8_t;
 
 inline Vec load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<Unaligned*>(p) = v; }
-inline Ints load(const Byte* p) { return __builtin_convertvector(*reinterpret_cast<const Bytes*>(p), Ints); }
-inline void store(Byte* p, Ints v) { *reinterpret_cast<Bytes*>(p) = __builtin_convertvector(v, Bytes); }
+
+// Eight bytes to eight integers and back: compilers take these conversions apart into single bytes.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+inline Ints load(const Byte* p) { return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
+inline void store(Byte* p, Ints v) {
+  const __m128i low = _mm256_castsi256_si128((__m256i)v), high = _mm256_extracti128_si256((__m256i)v, 1);
+  const __m128i words = _mm_packs_epi32(low, high);
+  _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(words, words));
+}
+#else
+inline Ints load(const Byte* p) { return __builtin_convertvector(*(const Bytes*)p, Ints); }
+inline void store(Byte* p, Ints v) { *(Bytes*)p = __builtin_convertvector(v, Bytes); }
+#endif
 
 // Memory that a thread keeps from call to call, one piece for each purpose.
 enum Purpose { kPadded, kKernel, kLeft, kRight, kProduct, kSums };
@@ -114,54 +129,70 @@ constexpr float kWeights[6][3] = {{n0, 0, 0},             {na, na * a1, na * a2}
 constexpr float kResult[4][6] = {
     {1, 1, 1, 1, 1, 0}, {0, a1, -a1, b1, -b1, 0}, {0, a2, a2, b2, b2, 0}, {0, a3, -a3, b3, -b3, 1}};
 
-// Multiplies a line of a tile, whose elements are s apart, by a matrix or, for a gradient, by its transpose.
+#define ALWAYS inline __attribute__((always_inline))
+
+// Multiplies six values, or three or four, by a matrix or, for a gradient, by its transpose.
 template <auto& matrix, bool back>
-void line(Vec* v, int s) {
-  constexpr int rows = sizeof matrix / sizeof matrix[0], columns = sizeof matrix[0] / sizeof(float);
-  constexpr int in = back ? rows : columns, out = back ? columns : rows;
-  Vec sum[out] = {};
+struct Line {
+  static constexpr int rows = sizeof matrix / sizeof matrix[0], columns = sizeof matrix[0] / sizeof(float);
+  static constexpr int in = back ? rows : columns, out = back ? columns : rows;
+  static ALWAYS void times(const Vec (&v)[in], Vec (&sum)[out]) {
 #pragma GCC unroll 6
-  for (int i = 0; i < out; i++)
+    for (int i = 0; i < out; i++) {
+      sum[i] = Vec{};
 #pragma GCC unroll 6
-    for (int k = 0; k < in; k++)
-      if (const float m = back ? matrix[k][i] : matrix[i][k]; m != 0) sum[i] += m * v[k * s];
-  for (int i = 0; i < out; i++) v[i * s] = sum[i];
-}
+      for (int k = 0; k < in; k++)
+        if (const float m = back ? matrix[k][i] : matrix[i][k]; m != 0) sum[i] += m * v[k];
+    }
+  }
+};
 
 // The two that run most share what the points a and -a have in common.
 template <>
-void line<kData, false>(Vec* v, int s) {
-  const Vec v0 = v[0], v1 = v[s], v2 = v[2 * s], v3 = v[3 * s], v4 = v[4 * s], v5 = v[5 * s];
-  const Vec ea = v4 - b2 * v2, oa = a1 * (v3 - b2 * v1), eb = v4 - a2 * v2, ob = b1 * (v3 - a2 * v1);
-  v[0] = a2 * b2 * v0 - (a2 + b2) * v2 + v4;
-  v[s] = ea + oa, v[2 * s] = ea - oa, v[3 * s] = eb + ob, v[4 * s] = eb - ob;
-  v[5 * s] = a2 * b2 * v1 - (a2 + b2) * v3 + v5;
+ALWAYS void Line<kData, false>::times(const Vec (&v)[6], Vec (&sum)[6]) {
+  const Vec ea = v[4] - b2 * v[2], oa = a1 * (v[3] - b2 * v[1]), eb = v[4] - a2 * v[2], ob = b1 * (v[3] - a2 * v[1]);
+  sum[0] = a2 * b2 * v[0] - (a2 + b2) * v[2] + v[4];
+  sum[1] = ea + oa, sum[2] = ea - oa, sum[3] = eb + ob, sum[4] = eb - ob;
+  sum[5] = a2 * b2 * v[1] - (a2 + b2) * v[3] + v[5];
 }
 
 template <>
-void line<kResult, false>(Vec* v, int s) {
-  const Vec sa = v[s] + v[2 * s], da = v[s] - v[2 * s], sb = v[3 * s] + v[4 * s], db = v[3 * s] - v[4 * s];
-  v[0] += sa + sb, v[s] = a1 * da + b1 * db, v[2 * s] = a2 * sa + b2 * sb, v[3 * s] = a3 * da + b3 * db + v[5 * s];
+ALWAYS void Line<kResult, false>::times(const Vec (&v)[6], Vec (&sum)[4]) {
+  const Vec sa = v[1] + v[2], da = v[1] - v[2], sb = v[3] + v[4], db = v[3] - v[4];
+  sum[0] = v[0] + sa + sb, sum[1] = a1 * da + b1 * db, sum[2] = a2 * sa + b2 * sb, sum[3] = a3 * da + b3 * db + v[5];
 }
 
-// Multiplies a tile, whose rows are 6 apart, from both sides.
-template <auto& matrix, bool back = false>
-void transform(Vec* tile) {
-  constexpr int rows = sizeof matrix / sizeof matrix[0], columns = sizeof matrix[0] / sizeof(float);
-  constexpr int in = back ? rows : columns, out = back ? columns : rows;
+// Multiplies a tile from both sides, from where read(i, j) gives its elements to where write(i, j, v) takes them.
+template <auto& matrix, bool back = false, class Read, class Write>
+ALWAYS void transform(const Read& read, const Write& write) {
+  using L = Line<matrix, back>;
+  Vec half[L::out][L::in];
 #pragma GCC unroll 6
-  for (int j = 0; j < in; j++) line<matrix, back>(tile + j, 6);
+  for (int j = 0; j < L::in; j++) {
+    Vec v[L::in], w[L::out];
 #pragma GCC unroll 6
-  for (int i = 0; i < out; i++) line<matrix, back>(tile + 6 * i, 1);
+    for (int i = 0; i < L::in; i++) v[i] = read(i, j);
+    L::times(v, w);
+#pragma GCC unroll 6
+    for (int i = 0; i < L::out; i++) half[i][j] = w[i];
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < L::out; i++) {
+    Vec w[L::out];
+    L::times(half[i], w);
+#pragma GCC unroll 6
+    for (int j = 0; j < L::out; j++) write(i, j, w[j]);
+  }
 }
+
+struct Size { Int height, width; };
 
 struct Problem {
   Int B, H, W, C, HO, WO, O, top, left;
   Int rows() const { return (HO + 3) / 4; }
   Int columns() const { return (WO + 3) / 4; }
-  Int tiles() const { return B * rows() * columns(); }
+  Size reach(Int more) const { return {4 * rows() + more, 4 * columns() + more}; }  // of all tiles
 };
-struct Image { Int H, W, C, top, left; };
 
 // What follows a convolution: bias, ReLU and the maximum over disjoint windows. codes tells which pixel of its window,
 // from 1, each output comes from, and 0 where ReLU let nothing through.
@@ -179,58 +210,80 @@ struct Before {
 
 inline Vec masked(Vec v, Ints keep) { return (Vec)((Ints)v & keep); }
 
-// The first of the largest wins, and NaN wins over all: it must not be lost.
+// The first of the largest wins, and NaN wins over all: it must not be lost. All by value: bytes alias everything.
 template <int pixels>
-void emit(const Vec (&v)[pixels], const After& after, Int o, float* y, Int at) {
+ALWAYS void emit(const Vec (&v)[pixels], Vec bias, float* y, Byte* codes) {
   Vec best = v[0];
   Ints code = Ints{} + 1;
+#pragma GCC unroll 4
   for (int k = 1; k < pixels; k++) {
     const Ints better = (v[k] > best) | (v[k] != v[k]);
     best = better ? v[k] : best;
     code = better ? Ints{} + (k + 1) : code;
   }
-  best += load(after.bias + o);
-  const Ints dead = best <= Vec{};
-  store(y + at, masked(best, ~dead));
-  if (after.codes) store(after.codes + at, code & ~dead);
+  best += bias;
+  const Ints alive = ~(best <= Vec{});
+  store(y, masked(best, alive));
+  if (codes) store(codes, code & alive);
+}
+
+template <int window>
+ALWAYS void emit_tile(const Vec (&tile)[4][4], Vec bias, int rows, int columns, Int step, Int line, float* y,
+                      Byte* codes) {
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < columns; j++) {
+      const Vec* v = &tile[window * i][window * j];
+      const Int at = i * line + j * step;
+      if constexpr (window == 1) emit({v[0]}, bias, y + at, codes ? codes + at : nullptr);
+      else emit({v[0], v[1], v[4], v[5]}, bias, y + at, codes ? codes + at : nullptr);
+    }
+}
+
+// A row of the result, from `window` rows of a convolution that lie one after the other.
+template <int window>
+void emit_row(const float* from, const float* bias, Int O, Int wide, Int line, float* y, Byte* codes) {
+  for (Int c = 0; c < wide; c++, from += window * O)
+    for (Int o = 0; o < O; o += kLanes, y += kLanes, codes += codes ? kLanes : 0) {
+      const float* v = from + o;
+      if constexpr (window == 1) emit({load(v)}, load(bias + o), y, codes);
+      else emit({load(v), load(v + O), load(v + line), load(v + line + O)}, load(bias + o), y, codes);
+    }
 }
 
 constexpr Int kTiles = 24, kSlab = 64;  // tiles and outputs at a time: what the second cache holds
 // Distance between the matrices of two points, off the powers of two that crowd one set of the cache.
 Int apart(Int floats) { return floats + 16; }
 
-// Takes tiles first ... first + count - 1 of images to the 36 points: out[point, tile, channel].
-template <auto& matrix, bool back = false>
-void to_points(const Problem& p, const Image& im, const float* images, Int first, Int count, float* out, Int stride,
-               const Before& before = {}) {
-  static constexpr float zeros[kLanes] = {};
-  static constexpr Byte none[kLanes] = {};
-  const Int window = before.window, height = im.H / window, width = im.W / window;
-  for (Int t = 0; t < count; t++, out += im.C) {
-    const Int column = (first + t) % p.columns(), row = (first + t) / p.columns() % p.rows();
-    const Int image = (first + t) / p.columns() / p.rows() * height * width;
-    constexpr int side = back ? 4 : 6;
-    Int pixel[36], code[36];  // where it lies, and what its code must be
-    for (int i = 0; i < side; i++)
-      for (int j = 0; j < side; j++) {
-        const Int h = 4 * row - im.top + i, w = 4 * column - im.left + j;
-        const bool inside = h >= 0 && h < height * window && w >= 0 && w < width * window;
-        pixel[6 * i + j] = inside ? (image + h / window * width + w / window) * im.C : -1;
-        code[6 * i + j] = h % window * window + w % window + 1;
-      }
-    for (Int c = 0; c < im.C; c += kLanes) {
-      Vec tile[36];
-      for (int i = 0; i < side; i++)
-        for (int j = 0; j < side; j++) {
-          const int q = 6 * i + j;
-          tile[q] = load(pixel[q] < 0 ? zeros : images + pixel[q] + c);
-          if (before.codes)
-            tile[q] = masked(tile[q], load(pixel[q] < 0 ? none : before.codes + pixel[q] + c) == Ints{} + int(code[q]));
-        }
-      transform<matrix, back>(tile);
-      for (int q = 0; q < 36; q++) store(out + q * stride + c, tile[q]);
+// Image b, of that size, with zeros around it, where a gradient is spread over its windows again: height x width
+// from (-top, -left) on. Itself where it needs none of this; else a copy that lasts until the next one of its kind.
+template <Purpose kept>
+const float* padded(const float* x, Int b, Size image, Int C, Int top, Int left, Size want, const Before& before = {}) {
+  const Int window = before.window, height = image.height / window, width = image.width / window, line = want.width * C;
+  const Byte* codes = before.codes ? before.codes + b * height * width * C : nullptr;
+  x += b * height * width * C;
+  if (!codes && top == 0 && left == 0 && image.width == want.width && image.height >= want.height) return x;
+  const Int from = std::max<Int>(0, -left), to = std::min(width * window, want.width - left);
+  float* out = scratch<kept>(want.height * line);
+  std::fill(out, out + want.height * line, 0.f);
+  for (Int h = std::max<Int>(0, -top); h < std::min(height * window, want.height - top); h++) {
+    const Int row = h / window * width * C;
+    float* copy = out + (h + top) * line + left * C;
+    if (!codes && to > from) std::copy_n(x + row + from * C, (to - from) * C, copy + from * C);
+    for (Int w = from; codes && w < to; w++) {
+      const Ints code = Ints{} + int(h % window * window + w % window + 1);
+      const Int at = row + w / window * C;
+      for (Int c = 0; c < C; c += kLanes) store(copy + w * C + c, masked(load(x + at + c), load(codes + at + c) == code));
     }
   }
+  return out;
+}
+
+// Takes a tile, whose rows are a line apart, to the 36 points, which are a stride apart.
+template <auto& matrix, bool back = false>
+void to_points(const float* tile, Int line, Int C, float* out, Int stride) {
+  for (Int c = 0; c < C; c += kLanes)
+    transform<matrix, back>([&](int i, int j) { return load(tile + i * line + j * C + c); },
+                            [&](int i, int j, Vec v) { store(out + (6 * i + j) * stride + c, v); });
 }
 
 void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::ThreadPool* pool, const After& after,
@@ -238,116 +291,117 @@ void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::T
   const Int kernel = apart(p.C * p.O);
   float* u = scratch<kKernel>(36 * kernel);
   parallel(pool, p.C / kLanes, [&](Int part) {
-    for (Int i = part * kLanes * p.O; i < (part + 1) * kLanes * p.O; i += kLanes) {
-      Vec tile[36];
-      for (int q = 0; q < 9; q++) tile[q / 3 * 6 + q % 3] = load(w + q * p.C * p.O + i);
-      transform<kWeights>(tile);
-      for (int q = 0; q < 36; q++) store(u + q * kernel + i, tile[q]);
-    }
+    for (Int i = part * kLanes * p.O; i < (part + 1) * kLanes * p.O; i += kLanes)
+      transform<kWeights>([&](int r, int s) { return load(w + (3 * r + s) * p.C * p.O + i); },
+                          [&](int r, int s, Vec v) { store(u + (6 * r + s) * kernel + i, v); });
   });
-  const Int window = after.window, height = p.HO / window, wide = p.WO / window;
-  parallel(pool, (p.tiles() + kTiles - 1) / kTiles, [&](Int item) {
-    const Int first = item * kTiles, count = std::min(kTiles, p.tiles() - first);
-    const Int data = apart(kTiles * p.C), result = apart(kTiles * kSlab);
-    float *v = scratch<kLeft>(36 * data), *m = scratch<kProduct>(36 * result);
-    to_points<kData>(p, {p.H, p.W, p.C, p.top, p.left}, x, first, count, v, data, before);
+  const Int data = apart(kTiles * p.C), result = apart(kTiles * kSlab);
+  const Int window = after.window, height = p.HO / window, wide = p.WO / window, each = p.rows() * p.columns();
+
+  // From the points of tiles first ... first + count - 1 to their results.
+  auto finish = [&](Int first, Int count, const float* v) {
+    float* m = scratch<kProduct>(36 * result);
     for (Int slab = 0; slab < p.O; slab += kSlab) {
       const Int width = std::min(kSlab, p.O - slab);
       for (int q = 0; q < 36; q++)
         multiply(count, width, {v + q * data, p.C, 1, p.C}, u + q * kernel + slab, p.O, m + q * result, kSlab);
       for (Int t = 0; t < count; t++) {
-        const Int h = (first + t) / p.columns() % p.rows() * 4 / window, c = (first + t) % p.columns() * 4 / window;
-        const Int image = (first + t) / p.columns() / p.rows() * height * wide;
+        const Int h = (first + t) % each / p.columns() * 4 / window, c = (first + t) % p.columns() * 4 / window;
         const Int rows = std::min<Int>(4 / window, height - h), columns = std::min<Int>(4 / window, wide - c);
         for (Int o = 0; o < width; o += kLanes) {
-          Vec tile[36];
-          for (int q = 0; q < 36; q++) tile[q] = load(m + q * result + t * kSlab + o);
-          transform<kResult>(tile);
+          Vec tile[4][4];
+          const float* point = m + t * kSlab + o;
+          transform<kResult>([&](int i, int j) { return load(point + (6 * i + j) * result); },
+                             [&](int i, int j, Vec v) { tile[i][j] = v; });
+          const Int at = ((first + t) / each * height * wide + h * wide + c) * p.O + slab + o, line = wide * p.O;
+          if (after.bias) {
+            const Vec bias = load(after.bias + slab + o);
+            Byte* codes = after.codes ? after.codes + at : nullptr;
+            if (window == 1) emit_tile<1>(tile, bias, rows, columns, p.O, line, y + at, codes);
+            else emit_tile<2>(tile, bias, rows, columns, p.O, line, y + at, codes);
+            continue;
+          }
           for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++) {
-              const Int at = (image + (h + i) * wide + c + j) * p.O + slab + o;
-              const Vec* from = tile + window * (6 * i + j);
-              if (!after.bias) store(y + at, *from);
-              else if (window == 1) emit({from[0]}, after, slab + o, y, at);
-              else emit({from[0], from[1], from[6], from[7]}, after, slab + o, y, at);
-            }
+            for (int j = 0; j < columns; j++) store(y + at + i * line + j * p.O, tile[i][j]);
         }
       }
     }
+  };
+
+  // An item fills the buffer a few times, so that few products are narrow ones.
+  const Int images = std::clamp<Int>((4 * kTiles + each - 1) / each, 1, std::max<Int>(1, p.B / 8));
+  const Size want = p.reach(2);
+  parallel(pool, (p.B + images - 1) / images, [&](Int item) {
+    float* v = scratch<kLeft>(36 * data);
+    Int first = item * images * each, count = 0;
+    for (Int b = item * images; b < std::min(p.B, (item + 1) * images); b++) {
+      const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, want, before);
+      for (Int t = 0; t < each; t++) {
+        const float* tile = image + (t / p.columns() * want.width + t % p.columns()) * 4 * p.C;
+        to_points<kData>(tile, want.width * p.C, p.C, v + count * p.C, data);
+        if (++count == kTiles) finish(first, count, v), first += count, count = 0;
+      }
+    }
+    if (count) finish(first, count, v);
   });
 }
 
 void winograd_weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
   const Int tiles = p.C * p.O < 8192 ? 2 * kTiles : 4 * kTiles;  // the sums pass through memory once for each
-  const Int size = apart(p.C * p.O), items = (p.tiles() + tiles - 1) / tiles;
-  const Int parts = std::min(items, std::clamp<Int>((1 << 19) / (p.C * p.O), 2, 16));
+  const Int size = apart(p.C * p.O), parts = std::min(p.B, std::clamp<Int>((1 << 19) / (p.C * p.O), 2, 16));
+  const Int data = apart(tiles * p.C), result = apart(tiles * p.O);
+  const Size want = p.reach(2), inner = p.reach(0);
   float* sums = scratch<kSums>(parts * 36 * size);
   parallel(pool, parts, [&](Int part) {
-    const Int data = apart(tiles * p.C), result = apart(tiles * p.O);
     float *v = scratch<kLeft>(36 * data), *z = scratch<kRight>(36 * result);
-    const Int begin = items * part / parts, end = items * (part + 1) / parts;
-    for (Int item = begin; item < end; item++) {
-      const Int first = item * tiles, count = std::min(tiles, p.tiles() - first);
-      to_points<kData>(p, {p.H, p.W, p.C, p.top, p.left}, x, first, count, v, data);
-      to_points<kResult, true>(p, {p.HO, p.WO, p.O, 0, 0}, dy, first, count, z, result);
+    bool add = false;
+    Int count = 0;
+    auto finish = [&] {
       for (int q = 0; q < 36; q++)
-        multiply(p.C, p.O, {v + q * data, 1, p.C, count}, z + q * result, p.O, sums + (part * 36 + q) * size, p.O,
-                 item > begin);
+        multiply(p.C, p.O, {v + q * data, 1, p.C, count}, z + q * result, p.O, sums + (part * 36 + q) * size, p.O, add);
+      add = true, count = 0;
+    };
+    for (Int b = p.B * part / parts; b < p.B * (part + 1) / parts; b++) {
+      const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, want);
+      const float* slope = padded<kProduct>(dy, b, {p.HO, p.WO}, p.O, 0, 0, inner);
+      for (Int h = 0; h < p.rows(); h++)
+        for (Int w = 0; w < p.columns(); w++) {
+          to_points<kData>(image + (h * want.width + w) * 4 * p.C, want.width * p.C, p.C, v + count * p.C, data);
+          to_points<kResult, true>(slope + (h * inner.width + w) * 4 * p.O, inner.width * p.O, p.O, z + count * p.O,
+                                   result);
+          if (++count == tiles) finish();
+        }
     }
+    if (count) finish();
   });
   parallel(pool, p.C, [&](Int c) {
     for (Int i = c * p.O; i < (c + 1) * p.O; i += kLanes) {
-      Vec tile[36] = {};
-      for (Int part = 0; part < parts; part++)
-        for (int q = 0; q < 36; q++) tile[q] += load(sums + (part * 36 + q) * size + i);
-      transform<kWeights, true>(tile);
-      for (int q = 0; q < 9; q++) store(dw + q * p.C * p.O + i, tile[q / 3 * 6 + q % 3]);
+      auto total = [&](int r, int s) {
+        Vec sum = {};
+        for (Int part = 0; part < parts; part++) sum += load(sums + (part * 36 + 6 * r + s) * size + i);
+        return sum;
+      };
+      transform<kWeights, true>(total, [&](int r, int s, Vec v) { store(dw + (3 * r + s) * p.C * p.O + i, v); });
     }
   });
 }
 
 // ---- Direct: few channels on one side.
 
-// An image with zeros around it, just as large as the windows need.
-const float* padded(const Problem& p, const float* x, Int b, const Before& before = {}) {
-  const Int window = before.window, height = p.H / window, wide = p.W / window, image = b * height * wide * p.C;
-  if (!before.codes && p.HO + 2 == p.H && p.WO + 2 == p.W && p.top == 0 && p.left == 0) return x + image;
-  const Int width = (p.WO + 2) * p.C;
-  const Int from = std::max<Int>(0, -p.left), to = std::min(wide * window, p.WO + 2 - p.left);
-  float* out = scratch<kPadded>((p.HO + 2) * width);
-  std::fill(out, out + (p.HO + 2) * width, 0.f);
-  for (Int h = std::max<Int>(0, -p.top); h < std::min(height * window, p.HO + 2 - p.top); h++) {
-    const Int row = image + h / window * wide * p.C;
-    float* line = out + (h + p.top) * width + p.left * p.C;
-    if (!before.codes && to > from) std::copy_n(x + row + from * p.C, (to - from) * p.C, line + from * p.C);
-    for (Int w = from; before.codes && w < to; w++)
-      for (Int c = 0; c < p.C; c += kLanes) {
-        const Int at = row + w / window * p.C + c;
-        const Ints code = Ints{} + int(h % window * window + w % window + 1);
-        store(line + w * p.C + c, masked(load(x + at), load(before.codes + at) == code));
-      }
-  }
-  return out;
-}
-
 // The windows of an output row, 3 x 3C each, overlap in memory: they are a matrix as they lie.
 void direct(const Problem& p, const float* x, const float* w, float* y, ffi::ThreadPool* pool, const After& after) {
   const Int window = after.window, height = p.HO / window, wide = p.WO / window, row = p.WO * p.O;
   parallel(pool, p.B, [&](Int b) {
     const Int width = (p.WO + 2) * p.C;
-    const float* image = padded(p, x, b);
+    const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, {p.HO + 2, p.WO + 2});
     float* fresh = after.bias ? scratch<kProduct>(window * row) : nullptr;
     for (Int h = 0; h < height * window; h++) {
       float* out = fresh ? fresh + h % window * row : y + (b * p.HO + h) * row;
       multiply(p.WO, p.O, {image + h * width, p.C, 1, 3 * p.C, width, 3}, w, p.O, out, p.O);
       if (!fresh || h % window < window - 1) continue;
-      for (Int c = 0; c < wide; c++)
-        for (Int o = 0; o < p.O; o += kLanes) {
-          const float* from = fresh + c * window * p.O + o;
-          const Int at = ((b * height + h / window) * wide + c) * p.O + o;
-          if (window == 1) emit({load(from)}, after, o, y, at);
-          else emit({load(from), load(from + p.O), load(from + row), load(from + row + p.O)}, after, o, y, at);
-        }
+      const Int at = (b * height + h / window) * wide * p.O;
+      Byte* codes = after.codes ? after.codes + at : nullptr;
+      (window == 1 ? emit_row<1> : emit_row<2>)(fresh, after.bias, p.O, wide, row, y + at, codes);
     }
   });
 }
@@ -358,7 +412,7 @@ void direct_weights(const Problem& p, const float* x, const float* dy, float* dw
   parallel(pool, parts, [&](Int part) {
     const Int width = (p.WO + 2) * p.C, begin = p.B * part / parts, end = p.B * (part + 1) / parts;
     for (Int b = begin; b < end; b++) {
-      const float* image = padded(p, x, b);
+      const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, {p.HO + 2, p.WO + 2});
       for (int i = 0; i < 3; i++)
         multiply(3 * p.C, p.O, {image + i * width, 1, p.C, p.WO, width, p.HO}, dy + b * p.HO * p.WO * p.O, p.O,
                  sums + part * size + 3 * i * p.C * p.O, p.O, b > begin);
@@ -375,7 +429,7 @@ void direct_few(const Problem& p, const float* x, const float* w, float* y, ffi:
   float* flat = scratch<kKernel>(p.C * taps);
   for (Int i = 0; i < 9 * p.C * p.O; i++) flat[i / p.O % p.C * taps + i / (p.C * p.O) * p.O + i % p.O] = w[i];
   parallel(pool, p.B, [&](Int b) {
-    const float* image = padded(p, x, b, before);
+    const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, {p.HO + 2, p.WO + 2}, before);
     const Int width = p.WO + 2, pixels = (p.HO + 2) * width;
     float* m = scratch<kProduct>(pixels * taps);
     multiply(pixels, taps, {image, p.C, 1, p.C}, flat, taps, m, taps);
@@ -405,10 +459,10 @@ void weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::
 
 using In = ffi::Buffer<ffi::F32>;
 using Out = ffi::ResultBuffer<ffi::F32>;
-using Size = ffi::Span<const Int>;
+using Shape = ffi::Span<const Int>;
 
 ffi::Error call_conv(ffi::ThreadPool pool, In x, In w, Out y, Int top, Int left) {
-  const Size n = x.dimensions(), m = y->dimensions();
+  const Shape n = x.dimensions(), m = y->dimensions();
   conv({n[0], n[1], n[2], n[3], m[1], m[2], m[3], top, left}, x.typed_data(), w.typed_data(), y->typed_data(), &pool);
   return ffi::Error::Success();
 }
@@ -416,7 +470,7 @@ ffi::Error call_conv(ffi::ThreadPool pool, In x, In w, Out y, Int top, Int left)
 // height and width are those of what the convolution makes, before its windows shrink it.
 ffi::Error call_relu(ffi::ThreadPool pool, In x, In w, In bias, Out y, ffi::ResultBuffer<ffi::U8> codes, Int top,
                      Int left, Int height, Int width, Int window) {
-  const Size n = x.dimensions(), m = y->dimensions();
+  const Shape n = x.dimensions(), m = y->dimensions();
   Byte* kept = codes->element_count() ? codes->typed_data() : nullptr;
   conv({n[0], n[1], n[2], n[3], height, width, m[3], top, left}, x.typed_data(), w.typed_data(), y->typed_data(),
        &pool, {bias.typed_data(), kept, window});
@@ -426,14 +480,14 @@ ffi::Error call_relu(ffi::ThreadPool pool, In x, In w, In bias, Out y, ffi::Resu
 // height and width are those of what the gradient, spread again, is convolved as.
 ffi::Error call_back(ffi::ThreadPool pool, In dy, ffi::Buffer<ffi::U8> codes, In w, Out dx, Int top, Int left,
                      Int height, Int width, Int window) {
-  const Size n = dy.dimensions(), m = dx->dimensions();
+  const Shape n = dy.dimensions(), m = dx->dimensions();
   conv({n[0], height, width, n[3], m[1], m[2], m[3], top, left}, dy.typed_data(), w.typed_data(), dx->typed_data(),
        &pool, {}, {codes.typed_data(), window});
   return ffi::Error::Success();
 }
 
 ffi::Error call_weights(ffi::ThreadPool pool, In x, In dy, Out dw, Int top, Int left) {
-  const Size n = x.dimensions(), m = dy.dimensions();
+  const Shape n = x.dimensions(), m = dy.dimensions();
   weights({n[0], n[1], n[2], n[3], m[1], m[2], m[3], top, left}, x.typed_data(), dy.typed_data(), dw->typed_data(),
           &pool);
   return ffi::Error::Success();
