@@ -83,7 +83,10 @@ class FMN(Aimed):
         ahead = state.d + scaled(step, jax.vmap(L2().steepest)(g))
         if threat.norm.name == "l2":  # onto the sphere, as in the authors' code: from inside the ball as well
             ahead = scaled(radius / jnp.maximum(size(ahead), TINY), ahead)
-        ahead = jax.vmap(threat.norm.project)(ahead, radius, -x, 1 - x)
+        low, high = -x, 1 - x
+        if threat.norm.name == "l0":  # as the authors do: the values that were pushed farthest, whatever their room
+            low, high = low - jnp.inf, high + jnp.inf
+        ahead = jax.vmap(threat.norm.project)(ahead, radius, low, high)
         return State(jnp.clip(x + ahead, 0.0, 1.0) - x, radius, state.step + 1, best)
 
     def done(self, state: State) -> Array:
