@@ -8,11 +8,7 @@ from advbench.spec import AttackSpec, ThreatSpec
 
 from .oracle import load_indices, load_oracle
 
-STRONG = (
-    "fgsm",
-    "pgd:loss=margin,targets=4,restarts=2,steps=60,rel_step_size=0.1",
-    "cw:rounds=2,steps=40,c=10,lr=0.05,start=uniform,restarts=2",
-)
+AUTOATTACK = ("apgd", "apgd:loss=dlr,targets=9")  # what follows in the suite breaks none of these images
 CW = "cw:rounds=3,steps=100,c=100,lr=0.1"
 
 
@@ -25,9 +21,9 @@ def judged(name, eps, indices, *texts, each=False):
 def test_adversarially_trained_network():
     """Between 76.0 and 76.5 % are robust (alpha-beta-CROWN; BICCOS, Clip-and-Verify)."""
     model = load_oracle("mnist_cnn_a_adv")
-    result = judged(model.name, "0.3", load_indices(model.name), *STRONG)
+    result = judged(model.name, "0.3", load_indices(model.name), *AUTOATTACK)
     assert result.clean.accuracy == pytest.approx(0.975)
-    assert 0.76 <= result.robust.accuracy <= 0.79
+    assert 0.76 <= result.robust.accuracy <= 0.765
     assert result.exit_code == 0
 
 
