@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from advbench.gate.verdict import Gate, Measured, Outcome
+from typing import Final
+
+from advbench.gate.verdict import Gate, Measured, Outcome, Verdict
 from advbench.reports.findings import findings
 from advbench.reports.sheet import Note, Sheet
 
 HEADER = ("rule", "verdict", "asked", "measured", "bounds", "images")
-STYLES = {"error": "invalid", "warning": "note", "note": "note"}  # of notes, by the level of a finding
+WORDS: Final[dict[Verdict, str]] = {
+    "pass": "passed",
+    "fail": "failed",
+    "inconclusive": "inconclusive",
+    "invalid": "invalid",
+}
+STYLES: Final = {"error": "invalid", "warning": "note", "note": "note"}  # of notes, by the level of a finding
 
 
 def of_gate(gate: Gate) -> Sheet:
     """A row per rule and one for the verdict over all; under it what did not pass, and why."""
     total = ("gate", gate.verdict, "", "", "", f"{gate.images:,}/{gate.population:,}")
     return Sheet(
-        title=f"Gate {gate.verdict}: {gate.model}",
+        title=f"Gate {WORDS[gate.verdict]}: {gate.model}",
         header=HEADER,
         rows=(*map(_row, gate.outcomes), total),
         notes=(

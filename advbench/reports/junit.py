@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Final
 from xml.etree import ElementTree as ET
+
+from rich.console import Console
 
 from advbench.gate.verdict import Gate, Outcome, Verdict
 from advbench.reports import gate_sheet
 from advbench.reports.findings import check_of, unexplained
-from advbench.reports.table import markdown, one_line, printable
+from advbench.reports.table import one_line, show
 
 STATES: Final[dict[Verdict, str | None]] = {
     "pass": None,
@@ -28,7 +31,7 @@ def junit(gate: Gate) -> str:
     if unexplained(gate):
         case = ET.SubElement(suite, "testcase", classname="advbench", name="gate", time="0")
         _state(case, gate.verdict, "gate", "no rule explains the verdict")
-    ET.SubElement(suite, "system-out").text = printable(markdown(gate_sheet.of_gate(gate)))
+    ET.SubElement(suite, "system-out").text = _table(gate)
     counts = {
         "tests": len(suite.findall("testcase")),
         "failures": len(suite.findall("testcase/failure")),
@@ -41,6 +44,13 @@ def junit(gate: Gate) -> str:
     suites.append(suite)
     ET.indent(suites)
     return "<?xml version='1.0' encoding='UTF-8'?>\n" + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def _table(gate: Gate) -> str:
+    """The table as a terminal shows it."""
+    text = StringIO()
+    show(gate_sheet.of_gate(gate), Console(file=text, width=120, color_system=None, force_terminal=False))
+    return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def _facts(gate: Gate) -> dict[str, object]:

@@ -24,6 +24,11 @@ CHECKS: Final = {
     "flags": "The evaluation must be free of flags that are not allowed.",
     "gate": "The gate must come to a verdict.",
 }
+HELP: Final = (
+    "A fail is certain up to the gate's error rate: train anew, or ask for less. "
+    "Inconclusive: allow more time or images. Invalid: the numbers can't be trusted, see the flags."
+)
+HELP_FLAG: Final = "A flag bears on whether the numbers can be trusted: `advbench doctor MODEL` tells more."
 
 
 def sarif(gate: Gate) -> str:
@@ -52,7 +57,13 @@ def sarif(gate: Gate) -> str:
 def _rule(check: str) -> dict[str, Any]:
     flag = check.removeprefix("flag/")
     text = f"The evaluation carries the flag {flag}." if flag != check else CHECKS[check]
-    return {"id": f"advbench/{check}", "shortDescription": {"text": text}, "properties": {"tags": ["robustness"]}}
+    return {
+        "id": f"advbench/{check}",
+        "shortDescription": {"text": text},
+        "fullDescription": {"text": text},
+        "help": {"text": HELP_FLAG if flag != check else HELP},
+        "properties": {"tags": ["robustness"]},
+    }
 
 
 def _result(finding: Finding, checks: list[str]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_the_command_prints_it(tmp_path, capsys):
     base.write_text(gate(outcome("pass")).to_json())
     assert main([str(here), "--base", str(base), "--name", "mnist"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("<!-- advbench-gate: mnist -->\n**Gate fail: net**")
+    assert out.startswith("<!-- advbench-gate: mnist -->\n**Gate failed: net**")
     assert "Against the base: pass there, fail here" in out
     base.write_text("{}")
     assert main([str(here), "--base", str(base)]) == 2

@@ -83,7 +83,7 @@ def test_a_summary_fits_and_keeps_the_verdict():
     many = [outcome("fail", rule=f"rule {i}", message="ä" * 900) for i in range(1500)]
     text = github.summary(gate(*many))
     assert len(text.encode()) <= 1024 * 1024
-    assert text.startswith("**Gate fail: net**")
+    assert text.startswith("**Gate failed: net**")
     assert text.endswith("Cut here; the JSON report has all of it.\n")
     assert "Cut here" not in github.summary(gate(*many[:3]))
 
@@ -120,7 +120,7 @@ def runner(monkeypatch, tmp_path):
 
 def test_publish_appends_and_leaves_stdout_alone(runner, capsys):
     github.publish(gate(outcome("fail")))
-    assert (runner / "summary").read_text().startswith("before\n**Gate fail: net**")
+    assert (runner / "summary").read_text().startswith("before\n**Gate failed: net**")
     assert read((runner / "output").read_text())["verdict"] == "fail"
     out, err = capsys.readouterr()
     assert out == ""

@@ -29,7 +29,13 @@ RESULT = {
     "locations": [LOCATION],
     "partialFingerprints": {"advbenchRule/v1": str},
 }
-RULE = {"id": str, "shortDescription": MESSAGE, "properties": {"tags": [str]}}
+RULE = {
+    "id": str,
+    "shortDescription": MESSAGE,
+    "fullDescription": MESSAGE,
+    "help": MESSAGE,
+    "properties": {"tags": [str]},
+}
 NOTIFICATION = {"level": ("none", "note", "warning", "error"), "message": MESSAGE}
 RUN = {
     "tool": {"driver": {"name": str, "version": str, "rules": [RULE]}},
