@@ -79,9 +79,9 @@ class ThreatRules(_Table):
     ] = None
     eps: Annotated[Eps | None, Field(description="White being 1; by default what the model is for.")] = None
     min_robust: Annotated[Accuracy | None, Field(description="Robust accuracy, at least.")] = None
-    max_drop: Annotated[
-        Accuracy | None, Field(description="Robust accuracy lost against the baseline, at most.")
-    ] = None
+    max_drop: Annotated[Accuracy | None, Field(description="Robust accuracy lost against the baseline, at most.")] = (
+        None
+    )
     min_class: Annotated[dict[str, Accuracy], Field(description="Robust accuracy of named classes, at least.")] = {}
     min_worst_class: Annotated[
         Accuracy | None, Field(description="Robust accuracy of the class that has the least, at least.")
@@ -89,17 +89,7 @@ class ThreatRules(_Table):
     attacks: Annotated[Attacks | None, Field(description="Instead of the gate's.")] = None
 
     def __str__(self) -> str:
-        return f"{self.norm or 'the norm'} {self.eps or 'eps'} of the model" if self.default else self.name
-
-    @property
-    def default(self) -> bool:
-        """Whether norm or eps are left to the model."""
-        return self.norm is None or self.eps is None
-
-    @property
-    def name(self) -> str:
-        """Like `linf 8/255`."""
-        return f"{self.norm} {self.eps}"
+        return f"{self.norm or 'the norm'} {self.eps or 'eps'}"
 
 
 class GateRules(_Table):
@@ -180,8 +170,6 @@ def _contradictions(gate: GateRules) -> Iterator[str]:
         yield "max-drop is about robust accuracy: add a [[gate.threats]]"
     known: list[tuple[ThreatRules, Fraction | None]] = []
     for threat in gate.threats:
-        if (threat.norm is None) != (threat.eps is None):
-            yield "a threat has both norm and eps, or neither and so those that the model is for"
         eps = None if threat.eps is None else Fraction(threat.eps)
         for other, its in known:
             yield from _pair(threat, eps, other, its)
@@ -196,8 +184,10 @@ def _contradictions(gate: GateRules) -> Iterator[str]:
 def _pair(one: ThreatRules, eps: Fraction | None, other: ThreatRules, its: Fraction | None) -> Iterator[str]:
     if one.norm != other.norm:
         return
-    if eps == its or eps is None or its is None:
+    if eps == its:
         yield f"{one} is there twice: write all its rules in one [[gate.threats]]"
+        return
+    if eps is None or its is None:
         return
     small, large = (one, other) if eps < its else (other, one)
     if small.min_robust is not None and large.min_robust is not None and small.min_robust < large.min_robust:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import inf, lgamma, log
 
 METHOD = "prior-posterior-ratio, without replacement"
-WEIGHT = 10.0  # draws that the prior is worth: a threshold is mostly set near what the model does
+WEIGHT = 30.0  # draws that the prior is worth: a threshold is mostly set near what the model does
 
 
 def bounds(correct: int, n: int, population: int, error: float, centre: float) -> tuple[int, int]:

@@ -1,0 +1,252 @@
+"""One gate: images are drawn in a seeded order, until every rule is certain or there is no more time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from advbench.errors import Interrupted, UsageError
+from advbench.evaluation.evaluator import Evaluator
+from advbench.evaluation.growing import Growing
+from advbench.evaluation.provenance import versions
+from advbench.evaluation.result import Flag, Result
+from advbench.evaluation.run import RunDirectory
+from advbench.gate.baseline import Baseline, Outcomes
+from advbench.gate.clean import Clean
+from advbench.gate.decide import Asked, Evidence, compare, decide, unknown_yet
+from advbench.gate.rules import GateRules
+from advbench.gate.source import Source
+from advbench.gate.subject import Subject
+from advbench.gate.verdict import Gate, Outcome
+
+CLOCK = 0  # for a signal's number: the time is up
+BLOCKS = 4  # a block is at most this part of what was seen
+
+
+class Found(NamedTuple):
+    """What a gate ends with."""
+
+    gate: Gate
+    baseline: Baseline | None  # a new one, where it was asked for and could be made
+
+
+@dataclass
+class Run:
+    """A gate under way.
+
+    Attributes
+    ----------
+    subject, rules, source : what is asked of what.
+    asked : the rules to decide.
+    flags : of the preflight, per threat.
+    baseline : what to compare with.
+    update : whether a new baseline is to be made.
+    deadline : of `time.monotonic`.
+    command, out, resume : as for `advbench.evaluate`; each threat has a run directory of its own in `out`.
+    should_stop, tell : asked before every batch; told after every block.
+    """
+
+    subject: Subject
+    rules: GateRules
+    source: Source
+    asked: list[Asked]
+    flags: list[list[Flag]]
+    baseline: Baseline | None = None
+    update: bool = False
+    deadline: float | None = None
+    command: str = ""
+    out: Path | None = None
+    resume: bool = False
+    should_stop: Callable[[], int | None] = lambda: None
+    tell: Callable[[str], None] = lambda _: None
+    settled: dict[str, Outcome] = field(default_factory=dict)
+
+    def __call__(self) -> Found:
+        """Decide.
+
+        Raises
+        ------
+        AdvbenchError
+            As `advbench.evaluation.evaluate`, and where the baseline can't be compared.
+        """
+        began, before = time.monotonic(), self._before()
+        with ExitStack() as stack:
+            self.streams = [self._growing(number, stack) for number in range(len(self.subject.threats))]
+            self.clean = Clean(self.subject.model, self.subject.data, self.subject.order, self.rules.batch_size)
+            invalid = self._unallowed([flag for flags in self.flags for flag in flags])
+            in_time = not invalid and self._draw()
+            results = tuple(stream.result()[0] for stream in self.streams if stream.seen)
+        outcomes = self._outcomes(before, "the evaluation is invalid" if invalid else "time was up")
+        outcomes = (*outcomes, self._flags(results))
+        gate = Gate(
+            model=self.subject.model.name,
+            verdict=Gate.sums(outcomes),
+            outcomes=outcomes,
+            error=self.rules.error,
+            images=max([self.clean.seen, *(stream.seen for stream in self.streams)]),
+            population=len(self.subject.order),
+            seed=self.rules.seed,
+            baseline=None if self.baseline is None else self.rules.baseline,
+            results=results,
+            seconds=time.monotonic() - began,
+        )
+        return Found(gate, self._new() if self.update and in_time and gate.verdict != "invalid" else None)
+
+    def _growing(self, number: int, stack: ExitStack) -> Growing:
+        threat = self.subject.threats[number]
+        evaluator = Evaluator(
+            model=self.subject.model,
+            data=self.subject.data,
+            indices=self.subject.order,
+            attacks=self.subject.attacks[number],
+            threat=threat,
+            seed=self.rules.seed,
+            batch_size=self.rules.batch_size,
+            each=False,
+            command=self.command,
+            flags=tuple(self.flags[number]),
+            budget=None,
+            doublings=0,
+            progress=lambda _: None,
+            should_stop=self._stop,
+        )
+        if self.out is None:
+            return Growing(evaluator)
+        path = self.out / str(threat).replace(" ", "-").replace("/", "_")
+        directory = stack.enter_context(RunDirectory(path, evaluator.fingerprint(), self.resume))
+        if directory.finished():
+            raise UsageError(f"{path} is finished; choose another --out")
+        return Growing(evaluator, directory)
+
+    def _stop(self) -> int | None:
+        if (signal := self.should_stop()) is not None:
+            return signal
+        return CLOCK if self.deadline is not None and time.monotonic() > self.deadline else None
+
+    def _before(self) -> list[np.ndarray]:
+        """Outcomes of the baseline, one for each rule about a drop."""
+        drops = [self.subject.suites[a.rule.threat] for a in self._drops if a.rule.threat is not None]
+        if self.baseline is None or not drops:
+            return []
+        return self.baseline.under(self.subject.scope(self.baseline.n, self.rules.seed), drops)
+
+    @property
+    def _drops(self) -> list[Asked]:
+        return [asked for asked in self.asked if asked.rule.kind == "max_drop"]
+
+    def _draw(self) -> bool:
+        """Draw until all is certain; whether that was in time."""
+        size = self.rules.batch_size
+        while wanted := self._wanted():
+            for stream in wanted:
+                if (signal := self._stop()) == CLOCK:
+                    return False
+                if signal is not None:
+                    raise Interrupted("stopped before anything was certain", signal)
+                try:
+                    stream.extend(max(size, stream.seen // BLOCKS // size * size))
+                except Interrupted as error:
+                    if error.exit_code == 128 + CLOCK:
+                        return False
+                    raise
+            self._tell()
+        return True
+
+    def _wanted(self) -> list[Growing | Clean]:
+        """What must see more images, after a look at every open rule."""
+        wanted: list[Growing | Clean] = []
+        for asked in self.asked:
+            if asked.name in self.settled or asked.rule.kind == "max_drop":
+                continue
+            stream = self._stream(asked)
+            outcome, final = decide(asked, self._evidence(asked))
+            if final:
+                self.settled[asked.name] = outcome
+            elif stream not in wanted:
+                wanted.append(stream)
+        for number, stream in enumerate(self.streams):
+            if stream.seen < self._least(number) and stream not in wanted:
+                wanted.append(stream)
+        return wanted
+
+    def _least(self, number: int) -> int:
+        """How many images a threat must see for the baselines."""
+        if self.update:
+            return min(self.rules.baseline_images, len(self.subject.order))
+        compared = any(asked.rule.threat == number for asked in self._drops)
+        return self.baseline.n if self.baseline and compared else 0
+
+    def _stream(self, asked: Asked) -> Growing | Clean:
+        return self.clean if asked.rule.threat is None else self.streams[asked.rule.threat]
+
+    def _evidence(self, asked: Asked) -> Evidence:
+        labels = self.subject.data.labels[self.subject.order]
+        return Evidence(self._stream(asked).good, labels, tuple(self.subject.data.classes))
+
+    def _tell(self) -> None:
+        seen = [
+            f"{threat}: {stream.seen:,} images, robust {stream.good.mean():.1%}"
+            for threat, stream in zip(self.subject.threats, self.streams, strict=True)
+            if stream.seen
+        ]
+        rules = f"{len(self.settled)} of {len(self.asked)} rules certain"
+        self.tell("; ".join([*seen, rules]))
+
+    def _outcomes(self, before: list[np.ndarray], why: str) -> tuple[Outcome, ...]:
+        """Of all rules, in their order."""
+        for asked in self.asked:
+            if asked.name not in self.settled and asked.rule.kind != "max_drop":
+                seen = self._stream(asked).seen
+                self.settled[asked.name] = decide(asked, self._evidence(asked))[0] if seen else unknown_yet(asked, why)
+        streams = [self._stream(asked) for asked in self._drops]
+        if all(stream.seen >= len(bits) for stream, bits in zip(streams, before, strict=True)):
+            pairs = [(bits, stream.good[: len(bits)]) for stream, bits in zip(streams, before, strict=True)]
+            found = compare(self._drops, pairs, len(self.subject.order))
+        else:
+            found = [unknown_yet(asked, why) for asked in self._drops]
+        self.settled |= {outcome.rule: outcome for outcome in found}
+        return tuple(self.settled[asked.name] for asked in self.asked)
+
+    def _unallowed(self, flags: list[Flag]) -> list[Flag]:
+        return [flag for flag in flags if flag.level == "invalid" and flag.name not in self.rules.allow_flags]
+
+    def _flags(self, results: tuple[Result, ...]) -> Outcome:
+        """The rule that every gate has: what was found does not make its numbers worthless."""
+        everything = [flag for flags in self.flags for flag in flags] + [f for result in results for f in result.flags]
+        bad = {flag.name: flag.message for flag in self._unallowed(everything)}
+        allowed = f"; allowed: {', '.join(self.rules.allow_flags)}" if self.rules.allow_flags else ""
+        said = "; ".join(f"{name}: {message}" for name, message in bad.items())
+        return Outcome(
+            rule="flags",
+            kind="flags",
+            verdict="invalid" if bad else "pass",
+            threat=None,
+            threshold=None,
+            measured=None,
+            message=said or f"nothing was found that makes the numbers worthless{allowed}",
+            place=self.source.place(("allow-flags",)),
+        )
+
+    def _new(self) -> Baseline:
+        """A baseline of what was found."""
+        n = self._least(0)
+        scope = self.subject.scope(n, self.rules.seed)
+        return Baseline(
+            model=self.subject.model.name,
+            model_digest=self.subject.model.digest,
+            data=scope.data,
+            n=n,
+            images_digest=scope.images_digest,
+            seed=scope.seed,
+            threats=tuple(
+                Outcomes.of(threat, texts, stream.good[:n])
+                for (threat, texts), stream in zip(self.subject.suites, self.streams, strict=True)
+            ),
+            versions=versions(),
+        )
