@@ -16,6 +16,7 @@ from advbench.cli.bench import bench
 from advbench.cli.corruptions import corruptions
 from advbench.cli.data import data
 from advbench.cli.doctor import doctor
+from advbench.cli.gate import gate
 from advbench.cli.listing import list_names
 from advbench.cli.train import train
 from advbench.cli.verify import verify
@@ -89,6 +90,7 @@ def _advbench(
 app.command()(train)
 app.command()(attack)
 app.command()(bench)
+app.command()(gate)
 app.command()(corruptions)
 app.command()(verify)
 app.command()(doctor)

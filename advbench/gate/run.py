@@ -44,9 +44,9 @@ class Run:
     ----------
     subject, rules, source : what is asked of what.
     asked : the rules to decide.
-    flags : of the preflight, per threat.
     baseline : what to compare with.
     update : whether a new baseline is to be made.
+    doctor, masking : findings of the preflight; of the second kind, per threat.
     deadline : of `time.monotonic`.
     command, out, resume : as for `advbench.evaluate`; each threat has a run directory of its own in `out`.
     should_stop, tell : asked before every batch; told after every block.
@@ -56,16 +56,27 @@ class Run:
     rules: GateRules
     source: Source
     asked: list[Asked]
-    flags: list[list[Flag]]
     baseline: Baseline | None = None
     update: bool = False
+    doctor: list[Flag] = field(default_factory=list)
+    masking: list[list[Flag]] = field(default_factory=list)
     deadline: float | None = None
     command: str = ""
     out: Path | None = None
     resume: bool = False
     should_stop: Callable[[], int | None] = lambda: None
     tell: Callable[[str], None] = lambda _: None
-    settled: dict[str, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read the baseline's outcomes.
+
+        Raises
+        ------
+        UsageError
+            Where they can't be compared.
+        """
+        self.settled: dict[str, Outcome] = {}
+        self.before = self._before()
 
     def __call__(self) -> Found:
         """Decide.
@@ -73,16 +84,16 @@ class Run:
         Raises
         ------
         AdvbenchError
-            As `advbench.evaluation.evaluate`, and where the baseline can't be compared.
+            As `advbench.evaluation.evaluate`.
         """
-        began, before = time.monotonic(), self._before()
+        began = time.monotonic()
         with ExitStack() as stack:
             self.streams = [self._growing(number, stack) for number in range(len(self.subject.threats))]
             self.clean = Clean(self.subject.model, self.subject.data, self.subject.order, self.rules.batch_size)
-            invalid = self._unallowed([flag for flags in self.flags for flag in flags])
+            invalid = self._unallowed(self._preflight())
             in_time = not invalid and self._draw()
             results = tuple(stream.result()[0] for stream in self.streams if stream.seen)
-        outcomes = self._outcomes(before, "the evaluation is invalid" if invalid else "time was up")
+        outcomes = self._outcomes("the evaluation is invalid" if invalid else "time was up")
         outcomes = (*outcomes, self._flags(results))
         gate = Gate(
             model=self.subject.model.name,
@@ -110,7 +121,7 @@ class Run:
             batch_size=self.rules.batch_size,
             each=False,
             command=self.command,
-            flags=tuple(self.flags[number]),
+            flags=(*self.doctor, *self.masking[number]),
             budget=None,
             doublings=0,
             progress=lambda _: None,
@@ -198,27 +209,30 @@ class Run:
         rules = f"{len(self.settled)} of {len(self.asked)} rules certain"
         self.tell("; ".join([*seen, rules]))
 
-    def _outcomes(self, before: list[np.ndarray], why: str) -> tuple[Outcome, ...]:
+    def _outcomes(self, why: str) -> tuple[Outcome, ...]:
         """Of all rules, in their order."""
         for asked in self.asked:
             if asked.name not in self.settled and asked.rule.kind != "max_drop":
                 seen = self._stream(asked).seen
                 self.settled[asked.name] = decide(asked, self._evidence(asked))[0] if seen else unknown_yet(asked, why)
         streams = [self._stream(asked) for asked in self._drops]
-        if all(stream.seen >= len(bits) for stream, bits in zip(streams, before, strict=True)):
-            pairs = [(bits, stream.good[: len(bits)]) for stream, bits in zip(streams, before, strict=True)]
+        if all(stream.seen >= len(bits) for stream, bits in zip(streams, self.before, strict=True)):
+            pairs = [(bits, stream.good[: len(bits)]) for stream, bits in zip(streams, self.before, strict=True)]
             found = compare(self._drops, pairs, len(self.subject.order))
         else:
             found = [unknown_yet(asked, why) for asked in self._drops]
         self.settled |= {outcome.rule: outcome for outcome in found}
         return tuple(self.settled[asked.name] for asked in self.asked)
 
+    def _preflight(self) -> list[Flag]:
+        return self.doctor + [flag for flags in self.masking for flag in flags]
+
     def _unallowed(self, flags: list[Flag]) -> list[Flag]:
         return [flag for flag in flags if flag.level == "invalid" and flag.name not in self.rules.allow_flags]
 
     def _flags(self, results: tuple[Result, ...]) -> Outcome:
         """The rule that every gate has: what was found does not make its numbers worthless."""
-        everything = [flag for flags in self.flags for flag in flags] + [f for result in results for f in result.flags]
+        everything = self._preflight() + [flag for result in results for flag in result.flags]
         bad = {flag.name: flag.message for flag in self._unallowed(everything)}
         allowed = f"; allowed: {', '.join(self.rules.allow_flags)}" if self.rules.allow_flags else ""
         said = "; ".join(f"{name}: {message}" for name, message in bad.items())

@@ -1,0 +1,264 @@
+"""From what was written to a gate that is decided and told."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from advbench.errors import AdvbenchError, Inconclusive, InvalidEvaluation, UsageError, unknown
+
+if TYPE_CHECKING:
+    from advbench.evaluation.result import Flag
+    from advbench.gate.rules import GateRules
+    from advbench.gate.source import Source
+    from advbench.gate.subject import Subject
+    from advbench.gate.verdict import Gate
+
+NOTHING = (
+    "nothing to decide: write [gate] into advbench.toml, or give a model and a rule, like: "
+    "advbench gate mnist-pgd --min-robust 80%"
+)
+PAUSE = 10.0  # seconds between lines of progress
+
+
+def schema() -> str:
+    """The JSON Schema of the configuration, ended by a newline."""
+    from advbench.gate.rules import json_schema
+
+    return jsonlib.dumps(json_schema(), indent=1) + "\n"
+
+
+def classes(texts: Sequence[str] | None) -> dict[str, str] | None:
+    """`cat=20%`, each class once -> a table.
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, share = text.rpartition("=")
+        if not equals or name in found:
+            raise UsageError(f"--min-class {text[:40]} should be CLASS=PERCENT, each class once, like cat=20%")
+        found[name] = share
+    return found or None
+
+
+def written(
+    target: str | None,
+    settings: Mapping[str, Any],
+    overall: Mapping[str, Any],
+    threat: Mapping[str, Any],
+    *,
+    update: bool,
+) -> tuple[GateRules, Source]:
+    """The rules, from a file or from flags but never from both; settings that were typed go before the file's.
+
+    Raises
+    ------
+    UsageError
+        In one line, for rules that are wrong, in two places, or nowhere.
+    """
+    from advbench.gate.source import Source, discover, read, validated
+
+    typed = {name: value for name, value in settings.items() if value is not None}
+    here, under = ({name: value for name, value in rules.items() if value is not None} for rules in (overall, threat))
+    is_file = target is not None and target.endswith(".toml")
+    if target and not is_file:
+        if "model" in typed:
+            raise UsageError(f"two models: {target} and --model {typed['model']}")
+        typed["model"] = target
+    path = Path(target) if target and is_file else None if here or under else discover()
+    if path is not None and (here or under):
+        raise UsageError(f"rules are in {path} or given as --{next(iter({**here, **under}))}, not both")
+    if path is not None:
+        rules, source = read(path, typed)
+    elif here or under or update:
+        threats = [under] if under or "max-drop" in here or update else []
+        source = Source()
+        rules = validated({"gate": {**typed, **here, "threats": threats}}, source)
+    else:
+        raise UsageError(NOTHING)
+    _whole(rules, source, update)
+    return rules, source
+
+
+def _whole(rules: GateRules, source: Source, update: bool) -> None:
+    """Refuse what is valid line by line, and yet asks for nothing."""
+    from advbench.gate.rules import rules_of
+
+    asked = rules_of(rules)
+    if rules.model is None:
+        raise source.problem((), "no model: name it in the file by model, or on the command line")
+    if update:
+        if rules.baseline is None or not rules.threats:
+            raise UsageError("--update-baseline needs --baseline FILE, and a threat")
+        return
+    for number, threat in enumerate(rules.threats):
+        if not any(rule.threat == number for rule in asked):
+            raise source.problem(("threats", number), f"nothing is asked for under {threat}, like min-robust")
+    if not asked:
+        raise UsageError(NOTHING)
+    if rules.baseline is not None and not any(rule.kind == "max_drop" for rule in asked):
+        raise source.problem(("baseline",), "no rule compares with it: add max-drop, or leave it out")
+
+
+def summary(rules: GateRules, source: Source) -> str:
+    """What `--check` says."""
+    from advbench.gate.rules import rules_of
+
+    asked = rules_of(rules)
+    return f"{source.file or 'the command line'}: {len(asked)} rules, {len(rules.threats)} threats: as they should be"
+
+
+def decide(
+    rules: GateRules,
+    source: Source,
+    *,
+    update: bool,
+    json: str | None,
+    reports: Sequence[str],
+    out: Path | None,
+    resume: bool,
+) -> None:
+    """Run the gate, tell it in every form asked for, and end with its exit code.
+
+    Raises
+    ------
+    AdvbenchError
+        For whatever keeps it from a verdict.
+    """
+    from advbench.cli import output
+    from advbench.cli.evaluating import seconds
+    from advbench.cli.runtime import prepare
+
+    clock = time.monotonic()
+    budget = seconds(rules.budget)
+    output.check(json, None)
+    if update and rules.baseline:
+        output.check(rules.baseline, None)
+    if resume and not out:
+        raise UsageError("--resume needs the folder: --out DIR")
+    prepare()
+    from advbench.cli.signals import listening
+    from advbench.gate.baseline import Baseline
+    from advbench.gate.run import Run
+    from advbench.gate.subject import asked_of
+    from advbench.reports import formats, gate_sheet, github
+
+    to_write = formats.wanted(reports)
+    _allowed(rules, source)
+    then = Baseline.load(Path(rules.baseline)) if rules.baseline and not update else None
+    subject = _subject(rules)
+    asked = asked_of(rules, subject, source, update=update)
+    run = Run(subject, rules, source, asked, then, update)
+    run.command, run.out, run.resume = shlex.join(["advbench", *sys.argv[1:]]), out, resume
+    run.deadline = None if budget is None else clock + budget
+    with listening() as stop, _telling(subject.model.name) as tell:
+        run.should_stop, run.tell = stop, tell
+        run.doctor, run.masking = _preflight(subject, rules)
+        found, new = run()
+    found = found.model_copy(update={"seconds": time.monotonic() - clock})
+    try:
+        if new is not None and rules.baseline:
+            output.write(Path(rules.baseline), new.to_json().encode())
+            typer.echo(f"advbench: {rules.baseline} holds {new.n:,} images now", err=True)
+        formats.write_all(found, to_write)
+        github.publish(found)
+    finally:  # what could not be written keeps nobody from seeing the verdict
+        output.show(gate_sheet.of_gate(found), found.to_json(), json, None)
+    _conclude(found, incomplete=update and new is None)
+
+
+class GateFailed(AdvbenchError):
+    """At least one rule certainly does not hold."""
+
+    exit_code = 1
+
+
+def _conclude(gate: Gate, *, incomplete: bool) -> None:
+    """Turn a verdict into its exit code, with one line on the first rule that decided it."""
+    if gate.verdict == "pass":
+        if incomplete:
+            raise Inconclusive("time was up: there is no new baseline")
+        return
+    first = next(outcome for outcome in gate.outcomes if outcome.verdict == gate.verdict)
+    errors = {"fail": GateFailed, "invalid": InvalidEvaluation, "inconclusive": Inconclusive}
+    raise errors[gate.verdict](f"the gate is {_NAMES[gate.verdict]}: {first.rule}: {first.message}")
+
+
+_NAMES = {"fail": "failed", "invalid": "invalid", "inconclusive": "inconclusive"}
+
+
+def _subject(rules: GateRules) -> Subject:
+    """Load the model and its data, and read threats and attacks."""
+    from advbench.cli.evaluating import cascade, subject, threats_of
+    from advbench.gate.subject import Subject, drawn
+    from advbench.spec import attacks_of
+
+    indices = None if rules.indices is None else Path(rules.indices)
+    model, data, chosen = subject(str(rules.model), rules.data, rules.n, indices, most=sys.maxsize)
+    threats = [threat for t in rules.threats for threat in threats_of(model, data.name, t.norm, t.eps)]
+    texts = [
+        t.attacks or rules.attacks or cascade(threat.norm) for t, threat in zip(rules.threats, threats, strict=True)
+    ]
+    attacks = [attacks_of(*pair) for pair in zip(texts, threats, strict=True)]
+    return Subject(model, data, drawn(chosen, rules.seed), threats, attacks)
+
+
+def _allowed(rules: GateRules, source: Source) -> None:
+    """Refuse to allow findings that there are not: a slip there would switch nothing off."""
+    from advbench.doctor import CHECKS
+    from advbench.masking import ASKED
+
+    known = {*CHECKS, *ASKED, "under_converged", "proposal_out_of_bounds"}
+    if wrong := next((name for name in rules.allow_flags if name not in known), None):
+        raise source.problem(("allow-flags",), str(unknown("flag", wrong[:40], known)))
+
+
+def _preflight(subject: Subject, rules: GateRules) -> tuple[list[Flag], list[list[Flag]]]:
+    """What the doctor finds, and what hides gradients under each threat; nothing more once no number can stand."""
+    from advbench.cli.evaluating import Job, Request
+
+    request = Request(
+        None, None, None, None, None, None, rules.seed, rules.batch_size, False, False, checks=rules.checks
+    )
+    order = subject.order.tolist()
+
+    def job(number: int) -> Job:
+        threats, attacks = subject.threats[number : number + 1], subject.attacks[number : number + 1]
+        return Job(subject.model, subject.data, order, threats, [*sum(attacks, [])], request)
+
+    doctor = job(0).doctor()
+    fatal = any(flag.level == "invalid" and flag.name not in rules.allow_flags for flag in doctor)
+    return doctor, [[] if fatal else job(number).masking() for number in range(len(subject.threats))]
+
+
+@contextmanager
+def _telling(model: str) -> Iterator[Callable[[str], None]]:
+    """Within this block, show how far the gate is: a status on a terminal, elsewhere a line now and then."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(f"{model}: compiling") as status:
+            yield lambda text: status.update(f"{model}: {text}")
+        return
+    last = time.monotonic()
+
+    def line(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > PAUSE:
+            last = time.monotonic()
+            typer.echo(f"{model}: {text}", err=True)
+
+    yield line
