@@ -58,7 +58,7 @@ def gate(
     check: Annotated[bool, typer.Option("--check", help="Only check what is written.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the file.")] = False,
 ) -> None:
-    """Decide a build: is a model as robust as it must be?
+    """Decide a build by its exit code: whether a model is as robust as it must be.
 
     Rules stand in advbench.toml, in [tool.advbench.gate] of pyproject.toml, or are given here. Images are drawn at
     random until every rule is certain. Exits with 0 if all pass, 1 if one fails, 5 if one stays uncertain, and 3 if

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from advbench.gate.source import Source
     from advbench.gate.subject import Subject
     from advbench.gate.verdict import Gate
+    from advbench.spec import AttackSpec, ThreatSpec
 
 NOTHING = (
     "nothing to decide: write [gate] into advbench.toml, or give a model and a rule, like: "
@@ -208,10 +209,8 @@ def _subject(rules: GateRules) -> Subject:
     indices = None if rules.indices is None else Path(rules.indices)
     model, data, chosen = subject(str(rules.model), rules.data, rules.n, indices, most=sys.maxsize)
     threats = [threat for t in rules.threats for threat in threats_of(model, data.name, t.norm, t.eps)]
-    texts = [
-        t.attacks or rules.attacks or cascade(threat.norm) for t, threat in zip(rules.threats, threats, strict=True)
-    ]
-    attacks = [attacks_of(*pair) for pair in zip(texts, threats, strict=True)]
+    named = [own.attacks or rules.attacks for own in rules.threats]
+    attacks = [attacks_of(texts or cascade(t.norm), t) for texts, t in zip(named, threats, strict=True)]
     return Subject(model, data, drawn(chosen, rules.seed), threats, attacks)
 
 
@@ -229,18 +228,16 @@ def _preflight(subject: Subject, rules: GateRules) -> tuple[list[Flag], list[lis
     """What the doctor finds, and what hides gradients under each threat; nothing more once no number can stand."""
     from advbench.cli.evaluating import Job, Request
 
-    request = Request(
-        None, None, None, None, None, None, rules.seed, rules.batch_size, False, False, checks=rules.checks
-    )
-    order = subject.order.tolist()
+    order, seed, size = subject.order.tolist(), rules.seed, rules.batch_size
 
-    def job(number: int) -> Job:
-        threats, attacks = subject.threats[number : number + 1], subject.attacks[number : number + 1]
-        return Job(subject.model, subject.data, order, threats, [*sum(attacks, [])], request)
+    def job(threats: list[ThreatSpec], attacks: list[AttackSpec]) -> Job:
+        request = Request(None, None, None, None, None, None, seed, size, False, False, checks=rules.checks)
+        return Job(subject.model, subject.data, order, threats, attacks, request)
 
-    doctor = job(0).doctor()
+    doctor = job([], []).doctor()
     fatal = any(flag.level == "invalid" and flag.name not in rules.allow_flags for flag in doctor)
-    return doctor, [[] if fatal else job(number).masking() for number in range(len(subject.threats))]
+    threats = zip(subject.threats, subject.attacks, strict=True)
+    return doctor, [[] if fatal else job([threat], attacks).masking() for threat, attacks in threats]
 
 
 @contextmanager
