@@ -155,6 +155,7 @@ class Run:
         """Draw until all is certain; whether that was in time."""
         size = self.rules.batch_size
         while wanted := self._wanted():
+            self._tell()
             for stream in wanted:
                 if (signal := self._stop()) == CLOCK:
                     return False
@@ -166,7 +167,6 @@ class Run:
                     if error.exit_code == 128 + CLOCK:
                         return False
                     raise
-            self._tell()
         return True
 
     def _wanted(self) -> list[Growing | Clean]:
@@ -207,7 +207,8 @@ class Run:
             if stream.seen
         ]
         rules = f"{len(self.settled)} of {len(self.asked)} rules certain"
-        self.tell("; ".join([*seen, rules]))
+        if seen:
+            self.tell("; ".join([*seen, rules]))
 
     def _outcomes(self, why: str) -> tuple[Outcome, ...]:
         """Of all rules, in their order."""
