@@ -64,10 +64,10 @@ def gate(
     random until every rule is certain. Exits with 0 if all pass, 1 if one fails, 5 if one stays uncertain, and 3 if
     no number can be trusted.
     """
-    from advbench.cli import gating
+    from advbench.cli import gate_rules, gating
 
     if schema:
-        typer.echo(gating.schema(), nl=False)
+        typer.echo(gate_rules.schema(), nl=False)
         return
     settings: dict[str, Any] = {
         "model": model,
@@ -89,11 +89,11 @@ def gate(
         "norm": norm,
         "eps": eps,
         "min-robust": min_robust,
-        "min-class": gating.classes(min_class),
+        "min-class": gate_rules.classes(min_class),
         "min-worst-class": min_worst_class,
     }
-    rules, source = gating.written(target, settings, overall, threat, update=update_baseline)
+    rules, source = gate_rules.written(target, settings, overall, threat, update=update_baseline)
     if check:
-        typer.echo(gating.summary(rules, source))
+        typer.echo(gate_rules.summary(rules, source))
         return
     gating.decide(rules, source, update=update_baseline, json=json, reports=report or (), out=out, resume=resume)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advbench.evaluation.paired import Difference, holm
+from advbench.evaluation.result import Flag
 from advbench.gate.rules import Rule
 from advbench.gate.sequence import METHOD, bounds
 from advbench.gate.verdict import Measured, Outcome, Place, Verdict
@@ -75,8 +76,24 @@ def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray
     return [_drop(a, d, p < error, population) for a, d, p in zip(asked, found, adjusted, strict=True)]
 
 
+def trusted(bad: Sequence[Flag], allowed: Sequence[str], place: Place | None) -> Outcome:
+    """The rule that every gate has: no finding makes its numbers worthless, but for the allowed ones."""
+    said = {flag.name: f"{flag.name}: {flag.message}" for flag in bad}
+    but = f", but for what is allowed ({', '.join(allowed)})" if allowed else ""
+    return Outcome(
+        rule="flags",
+        kind="flags",
+        verdict="invalid" if bad else "pass",
+        threat=None,
+        threshold=None,
+        measured=None,
+        message="; ".join(said.values()) or f"nothing was found that makes the numbers worthless{but}",
+        place=place,
+    )
+
+
 def unknown_yet(asked: Asked, why: str, verdict: Verdict = "inconclusive") -> Outcome:
-    """A rule of which nothing is known."""
+    """A rule about which nothing is known."""
     return _outcome(asked, verdict, f"{_WHAT[asked.rule.kind]} was not measured: {why}")
 
 

@@ -14,12 +14,11 @@ import numpy as np
 from advbench.errors import Interrupted, UsageError
 from advbench.evaluation.evaluator import Evaluator
 from advbench.evaluation.growing import Growing
-from advbench.evaluation.provenance import versions
-from advbench.evaluation.result import Flag, Result
+from advbench.evaluation.result import Flag
 from advbench.evaluation.run import RunDirectory
-from advbench.gate.baseline import Baseline, Outcomes
+from advbench.gate.baseline import Baseline
 from advbench.gate.clean import Clean
-from advbench.gate.decide import Asked, Evidence, compare, decide, unknown_yet
+from advbench.gate.decide import Asked, Evidence, compare, decide, trusted, unknown_yet
 from advbench.gate.rules import GateRules
 from advbench.gate.source import Source
 from advbench.gate.subject import Subject
@@ -94,7 +93,9 @@ class Run:
             in_time = not invalid and self._draw()
             results = tuple(stream.result()[0] for stream in self.streams if stream.seen)
         outcomes = self._outcomes("the evaluation is invalid" if invalid else "time was up")
-        outcomes = (*outcomes, self._flags(results))
+        everything = self._preflight() + [flag for result in results for flag in result.flags]
+        place = self.source.place(("allow-flags",))
+        outcomes = (*outcomes, trusted(self._unallowed(everything), self.rules.allow_flags, place))
         gate = Gate(
             model=self.subject.model.name,
             verdict=Gate.sums(outcomes),
@@ -231,37 +232,7 @@ class Run:
     def _unallowed(self, flags: list[Flag]) -> list[Flag]:
         return [flag for flag in flags if flag.level == "invalid" and flag.name not in self.rules.allow_flags]
 
-    def _flags(self, results: tuple[Result, ...]) -> Outcome:
-        """The rule that every gate has: what was found does not make its numbers worthless."""
-        everything = self._preflight() + [flag for result in results for flag in result.flags]
-        bad = {flag.name: flag.message for flag in self._unallowed(everything)}
-        allowed = f"; allowed: {', '.join(self.rules.allow_flags)}" if self.rules.allow_flags else ""
-        said = "; ".join(f"{name}: {message}" for name, message in bad.items())
-        return Outcome(
-            rule="flags",
-            kind="flags",
-            verdict="invalid" if bad else "pass",
-            threat=None,
-            threshold=None,
-            measured=None,
-            message=said or f"nothing was found that makes the numbers worthless{allowed}",
-            place=self.source.place(("allow-flags",)),
-        )
-
     def _new(self) -> Baseline:
         """A baseline of what was found."""
         n = self._least(0)
-        scope = self.subject.scope(n, self.rules.seed)
-        return Baseline(
-            model=self.subject.model.name,
-            model_digest=self.subject.model.digest,
-            data=scope.data,
-            n=n,
-            images_digest=scope.images_digest,
-            seed=scope.seed,
-            threats=tuple(
-                Outcomes.of(threat, texts, stream.good[:n])
-                for (threat, texts), stream in zip(self.subject.suites, self.streams, strict=True)
-            ),
-            versions=versions(),
-        )
+        return self.subject.baseline([stream.good[:n] for stream in self.streams], self.rules.seed)

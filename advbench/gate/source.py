@@ -98,6 +98,8 @@ def validated(table: Mapping[str, Any], source: Source) -> GateRules:
 
 
 def _plain(error: Any) -> str:
+    if error["type"] == "model_type":
+        return "should be a table of keys" if error["loc"][1:] else "gate should be a table of keys"
     shown = repr(error["input"])
     shown = shown if len(shown) <= 40 else f"{shown[:40]}..."
     message: str = error["msg"]

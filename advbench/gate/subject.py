@@ -11,8 +11,9 @@ import numpy as np
 
 from advbench.errors import UsageError
 from advbench.evaluation.evaluator import digest
+from advbench.evaluation.provenance import versions
 from advbench.evaluation.result import ThreatInfo
-from advbench.gate.baseline import Scope
+from advbench.gate.baseline import Baseline, Outcomes, Scope
 from advbench.gate.decide import Asked
 from advbench.gate.rules import GateRules, rules_of
 from advbench.gate.source import Source
@@ -43,6 +44,20 @@ class Subject:
         """Every threat with the texts of its attacks."""
         texts = [[attack.text for attack in attacks] for attacks in self.attacks]
         return list(zip(map(ThreatInfo.of, self.threats), texts, strict=True))
+
+    def baseline(self, good: Sequence[np.ndarray], seed: int) -> Baseline:
+        """What the first images withstood, bool `[n]` for each threat, to compare with later."""
+        scope = self.scope(len(good[0]), seed)
+        return Baseline(
+            model=self.model.name,
+            model_digest=self.model.digest,
+            data=scope.data,
+            n=len(good[0]),
+            images_digest=scope.images_digest,
+            seed=seed,
+            threats=tuple(Outcomes.of(*suite, bits) for suite, bits in zip(self.suites, good, strict=True)),
+            versions=versions(),
+        )
 
 
 def drawn(indices: Sequence[int], seed: int) -> np.ndarray:

@@ -80,9 +80,7 @@ def test_the_run_directory_verifies(model, data, threat, tmp_path):
     assert verify(tmp_path / "run", model=model, data=data).failures == []
 
 
-def test_a_stopped_block_is_as_if_it_had_not_begun_and_goes_on_from_what_was_kept(
-    model, data, threat, tmp_path, at_once
-):
+def test_a_stopped_block_is_undone_and_goes_on_from_what_was_kept(model, data, threat, tmp_path, at_once):
     calls = iter(range(10**6))
     stopping = evaluator(model, data, threat, should_stop=lambda: 15 if next(calls) == 9 else None)
     with RunDirectory(tmp_path / "run", stopping.fingerprint(), False) as directory:

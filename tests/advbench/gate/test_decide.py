@@ -73,7 +73,7 @@ def test_rules_are_told_apart_by_name():
 @pytest.mark.parametrize("kind", ["min_robust", "min_worst_class"])
 @pytest.mark.parametrize("short", [0, 1])
 def test_gates_at_the_threshold_are_seldom_wrong(kind, short):
-    """Of 400 whole gates that look after every fourth image: one rule, or three classes at once, all at the threshold."""
+    """Whole gates that look after every fourth image: one rule, or three classes, all at the threshold."""
     rng, error, gates, population = np.random.default_rng(5), 0.1, 400, 60
     labels, wrong = np.arange(population) % 3, 0
     robust = np.arange(population) // 3 < 12 - short
