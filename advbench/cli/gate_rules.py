@@ -93,11 +93,13 @@ def _whole(rules: GateRules, source: Source, update: bool) -> None:
         if rules.baseline is None or not rules.threats:
             raise UsageError("--update-baseline needs --baseline FILE, and a threat")
         return
-    for number, threat in enumerate(rules.threats):
-        if not any(rule.threat == number for rule in asked):
-            raise source.problem(("threats", number), f"nothing is asked for under {threat}, like min-robust")
     if not asked:
         raise UsageError(NOTHING)
+    for number, threat in enumerate(rules.threats):
+        if not any(rule.threat == number for rule in asked):
+            if source.file is None:
+                raise UsageError(f"nothing is asked for under {threat}, like --min-robust 40%")
+            raise source.problem(("threats", number), f"nothing is asked for under {threat}, like min-robust")
     if rules.baseline is not None and not any(rule.kind == "max_drop" for rule in asked):
         raise source.problem(("baseline",), "no rule compares with it: add max-drop, or leave it out")
 

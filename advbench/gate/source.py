@@ -43,9 +43,10 @@ class Source:
 
     def problem(self, keys: Keys, message: str) -> UsageError:
         """The error that says what is wrong where."""
-        names = [str(key) for key in keys if not isinstance(key, int)]
+        names = [_printable(key) for key in keys if not isinstance(key, int) and key != "threats"]
         if (place := self.place(keys)) is None:
-            return UsageError(f"--{names[-1]}: {message}" if names else message)
+            option = names[0].replace("allow-flags", "allow-flag").replace("attacks", "attack") if names else ""
+            return UsageError(f"--{option}: {message}" if names else message)
         return UsageError(f"{place.file}:{place.line}: {': '.join([*names[-1:], message])}")
 
 
@@ -92,9 +93,13 @@ def validated(table: Mapping[str, Any], source: Source) -> GateRules:
     if first["type"] == "extra_forbidden":
         name = str(keys[-1])
         known = ThreatRules.keys() if "threats" in keys else GateRules.keys() if len(first["loc"]) > 1 else ["gate"]
-        raise source.problem(keys[:-1] if source.file is None else keys, str(unknown("key", name[:40], known)))
+        raise source.problem(keys, str(unknown("key", name[:40], known)))
     message = str(first["ctx"]["error"]) if first["type"] == "value_error" else _plain(first)
     raise source.problem(keys, message)
+
+
+def _printable(key: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in key[:40])
 
 
 def _plain(error: Any) -> str:

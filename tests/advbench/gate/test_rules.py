@@ -129,6 +129,7 @@ def test_mistakes_are_told_in_one_line(write, line, instead, parts):
         (b"[gate]\nthreats = 3", "threats"),
         (b"[gate]\nthreats = [3]", "threats"),
         (b"\x1b[31m = 1", "not TOML"),
+        (b'[gate]\n"a\\nb\\u001b[31m" = 1', "a?b?[31m"),
     ],
 )
 def test_hostile_files_are_refused_in_one_line(write, content, part):
