@@ -62,10 +62,14 @@ class Growing:
         """What was found so far, as of one evaluation; at least one image was attacked."""
         assert self.done is not None, "nothing was attacked"  # noqa: S101 - the caller's mistake
         whole = replace(self.evaluator, indices=self.evaluator.indices[: self.seen])
-        found = whole.concluded(self.done, self.started, self.seconds)
+        return whole.concluded(self.done, self.started, self.seconds)
+
+    def finish(self) -> Result:
+        """The result, now that enough is seen: the run directory, if there is one, is complete with it."""
+        found = self.result()
         if self.directory:
             self.directory.finish(*found)
-        return found
+        return found[0]
 
 
 def _joined(old: Done, new: Done) -> Done:

@@ -91,7 +91,8 @@ class Run:
             self.clean = Clean(self.subject.model, self.subject.data, self.subject.order, self.rules.batch_size)
             invalid = self._unallowed(self._preflight())
             in_time = not invalid and self._draw()
-            results = tuple(stream.result()[0] for stream in self.streams if stream.seen)
+            seen = [stream for stream in self.streams if stream.seen]
+            results = tuple(stream.finish() if in_time else stream.result()[0] for stream in seen)
         outcomes = self._outcomes("the evaluation is invalid" if invalid else "time was up")
         everything = self._preflight() + [flag for result in results for flag in result.flags]
         place = self.source.place(("allow-flags",))

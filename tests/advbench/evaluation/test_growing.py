@@ -76,7 +76,7 @@ def test_the_run_directory_verifies(model, data, threat, tmp_path):
         growing = Growing(subject, directory)
         growing.extend(16)
         growing.extend(16)
-        growing.result()
+        growing.finish()
     assert verify(tmp_path / "run", model=model, data=data).failures == []
 
 
@@ -95,5 +95,5 @@ def test_a_stopped_block_is_undone_and_goes_on_from_what_was_kept(model, data, t
         growing = Growing(again, directory)
         growing.extend(16)
         growing.extend(48)
-        assert timeless(growing.result()[0]) == timeless(at_once)
+        assert timeless(growing.finish()) == timeless(at_once)
     assert sum(batch.resumed for batch in batches) == 9
