@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from advbench.errors import Inconclusive
 from advbench.evaluation.evaluator import Done, Evaluator
 from advbench.evaluation.plan import Plan
 from advbench.evaluation.result import Result
@@ -48,6 +49,8 @@ class Growing:
         ------
         Interrupted
             When the evaluator's `should_stop` said so: these images are then as if they had not been attacked.
+        Inconclusive
+            When attacks skipped some of them; likewise.
         AdvbenchError
             As `advbench.evaluation.evaluate`.
         """
@@ -55,6 +58,8 @@ class Growing:
         part = replace(self.evaluator, indices=self.evaluator.indices[self.seen : self.seen + n])
         first = self.done.batches if self.done else 0
         new = part.attacked(self.directory, size=self.evaluator.batch_size, first=first)
+        if new.plan.skipped:  # an image that no attack finished with must not count as robust
+            raise Inconclusive(f"not all attacks could be finished: {', '.join(s.spec for s in new.plan.skipped)}")
         self.done = _joined(self.done, new) if self.done else new
         self.seconds += time.perf_counter() - clock
 

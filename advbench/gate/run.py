@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advbench.errors import Interrupted, UsageError
+from advbench.errors import Inconclusive, Interrupted, UsageError
 from advbench.evaluation.evaluator import Evaluator
 from advbench.evaluation.growing import Growing
 from advbench.evaluation.result import Flag
@@ -165,6 +165,8 @@ class Run:
                     raise Interrupted("stopped before anything was certain", signal)
                 try:
                     stream.extend(max(size, stream.seen // BLOCKS // size * size))
+                except Inconclusive:
+                    return False
                 except Interrupted as error:
                     if error.exit_code == 128 + CLOCK:
                         return False

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from advbench.errors import Interrupted
+from advbench.errors import Inconclusive, Interrupted
 from advbench.evaluation import evaluate, verify
 from advbench.evaluation.evaluator import Evaluator
 from advbench.evaluation.growing import Growing
@@ -97,3 +97,10 @@ def test_a_stopped_block_is_undone_and_goes_on_from_what_was_kept(model, data, t
         growing.extend(48)
         assert timeless(growing.finish()) == timeless(at_once)
     assert sum(batch.resumed for batch in batches) == 9
+
+
+def test_images_that_attacks_skipped_never_count(model, data, threat):
+    growing = Growing(evaluator(model, data, threat, budget=1e-9))
+    with pytest.raises(Inconclusive, match="fgsm"):
+        growing.extend(16)
+    assert growing.seen == 0
