@@ -21,6 +21,7 @@ LARGEST = 1 << 20  # bytes
 
 Keys = tuple[str | int, ...]
 
+_OPTIONS = {"allow-flags": "allow-flag", "attacks": "attack"}  # what repeats on the command line is in the singular
 _HEADER = re.compile(r"\s*(\[\[?)([^\[\]#]+)\]")
 _KEY = re.compile(r"\s*([\w.\-\"' ]+?)\s*=")
 
@@ -43,10 +44,10 @@ class Source:
 
     def problem(self, keys: Keys, message: str) -> UsageError:
         """The error that says what is wrong where."""
-        names = [_printable(key) for key in keys if not isinstance(key, int) and key != "threats"]
+        names = [_printable(key) for key in keys if not isinstance(key, int)]
         if (place := self.place(keys)) is None:
-            option = names[0].replace("allow-flags", "allow-flag").replace("attacks", "attack") if names else ""
-            return UsageError(f"--{option}: {message}" if names else message)
+            flags = [_OPTIONS.get(name, name) for name in names if name != "threats"]
+            return UsageError(f"--{flags[0]}: {message}" if flags else message)
         return UsageError(f"{place.file}:{place.line}: {': '.join([*names[-1:], message])}")
 
 
