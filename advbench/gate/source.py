@@ -106,6 +106,8 @@ def _printable(key: str) -> str:
 def _plain(error: Any) -> str:
     if error["type"] == "model_type":
         return "should be a table of keys" if error["loc"][1:] else "gate should be a table of keys"
+    if error["type"] == "tuple_type":
+        return "should be an array"
     shown = repr(error["input"])
     shown = shown if len(shown) <= 40 else f"{shown[:40]}..."
     message: str = error["msg"]
