@@ -1,5 +1,6 @@
 """The command line. Nothing here imports jax, numpy or pydantic until a command runs: help must answer at once."""
 
+import errno
 import os
 import sys
 import traceback
@@ -16,10 +17,11 @@ from advbench.cli.bench import bench
 from advbench.cli.corruptions import corruptions
 from advbench.cli.data import data
 from advbench.cli.doctor import doctor
+from advbench.cli.gate import gate
 from advbench.cli.listing import list_names
 from advbench.cli.train import train
 from advbench.cli.verify import verify
-from advbench.errors import AdvbenchError
+from advbench.errors import AdvbenchError, DataUnavailable
 
 BUG = 4  # exit code of an error that nobody foresaw
 CLOSED = 141  # of a closed stdout, as shells have it (128 + SIGPIPE)
@@ -35,7 +37,7 @@ def _reported() -> Iterator[None]:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
         # Rich answers a closed pipe by SystemExit(1), but 1 means here that a gate failed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        _silence()
         raise typer.Exit(CLOSED) from None
     except AdvbenchError as error:
         typer.echo(f"advbench: {error}", err=True)
@@ -45,9 +47,18 @@ def _reported() -> Iterator[None]:
     except Exception as error:
         if hasattr(error, "exit_code"):  # typer's own: a wrong option, a missing argument
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _silence()
+            typer.echo(f"advbench: can't write all of it: {error.strerror}", err=True)
+            raise typer.Exit(DataUnavailable.exit_code) from None
         traceback.print_exc()
         typer.echo("advbench: this is a bug in advbench; please report it with the lines above", err=True)
         raise typer.Exit(BUG) from None
+
+
+def _silence() -> None:
+    """Let nothing more reach stdout: the interpreter would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Commands(TyperGroup):
@@ -89,6 +100,7 @@ def _advbench(
 app.command()(train)
 app.command()(attack)
 app.command()(bench)
+app.command()(gate)
 app.command()(corruptions)
 app.command()(verify)
 app.command()(doctor)

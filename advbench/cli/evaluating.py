@@ -1,4 +1,4 @@
-"""From what was typed to results: shared by `attack` and `bench`."""
+"""From what was typed to results: shared by `attack`, `bench` and `gate`."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Job:
 
         model, data, indices = subject(spec, request.data, request.n, request.indices)
         model = _averaging(model, request.eot)
-        threats = _threats(model, data.name, request)
-        texts = request.attacks or (CASCADE_L2 if threats[0].norm == "l2" else CASCADE)
+        threats = threats_of(model, data.name, request.norm, request.eps)
+        texts = request.attacks or cascade(threats[0].norm)
         attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
         return cls(model, data, indices, threats, attacks[0], request)
 
@@ -98,7 +98,7 @@ class Job:
                 "should_stop": stop,
                 "command": shlex.join(["advbench", *sys.argv[1:]]),
                 "flags": flags,
-                "budget": _seconds(self.request.budget),
+                "budget": seconds(self.request.budget),
                 "doublings": self.request.doublings,
             }
             subject = (self.model, self.data, self.indices, self.attacks)
@@ -108,22 +108,25 @@ class Job:
 
     def _preflight(self) -> list[Flag]:
         """What the doctor says; findings that make every number worthless end the command here."""
+        flags = self.doctor()
+        fatal = [flag.name for flag in flags if flag.level == "invalid"]
+        if fatal and not self.request.force:
+            raise InvalidEvaluation(
+                f"{self.model.name} can't be evaluated ({', '.join(fatal)}); --force attacks it all the same"
+            )
+        return flags if fatal else flags + self.masking()
+
+    def doctor(self) -> list[Flag]:
+        """What makes numbers of this model worthless, told on stderr."""
         import numpy as np
 
         from advbench.doctor import examine
 
         few = self.indices[:PREFLIGHT]
         flags = examine(self.model, self.data.images[few].astype(np.float32) / 255, self.data.labels[few])
-        for flag in flags:
-            typer.echo(f"advbench: {flag.level}: {flag.name}: {flag.message}", err=True)
-        fatal = [flag.name for flag in flags if flag.level == "invalid"]
-        if fatal and not self.request.force:
-            raise InvalidEvaluation(
-                f"{self.model.name} can't be evaluated ({', '.join(fatal)}); --force attacks it all the same"
-            )
-        return flags if fatal else flags + self._masking()
+        return _told(flags)
 
-    def _masking(self) -> list[Flag]:
+    def masking(self) -> list[Flag]:
         """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""
         import numpy as np
 
@@ -145,15 +148,19 @@ class Job:
             full=full,
             scale_free=any(_scale_free(spec) for spec in self.attacks),
         )
-        for flag in flags:
-            typer.echo(f"advbench: {flag.level}: {flag.name}: {flag.message}", err=True)
-        return flags
+        return _told(flags)
+
+
+def _told(flags: list[Flag]) -> list[Flag]:
+    for flag in flags:
+        typer.echo(f"advbench: {flag.level}: {flag.name}: {flag.message}", err=True)
+    return flags
 
 
 def subject(
-    spec: str, data: str | None, n: int | None, indices: Path | None = None
+    spec: str, data: str | None, n: int | None, indices: Path | None = None, *, most: int = IMAGES
 ) -> tuple[LoadedModel, Dataset, list[int]]:
-    """The model, its test images or those named, and which of them.
+    """The model, its test images or those named, and which of them: the first `most` that are here unless told.
 
     Raises
     ------
@@ -168,7 +175,7 @@ def subject(
     if name is None:
         raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
     images = load(name, "test")
-    return model, images, _indices(images, n, indices)
+    return model, images, _indices(images, n, indices, most)
 
 
 def conclude(results: Sequence[Result]) -> None:
@@ -193,7 +200,7 @@ def _scale_free(spec: AttackSpec) -> bool:
     return getattr(spec.attack, "loss", "") not in ("ce", "kl")
 
 
-def _seconds(budget: str | None) -> float | None:
+def seconds(budget: str | None) -> float | None:
     """`90`, `60s`, `5m` or `1h` -> seconds."""
     if budget is None:
         return None
@@ -214,17 +221,28 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
     return replace(model, predict=replace(model.predict, draws=draws))
 
 
-def _threats(model: LoadedModel, dataset: str, request: Request) -> list[ThreatSpec]:
-    """Norm and eps: what was typed, else what the model was trained for, else the data set's."""
+def cascade(norm: str) -> tuple[str, ...]:
+    """The attacks used in a norm unless others are named."""
+    return CASCADE_L2 if norm == "l2" else CASCADE
+
+
+def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | None) -> list[ThreatSpec]:
+    """Norm and eps: what was typed, else what the model was trained for, else the data set's.
+
+    Raises
+    ------
+    UsageError
+        For what is no threat, or an eps that is missing for this norm.
+    """
     from advbench.spec import ThreatSpec
 
     trained = _trained(model, dataset)
-    norm = request.norm or trained["norm"]
+    norm = norm or trained["norm"]
     if norm == "any":
         trained = {"norm": "any", "eps": "1"}
-    if request.eps is None and norm != trained["norm"]:
+    if eps is None and norm != trained["norm"]:
         raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
-    texts = request.eps.split(",") if request.eps is not None else [trained["eps"]]
+    texts = eps.split(",") if eps is not None else [trained["eps"]]
     return [ThreatSpec.parse(norm, text) for text in texts]
 
 
@@ -243,9 +261,9 @@ def _trained(model: LoadedModel, dataset: str) -> dict[str, str]:
     return model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
 
 
-def _indices(data: Dataset, n: int | None, path: Path | None) -> list[int]:
+def _indices(data: Dataset, n: int | None, path: Path | None, most: int) -> list[int]:
     if path is None:
-        n = n or min(IMAGES, len(data))
+        n = n or min(most, len(data))
         data.require(n)
         return list(range(n))
     if n is not None:

@@ -47,6 +47,15 @@ class Progress(NamedTuple):
     resumed: bool  # this batch came from the run directory
 
 
+class Done(NamedTuple):
+    """All that the attacks were to do."""
+
+    plan: Plan  # with the tally
+    classes: int
+    limit: int  # images that fitted in memory at once
+    batches: int  # kept in the run directory so far
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """What stays fixed during an evaluation; the parameters of `advbench.evaluation.evaluate`, checked."""
@@ -82,13 +91,13 @@ class Evaluator:
             raise UsageError("a run with a time budget can't be resumed: what it does depends on the clock")
         if out is None:
             return self._attack(None, before)
-        with RunDirectory(out, self._fingerprint(before), resume) as directory:
+        with RunDirectory(out, self.fingerprint(before), resume) as directory:
             if (finished := directory.finished()) is None:
                 finished = self._attack(directory, before)
                 directory.finish(*finished)
             return finished
 
-    def _fingerprint(self, before: Before | None) -> dict[str, Any]:
+    def fingerprint(self, before: Before | None = None) -> dict[str, Any]:
         """All that the result depends on; a run resumes only where nothing of it changed."""
         return {
             "model": self.model.digest,
@@ -119,9 +128,33 @@ class Evaluator:
 
     def _attack(self, directory: RunDirectory | None, before: Before | None) -> tuple[Result, Images]:
         started, clock = datetime.now(UTC), time.perf_counter()
-        size = min(self.batch_size, len(self.indices))
+        done = self.attacked(directory, before=before)
+        return self.concluded(done, started, time.perf_counter() - clock)
+
+    def attacked(
+        self,
+        directory: RunDirectory | None = None,
+        *,
+        before: Before | None = None,
+        size: int | None = None,
+        first: int = 0,
+    ) -> Done:
+        """Let the attacks try all images.
+
+        Parameters
+        ----------
+        directory : RunDirectory, optional
+            Where each batch is kept, and what was kept there is not done again.
+        before : Before, optional
+            What a smaller eps found.
+        size : int, optional
+            Images in a batch, also where there are fewer.
+        first : int
+            The number of the first batch in `directory`.
+        """
+        size = size or min(self.batch_size, len(self.indices))
         batches, x, y = Batches(size), pixels(self._uint8), self._labels
-        judge = Judge(_judged(self.model.predict), self.threat, batches, size)
+        judge = Judge(judged(self.model.predict), self.threat, batches, size)
         tally = Tally(self.attacks, self.indices, y, judge(x, y, x))
         classes = judge.logits(x[:1]).shape[1]
         runs = [spec.attack.runs(classes) for spec in self.attacks]
@@ -129,7 +162,8 @@ class Evaluator:
             tally.carry(before[0].rows, before[1])
         plan = Plan(tally, self.attacks, runs, size, self.each, self.doublings)
         tasks = plan.within(self.budget) if self.budget else plan.whole()
-        for number, task in enumerate(tasks):
+        number = first
+        for number, task in enumerate(tasks, start=first):
             shard = directory.replay(number, task.positions) if directory else None
             resumed = shard is not None
             if shard is None:
@@ -142,16 +176,21 @@ class Evaluator:
             tally.add(task.attack, shard)
             spec, robust = self.attacks[task.attack].text, int(tally.robust.sum())
             self.progress(Progress(spec, task.run, runs[task.attack], task.done, task.total, robust, len(y), resumed))
-        images = tally.adversarial(x.shape[1:])
+        return Done(plan, classes, batches.limit, number + 1)
+
+    def concluded(self, done: Done, started: datetime, seconds: float) -> tuple[Result, Images]:
+        """What comes of it, with the images that broke."""
+        plan, tally = done.plan, done.plan.tally
+        images = tally.adversarial(self.data.images.shape[1:])
         provenance = Provenance(
             versions=versions(),
             **machine(),
             command=self.command,
             started=started.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - clock,
+            seconds=seconds,
         )
-        flags = [*tally.flags(batches.limit, size), *plan.flags(classes)]
-        return self._result(tally, runs, images, flags, provenance, plan.skipped), images
+        flags = [*tally.flags(done.limit, plan.size), *plan.flags(done.classes)]
+        return self._result(tally, plan.runs, images, flags, provenance, plan.skipped), images
 
     def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches) -> Shard:
         """Let an attack propose, and judge what it proposes."""
@@ -234,7 +273,7 @@ def kind(spec: AttackSpec) -> str:
     return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
 
 
-def _judged(model: Model) -> Model:
+def judged(model: Model) -> Model:
     """What the judge predicts with: of a randomised model, other draws than those that the attacks climbed."""
     return model.afresh() if isinstance(model, Randomised) else model
 

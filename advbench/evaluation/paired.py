@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from pydantic import Field
 
-from advbench.evaluation.intervals import Z
+from advbench.evaluation.intervals import LEVEL
 from advbench.evaluation.result import Count, Fractional, Record
 
 
 class Difference(Record):
-    """Of two paired proportions: after minus before, its 95 % interval, and the exact p that nothing changed."""
+    """Of two paired proportions: after minus before, its interval, and the exact p that nothing changed."""
 
     n: Count
     before: Count  # correct then
@@ -27,8 +28,13 @@ class Difference(Record):
     interval: str = "tango-95"
 
     @classmethod
-    def of(cls, before: Sequence[bool] | np.ndarray, after: Sequence[bool] | np.ndarray) -> Difference:
-        """Compare outcomes of the same images, in the same order.
+    def of(
+        cls,
+        before: Sequence[bool] | np.ndarray,
+        after: Sequence[bool] | np.ndarray,
+        level: float = LEVEL,
+    ) -> Difference:
+        """Compare outcomes of the same images, in the same order; the interval holds at `level`.
 
         Raises
         ------
@@ -39,7 +45,7 @@ class Difference(Record):
         if was.shape != is_.shape or was.ndim != 1:
             raise ValueError(f"outcomes of shapes {was.shape} and {is_.shape} are not pairs")
         n, lost, won = len(was), int((was & ~is_).sum()), int((~was & is_).sum())
-        low, high = tango(won, lost, n)
+        low, high = tango(won, lost, n, level)
         return cls(
             n=n,
             before=int(was.sum()),
@@ -50,6 +56,7 @@ class Difference(Record):
             low=low,
             high=high,
             p=mcnemar(lost, won),
+            interval=f"tango-{100 * level:.10g}",
         )
 
 
@@ -60,8 +67,8 @@ def mcnemar(lost: int, won: int) -> float:
     return min(1.0, 2 * tail / (1 << discordant))
 
 
-def tango(won: int, lost: int, n: int) -> tuple[float, float]:
-    """Score interval at 95 % of the difference of paired proportions (Tango 1998, Statistics in Medicine 17).
+def tango(won: int, lost: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Score interval of the difference of paired proportions (Tango 1998, Statistics in Medicine 17).
 
     Parameters
     ----------
@@ -69,6 +76,8 @@ def tango(won: int, lost: int, n: int) -> tuple[float, float]:
         Discordant pairs: only the second, only the first was a success.
     n : int
         All pairs.
+    level : float
+        How often it covers the truth, about.
 
     Returns
     -------
@@ -77,6 +86,7 @@ def tango(won: int, lost: int, n: int) -> tuple[float, float]:
     """
     if n == 0:
         return -1.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
 
     def score(delta: float) -> float:
         a = 2.0 * n
@@ -88,8 +98,8 @@ def tango(won: int, lost: int, n: int) -> tuple[float, float]:
         return off / math.sqrt(spread) if spread > 0 else math.copysign(math.inf, off) if off else 0.0
 
     middle = (won - lost) / n
-    low = _root(lambda delta: score(delta) - Z, -1.0, middle)
-    high = _root(lambda delta: score(delta) + Z, middle, 1.0)
+    low = _root(lambda delta: score(delta) - z, -1.0, middle)
+    high = _root(lambda delta: score(delta) + z, middle, 1.0)
     return low, high
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import NamedTuple
@@ -11,6 +12,9 @@ import numpy as np
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.result import AttackReport, Convergence, Flag, Rate, Row
 from advbench.spec import AttackSpec
+
+PER_ATTACK = ("fell", "tried", "forwards", "gradients", "out_of_bounds", "fell_at")  # arrays [attacks, n]
+PER_IMAGE = ("prediction", "margin", "finite", "distance")  # arrays [n]
 
 
 class Shard(NamedTuple):
@@ -65,6 +69,28 @@ class Tally:
         self.doublings = [0] * len(attacks)
         self.images: dict[int, np.ndarray] = {}
         self.carried = 0
+
+    @classmethod
+    def join(cls, parts: Sequence[Tally]) -> Tally:
+        """What is known of the images of several tallies of the same attacks, in that order."""
+        clean = Verdict(*(np.concatenate(fields) for fields in zip(*(part.clean for part in parts), strict=True)))
+        indices, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("indices", "labels"))
+        joined = cls(parts[0].attacks, indices, labels, clean)
+        for name in PER_ATTACK + PER_IMAGE:
+            setattr(joined, name, np.concatenate([getattr(part, name) for part in parts], axis=-1))
+        joined.seconds = sum((part.seconds for part in parts), joined.seconds)
+        joined.compile_seconds = sum((part.compile_seconds for part in parts), joined.compile_seconds)
+        joined.after_runs = [
+            [sum(run) for run in zip(*runs, strict=True)]
+            for runs in zip(*(part.after_runs for part in parts), strict=True)
+        ]
+        joined.doublings = [max(times) for times in zip(*(part.doublings for part in parts), strict=True)]
+        joined.carried = sum(part.carried for part in parts)
+        before = 0
+        for part in parts:
+            joined.images |= {before + at: x for at, x in part.images.items()}
+            before += len(part.labels)
+        return joined
 
     @property
     def correct(self) -> np.ndarray:

@@ -98,6 +98,30 @@ def of_curve(results: Sequence[Result]) -> Sheet:
     )
 
 
+def of_runs(results: Sequence[Result]) -> Sheet:
+    """Any evaluations side by side, a row each: their models, threats, attacks and images may all differ."""
+    return Sheet(
+        title=f"{len(results)} evaluations",
+        header=("model", "threat", "clean", "worst case", "images", "attacks"),
+        rows=tuple(
+            (
+                r.model.name,
+                _threat(r),
+                both(r.clean),
+                both(r.robust),
+                f"{r.data.n:,} {r.data.name}",
+                "\n".join(report.spec for report in r.attacks),
+            )
+            for r in results
+        ),
+        notes=(
+            Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
+            *_flags(results, [f"{r.model.name}, {_threat(r)}" for r in results]),
+        ),
+        needed=4,
+    )
+
+
 def of_corruptions(result: Corruptions) -> Sheet:
     """One model under common corruptions: kinds down, severities across, means at the ends."""
     found = {(row.kind, row.severity): row.rate for row in result.corrupted}

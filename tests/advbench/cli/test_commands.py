@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from advbench.data import DATASETS
 from advbench.defenses import DEFENSES
 from advbench.models import MODELS
 
-COMMANDS = ("train", "attack", "bench", "verify", "doctor", "list", "data")
+COMMANDS = ("train", "attack", "bench", "gate", "verify", "doctor", "list", "data")
 
 
 def test_help_names_every_command(run):
@@ -110,3 +111,11 @@ def test_no_colour_and_narrow_pipes_get_plain_short_lines():
 
 def test_the_app_has_no_command_without_help():
     assert all(command.callback.__doc__ for command in app.registered_commands)
+
+
+def test_a_full_disk_behind_stdout_is_told_in_one_line():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "advbench", "list", "datasets"]
+        got = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert got.stderr.splitlines() == ["advbench: can't write all of it: No space left on device"]
+    assert got.returncode == 4

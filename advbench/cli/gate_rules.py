@@ -1,0 +1,112 @@
+"""What a gate is asked for: rules from a file or from flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from advbench.gate.rules import GateRules
+    from advbench.gate.source import Source
+
+NOTHING = (
+    "nothing to decide: write [gate] into advbench.toml, or give a model and a rule, like: "
+    "advbench gate mnist-pgd --min-robust 80%"
+)
+
+
+def schema() -> str:
+    """The JSON Schema of the configuration, ended by a newline."""
+    from advbench.gate.rules import json_schema
+
+    return json.dumps(json_schema(), indent=1) + "\n"
+
+
+def classes(texts: Sequence[str] | None) -> dict[str, str] | None:
+    """`cat=20%`, each class once -> a table.
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, share = text.rpartition("=")
+        if not equals or name in found:
+            raise UsageError(f"--min-class {text[:40]} should be CLASS=PERCENT, each class once, like cat=20%")
+        found[name] = share
+    return found or None
+
+
+def written(
+    target: str | None,
+    settings: Mapping[str, Any],
+    overall: Mapping[str, Any],
+    threat: Mapping[str, Any],
+    *,
+    update: bool,
+) -> tuple[GateRules, Source]:
+    """The rules, from a file or from flags but never from both; settings that were typed go before the file's.
+
+    Raises
+    ------
+    UsageError
+        In one line, for rules that are wrong, in two places, or nowhere.
+    """
+    from advbench.gate.source import Source, discover, read, validated
+
+    typed = {name: value for name, value in settings.items() if value is not None}
+    here, under = ({name: value for name, value in rules.items() if value is not None} for rules in (overall, threat))
+    is_file = target is not None and target.endswith(".toml")
+    if target and not is_file:
+        if "model" in typed:
+            raise UsageError(f"two models: {target} and --model {typed['model']}")
+        typed["model"] = target
+    path = Path(target) if target and is_file else None if here or under else discover()
+    if path is not None and (here or under):
+        raise UsageError(f"rules are in {path} or given as --{next(iter({**here, **under}))}, not both")
+    if path is not None:
+        rules, source = read(path, typed)
+    elif here or under or update:
+        threats = [under] if under or "max-drop" in here or update else []
+        source = Source()
+        rules = validated({"gate": {**typed, **here, "threats": threats}}, source)
+    else:
+        raise UsageError(NOTHING)
+    _whole(rules, source, update)
+    return rules, source
+
+
+def _whole(rules: GateRules, source: Source, update: bool) -> None:
+    """Refuse what is valid line by line, and yet asks for nothing."""
+    from advbench.gate.rules import rules_of
+
+    asked = rules_of(rules)
+    if rules.model is None:
+        raise source.problem((), "no model: name it in the file by model, or on the command line")
+    if update:
+        if rules.baseline is None or not rules.threats:
+            raise UsageError("--update-baseline needs --baseline FILE, and a threat")
+        return
+    if not asked:
+        raise UsageError(NOTHING)
+    for number, threat in enumerate(rules.threats):
+        if not any(rule.threat == number for rule in asked):
+            if source.file is None:
+                raise UsageError(f"nothing is asked for under {threat}, like --min-robust 40%")
+            raise source.problem(("threats", number), f"nothing is asked for under {threat}, like min-robust")
+    if rules.baseline is not None and not any(rule.kind == "max_drop" for rule in asked):
+        raise source.problem(("baseline",), "no rule compares with it: add max-drop, or leave it out")
+
+
+def summary(rules: GateRules, source: Source) -> str:
+    """What `--check` says."""
+    from advbench.gate.rules import rules_of
+
+    asked = rules_of(rules)
+    return f"{source.file or 'the command line'}: {len(asked)} rules, {len(rules.threats)} threats: as they should be"

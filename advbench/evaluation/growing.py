@@ -1,0 +1,83 @@
+"""An evaluation that grows: more and more images of one order, until whoever looks at it has seen enough."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from advbench.errors import Inconclusive
+from advbench.evaluation.evaluator import Done, Evaluator
+from advbench.evaluation.plan import Plan
+from advbench.evaluation.result import Result
+from advbench.evaluation.run import RunDirectory
+from advbench.evaluation.tally import Images, Tally
+
+
+class Growing:
+    """Attacks the first images of an order, then the next, as if all had been attacked at once.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        Of all images, in the order in which they are drawn; without doublings, which no part can decide on.
+    directory : RunDirectory, optional
+        Keeps every batch.
+    """
+
+    def __init__(self, evaluator: Evaluator, directory: RunDirectory | None = None):
+        self.evaluator, self.directory = replace(evaluator, doublings=0), directory
+        self.done: Done | None = None
+        self.started, self.seconds = datetime.now(UTC), 0.0
+
+    @property
+    def seen(self) -> int:
+        """How many images were attacked."""
+        return len(self.done.plan.tally.labels) if self.done else 0
+
+    @property
+    def good(self) -> np.ndarray:
+        """Bool `[seen]`: what withstood everything, in the order of the images."""
+        return self.done.plan.tally.robust if self.done else np.zeros(0, bool)
+
+    def extend(self, n: int) -> None:
+        """Attack the next `n` images; batches keep their shape, so that nothing recompiles.
+
+        Raises
+        ------
+        Interrupted
+            When the evaluator's `should_stop` said so: these images are then as if they had not been attacked.
+        Inconclusive
+            When attacks skipped some of them; likewise.
+        AdvbenchError
+            As `advbench.evaluation.evaluate`.
+        """
+        clock = time.perf_counter()
+        part = replace(self.evaluator, indices=self.evaluator.indices[self.seen : self.seen + n])
+        first = self.done.batches if self.done else 0
+        new = part.attacked(self.directory, size=self.evaluator.batch_size, first=first)
+        if new.plan.skipped:  # an image that no attack finished with must not count as robust
+            raise Inconclusive(f"not all attacks could be finished: {', '.join(s.spec for s in new.plan.skipped)}")
+        self.done = _joined(self.done, new) if self.done else new
+        self.seconds += time.perf_counter() - clock
+
+    def result(self) -> tuple[Result, Images]:
+        """What was found so far, as of one evaluation; at least one image was attacked."""
+        assert self.done is not None, "nothing was attacked"  # noqa: S101 - the caller's mistake
+        whole = replace(self.evaluator, indices=self.evaluator.indices[: self.seen])
+        return whole.concluded(self.done, self.started, self.seconds)
+
+    def finish(self) -> Result:
+        """The result, now that enough is seen: the run directory, if there is one, is complete with it."""
+        found = self.result()
+        if self.directory:
+            self.directory.finish(*found)
+        return found[0]
+
+
+def _joined(old: Done, new: Done) -> Done:
+    tally = Tally.join([old.plan.tally, new.plan.tally])
+    plan = Plan(tally, old.plan.attacks, old.plan.runs, old.plan.size, old.plan.each, 0)
+    return Done(plan, old.classes, min(old.limit, new.limit), new.batches)

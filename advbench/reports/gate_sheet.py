@@ -1,0 +1,81 @@
+"""What the table of a gate says: its rules down, then the verdict."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from advbench.gate.verdict import Gate, Measured, Outcome, Verdict
+from advbench.reports.findings import findings
+from advbench.reports.sheet import Note, Sheet
+
+HEADER = ("rule", "verdict", "asked", "measured", "bounds", "images")
+WORDS: Final[dict[Verdict, str]] = {
+    "pass": "passed",
+    "fail": "failed",
+    "inconclusive": "inconclusive",
+    "invalid": "invalid",
+}
+STYLES: Final = {"error": "invalid", "warning": "note", "note": "note"}  # of notes, by the level of a finding
+
+
+def of_gate(gate: Gate) -> Sheet:
+    """A row per rule and one for the verdict over all; under it what did not pass, and why."""
+    total = ("gate", gate.verdict, "", "", "", f"{gate.images:,}/{gate.population:,}")
+    return Sheet(
+        title=f"Gate {WORDS[gate.verdict]}: {gate.model}",
+        header=HEADER,
+        rows=(*map(_row, gate.outcomes), total),
+        notes=(
+            *([Note("legend", _legend(gate))] if gate.outcomes else []),
+            *(Note(STYLES[found.level], f"{found.title}: {found.message}") for found in findings(gate)),
+        ),
+        needed=4,
+        verdict=True,
+    )
+
+
+def title(outcome: Outcome) -> str:
+    """The rule, with the class that it is about where its name does not say so."""
+    named = outcome.class_name is None or outcome.class_name in outcome.rule
+    return outcome.rule if named else f"{outcome.rule} ({outcome.class_name})"
+
+
+def asked(outcome: Outcome) -> str:
+    """The threshold: `>= 40%`, `<= 2%` for a drop, nothing for flags."""
+    if outcome.threshold is None:
+        return ""
+    return f"{'<=' if outcome.kind == 'max_drop' else '>='} {exact(outcome.threshold)}"
+
+
+def measured(outcome: Outcome) -> tuple[str, str, str]:
+    """The value, its bounds and the images behind it, in words; of `max_drop`, how much was lost."""
+    if (difference := outcome.difference) is not None:
+        lost = f"{-100 * difference.high:.1f} to {-100 * difference.low:.1f}"
+        return f"{-100 * difference.change + 0:.1f}%", lost, f"{difference.n:,}"
+    if (found := outcome.measured) is None:
+        return "-", "", ""
+    places = decimals(found)
+    bounds = f"{100 * found.low:.{places}f}-{100 * found.high:.{places}f}"
+    return f"{found.value:.{places}%}", bounds, f"{found.n:,}/{found.population:,}"
+
+
+def exact(share: float) -> str:
+    """A threshold as it was meant: 0.4 is `40%`, 0.855 is `85.5%`."""
+    return f"{100 * share:.6g}%"
+
+
+def decimals(found: Measured) -> int:
+    """As many as the images can tell apart."""
+    return 2 if found.n > 1000 else 1
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    value, bounds, images = measured(outcome)
+    return title(outcome), outcome.verdict, asked(outcome), value, bounds, images
+
+
+def _legend(gate: Gate) -> str:
+    methods = dict.fromkeys(o.measured.method for o in gate.outcomes if o.measured)
+    how = f" ({'; '.join(methods)})" if methods else ""
+    paired = " A drop is that of the same images in the baseline." if any(o.difference for o in gate.outcomes) else ""
+    return f"A pass or a fail is wrong with probability {exact(gate.error)} at most, over all rules{how}.{paired}"

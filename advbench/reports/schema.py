@@ -1,0 +1,33 @@
+"""JSON Schemas of what is written, as published in `docs/`; `python -m advbench.reports.schema docs` renews them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from advbench import files
+from advbench.evaluation.result import SCHEMA_VERSION, Record, Result
+from advbench.gate.verdict import GATE_SCHEMA_VERSION, Gate
+
+SCHEMAS: dict[str, tuple[type[Record], int]] = {
+    "result.schema.json": (Result, SCHEMA_VERSION),
+    "gate.schema.json": (Gate, GATE_SCHEMA_VERSION),
+}
+"""By file name: the object, and the version that its `schema_version` has."""
+
+
+def schema(name: str) -> str:
+    """JSON Schema 2020-12 of what `to_json` of the object writes."""
+    model, version = SCHEMAS[name]
+    described = model.model_json_schema(mode="serialization")
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:advbench:{name.partition('.')[0]}:{version}",
+    }
+    return json.dumps({**head, **described}, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for name in SCHEMAS:
+        files.write(Path(sys.argv[1]) / name, schema(name).encode())
