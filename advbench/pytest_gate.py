@@ -76,13 +76,14 @@ def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
             return _gates.setdefault(repr(rules), Gate.load(written))
 
 
-def evaluated(settings: Mapping[str, Any]) -> Result:
-    """What `advbench attack` finds on the first `n` images, without a verdict."""
+def evaluated(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Result:
+    """What `advbench attack` finds on the first `n` images, without a verdict; of a marker's settings what it knows."""
     from advbench.cli.evaluating import Job, Request
     from advbench.cli.runtime import prepare
 
     with _failing():
-        given = _checked(settings, EVALUATION)
+        known = {name: value for name, value in defaults.items() if name in EVALUATION}
+        given = _checked({**known, **settings}, EVALUATION)
         if "," in given.get("eps", ""):
             raise UsageError("one eps at a time, like eps='8/255'")
         request = Request(

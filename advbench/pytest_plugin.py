@@ -50,10 +50,10 @@ def robustness(request: pytest.FixtureRequest, robust_model: Any) -> Callable[..
     from advbench.pytest_gate import evaluated
 
     marker = request.node.get_closest_marker("robust")
-    defaults = dict(marker.kwargs) if marker else {}
+    defaults = {"model": robust_model, **(marker.kwargs if marker else {})}
 
     def evaluate(model: Any = None, **settings: Any) -> Result:
-        return evaluated({"model": robust_model, **defaults, **settings} | ({} if model is None else {"model": model}))
+        return evaluated(settings if model is None else {**settings, "model": model}, defaults)
 
     return evaluate
 

@@ -9,7 +9,9 @@ def robust_model():
     return "model.py:make"
 
 
-@pytest.mark.robust(data="mnist", n=200, norm="linf", eps="0.02", min="40%", attacks=["fgsm", "pgd:steps=10"])
+@pytest.mark.robust(
+    data="mnist", n=200, norm="linf", eps="0.02", min="40%", attacks=["fgsm", "pgd:steps=10,rel_step_size=0.25"]
+)
 def test_robust_accuracy():
     """All is said by the marker; what stands here runs only where that holds."""
 

@@ -172,6 +172,51 @@ def test_the_model_comes_from_the_configuration_or_a_fixture(run):
     run(source.format(model="from-fixture"), conftest=fixture).assert_outcomes(passed=1)
 
 
+JOB = """
+from advbench.cli import evaluating
+from advbench.evaluation.result import Result
+from advbench.gate.verdict import Gate
+
+class Job:
+    def of(model, request):
+        calls.append((model, request))
+        return Job()
+
+    def run(self, out, *, each):
+        return Gate.model_validate_json({gate!r}).results
+
+@pytest.fixture(autouse=True)
+def evaluation(monkeypatch):
+    monkeypatch.setattr(evaluating, "Job", Job)
+"""
+
+
+def test_the_fixture_evaluates_with_the_markers_settings_unless_told(run):
+    source = """
+    import pytest
+    import conftest
+
+    @pytest.mark.robust(model="net", eps="8/255", min=0.4, min_clean=0.5, n=50, error=0.1)
+    def test_it(robustness):
+        result = robustness(eps=0.1, attacks="fgsm")
+        assert result.robust.accuracy == 0.6
+        model, request = conftest.calls[-1]
+        assert (model, request.eps, request.n, request.attacks) == ("net", "0.1", 50, ["fgsm"])
+        robustness("other")
+        assert conftest.calls[-1][0] == "other"
+
+    def test_without_marker(robustness):
+        robustness("net")
+        assert conftest.calls[-1][1].eps is None
+
+    def test_slip(robustness):
+        robustness("net", esp="8/255")
+    """
+    done = run(source, conftest=JOB.format(gate=PASS.to_json()))
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["*unknown setting 'esp'; did you mean 'eps'?*"])
+
+
 def test_numbers_go_into_the_junit_file(run, pytester):
     run(MARKED, PASS, "--junit-xml=out.xml").assert_outcomes(passed=1)
     text = (pytester.path / "out.xml").read_text()
