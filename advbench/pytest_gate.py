@@ -152,4 +152,4 @@ def _failing() -> Iterator[None]:
     except Interrupted as error:
         raise KeyboardInterrupt(str(error)) from None
     except AdvbenchError as error:
-        pytest.fail(f"advbench: {error}", pytrace=False)
+        raise pytest.fail.Exception(f"advbench: {error}", pytrace=False) from None

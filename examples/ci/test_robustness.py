@@ -16,7 +16,7 @@ def test_robust_accuracy():
     """All is said by the marker; what stands here runs only where that holds."""
 
 
-def test_a_brighter_world_is_no_excuse(robustness):
-    result = robustness(data="mnist", n=100, norm="linf", eps="0.05", attacks=["fgsm"])
+def test_a_large_eps_costs_accuracy(robustness):
+    result = robustness(data="mnist", n=100, norm="linf", eps="0.1", attacks=["fgsm"])
     assert result.clean.accuracy > 0.6
-    assert result.robust.high < result.clean.low, "a larger eps should cost accuracy"
+    assert result.robust.high < result.clean.low, "an attack that costs nothing is none"

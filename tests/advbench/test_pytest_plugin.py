@@ -149,7 +149,7 @@ def test_a_mistake_is_a_failure_in_one_line(run, marker, message):
     done.assert_outcomes(failed=1)
     text = done.stdout.str()
     assert message in text
-    assert "Traceback" not in text
+    assert "During handling" not in text
 
 
 def test_what_keeps_a_gate_from_a_verdict_is_a_failure_too(run):
