@@ -86,8 +86,9 @@ def evaluated(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Resul
         given = _checked({**known, **settings}, EVALUATION)
         if "," in given.get("eps", ""):
             raise UsageError("one eps at a time, like eps='8/255'")
+        typed: dict[str, Any] = {name: given.get(name) for name in ("data", "attacks", "norm", "eps", "n", "budget")}
         request = Request(
-            **{name: given.get(name) for name in ("data", "attacks", "norm", "eps", "n", "budget")},
+            **typed,
             indices=None,
             seed=given.get("seed", 0),
             batch_size=given.get("batch_size", 128),
