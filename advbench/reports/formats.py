@@ -65,6 +65,8 @@ def wanted(texts: Iterable[str]) -> list[tuple[str, Path]]:
             raise UsageError(f"--report {text} should be FORMAT=FILE, like junit=gate.xml")
         if name not in FORMATS:
             raise unknown("report format", name, FORMATS)
+        if file == "-":
+            raise UsageError(f"--report {text}: reports go to files; --json - writes to stdout")
         if Path(file) in found:
             raise UsageError(f"two reports can't both be {file}")
         check(file, None)
