@@ -160,6 +160,7 @@ class Provenance(Record):
     command: str
     started: str  # UTC, ISO 8601
     seconds: Seconds
+    commit: str | None = None  # checked out where the command ran, in hex
 
 
 class Result(Record):

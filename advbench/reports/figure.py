@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from advbench.errors import Inconclusive
+from advbench.reports.pictures import amplified, varied
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 GOOD, BAD, INK = "#0072b2", "#d55e00", "#333333"  # told apart by the colour-blind too
 SHOWN = 8
-AMPLITUDE = 0.4  # of the largest change around mid-grey
 
 
 class Example(NamedTuple):
@@ -44,7 +44,7 @@ def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) 
     Inconclusive
         When no image was broken by an attack, so that there is nothing to show.
     """
-    at = _varied(data.labels[images.index])[:SHOWN]
+    at = varied(data.labels[images.index].tolist())[:SHOWN]
     if not at:
         raise Inconclusive(f"no attack broke an image of {result.model.name}: there is nothing to draw")
     indices, adversarial = images.index[at], images.x_adv[at]
@@ -118,16 +118,10 @@ def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
 
 
 def _example(axes: Iterable[Axes], example: Example) -> None:
-    change = example.adversarial - example.clean
-    largest = float(np.abs(change).max())
-    factor = AMPLITUDE / max(largest, 1e-12)
-    pictures = (example.clean, example.adversarial, 0.5 + factor * change)
-    places = list(axes)
-    for place, picture, diverging in zip(places, pictures, (False, False, True), strict=True):
-        colours: dict[str, Any] = {"vmin": 0, "vmax": 1, "interpolation": "nearest"}
-        if picture.shape[-1] == 1:
-            picture, colours = picture[..., 0], colours | {"cmap": "RdBu_r" if diverging else "gray"}
-        place.imshow(np.clip(picture, 0, 1), **colours)
+    change, factor = amplified(example.clean, example.adversarial)
+    for place, picture in zip(places := list(axes), (example.clean, example.adversarial, change), strict=True):
+        grey = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.shape[-1] == 1 else {}
+        place.imshow(np.clip(picture[..., 0] if grey else picture, 0, 1), interpolation="nearest", **grey)
     right = example.before[0] == example.label
     _caption(places[0], f"true: {example.label} (#{example.number})", example.before, GOOD if right else BAD)
     _caption(places[1], "adversarial", example.after, BAD)
@@ -148,16 +142,6 @@ def _title(result: Result) -> str:
         f"{result.model.name} under {threat.norm} eps {threat.eps}: "
         f"{result.clean.accuracy:.1%} clean, {result.robust.accuracy:.1%} robust ({result.robust.n:,} images)"
     )
-
-
-def _varied(labels: np.ndarray) -> list[int]:
-    """Positions, one of each class before the second of any."""
-    rank: dict[int, int] = {}
-    order = []
-    for at, label in enumerate(labels.tolist()):
-        rank[label] = rank.get(label, -1) + 1
-        order.append((rank[label], label, at))
-    return [at for _, _, at in sorted(order)]
 
 
 def _says(model: LoadedModel, images: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:

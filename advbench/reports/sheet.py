@@ -47,9 +47,9 @@ def of_result(result: Result) -> Sheet:
         rows=(
             ("clean", percent(clean), interval(clean), f"{clean.n:,}", f"{clean.n - clean.correct:,}", "", ""),
             *(_attack(report, each) for report in result.attacks),
-            ("worst case", percent(robust), interval(robust), "", "", _total(result.attacks), ""),
+            ("worst case", percent(robust), interval(robust), "", "", total(result.attacks), ""),
         ),
-        notes=(Note("legend", legend), *_flags([result])),
+        notes=(Note("legend", legend), *flag_notes([result])),
         needed=3,
         verdict=True,
     )
@@ -68,13 +68,13 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
                 both(result.clean),
                 *(both(report.alone or report.after) for report in result.attacks),
                 both(result.robust),
-                _total(result.attacks),
+                total(result.attacks),
             )
             for name, result in zip(names, results, strict=True)
         ),
         notes=(
             Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
-            *_flags(results, names),
+            *flag_notes(results, names),
         ),
         needed=len(attacks) + 3,
     )
@@ -88,11 +88,11 @@ def of_curve(results: Sequence[Result]) -> Sheet:
         header=("eps", "accuracy", "95% interval", "seconds"),
         rows=(
             ("clean", percent(first.clean), interval(first.clean), ""),
-            *((r.threat.eps, percent(r.robust), interval(r.robust), _total(r.attacks)) for r in results),
+            *((r.threat.eps, percent(r.robust), interval(r.robust), total(r.attacks)) for r in results),
         ),
         notes=(
             Note("legend", f"Worst case over {', '.join(report.spec for report in first.attacks)}."),
-            *_flags(results, [f"eps {r.threat.eps}" for r in results]),
+            *flag_notes(results, [f"eps {r.threat.eps}" for r in results]),
         ),
         needed=3,
     )
@@ -171,11 +171,14 @@ def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:
     return report.spec, percent(rate), interval(rate), tried, broke, f"{report.seconds:,.1f}", cost
 
 
-def _total(attacks: Iterable[AttackReport]) -> str:
+def total(attacks: Iterable[AttackReport]) -> str:
+    """Seconds of all attacks together."""
     return f"{sum(report.seconds for report in attacks):,.1f}"
 
 
-def _flags(results: Sequence[Result], names: Sequence[str] = ()) -> list[Note]:
+def flag_notes(results: Sequence[Result], names: Sequence[str] = ()) -> list[Note]:
+    """A line for every flag, with the name of its result where there are several."""
+
     def note(flag: Flag, name: str) -> Note:
         return Note(flag.level, f"{flag.level}: {name}{flag.name}: {flag.message}")
 

@@ -24,7 +24,7 @@ def show(sheet: Sheet, console: Console) -> None:
 
     shown, room = _fitting(sheet, console.width)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    headers = [_stacked(_printable(name)) for name in sheet.header[:shown]]
+    headers = [_stacked(printable(name)) for name in sheet.header[:shown]]
     tallest = max(header.count("\n") for header in headers)
     for at, header in enumerate(headers):
         lowered = "\n" * (tallest - header.count("\n")) + header
@@ -32,11 +32,11 @@ def show(sheet: Sheet, console: Console) -> None:
     for row in sheet.rows:
         name = row[0] if len(row[0]) <= room else row[0].replace(",", ",\n")
         last = sheet.verdict and row is sheet.rows[-1]
-        table.add_row(*(Text(_printable(cell)) for cell in (name, *row[1:shown])), style="bold" if last else "")
-    console.print(Text(_printable(sheet.title), style="bold"))
+        table.add_row(*(Text(printable(cell)) for cell in (name, *row[1:shown])), style="bold" if last else "")
+    console.print(Text(printable(sheet.title), style="bold"))
     console.print(table)
     for note in sheet.notes:
-        console.print(Text(_printable(note.text), style=STYLES[note.level]))
+        console.print(Text(printable(note.text), style=STYLES[note.level]))
 
 
 def markdown(sheet: Sheet) -> str:
@@ -68,7 +68,7 @@ def _stacked(name: str) -> str:
     return re.sub(r"(?<=[:,/]) ?|(?<=%) ", "\n", name)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names come from files: nothing of them may steer a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
@@ -78,4 +78,4 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", _printable(" ".join(text.split())))
+    return re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", printable(" ".join(text.split())))
