@@ -48,7 +48,7 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit checked out in the working directory, else the one that CI says it builds; None where neither is known.
+    """The commit checked out in the working directory, else the one that CI says it builds, if any.
 
     Changes that are not committed are not seen.
     """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from advbench.errors import UsageError
-from advbench.evaluation.result import Row
+from advbench.evaluation.result import Result, Row
 from advbench.reports.sources import Run
 
 AMPLITUDE = 0.4  # of the largest change around mid-grey
@@ -24,8 +24,8 @@ class Pair(NamedTuple):
     adversarial: np.ndarray
 
 
-def pairs(run: Run) -> list[Pair]:
-    """Every image of a run that an attack broke, with what it became, in the order of their numbers.
+def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
+    """Every image of a run that an attack broke, of those `wanted`, with what it became, in the order of their numbers.
 
     Raises
     ------
@@ -37,6 +37,8 @@ def pairs(run: Run) -> list[Pair]:
     from advbench.evaluation.run import load_images
 
     result = run.result
+    if wanted is not None and not wanted:
+        return []
     if run.folder is None:
         raise UsageError(f"{run.path} has no images with it; they are in the run directory (--out)")
     images = load_images(run.folder)
@@ -49,12 +51,20 @@ def pairs(run: Run) -> list[Pair]:
         raise UsageError(f"the {data.name} {data.split} images here are not those of the run")
     if images.x_adv.shape != (*images.index.shape, *data.images.shape[1:]) or not np.isfinite(images.x_adv).all():
         raise UsageError(f"the images in {run.folder} are damaged")
-    rows = {row.index: row for row in result.rows}
+    rows = {row.index: row for row in result.rows if wanted is None or row.index in wanted}
     return [
         Pair(rows[i], pixels(data.images[i]), x_adv)
         for i, x_adv in zip(images.index.tolist(), images.x_adv, strict=True)
         if i in rows
     ]
+
+
+def class_name(result: Result, label: int | None) -> str:
+    """What a class is called; a prediction that is not finite has no class."""
+    if label is None:
+        return "not finite"
+    classes = result.data.classes
+    return classes[label] if label < len(classes) else f"class {label}"
 
 
 def varied(labels: Sequence[int]) -> list[int]:

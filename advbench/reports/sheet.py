@@ -47,9 +47,9 @@ def of_result(result: Result) -> Sheet:
         rows=(
             ("clean", percent(clean), interval(clean), f"{clean.n:,}", f"{clean.n - clean.correct:,}", "", ""),
             *(_attack(report, each) for report in result.attacks),
-            ("worst case", percent(robust), interval(robust), "", "", total(result.attacks), ""),
+            ("worst case", percent(robust), interval(robust), "", "", _total(result.attacks), ""),
         ),
-        notes=(Note("legend", legend), *flag_notes([result])),
+        notes=(Note("legend", legend), *_flags([result])),
         needed=3,
         verdict=True,
     )
@@ -68,13 +68,13 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
                 both(result.clean),
                 *(both(report.alone or report.after) for report in result.attacks),
                 both(result.robust),
-                total(result.attacks),
+                _total(result.attacks),
             )
             for name, result in zip(names, results, strict=True)
         ),
         notes=(
             Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
-            *flag_notes(results, names),
+            *_flags(results, names),
         ),
         needed=len(attacks) + 3,
     )
@@ -88,13 +88,37 @@ def of_curve(results: Sequence[Result]) -> Sheet:
         header=("eps", "accuracy", "95% interval", "seconds"),
         rows=(
             ("clean", percent(first.clean), interval(first.clean), ""),
-            *((r.threat.eps, percent(r.robust), interval(r.robust), total(r.attacks)) for r in results),
+            *((r.threat.eps, percent(r.robust), interval(r.robust), _total(r.attacks)) for r in results),
         ),
         notes=(
             Note("legend", f"Worst case over {', '.join(report.spec for report in first.attacks)}."),
-            *flag_notes(results, [f"eps {r.threat.eps}" for r in results]),
+            *_flags(results, [f"eps {r.threat.eps}" for r in results]),
         ),
         needed=3,
+    )
+
+
+def of_runs(results: Sequence[Result]) -> Sheet:
+    """Any evaluations side by side, a row each: their models, threats, attacks and images may all differ."""
+    return Sheet(
+        title=f"{len(results)} evaluations",
+        header=("model", "threat", "clean", "worst case", "images", "attacks"),
+        rows=tuple(
+            (
+                r.model.name,
+                _threat(r),
+                both(r.clean),
+                both(r.robust),
+                f"{r.data.n:,} {r.data.name}",
+                "\n".join(report.spec for report in r.attacks),
+            )
+            for r in results
+        ),
+        notes=(
+            Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
+            *_flags(results, [f"{r.model.name}, {_threat(r)}" for r in results]),
+        ),
+        needed=4,
     )
 
 
@@ -171,14 +195,11 @@ def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:
     return report.spec, percent(rate), interval(rate), tried, broke, f"{report.seconds:,.1f}", cost
 
 
-def total(attacks: Iterable[AttackReport]) -> str:
-    """Seconds of all attacks together."""
+def _total(attacks: Iterable[AttackReport]) -> str:
     return f"{sum(report.seconds for report in attacks):,.1f}"
 
 
-def flag_notes(results: Sequence[Result], names: Sequence[str] = ()) -> list[Note]:
-    """A line for every flag, with the name of its result where there are several."""
-
+def _flags(results: Sequence[Result], names: Sequence[str] = ()) -> list[Note]:
     def note(flag: Flag, name: str) -> Note:
         return Note(flag.level, f"{flag.level}: {name}{flag.name}: {flag.message}")
 

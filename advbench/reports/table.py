@@ -69,8 +69,15 @@ def _stacked(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from files: nothing of them may steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    """Names come from files: nothing of them may steer a terminal or, as `::` and `##[` do, the log of a build."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return re.sub(r":(?=:)|##(?=\w*\[)", lambda found: found[0] + " ", shown)
+
+
+def one_line(text: str, limit: int = 1000) -> str:
+    """The same in one line of at most `limit` characters."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def _row(cells: tuple[str, ...]) -> str:

@@ -1,8 +1,7 @@
-"""What a report draws, each with the numbers as a table for those who can't see it."""
+"""What is drawn of one run, each with the numbers as a table for those who can't see it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -10,12 +9,10 @@ from markupsafe import Markup
 from advbench.evaluation.result import Result, Row
 from advbench.reports.html.svg import Axis, Chart, ticks
 from advbench.reports.html.tables import Table
-from advbench.reports.sheet import interval, percent
 
 BINS = 24
 STYLES = 8  # told apart by colour and by dashes
 FARTHEST = 1e9  # that any image can be; more is not a distance
-APART = 0.09  # of the axis, that marks need between them
 
 PERCENT = Axis("accuracy, %", 0, 100, ticks(0, 100))
 
@@ -42,64 +39,13 @@ class Drawing:
         return Markup(str(self.chart))  # noqa: S704 - ElementTree has escaped what is in it
 
 
-def curves(results: Sequence[Result], names: Sequence[str]) -> list[Drawing]:
-    """Robust accuracy over eps, a chart for the same images and norm, a line for a model."""
-    groups: dict[tuple[str, str], dict[tuple[str, str], list[Result]]] = {}
-    for result, name in zip(results, names, strict=True):
-        group = groups.setdefault((result.data.digest, result.threat.norm), {})
-        group.setdefault((result.model.digest, name), []).append(result)
-    return [
-        _curves(f"curve-{at}", {name: lines for (_, name), lines in group.items()})
-        for at, group in enumerate(groups.values())
-    ]
-
-
-def _curves(id_: str, lines: dict[str, list[Result]]) -> Drawing:
-    every = [result for results in lines.values() for result in results]
-    first, largest = every[0], max(result.threat.eps_value for result in every)
-    norm, data = first.threat.norm, first.data
-    title = f"Accuracy over eps: {norm}, {data.n:,} {data.name} {data.split} images"
-    text = (
-        "Worst case over the attacks of each evaluation, with its 95% Wilson interval. Dotted: no more than this can "
-        "stand below the eps evaluated, by the distances of the adversarial images found."
-    )
-    marks = {0.0: "0"} | {result.threat.eps_value: result.threat.eps for result in every}
-    chart = Chart(id_, title, text, Axis(f"eps ({norm})", 0, largest, _marks(marks, largest)), PERCENT)
-    if data.classes:
-        chart.level(100 / len(data.classes), "chance")
-    rows = []
-    for at, (name, results) in enumerate(lines.items()):
-        style = _style(at)
-        ordered = sorted(results, key=lambda result: result.threat.eps_value)
-        points = [(0.0, "0", ordered[0].clean), *((r.threat.eps_value, r.threat.eps, r.robust) for r in ordered)]
-        chart.steps(_bound(ordered), style)
-        chart.band([(eps, 100 * rate.low, 100 * rate.high) for eps, _, rate in points], style)
-        chart.line([(eps, 100 * rate.accuracy) for eps, _, rate in points], style)
-        rows += [(name, eps, percent(rate), interval(rate)) for _, eps, rate in points]
-    legend = tuple((_style(at), name) for at, name in enumerate(lines))
-    return Drawing(title, text, chart, ("model", "eps", "accuracy", "95% interval"), tuple(rows), legend)
-
-
-def _bound(results: Sequence[Result]) -> list[tuple[float, float]]:
-    """Steps of the share of images that no adversarial image found so near breaks, in percent."""
-    nearest: dict[int, float] = {}
-    for row in (row for result in results for row in result.rows):
-        if (distance := _distance(row)) is not None:
-            nearest[row.index] = min(distance, nearest.get(row.index, distance))
-    n, largest = max(results[0].data.n, 1), results[-1].threat.eps_value
-    fallen = sorted(min(distance, largest) for distance in nearest.values())
-    start = sum(distance <= 0 for distance in fallen)
-    steps = [(distance, 100 * (n - at) / n) for at, distance in enumerate(fallen, 1) if distance > 0]
-    return [(0.0, 100 * (n - start) / n), *steps, (largest, 100 * (n - len(fallen)) / n)]
-
-
 def distances(result: Result, id_: str) -> Drawing | None:
     """How far the adversarial images are from the clean ones; None where no attack broke any."""
-    found = [distance for row in result.rows if (distance := _distance(row)) is not None and row.broken_by != "clean"]
+    found = [distance for row in result.rows if (distance := distance_of(row)) is not None and row.broken_by != "clean"]
     if not found:
         return None
     threat, eps = result.threat, result.threat.eps_value
-    top = max(max(found), eps if threat.norm != "any" else 0.0) * 1.02
+    top = max(*found, 0.0 if threat.norm == "any" else eps) * 1.02
     width = top / BINS or 1.0
     counts = [0] * BINS
     for distance in found:
@@ -146,24 +92,19 @@ def convergence(result: Result, id_: str) -> Drawing | None:
     rows = []
     for at, (spec, tried, found) in enumerate(told):
         stood = list(zip(found.passes, found.standing, strict=False))
-        chart.line([(passes, 100 * min(left / tried, 1)) for passes, left in stood if passes], _style(at))
+        chart.line([(passes, 100 * min(left / tried, 1)) for passes, left in stood if passes], style(at))
         rows += [(spec, f"{passes:,} passes", f"{left:,} of {tried:,}") for passes, left in stood]
         if len(found.after_runs) > 1:
             rows += [(spec, f"run {run}", f"{left:,} of {tried:,}") for run, left in enumerate(found.after_runs, 1)]
-    legend = tuple((_style(at), spec) for at, (spec, _, _) in enumerate(told))
+    legend = tuple((style(at), spec) for at, (spec, _, _) in enumerate(told))
     return Drawing(title, text, chart, ("attack", "after", "stood"), tuple(rows), legend)
 
 
-def _distance(row: Row) -> float | None:
+def distance_of(row: Row) -> float | None:
+    """How far an image had to be changed, if it fell; None where that is no distance."""
     return row.distance if row.distance is not None and 0 <= row.distance < FARTHEST else None
 
 
-def _marks(marks: dict[float, str], largest: float) -> tuple[tuple[float, str], ...]:
-    """The eps as typed, where there is room for them."""
-    values = sorted(marks)
-    near = any(b - a < APART * largest for a, b in zip(values, values[1:], strict=False))
-    return ticks(0, largest) if near else tuple((value, marks[value]) for value in values)
-
-
-def _style(at: int) -> str:
+def style(at: int) -> str:
+    """The look of the line of that number."""
     return f"s{at % STYLES}"

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from advbench.evaluation.result import Rate, Result, Row
+from advbench.reports.pictures import class_name
 from advbench.reports.sheet import interval, percent
 
 MOST = 20  # classes that a matrix can show
@@ -18,14 +19,6 @@ class Matrix:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
-
-
-def class_name(result: Result, label: int | None) -> str:
-    """What a class is called; a prediction that is not finite has no class."""
-    if label is None:
-        return "not finite"
-    classes = result.data.classes
-    return classes[label] if label < len(classes) else f"class {label}"
 
 
 def by_class(result: Result) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
@@ -46,11 +39,10 @@ def matrix(result: Result) -> Matrix | None:
     """Predictions under attack, counted; None where there are more classes than a table can show."""
     counts = Counter((row.label, row.prediction) for row in result.rows)
     labels = sorted({label for label, _ in counts})
-    predictions: list[int | None] = sorted({p for _, p in counts if p is not None} | set(labels))
-    if len(predictions) > MOST:
+    finite = sorted({p for _, p in counts if p is not None} | set(labels))
+    if len(finite) > MOST:
         return None
-    if any(prediction is None for _, prediction in counts):
-        predictions.append(None)
+    predictions = [*finite, *([None] if any(p is None for _, p in counts) else [])]
 
     def line(label: int) -> tuple[tuple[str, int], ...]:
         total = sum(counts[label, p] for p in predictions)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from advbench.errors import AdvbenchError
 from advbench.evaluation.result import Result
-from advbench.reports.html.classes import class_name
-from advbench.reports.pictures import Pair, amplified, pairs, png, varied
+from advbench.reports.pictures import Pair, amplified, class_name, pairs, png, varied
 from advbench.reports.sources import Run
 
 SHOWN = 24  # of a run

@@ -10,16 +10,17 @@ from advbench.gate.verdict import Gate
 from advbench.reports import summary
 from advbench.reports.html import charts, gallery, tables
 from advbench.reports.html.classes import by_class, matrix
+from advbench.reports.html.curves import curves
 from advbench.reports.html.page import render
 from advbench.reports.html.tables import Table
 from advbench.reports.sheet import of_result
-from advbench.reports.sources import Found, Run, threat
+from advbench.reports.sources import Found, Run
 
 ROWS = 5000  # of the tables of images, in a page
-MOODS = {0: "good", 3: "bad", 5: "warn", 1: "bad"}
+MOODS = {0: "good", 1: "bad", 3: "bad", 5: "warn"}  # of exit codes
 
 
-def of_runs(found: Found) -> str:
+def of_found(found: Found) -> str:
     """A page about all of them.
 
     Parameters
@@ -34,12 +35,15 @@ def of_runs(found: Found) -> str:
     """
     runs, names = found.runs, summary.named(found.runs)
     budget, rows = gallery.Budget(), min(tables.IMAGES, ROWS // max(len(runs), 1))
-    parts = [_part(f"run-{at}", run, name, budget, rows) for at, (run, name) in enumerate(zip(runs, names, strict=True))]
+    titles = enumerate(zip(runs, summary.titled(runs), strict=True))
+    parts = [_part(f"run-{at}", run, title, budget, rows) for at, (run, title) in titles]
     gates = [_gate(path, gate) for path, gate in found.gates]
-    several = tables.of_sheet(summary.of_runs(runs), "Every evaluation", filtered=True) if len(runs) > 1 else None
+    several = None
+    if len(runs) > 1:
+        several = tables.of_sheet(summary.of_runs(runs), "Every evaluation", left=(0, 1, 5, 6), filtered=True)
     sections = [(f"gate-{at}", f"Gate of {gate['model']}") for at, gate in enumerate(gates, 1)]
     sections += [("summary", "Summary")] if several else []
-    sections += [("curves", "Accuracy over eps")] if runs else []
+    sections += [("curves", "Accuracy over eps")] if len(runs) > 1 else []
     sections += [(part["id"], part["title"]) for part in parts]
     return render(
         "report.html",
@@ -47,19 +51,19 @@ def of_runs(found: Found) -> str:
         sections=sections,
         gates=gates,
         summary=several,
-        curves=charts.curves([run.result for run in runs], names),
+        curves=curves([run.result for run in runs], names),
         parts=parts,
     )
 
 
-def _part(id_: str, run: Run, name: str, budget: gallery.Budget, rows: int) -> dict[str, Any]:
+def _part(id_: str, run: Run, title: str, budget: gallery.Budget, rows: int) -> dict[str, Any]:
     result = run.result
     header, classes = by_class(result)
     drawings = (charts.distances(result, f"{id_}-distances"), charts.convergence(result, f"{id_}-convergence"))
     return {
         "id": id_,
-        "title": f"{name}, {threat(result)}",
-        "mood": MOODS[result.exit_code],
+        "title": title,
+        "mood": MOODS[result.exit_code] if result.exit_code else "plain",  # how robust is enough, a gate says
         "words": _verdict(result),
         "attacks": tables.of_sheet(of_result(result), of_result(result).notes[0].text),
         "flags": tables.flags(result),

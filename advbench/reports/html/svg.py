@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from advbench.reports.table import printable
 
 WIDTH, HEIGHT = 440, 280  # text is 12 high: legible on a phone, where a unit is 0.8 pixels
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 52, 24, 20, 46
 
 Point = tuple[float, float]
 
@@ -85,7 +85,7 @@ class Chart:
         """A line across the frame at `x`, with its meaning beside it."""
         (left, top), (_, bottom) = self._at(x, self.y.high), self._at(x, self.y.low)
         self._add("line", "rule", x1=left, x2=left, y1=top, y2=bottom)
-        self._text(text, left - 4, TOP + 10, "end")
+        self._text(text, left, TOP - 6, "end")
 
     def level(self, y: float, text: str) -> None:
         """A line across the frame at `y`, with its meaning above it."""

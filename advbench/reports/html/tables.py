@@ -9,7 +9,7 @@ from typing import Any
 
 from advbench.evaluation.result import Flag, Result, Row
 from advbench.gate.verdict import Gate, Measured, Place
-from advbench.reports.html.classes import class_name
+from advbench.reports.pictures import class_name
 from advbench.reports.sheet import Sheet
 
 IMAGES = 1000  # rows of the table of images
@@ -18,20 +18,26 @@ EVIDENCE = 400  # characters of one piece of evidence
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in words. Columns named by position in `left` hold text; `verdict` is whether the last row sums up."""
+    """Rows in words. Columns named by position in `left` hold text; `verdict` is whether the last row sums up.
+
+    A `quiet` caption says what the heading above says, and is there for those who can't see.
+    """
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left: tuple[int, ...] = (0,)
     verdict: bool = False
+    sortable: bool = True
     filtered: bool = False  # whether there is a box to filter by
+    quiet: bool = False
     note: str = ""
 
 
-def of_sheet(sheet: Sheet, caption: str, *, filtered: bool = False) -> Table:
+def of_sheet(sheet: Sheet, caption: str, *, left: tuple[int, ...] = (0,), filtered: bool = False) -> Table:
     """What the terminal shows."""
-    return Table(caption, sheet.header, sheet.rows, verdict=sheet.verdict, filtered=filtered)
+    header = tuple(name.replace("/ ", "/") for name in sheet.header)
+    return Table(caption, header, sheet.rows, left, verdict=sheet.verdict, filtered=filtered)
 
 
 def cost(result: Result) -> Table:
@@ -40,7 +46,7 @@ def cost(result: Result) -> Table:
     rows = tuple(
         (
             report.spec,
-            ", ".join(f"{name}={value}" for name, value in report.settings.items()),
+            ", ".join(f"{name}={_word(value)}" for name, value in report.settings.items()),
             f"{report.runs:,}",
             f"{report.forwards:,}",
             f"{report.gradients:,}",
@@ -59,7 +65,8 @@ def flags(result: Result) -> Table | None:
         ("incomplete", "skipped", f"{s.spec} was not finished", f"runs: {s.runs:,}; images: {s.images:,}")
         for s in result.skipped
     ]
-    return Table("Flags", ("level", "flag", "what it means", "evidence"), tuple(rows), (0, 1, 2, 3)) if rows else None
+    header = ("level", "flag", "what it means", "evidence")
+    return Table("Flags", header, tuple(rows), left=(0, 1, 2, 3), quiet=True) if rows else None
 
 
 def provenance(result: Result) -> Table:
@@ -85,7 +92,8 @@ def provenance(result: Result) -> Table:
         "took": f"{made.seconds:,.1f} s",
         "schema version": str(result.schema_version),
     }
-    return Table("Provenance", ("what", "value"), tuple((k, v) for k, v in pairs.items() if v), (0, 1))
+    rows = tuple((what, value) for what, value in pairs.items() if value)
+    return Table("Provenance", ("what", "value"), rows, left=(0, 1), sortable=False, quiet=True)
 
 
 def images(result: Result, most: int = IMAGES) -> Table:
@@ -134,8 +142,8 @@ def _image(result: Result, row: Row) -> tuple[str, ...]:
         "" if row.broken_by in (None, "clean") else str(row.broken_by),
         class_name(result, row.clean_prediction),
         class_name(result, row.prediction),
-        _decimal(row.distance),
-        _decimal(row.margin),
+        decimal(row.distance),
+        decimal(row.margin),
         f"{row.forwards + row.gradients:,}",
     )
 
@@ -150,10 +158,11 @@ def _words(pairs: Iterable[tuple[str, Any]]) -> str:
 
 def _word(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= EVIDENCE else f"{text[:EVIDENCE]}…"
 
 
-def _decimal(value: float | None) -> str:
+def decimal(value: float | None) -> str:
+    """Four digits, or nothing."""
     return "" if value is None else f"{value:.4g}"
