@@ -46,7 +46,7 @@ def of_history(history: History) -> list[Sheet]:
             title=series.title,
             header=("started", "accuracy", "95% interval", "change", "p", "commit", "images", "clean", "remarks"),
             rows=tuple(_row(point) for point in series.points),
-            notes=(Note("legend", LEGEND),),
+            notes=(Note("legend", LEGEND), *_doubts(series.points)),
             needed=4,
         )
         for series in history.series
@@ -61,6 +61,13 @@ def _ours(path: Path) -> bool:
         return b'"schema_version"' in path.read_bytes()
     except OSError:
         return False
+
+
+def _doubts(points: Sequence[Point]) -> Iterator[Note]:
+    """A line for each state of points that don't stand, since columns may give way."""
+    for state, level in (("invalid", "invalid"), ("incomplete", "note")):
+        if of := [point.commit[:SHORT] if point.commit else point.started for point in points if point.state == state]:
+            yield Note(level, f"{state}: {', '.join(of)}")
 
 
 def _row(point: Point) -> tuple[str, ...]:
