@@ -46,13 +46,13 @@ def compare(
 
 def _drawn(found: Comparison, before: Run, after: Run, suffix: str) -> bytes:
     """Up to four images lost and four won, or more of the one where there are fewer of the other."""
-    from advbench.reports.comparison import sentence
+    from advbench.reports.comparison import headline
     from advbench.reports.figure import SHOWN, changed, draw_examples
-    from advbench.reports.pictures import pairs
+    from advbench.reports.pictures import pairs, spread
 
-    lost = changed(after.result, pairs(after, found.lost), "lost")
-    won = changed(before.result, pairs(before, found.won), "won")
+    lost = changed(after.result, spread(pairs(after, found.lost)), "lost")
+    won = changed(before.result, spread(pairs(before, found.won)), "won")
     shown = [*lost[: max(SHOWN // 2, SHOWN - len(won))], *won[: max(SHOWN // 2, SHOWN - len(lost))]]
     if not shown:
         raise Inconclusive("no image changed sides by an attack: there is nothing to draw")
-    return draw_examples(after.result, shown, suffix, title=sentence(found.robust))
+    return draw_examples(after.result, shown, suffix, title=headline(found))

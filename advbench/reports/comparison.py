@@ -39,7 +39,7 @@ def sentence(found: Difference) -> str:
     sure = "more than chance explains" if found.p < 0.05 else "which chance may explain"
     change = f"{100 * found.change:+.1f} percentage points (95% interval {_bounds(found)})"
     counts = f"{found.lost:,} images lost, {found.won:,} won"
-    return f"Robust accuracy changed by {change}, {sure} (p = {p_value(found.p)}): {counts}."
+    return f"Robust accuracy changed by {change}, {sure} (p {_equals(found.p)}): {counts}."
 
 
 def images(indices: Sequence[int]) -> str:
@@ -49,9 +49,24 @@ def images(indices: Sequence[int]) -> str:
     return "none" if not indices else f"{len(indices):,} images: {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 
+def headline(found: Comparison) -> str:
+    """Both models and both counts, in two short lines."""
+    difference = found.robust
+    shares = (f"{count / max(difference.n, 1):.1%} robust" for count in (difference.before, difference.after))
+    told = " then ".join(
+        f"{side.model} {share}" for side, share in zip((found.before, found.after), shares, strict=True)
+    )
+    return f"{told}\n{difference.lost:,} lost, {difference.won:,} won of {difference.n:,} (p {_equals(difference.p)})"
+
+
 def p_value(p: float) -> str:
     """Three digits, or a bound where it is tiny."""
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _equals(p: float) -> str:
+    text = p_value(p)
+    return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
 
 
 def _row(name: str, found: Difference) -> tuple[str, ...]:

@@ -77,6 +77,11 @@ def varied(labels: Sequence[int]) -> list[int]:
     return [at for _, _, at in sorted(order)]
 
 
+def spread(broken: Sequence[Pair]) -> list[Pair]:
+    """The same pairs, one of each class before the second of any."""
+    return [broken[at] for at in varied([pair.row.label for pair in broken])]
+
+
 def amplified(clean: np.ndarray, adversarial: np.ndarray) -> tuple[np.ndarray, float]:
     """The change as a picture, and by how much it was amplified.
 

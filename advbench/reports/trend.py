@@ -18,17 +18,17 @@ def draw_history(history: History, suffix: str) -> bytes:
     bytes
         A file in the format that `suffix` names.
     """
-    times = sorted({(point.started, _name(point)) for series in history.series for point in series.points})
-    place = {time: at for at, time in enumerate(times)}
-    figure = blank(max(6.0, min(14.0, 2 + 0.45 * len(times))), 4.4)
+    points = sorted((point for series in history.series for point in series.points), key=lambda point: point.started)
+    names = list(dict.fromkeys(map(_name, points)))
+    figure = blank(max(6.0, min(14.0, 2 + 0.45 * len(names))), 4.4)
     axes = figure.subplots()
     for at, series in enumerate(history.series):
         colour, mark = COLOURS[at % len(COLOURS)], MARKS[at % len(MARKS)]
-        x = [place[point.started, _name(point)] for point in series.points]
+        x = [names.index(_name(point)) for point in series.points]
         y = [100 * point.robust.accuracy for point in series.points]
         reach = [
-            [100 * (point.robust.accuracy - point.robust.low) for point in series.points],
-            [100 * (point.robust.high - point.robust.accuracy) for point in series.points],
+            [100 * max(point.robust.accuracy - point.robust.low, 0) for point in series.points],
+            [100 * max(point.robust.high - point.robust.accuracy, 0) for point in series.points],
         ]
         axes.errorbar(x, y, reach, color=colour, linewidth=1.4, elinewidth=0.8, capsize=2.5, label="_")
         for solid in (True, False):
@@ -42,10 +42,10 @@ def draw_history(history: History, suffix: str) -> bytes:
                 mfc=colour if solid else "white",
             )
         axes.plot([], [], f"{mark}-", color=colour, label=_plain(series.title))
-    step = -(-len(times) // NAMED) or 1
-    axes.set_xticks(
-        range(0, len(times), step), [name for _, name in times[::step]], rotation=40, ha="right", fontsize=8
-    )
+    if any(point.state != "complete" for point in points):
+        axes.plot([], [], "o", color=INK, mfc="white", label="invalid or incomplete")
+    step = -(-len(names) // NAMED) or 1
+    axes.set_xticks(range(0, len(names), step), names[::step], rotation=40, ha="right", fontsize=8)
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
     axes.set(ylim=(0, 106), ylabel="robust accuracy, % (95% Wilson interval)")

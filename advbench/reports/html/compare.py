@@ -10,7 +10,7 @@ from advbench.reports.comparison import DIRECTIONS, of_comparison, sentence
 from advbench.reports.html import gallery, tables
 from advbench.reports.html.page import render
 from advbench.reports.html.tables import Table
-from advbench.reports.pictures import class_name, pairs
+from advbench.reports.pictures import class_name, pairs, spread
 from advbench.reports.sources import Run
 
 ROWS = 1000  # of each table of images
@@ -54,7 +54,7 @@ def _change(
     """The images that changed one way; `fell` is the run that has their adversarial images."""
     wanted = set(indices)
     try:
-        pictures = gallery.of_pairs(fell.result, pairs(fell, wanted), budget)
+        pictures = gallery.of_pairs(fell.result, spread(pairs(fell, wanted)), budget)
     except AdvbenchError as error:
         pictures = gallery.Gallery((), f"No pictures: {error}.")
     rows = [(b, a) for b, a in zip(before.result.rows, after.result.rows, strict=True) if b.index in wanted]

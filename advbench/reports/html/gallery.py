@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from advbench.errors import AdvbenchError
 from advbench.evaluation.result import Result
-from advbench.reports.pictures import Pair, amplified, class_name, pairs, png, varied
+from advbench.reports.pictures import Pair, amplified, class_name, pairs, png, spread
 from advbench.reports.sources import Run
 
 SHOWN = 24  # of a run
@@ -61,7 +61,7 @@ def of_run(run: Run, budget: Budget) -> Gallery:
         return Gallery((), f"No pictures: {error}.")
     if not broken:
         return Gallery((), "No pictures: no attack broke an image.")
-    return of_pairs(run.result, [broken[at] for at in varied([pair.row.label for pair in broken])], budget)
+    return of_pairs(run.result, spread(broken), budget)
 
 
 def of_pairs(result: Result, broken: Sequence[Pair], budget: Budget) -> Gallery:

@@ -4,6 +4,7 @@ import re
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_it_can_be_read_without_seeing(stored):
     assert all(a["role"] == "img" and a["aria-labelledby"] for a in drawn)
     levels = [int(tag[1]) for tag in tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(levels))
     assert next(a["lang"] for tag, a in found.elements if tag == "html") == "en"
 
 
