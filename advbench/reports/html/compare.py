@@ -36,7 +36,7 @@ def of_pair(found: Comparison, before: Run, after: Run) -> str:
     ]
     return render(
         "compare.html",
-        title=f"{found.before.model}, then {found.after.model}",
+        title=f"Comparison of {' and '.join(dict.fromkeys((found.before.model, found.after.model)))}",
         sections=[(part["id"], part["title"]) for part in (*changes, *sides)],
         lede=shown.title,
         words=sentence(found.robust),

@@ -27,7 +27,7 @@ function sort(table, header) {
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  if (table.tBodies[0].rows.length < 2) continue;
+  if (table.tBodies[0].rows.length < 3) continue;
   for (const header of table.tHead.rows[0].cells) {
     if (!header.textContent.trim()) continue;
     const button = document.createElement("button");
