@@ -48,8 +48,7 @@ class Comparison(Record):
         UsageError
             When images, norm or eps differ, naming all that do: such numbers can't be compared.
         """
-        differing = [f"{what} ({was} and {now})" for what, was, now in _basics(before, after) if was != now]
-        if differing:
+        if differing := _differing(before, after):
             raise UsageError(f"these evaluations can't be compared, since they differ in {', '.join(differing)}")
         rows = list(zip(before.rows, after.rows, strict=True))
         return cls(
@@ -70,18 +69,22 @@ class Comparison(Record):
         return self.model_dump_json(indent=1) + "\n"
 
 
-def _basics(before: Result, after: Result) -> list[tuple[str, str, str]]:
-    """What must be the same, in words that differ where it does."""
-    images = [f"{r.data.n} of {r.data.name} {r.data.split}, {r.data.indices}" for r in (before, after)]
-    same = [(row.index, row.label) for row in before.rows] == [(row.index, row.label) for row in after.rows]
-    if before.data.digest != after.data.digest or not same:
-        images = [f"{words}, sha256 {r.data.digest[:12]}" for words, r in zip(images, (before, after), strict=True)]
-        images[1] += "" if images[0] != images[1] else ", other rows"
-    eps = [
-        f"{r.threat.eps}" if r.threat.eps_exact != before.threat.eps_exact else before.threat.eps
-        for r in (before, after)
-    ]
-    return [("images", images[0], images[1]), ("norm", before.threat.norm, after.threat.norm), ("eps", eps[0], eps[1])]
+def _differing(before: Result, after: Result) -> list[str]:
+    """What must be the same and is not."""
+    found = []
+    rows = [[(row.index, row.label) for row in result.rows] for result in (before, after)]
+    if before.data.digest != after.data.digest or rows[0] != rows[1]:
+        found.append(f"images ({_images(before)} and {_images(after)})")
+    if before.threat.norm != after.threat.norm:
+        found.append(f"norm ({before.threat.norm} and {after.threat.norm})")
+    if before.threat.eps_exact != after.threat.eps_exact:
+        found.append(f"eps ({before.threat.eps} and {after.threat.eps})")
+    return found
+
+
+def _images(result: Result) -> str:
+    data = result.data
+    return f"{len(result.rows):,} of {data.name} {data.split}, {data.indices}, sha256 {data.digest[:12]}"
 
 
 def _notes(before: Result, after: Result) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -29,6 +29,14 @@ class Point(Record):
     path: str
 
 
+class Told(NamedTuple):
+    """A result, the file that told of it, and what else that file says of it."""
+
+    path: Path
+    result: Result
+    remark: str = ""
+
+
 class Series(Record):
     """One model on one data set under one threat, in order of time."""
 
@@ -51,23 +59,17 @@ class History(Record):
     series: tuple[Series, ...] = Field(strict=False)
 
     @classmethod
-    def of(cls, found: Sequence[tuple[Path, Result]]) -> History:
+    def of(cls, found: Sequence[Told]) -> History:
         """Put results into series; what was stored twice, as a result and within a gate, counts once."""
-        groups: dict[tuple[str, ...], list[tuple[Path, Result]]] = {}
+        groups: dict[tuple[str, ...], list[Told]] = {}
         seen: set[tuple[object, ...]] = set()
-        for path, result in sorted(found, key=lambda each: each[1].provenance.started):
-            data, threat = result.data, result.threat
+        for told in sorted(found, key=lambda told: told.result.provenance.started):
+            result, data, threat = told.result, told.result.data, told.result.threat
             series = (result.model.name, f"{data.name} {data.split}", threat.norm, threat.eps_exact)
-            identity = (
-                *series,
-                result.provenance.started,
-                data.digest,
-                result.adversarial_digest,
-                result.robust.correct,
-            )
-            if identity not in seen:
-                seen.add(identity)
-                groups.setdefault(series, []).append((path, result))
+            found_then = (result.provenance.started, data.digest, result.adversarial_digest, result.robust.correct)
+            if (*series, *found_then) not in seen:
+                seen.add((*series, *found_then))
+                groups.setdefault(series, []).append(told)
         return cls(series=tuple(_series(group) for group in groups.values()))
 
     def to_json(self) -> str:
@@ -75,25 +77,26 @@ class History(Record):
         return self.model_dump_json(indent=1) + "\n"
 
 
-def _series(group: Sequence[tuple[Path, Result]]) -> Series:
-    first = group[0][1]
-    before = [None, *(result for _, result in group)]
-    points = tuple(_point(path, result, was) for (path, result), was in zip(group, before, strict=False))
+def _series(group: Sequence[Told]) -> Series:
+    first = group[0].result
+    before = [None, *(told.result for told in group)]
+    points = tuple(_point(told, was) for told, was in zip(group, before, strict=False))
     data = f"{first.data.name} {first.data.split}"
     return Series(model=first.model.name, data=data, norm=first.threat.norm, eps=first.threat.eps, points=points)
 
 
-def _point(path: Path, result: Result, before: Result | None) -> Point:
-    change, notes = None, []
+def _point(told: Told, before: Result | None) -> Point:
+    result, change = told.result, None
+    notes = [told.remark] if told.remark else []
     if before:
         try:
             comparison = Comparison.of(before, result)
         except UsageError:
-            notes = ["other images"]
+            notes.append("other images")
         else:
             change = comparison.robust
             was, now = comparison.before, comparison.after
-            notes = [f"other {what}" for what in ("attacks", "seed") if getattr(was, what) != getattr(now, what)]
+            notes += [f"other {what}" for what in ("attacks", "seed") if getattr(was, what) != getattr(now, what)]
     return Point(
         started=result.provenance.started,
         commit=result.provenance.commit,
@@ -102,5 +105,5 @@ def _point(path: Path, result: Result, before: Result | None) -> Point:
         change=change,
         state=result.state,
         notes=tuple(notes),
-        path=str(path),
+        path=str(told.path),
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from advbench.errors import UsageError
-from advbench.evaluation.history import History, Point
-from advbench.evaluation.result import Result
+from advbench.evaluation.history import History, Point, Told
+from advbench.gate.verdict import Gate
 from advbench.reports.comparison import p_value
 from advbench.reports.sheet import Note, Sheet, interval, percent
-from advbench.reports.sources import parse, runs_of
+from advbench.reports.sources import parse
 
 SHORT = 9  # characters of a commit
 LEGEND = (
@@ -19,7 +19,7 @@ LEGEND = (
 )
 
 
-def collect(folder: Path) -> tuple[list[tuple[Path, Result]], list[str]]:
+def collect(folder: Path) -> tuple[list[Told], list[str]]:
     """All results below a folder, those of gates too, and what is wrong with those that can't be read.
 
     Raises
@@ -29,11 +29,13 @@ def collect(folder: Path) -> tuple[list[tuple[Path, Result]], list[str]]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; give the one that your results are kept in")
-    found: list[tuple[Path, Result]] = []
+    found: list[Told] = []
     problems = []
     for path in sorted(folder.rglob("*.json")):
         try:
-            found += [(run.path, run.result) for run in runs_of(path, parse(path))] if path.is_file() else []
+            for each in parse(path) if path.is_file() else ():
+                results, remark = (each.results, f"gate: {each.verdict}") if isinstance(each, Gate) else ((each,), "")
+                found += [Told(path, result, remark) for result in results]
         except UsageError as error:
             if _ours(path):
                 problems.append(str(error))

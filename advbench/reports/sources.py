@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,9 @@ def read(paths: Sequence[Path]) -> Found:
         if not found:
             raise UsageError(f"{path} holds neither a result nor a gate; give run directories, or files of --json")
         gates += [(path, each) for each in found if isinstance(each, Gate)]
-        runs += runs_of(path, found)
+        folder = path.parent if path.name == "result.json" else None
+        results = [result for each in found for result in (each.results if isinstance(each, Gate) else (each,))]
+        runs += [Run(result, path, folder) for result in results]
     return Found(tuple(runs), tuple(gates))
 
 
@@ -76,14 +78,6 @@ def one(path: Path) -> Run:
         held = "; ".join(f"{run.path} ({run.title})" for run in runs[:8]) or "none"
         raise UsageError(f"{path} holds {len(runs)} results, one is needed; name it: {held}")
     return runs[0]
-
-
-def runs_of(path: Path, found: Sequence[Result | Gate]) -> Iterator[Run]:
-    """The runs that a file told of."""
-    folder = path.parent if path.name == "result.json" else None
-    for each in found:
-        for result in each.results if isinstance(each, Gate) else (each,):
-            yield Run(result, path, folder)
 
 
 def parse(path: Path) -> list[Result | Gate]:

@@ -57,7 +57,7 @@ def of_found(found: Found) -> str:
 
 
 def _part(id_: str, run: Run, title: str, budget: gallery.Budget, rows: int) -> dict[str, Any]:
-    result = run.result
+    result, sheet = run.result, of_result(run.result)
     header, classes = by_class(result)
     drawings = (charts.distances(result, f"{id_}-distances"), charts.convergence(result, f"{id_}-convergence"))
     return {
@@ -65,7 +65,7 @@ def _part(id_: str, run: Run, title: str, budget: gallery.Budget, rows: int) -> 
         "title": title,
         "mood": MOODS[result.exit_code] if result.exit_code else "plain",  # how robust is enough, a gate says
         "words": _verdict(result),
-        "attacks": tables.of_sheet(of_result(result), of_result(result).notes[0].text),
+        "attacks": tables.of_sheet(sheet, sheet.notes[0].text),
         "flags": tables.flags(result),
         "drawings": [drawing for drawing in drawings if drawing],
         "classes": Table("Accuracy of each class", header, classes, left=(0, 6)),

@@ -17,7 +17,7 @@ def data(monkeypatch):
 def stored(make, data, tmp_path):
     """`stored("a", robust=60, model__name="x")` -> a run directory of that name."""
 
-    def run(name, *, changes=None, **options):
-        return store(tmp_path / name, make(**options), data, **(changes or {}))
+    def run(folder, /, *, changes=None, **options):
+        return store(tmp_path / folder, make(**options), data, **(changes or {}))
 
     return run

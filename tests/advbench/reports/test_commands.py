@@ -8,19 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from advbench.cli import app
 from advbench.evaluation import provenance
 from advbench.evaluation.comparison import Comparison
 from advbench.evaluation.history import History
 from advbench.evaluation.paired import Difference
 from advbench.evaluation.result import Result
 
-from ..reports.conftest import make  # noqa: F401 - a fixture
-from ..reports.runs import Data, store
+from .runs import Data, store
 
 
 @pytest.fixture
-def stored(make, tmp_path, monkeypatch):  # noqa: F811
+def run(tmp_path, monkeypatch):
+    """Invoke `advbench` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def stored(make, tmp_path, monkeypatch):
     """`stored("a", robust=60, fell=...)` -> a run directory `a` in the working directory."""
     data = Data()
     monkeypatch.setattr("advbench.data.load", lambda name, split: data)
@@ -214,6 +222,18 @@ def test_a_history_counts_once_what_is_stored_twice_and_says_where_grounds_chang
     assert "invalid: 2026-01-03" in " ".join(run("history", "kept").stdout.split())
 
 
+def test_a_history_takes_the_results_of_gates_and_their_verdicts(run, stored, tmp_path):
+    result = stored("kept/a").result.model_dump()
+    result["provenance"]["started"] = "2026-02-01T00:00:00+00:00"
+    gate = {
+        "model": "net", "verdict": "fail", "outcomes": [], "error": 0.05, "images": 100, "population": 100, "seed": 0,
+        "results": [result], "seconds": 1.0,
+    }  # fmt: skip
+    (tmp_path / "kept" / "gate.json").write_text(json.dumps(gate))
+    (series,) = History.model_validate_json(run("history", "kept", "--json", "-").stdout).series
+    assert [point.notes for point in series.points] == [(), ("gate: fail",)]
+
+
 def test_a_history_names_results_that_it_can_not_read_and_does_not_end_with_0(run, stored, tmp_path):
     stored("kept/a")
     (tmp_path / "kept" / "b").mkdir()
@@ -226,8 +246,9 @@ def test_a_history_names_results_that_it_can_not_read_and_does_not_end_with_0(ru
     assert "settings" not in done.stderr
 
 
-@pytest.mark.parametrize(("folder", "code"), [("nowhere", 2), ("mine.py", 2), (".", 5)])
-def test_a_history_of_nothing(run, folder, code):
+@pytest.mark.parametrize(("folder", "code"), [("nowhere", 2), ("a-file", 2), (".", 5)])
+def test_a_history_of_nothing(run, tmp_path, folder, code):
+    (tmp_path / "a-file").touch()
     assert run("history", folder).exit_code == code
 
 
@@ -250,7 +271,7 @@ def test_the_commit_is_that_of_the_working_directory_else_what_ci_says(tmp_path,
     assert provenance.commit() == "a" * 40
 
 
-def test_results_without_a_commit_are_read(make):  # noqa: F811
+def test_results_without_a_commit_are_read(make):
     content = json.loads(make().to_json())
     del content["provenance"]["commit"]
     assert Result.from_json(json.dumps(content)).provenance.commit is None
