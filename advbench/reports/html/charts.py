@@ -12,6 +12,7 @@ from advbench.reports.html.tables import Table
 
 BINS = 24
 STYLES = 8  # told apart by colour and by dashes
+FLOORS = (0, 50, 80, 90)  # percent, where an axis begins that need not begin at 0
 FARTHEST = 1e9  # that any image can be; more is not a distance
 
 PERCENT = Axis("accuracy, %", 0, 100, ticks(0, 100))
@@ -76,7 +77,9 @@ def distances(result: Result, id_: str) -> Drawing | None:
 
 def convergence(result: Result, id_: str) -> Drawing | None:
     """What stood after how many passes, a line for an attack; None where no attack tells."""
-    told = [(a.spec, a.tried, a.convergence) for a in result.attacks if a.convergence and a.tried]
+    told = [
+        (a.spec, a.tried, a.convergence) for a in result.attacks if a.convergence and a.convergence.standing and a.tried
+    ]
     if not told:
         return None
     most = max(max(found.passes, default=1) for _, _, found in told)
@@ -88,7 +91,9 @@ def convergence(result: Result, id_: str) -> Drawing | None:
     powers = [2**k for k in range(0, max(most, 2).bit_length() + 1)]
     shown = powers[:: -(-len(powers) // 7)]
     axis = Axis("forward passes an image", 1, max(most, 2), tuple((p, f"{p:,}") for p in shown if p <= most), log=True)
-    chart = Chart(id_, title, text, axis, Axis("of those given, %", 0, 100, ticks(0, 100)))
+    least = min(100 * left / tried for _, tried, found in told for left in found.standing)
+    low = max((floor for floor in FLOORS if floor <= least), default=0)
+    chart = Chart(id_, title, text, axis, Axis("of those given, %", low, 100, ticks(low, 100)))
     rows = []
     for at, (spec, tried, found) in enumerate(told):
         stood = list(zip(found.passes, found.standing, strict=False))
