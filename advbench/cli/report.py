@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Runs = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN...", help="Run directories, folders of them, or files of --json; gates too."),
+    typer.Argument(metavar="RUN", help="Run directories, folders of them, or files of --json; gates too."),
 ]
 Html = Annotated[str | None, typer.Option(metavar=TO, help="Write one page that needs nothing from outside of itself.")]
 

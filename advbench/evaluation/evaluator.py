@@ -146,10 +146,10 @@ class Evaluator:
         provenance = Provenance(
             versions=versions(),
             **machine(),
+            commit=commit(),
             command=self.command,
             started=started.isoformat(timespec="seconds"),
             seconds=time.perf_counter() - clock,
-            commit=commit(),
         )
         flags = [*tally.flags(batches.limit, size), *plan.flags(classes)]
         return self._result(tally, runs, images, flags, provenance, plan.skipped), images
