@@ -15,6 +15,9 @@ NEEDED = (
     "advbench/models/native/winograd.cc",
     "advbench/data/embedded/manifest.json",
     "advbench/py.typed",
+    "advbench/reports/html/templates/report.html",
+    "advbench/reports/html/templates/script.js",
+    "advbench/reports/html/templates/style.css",
 )
 
 

@@ -14,11 +14,14 @@ from typer.core import TyperGroup
 from advbench import __version__
 from advbench.cli.attack import attack
 from advbench.cli.bench import bench
+from advbench.cli.compare import compare
 from advbench.cli.corruptions import corruptions
 from advbench.cli.data import data
 from advbench.cli.doctor import doctor
 from advbench.cli.gate import gate
+from advbench.cli.history import history
 from advbench.cli.listing import list_names
+from advbench.cli.report import report
 from advbench.cli.train import train
 from advbench.cli.verify import verify
 from advbench.errors import AdvbenchError, DataUnavailable
@@ -102,6 +105,9 @@ app.command()(attack)
 app.command()(bench)
 app.command()(gate)
 app.command()(corruptions)
+app.command()(report)
+app.command()(compare)
+app.command()(history)
 app.command()(verify)
 app.command()(doctor)
 app.command("list")(list_names)

@@ -19,37 +19,51 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".pdf", ".svg")
 
 
-def check(json: str | None, markdown: str | None, *pictures: Path | None) -> None:
+def check(json: str | None, markdown: str | None, *pictures: Path | None, texts: Sequence[str | None] = ()) -> None:
     """Refuse places that can't be written to, and unknown picture formats, before anything is computed.
+
+    `texts` are places of other texts: files, or `-` for stdout.
 
     Raises
     ------
     UsageError
         In one line.
     """
-    if json == markdown == "-":
-        raise UsageError("only one of --json and --markdown can go to stdout")
+    if [json, markdown, *texts].count("-") > 1:
+        raise UsageError("only one output, like that of --json or --markdown, can go to stdout")
     for picture in filter(None, pictures):
         if picture.suffix.lower() not in PICTURES:
             raise UsageError(f"{picture} should end in one of {', '.join(PICTURES)}")
-    for path in [Path(text) for text in (json, markdown) if text not in (None, "-")] + [p for p in pictures if p]:
+    for path in [Path(text) for text in (json, markdown, *texts) if text not in (None, "-")] + [
+        p for p in pictures if p
+    ]:
         if path.is_dir() or not os.access(path.parent, os.W_OK):
             raise UsageError(f"can't write {path}: {'a folder' if path.is_dir() else 'no such folder, or locked'}")
 
 
-def show(sheet: Sheet, json_text: str, json: str | None, markdown: str | None) -> None:
-    """Write what was asked for; the table goes to stdout unless something else does."""
+def show(
+    sheet: Sheet | Sequence[Sheet], json_text: str, json: str | None, markdown: str | None, *, quiet: bool = False
+) -> None:
+    """Write what was asked for; tables go to stdout unless something else does, or `quiet`."""
     from rich.console import Console
 
     from advbench.reports import table
+    from advbench.reports.sheet import Sheet
 
-    for target, text in ((json, json_text), (markdown, table.markdown(sheet) if markdown else "")):
-        if target == "-":
-            typer.echo(text, nl=False)
-        elif target:
-            write(Path(target), text.encode())
-    if "-" not in (json, markdown):
-        table.show(sheet, Console())
+    sheets = [sheet] if isinstance(sheet, Sheet) else sheet
+    emit(json, json_text)
+    emit(markdown, "\n".join(table.markdown(each) for each in sheets) if markdown else "")
+    if "-" not in (json, markdown) and not quiet:
+        for each in sheets:
+            table.show(each, Console())
+
+
+def emit(target: str | None, text: str) -> None:
+    """Write a text to a file, to stdout for `-`, or nowhere."""
+    if target == "-":
+        typer.echo(text, nl=False)
+    elif target:
+        write(Path(target), text.encode(errors="replace"))
 
 
 def array(results: Sequence[Result]) -> str:

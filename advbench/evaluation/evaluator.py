@@ -21,7 +21,7 @@ from advbench.errors import Interrupted, UsageError
 from advbench.evaluation.batches import Batches
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.plan import Plan, Task, doubled
-from advbench.evaluation.provenance import compile_seconds, machine, versions
+from advbench.evaluation.provenance import commit, compile_seconds, machine, versions
 from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, Skipped, ThreatInfo
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.tally import Images, Shard, Tally
@@ -185,6 +185,7 @@ class Evaluator:
         provenance = Provenance(
             versions=versions(),
             **machine(),
+            commit=commit(),
             command=self.command,
             started=started.isoformat(timespec="seconds"),
             seconds=seconds,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
+import subprocess
 from importlib.metadata import version
 from typing import Any
 
@@ -42,3 +45,17 @@ def machine() -> dict[str, Any]:
         "x64": bool(jax.config.values["jax_enable_x64"]),
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"] or "default"),
     }
+
+
+def commit() -> str | None:
+    """The commit checked out in the working directory, else the one that CI says it builds, if any.
+
+    Changes that are not committed are not seen.
+    """
+    command = ("git", "rev-parse", "--verify", "HEAD")
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout  # noqa: S603
+    except (OSError, subprocess.SubprocessError):  # no git, or one that hangs
+        told = ""
+    found = (text.strip().lower() for text in (told, *map(os.environ.get, ("GITHUB_SHA", "CI_COMMIT_SHA"))) if text)
+    return next((text for text in found if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text)), None)

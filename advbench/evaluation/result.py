@@ -17,6 +17,7 @@ SCHEMA_VERSION: Final = 1
 Count = Annotated[int, Field(ge=0)]
 Fractional = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
+State = Literal["complete", "invalid", "incomplete"]
 
 
 class Record(BaseModel):
@@ -160,6 +161,7 @@ class Provenance(Record):
     command: str
     started: str  # UTC, ISO 8601
     seconds: Seconds
+    commit: str | None = None  # checked out where the command ran, in hex
 
 
 class Result(Record):
@@ -188,6 +190,12 @@ class Result(Record):
         if any(flag.level == "invalid" for flag in self.flags):
             return 3
         return 0 if self.complete and self.rows else 5
+
+    @property
+    def state(self) -> State:
+        """The same in a word."""
+        states: dict[int, State] = {0: "complete", 3: "invalid", 5: "incomplete"}
+        return states[self.exit_code]
 
     def to_json(self) -> str:
         """The whole object as JSON, ended by a newline."""

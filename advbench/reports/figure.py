@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from advbench.errors import Inconclusive
+from advbench.reports.pictures import Pair, amplified, class_name, varied
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 GOOD, BAD, INK = "#0072b2", "#d55e00", "#333333"  # told apart by the colour-blind too
 SHOWN = 8
-AMPLITUDE = 0.4  # of the largest change around mid-grey
 
 
 class Example(NamedTuple):
@@ -31,8 +31,8 @@ class Example(NamedTuple):
     clean: np.ndarray
     adversarial: np.ndarray
     label: str
-    before: tuple[str, float]  # predicted class and its probability
-    after: tuple[str, float]
+    before: tuple[str, float | None]  # predicted class and its probability, where the model is at hand
+    after: tuple[str, float | None]
     by: str
 
 
@@ -44,7 +44,7 @@ def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) 
     Inconclusive
         When no image was broken by an attack, so that there is nothing to show.
     """
-    at = _varied(data.labels[images.index])[:SHOWN]
+    at = varied(data.labels[images.index].tolist())[:SHOWN]
     if not at:
         raise Inconclusive(f"no attack broke an image of {result.model.name}: there is nothing to draw")
     indices, adversarial = images.index[at], images.x_adv[at]
@@ -52,13 +52,29 @@ def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) 
     by = {row.index: row.broken_by or "" for row in result.rows}
     said = zip(_says(model, clean, data.classes), _says(model, adversarial, data.classes), strict=True)
     return [
-        Example(int(i), x, x_adv, data.classes[data.labels[i]], before, after, by[int(i)])
+        Example(int(i), x, x_adv, data.classes[data.labels[i]], before, after, by[int(i)].partition(":")[0])
         for i, x, x_adv, (before, after) in zip(indices, clean, adversarial, said, strict=True)
     ]
 
 
-def draw_examples(result: Result, shown: Sequence[Example], suffix: str) -> bytes:
-    """Rows of clean, adversarial and amplified difference, two examples a row.
+def changed(result: Result, broken: Sequence[Pair], kind: str) -> list[Example]:
+    """Images that one of two runs broke, as examples without probabilities; `kind` says which way they changed."""
+    return [
+        Example(
+            pair.row.index,
+            pair.clean,
+            pair.adversarial,
+            class_name(result, pair.row.label),
+            (class_name(result, pair.row.clean_prediction), None),
+            (class_name(result, pair.row.prediction), None),
+            f"{str(pair.row.broken_by).partition(':')[0]} ({kind})",
+        )
+        for pair in broken
+    ]
+
+
+def draw_examples(result: Result, shown: Sequence[Example], suffix: str, title: str = "") -> bytes:
+    """Rows of clean, adversarial and amplified difference, two examples a row; `title` if not the result's own.
 
     Returns
     -------
@@ -67,8 +83,8 @@ def draw_examples(result: Result, shown: Sequence[Example], suffix: str) -> byte
     """
     blocks = 2 if len(shown) > 3 else 1
     rows = -(-len(shown) // blocks)
-    figure = _figure(5.1 * blocks, 0.95 + 1.78 * rows)
-    figure.suptitle(_title(result), fontsize=10.5, color=INK, parse_math=False)
+    figure = blank(5.1 * blocks, 0.95 + 1.78 * rows)
+    figure.suptitle(title or _title(result), fontsize=10.5, color=INK, parse_math=False)
     widths = [1, 1, 1, 0.16] * blocks
     grid = figure.subplots(rows, 4 * blocks, squeeze=False, gridspec_kw={"width_ratios": widths[: 4 * blocks]})
     for axes in grid.ravel():
@@ -76,7 +92,7 @@ def draw_examples(result: Result, shown: Sequence[Example], suffix: str) -> byte
     for number, example in enumerate(shown):
         row, block = number % rows, number // rows
         _example(grid[row, 4 * block : 4 * block + 3], example)
-    return _saved(figure, suffix)
+    return saved(figure, suffix)
 
 
 def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
@@ -88,7 +104,7 @@ def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
         A file in the format that `suffix` names.
     """
     first = results[0]
-    figure = _figure(6.0, 3.9)
+    figure = blank(6.0, 3.9)
     axes = figure.subplots()
     points = [(0.0, "0", first.clean), *((r.threat.eps_value, r.threat.eps, r.robust) for r in results)]
     points = [point for at, point in enumerate(points) if at == 0 or point[0] > 0]
@@ -114,28 +130,23 @@ def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")
-    return _saved(figure, suffix)
+    return saved(figure, suffix)
 
 
 def _example(axes: Iterable[Axes], example: Example) -> None:
-    change = example.adversarial - example.clean
-    largest = float(np.abs(change).max())
-    factor = AMPLITUDE / max(largest, 1e-12)
-    pictures = (example.clean, example.adversarial, 0.5 + factor * change)
-    places = list(axes)
-    for place, picture, diverging in zip(places, pictures, (False, False, True), strict=True):
-        colours: dict[str, Any] = {"vmin": 0, "vmax": 1, "interpolation": "nearest"}
-        if picture.shape[-1] == 1:
-            picture, colours = picture[..., 0], colours | {"cmap": "RdBu_r" if diverging else "gray"}
-        place.imshow(np.clip(picture, 0, 1), **colours)
+    change, factor = amplified(example.clean, example.adversarial)
+    for place, picture in zip(places := list(axes), (example.clean, example.adversarial, change), strict=True):
+        grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.shape[-1] == 1 else {}
+        place.imshow(np.clip(picture[..., 0] if grey else picture, 0, 1), interpolation="nearest", **grey)
     right = example.before[0] == example.label
     _caption(places[0], f"true: {example.label} (#{example.number})", example.before, GOOD if right else BAD)
     _caption(places[1], "adversarial", example.after, BAD)
-    places[2].set_title(f"change x {factor:.3g}\nfound by {example.by.partition(':')[0]}", **_small(INK))
+    places[2].set_title(f"change x {factor:.3g}\nfound by {example.by}", **_small(INK))
 
 
-def _caption(axes: Axes, what: str, said: tuple[str, float], colour: str) -> None:
-    axes.set_title(f"{what}\nseen as {said[0]}, {said[1]:.0%}", **_small(colour))
+def _caption(axes: Axes, what: str, said: tuple[str, float | None], colour: str) -> None:
+    sure = "" if said[1] is None else f", {said[1]:.0%}"
+    axes.set_title(f"{what}\nseen as {said[0]}{sure}", **_small(colour))
 
 
 def _small(colour: str) -> dict[str, Any]:
@@ -150,16 +161,6 @@ def _title(result: Result) -> str:
     )
 
 
-def _varied(labels: np.ndarray) -> list[int]:
-    """Positions, one of each class before the second of any."""
-    rank: dict[int, int] = {}
-    order = []
-    for at, label in enumerate(labels.tolist()):
-        rank[label] = rank.get(label, -1) + 1
-        order.append((rank[label], label, at))
-    return [at for _, _, at in sorted(order)]
-
-
 def _says(model: LoadedModel, images: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:
     import jax
 
@@ -167,7 +168,8 @@ def _says(model: LoadedModel, images: np.ndarray, classes: Sequence[str]) -> lis
     return [(classes[row.argmax()], float(row.max())) for row in probabilities]
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of that size, in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -176,7 +178,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _saved(figure: Figure, suffix: str) -> bytes:
+def saved(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file in the format that `suffix` names."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix.lower().lstrip("."), facecolor="white")
     return buffer.getvalue()

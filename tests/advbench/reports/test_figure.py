@@ -73,7 +73,7 @@ def test_nothing_broken_is_nothing_to_draw(make):
 
 def test_the_curve_runs_from_clean_to_the_largest_eps_in_its_band(make, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(figure, "_saved", lambda picture, suffix: drawn.setdefault("axes", picture.axes[0]) and b"")
+    monkeypatch.setattr(figure, "saved", lambda picture, suffix: drawn.setdefault("axes", picture.axes[0]) and b"")
     draw_curve([make(eps="0.1", robust=80), make(eps="0.2", robust=40)], ".png")
     axes = drawn["axes"]
     x, y = axes.lines[0].get_data()

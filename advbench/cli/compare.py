@@ -1,0 +1,58 @@
+"""`advbench compare`: what changed from one evaluation to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from advbench.cli.options import Json, Markdown
+from advbench.cli.report import Html
+from advbench.errors import Inconclusive
+
+if TYPE_CHECKING:
+    from advbench.evaluation.comparison import Comparison
+    from advbench.reports.sources import Run
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or file of --json.")],
+    after: Annotated[Path, typer.Argument(metavar="RUN", help="Another, of the same images under the same threat.")],
+    json: Json = None,
+    markdown: Markdown = None,
+    html: Html = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw images that changed sides.")] = None,
+) -> None:
+    """Compare two evaluations image by image: the difference, its interval, and which images changed sides."""
+    from advbench.cli import output
+    from advbench.cli.evaluating import conclude
+    from advbench.evaluation.comparison import Comparison
+    from advbench.reports.comparison import of_comparison
+    from advbench.reports.sources import one
+
+    output.check(json, markdown, figure, texts=(html,))
+    first, second = one(before), one(after)
+    found = Comparison.of(first.result, second.result)
+    output.show(of_comparison(found), found.to_json(), json, markdown, quiet=html == "-")
+    if html:
+        from advbench.reports.html.compare import of_pair
+
+        output.emit(html, of_pair(found, first, second))
+    if figure:
+        output.write(figure, _drawn(found, first, second, figure.suffix))
+    conclude([first.result, second.result])
+
+
+def _drawn(found: Comparison, before: Run, after: Run, suffix: str) -> bytes:
+    """Up to four images lost and four won, or more of the one where there are fewer of the other."""
+    from advbench.reports.comparison import headline
+    from advbench.reports.figure import SHOWN, changed, draw_examples
+    from advbench.reports.pictures import pairs, spread
+
+    lost = changed(after.result, spread(pairs(after, found.lost)), "lost")
+    won = changed(before.result, spread(pairs(before, found.won)), "won")
+    shown = [*lost[: max(SHOWN // 2, SHOWN - len(won))], *won[: max(SHOWN // 2, SHOWN - len(lost))]]
+    if not shown:
+        raise Inconclusive("no image changed sides by an attack: there is nothing to draw")
+    return draw_examples(after.result, shown, suffix, title=headline(found))

@@ -1,0 +1,1 @@
+"""Reports as one HTML file that needs nothing from outside of itself."""

@@ -1,0 +1,80 @@
+"""Two evaluations, side by side, as one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advbench.errors import AdvbenchError
+from advbench.evaluation.comparison import Comparison
+from advbench.reports.comparison import DIRECTIONS, of_comparison, sentence
+from advbench.reports.html import gallery, tables
+from advbench.reports.html.page import render
+from advbench.reports.html.tables import Table
+from advbench.reports.pictures import class_name, pairs, spread
+from advbench.reports.sources import Run
+
+ROWS = 1000  # of each table of images
+
+
+def of_pair(found: Comparison, before: Run, after: Run) -> str:
+    """A page about what changed from one run to the other.
+
+    Returns
+    -------
+    str
+        HTML; the same for the same runs.
+    """
+    shown = of_comparison(found)
+    budget = gallery.Budget()
+    changes = [
+        _change("lost", found.lost, before, after, fell=after, budget=budget),
+        _change("won", found.won, before, after, fell=before, budget=budget),
+    ]
+    sides = [
+        {"id": id_, "title": title, "table": tables.provenance(run.result)}
+        for id_, title, run in (("before", "Provenance: before", before), ("after", "Provenance: after", after))
+    ]
+    return render(
+        "compare.html",
+        title=f"Comparison of {' and '.join(dict.fromkeys((found.before.model, found.after.model)))}",
+        sections=[(part["id"], part["title"]) for part in (*changes, *sides)],
+        lede=shown.title,
+        words=sentence(found.robust),
+        mood="plain" if found.robust.p >= 0.05 else "bad" if found.robust.change < 0 else "good",
+        difference=tables.of_sheet(shown, shown.notes[0].text),
+        notes=found.notes,
+        changes=changes,
+        sides=sides,
+    )
+
+
+def _change(
+    kind: str, indices: tuple[int, ...], before: Run, after: Run, *, fell: Run, budget: gallery.Budget
+) -> dict[str, Any]:
+    """The images that changed one way; `fell` is the run that has their adversarial images."""
+    wanted = set(indices)
+    try:
+        pictures = gallery.of_pairs(fell.result, spread(pairs(fell, wanted)), budget)
+    except AdvbenchError as error:
+        pictures = gallery.Gallery((), f"No pictures: {error}.")
+    rows = [(b, a) for b, a in zip(before.result.rows, after.result.rows, strict=True) if b.index in wanted]
+    table = Table(
+        f"Images {kind}",
+        ("image", "class", "seen before as", "seen after as", "broken by", "distance"),
+        tuple(
+            (
+                str(b.index),
+                class_name(before.result, b.label),
+                class_name(before.result, b.prediction),
+                class_name(after.result, a.prediction),
+                (a if fell is after else b).broken_by or "",
+                tables.decimal((a if fell is after else b).distance),
+            )
+            for b, a in rows[:ROWS]
+        ),
+        left=(1, 2, 3, 4),
+        filtered=True,
+        note=f"The first {ROWS:,} of {len(rows):,}." if len(rows) > ROWS else "",
+    )
+    title = f"{kind.capitalize()}: {len(indices):,} images {DIRECTIONS[kind]}"
+    return {"id": kind, "title": title, "table": table, "gallery": pictures, "count": len(indices)}

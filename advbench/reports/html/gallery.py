@@ -1,0 +1,94 @@
+"""Adversarial images as pictures within the page."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from advbench.errors import AdvbenchError
+from advbench.evaluation.result import Result
+from advbench.reports.pictures import Pair, amplified, class_name, pairs, png, spread
+from advbench.reports.sources import Run
+
+SHOWN = 24  # of a run
+BYTES = 750_000  # of all the pictures in a page: base64 makes a million of them
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a data URI, and what it shows."""
+
+    source: str
+    text: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image: clean, adversarial, and the change between them."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Cards, and what to say of those that are not shown, or why there are none."""
+
+    cards: tuple[Card, ...]
+    note: str
+
+
+class Budget:
+    """How many bytes of pictures a page has room for."""
+
+    def __init__(self, size: int = BYTES):
+        self.left = size
+
+    def takes(self, size: int) -> bool:
+        """Whether there is room for so much; it is taken then."""
+        self.left -= size if (fits := size <= self.left) else 0
+        return fits
+
+
+def of_run(run: Run, budget: Budget) -> Gallery:
+    """Images of a run that an attack broke, of as many classes as there are."""
+    try:
+        broken = pairs(run)
+    except AdvbenchError as error:
+        return Gallery((), f"No pictures: {error}.")
+    if not broken:
+        return Gallery((), "No pictures: no attack broke an image.")
+    return of_pairs(run.result, spread(broken), budget)
+
+
+def of_pairs(result: Result, broken: Sequence[Pair], budget: Budget) -> Gallery:
+    """The first of them, as far as there is room."""
+    cards = []
+    for pair in broken[:SHOWN]:
+        card, size = _card(result, pair)
+        if not budget.takes(size):
+            break
+        cards.append(card)
+    return Gallery(tuple(cards), f"{len(cards):,} of the {len(broken):,} images that an attack broke.")
+
+
+def _card(result: Result, pair: Pair) -> tuple[Card, int]:
+    row = pair.row
+    label, before, after = (class_name(result, k) for k in (row.label, row.clean_prediction, row.prediction))
+    change, factor = amplified(pair.clean, pair.adversarial)
+    shown = (
+        (pair.clean, f"Image {row.index}, clean", f"seen as {before}"),
+        (pair.adversarial, f"Image {row.index}, adversarial", f"seen as {after}"),
+        (change, f"Image {row.index}, change", f"change × {factor:.3g}"),  # noqa: RUF001 - it multiplies
+    )
+    files = [png(image) for image, _, _ in shown]
+    pictures = tuple(
+        Picture(f"data:image/png;base64,{b64encode(file).decode()}", f"{text}, {caption}", caption)
+        for file, (_, text, caption) in zip(files, shown, strict=True)
+    )
+    distance = f"at {row.distance:.4g} ({result.threat.norm})" if row.distance is not None else ""
+    facts = tuple(filter(None, (f"broken by {row.broken_by}", distance)))
+    return Card(f"{label} (image {row.index})", pictures, facts), sum(map(len, files))

@@ -1,0 +1,168 @@
+"""The tables of a report, in words; templates only lay them out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from advbench.evaluation.result import Flag, Result, Row
+from advbench.gate.verdict import Gate, Measured, Place
+from advbench.reports.pictures import class_name
+from advbench.reports.sheet import Sheet
+
+IMAGES = 1000  # rows of the table of images
+EVIDENCE = 400  # characters of one piece of evidence
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in words. Columns named by position in `left` hold text; `verdict` is whether the last row sums up.
+
+    A `quiet` caption says what the heading above says, and is there for those who can't see.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: tuple[int, ...] = (0,)
+    verdict: bool = False
+    sortable: bool = True
+    filtered: bool = False  # whether there is a box to filter by
+    quiet: bool = False
+    note: str = ""
+
+
+def of_sheet(sheet: Sheet, caption: str, *, left: tuple[int, ...] = (0,), filtered: bool = False) -> Table:
+    """What the terminal shows."""
+    header = tuple(name.replace("/ ", "/") for name in sheet.header)
+    return Table(caption, header, sheet.rows, left, verdict=sheet.verdict, filtered=filtered)
+
+
+def cost(result: Result) -> Table:
+    """What each attack was and took."""
+    header = ("attack", "settings", "runs", "forward passes", "gradients", "seconds", "of these compiling")
+    rows = tuple(
+        (
+            report.spec,
+            ", ".join(f"{name}={_word(value)}" for name, value in report.settings.items()),
+            f"{report.runs:,}",
+            f"{report.forwards:,}",
+            f"{report.gradients:,}",
+            f"{report.seconds:,.1f}",
+            "" if report.compile_seconds is None else f"{report.compile_seconds:,.1f}",
+        )
+        for report in result.attacks
+    )
+    return Table("Cost and settings of each attack", header, rows, left=(0, 1))
+
+
+def flags(result: Result) -> Table | None:
+    """What bears on trust, with its evidence; None where nothing does."""
+    rows = [_flag(flag) for flag in result.flags]
+    rows += [
+        ("incomplete", "skipped", f"{s.spec} was not finished", f"runs: {s.runs:,}; images: {s.images:,}")
+        for s in result.skipped
+    ]
+    header = ("level", "flag", "what it means", "evidence")
+    return Table("Flags", header, tuple(rows), left=(0, 1, 2, 3), quiet=True) if rows else None
+
+
+def provenance(result: Result) -> Table:
+    """Where the numbers come from."""
+    model, data, made, threat = result.model, result.data, result.provenance, result.threat
+    pairs = {
+        "model": f"{model.name} (loaded from {model.source})",
+        "model digest": model.digest,
+        "model record": _words(model.record.items()),
+        "images": f"{data.n:,} of {data.name} {data.split}: {data.indices} (from {data.source})",
+        "images digest": data.digest,
+        "threat": f"{threat.norm}, eps {threat.eps} = {threat.eps_exact} exactly",
+        "adversarial images digest": result.adversarial_digest,
+        "mode": result.mode,
+        "seed": str(result.seed),
+        "batch size": str(result.batch_size),
+        "device": f"{made.device} ({made.platform})",
+        "numerics": f"{'float64 allowed' if made.x64 else 'float32'}, matmul precision {made.matmul_precision}",
+        "versions": _words(made.versions.items()),
+        "commit": made.commit or "unknown",
+        "command": made.command,
+        "started": made.started,
+        "took": f"{made.seconds:,.1f} s",
+        "schema version": str(result.schema_version),
+    }
+    rows = tuple((what, value) for what, value in pairs.items() if value)
+    return Table("Provenance", ("what", "value"), rows, left=(0, 1), sortable=False, quiet=True)
+
+
+def images(result: Result, most: int = IMAGES) -> Table:
+    """A row an image."""
+    header = ("image", "class", "outcome", "broken by", "clean as", "then as", "distance", "margin", "passes")
+    shown = result.rows[:most]
+    note = f"The first {len(shown):,} of {len(result.rows):,}; result.json has all." if shown != result.rows else ""
+    rows = tuple(_image(result, row) for row in shown)
+    return Table("Every image", header, rows, left=(1, 2, 3, 4, 5), filtered=True, note=note)
+
+
+def gate(found: Gate) -> Table:
+    """Rules, and what became of them."""
+    header = ("rule", "verdict", "asked for", "measured", "bounds", "images", "why", "written in")
+    rows = tuple(
+        (
+            o.rule,
+            o.verdict,
+            "" if o.threshold is None else f"{o.threshold:.2%}",
+            *_measured(o.measured),
+            o.message,
+            _place(o.place),
+        )
+        for o in found.outcomes
+    )
+    note = f"All bounds hold together with probability {1 - found.error:.1%}."
+    return Table("Rules of the gate", header, rows, left=(0, 1, 6, 7), note=note)
+
+
+def _measured(m: Measured | None) -> tuple[str, str, str]:
+    if m is None:
+        return "", "", ""
+    return f"{m.value:.1%}", f"{100 * m.low:.1f}-{100 * m.high:.1f}", f"{m.n:,} of {m.population:,}"
+
+
+def _place(place: Place | None) -> str:
+    return f"{place.file}:{place.line}" if place else ""
+
+
+def _image(result: Result, row: Row) -> tuple[str, ...]:
+    outcome = "robust" if row.robust else "wrong when clean" if row.broken_by == "clean" else "broken"
+    return (
+        str(row.index),
+        class_name(result, row.label),
+        outcome,
+        "" if row.broken_by in (None, "clean") else str(row.broken_by),
+        class_name(result, row.clean_prediction),
+        class_name(result, row.prediction),
+        decimal(row.distance),
+        decimal(row.margin),
+        f"{row.forwards + row.gradients:,}",
+    )
+
+
+def _flag(flag: Flag) -> tuple[str, ...]:
+    return flag.level, flag.name, flag.message, _words(flag.evidence.items())
+
+
+def _words(pairs: Iterable[tuple[str, Any]]) -> str:
+    return "; ".join(f"{name}: {_word(value)}" for name, value in pairs)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= EVIDENCE else f"{text[:EVIDENCE]}…"
+
+
+def decimal(value: float | None) -> str:
+    """Four digits, or nothing."""
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,44 @@
+"""Results of any models, images and threats in one table, each under a name of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from advbench.reports import sheet
+from advbench.reports.sheet import Sheet
+from advbench.reports.sources import Run, threat
+
+
+def of_runs(runs: Sequence[Run]) -> Sheet:
+    """One run in detail; of several a row each."""
+    if len(runs) == 1:
+        return sheet.of_result(runs[0].result)
+    found = sheet.of_runs([run.result for run in runs])
+    rows = (
+        (name, *row[1:], run.result.state) for name, run, row in zip(_distinct(runs), runs, found.rows, strict=True)
+    )
+    return replace(found, header=(*found.header, "state"), rows=tuple(rows))
+
+
+def named(runs: Sequence[Run]) -> list[str]:
+    """The models' names; where different models share one, with where the run lies."""
+    digests: dict[str, set[str]] = {}
+    for run in runs:
+        digests.setdefault(run.result.model.name, set()).add(run.result.model.digest)
+    names = [run.result.model.name for run in runs]
+    return [name if len(digests[name]) == 1 else f"{name} ({run.path})" for name, run in zip(names, runs, strict=True)]
+
+
+def titled(runs: Sequence[Run]) -> list[str]:
+    """Model and threat, different for every run."""
+    return [f"{name}, {threat(run.result)}" for name, run in zip(_distinct(runs), runs, strict=True)]
+
+
+def _distinct(runs: Sequence[Run]) -> list[str]:
+    """The names, with where a run lies if another one is of the same model and threat."""
+    titles = [run.title for run in runs]
+    return [
+        f"{name} ({run.path})" if titles.count(run.title) > 1 and name == run.result.model.name else name
+        for name, run in zip(named(runs), runs, strict=True)
+    ]
