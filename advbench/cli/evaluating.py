@@ -26,7 +26,7 @@ IMAGES = 1000  # attacked unless told otherwise
 PREFLIGHT = 128  # images that the doctor looks at
 POOL = 4096  # more images, on which the full checks train a surrogate
 
-CASCADE = ("fgsm", "pgd", "pgd:loss=margin,targets=3")
+CASCADE = ("fgsm", "apgd", "apgd:loss=dlr")
 """Attacks used unless others are named: cheap ones first, then those that are hard to hide from."""
 CASCADE_L2 = (*CASCADE, "cw:rounds=5,steps=100")
 
