@@ -18,13 +18,16 @@ from advbench.cli.options import (
     Eps,
     Force,
     Indices,
+    InputLayout,
     Json,
     Markdown,
+    Mean,
     Norm,
     Number,
     Out,
     Resume,
     Seed,
+    Std,
 )
 from advbench.errors import UsageError
 
@@ -40,6 +43,9 @@ def bench(
     eps: Eps = None,
     n: Number = None,
     indices: Indices = None,
+    input_layout: InputLayout = None,
+    mean: Mean = None,
+    std: Std = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     out: Out = None,
@@ -63,6 +69,8 @@ def bench(
     if resume and not out:
         raise UsageError("--resume needs the run directory: --out DIR")
     prepare()
+    from advbench.models.preprocess import Preprocess
+
     request = Request(
         data,
         attacks,
@@ -77,6 +85,7 @@ def bench(
         budget,
         eot,
         checks=checks.value,
+        preprocess=Preprocess.parse(input_layout, mean, std),
     )
     jobs = [Job.of(model, request) for model in models]
     _comparable(jobs)

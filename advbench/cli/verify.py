@@ -25,11 +25,13 @@ def verify(
     from advbench.evaluation import Result
     from advbench.evaluation import verify as check
     from advbench.models.load import load_model
+    from advbench.models.preprocess import Preprocess
 
-    source = model or Result.load(run).model.source
+    attacked = Result.load(run).model
+    source = model or attacked.source
     if model is None and ":" in source:
         raise UsageError(f"the model of {run} is code, and verifying runs it: if you trust it, add --model {source}")
-    found = check(run, model=load_model(source))
+    found = check(run, model=load_model(source, Preprocess.of(attacked.preprocess)))
     if json:
         from json import dumps
 

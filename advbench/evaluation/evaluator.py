@@ -101,6 +101,7 @@ class Evaluator:
         """All that the result depends on; a run resumes only where nothing of it changed."""
         return {
             "model": self.model.digest,
+            "preprocessing": self.model.preprocess.record(),
             "data": digest(self._uint8, self._labels),
             "indices": digest(self.indices),
             "norm": self.threat.norm,
@@ -238,6 +239,7 @@ class Evaluator:
                 digest=model.digest,
                 dataset=model.dataset,
                 record=model.record,
+                preprocess=model.preprocess.record(),
             ),
             data=DataInfo(
                 name=data.name,

@@ -79,10 +79,11 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     result, images = Result.load(run), load_images(run)
     if model is None:
         from advbench.models.load import load_model
+        from advbench.models.preprocess import Preprocess
 
         if ":" in result.model.source:  # a file that someone sent must not choose what code runs
             raise UsageError(f"the model of {run} is code: load {result.model.source} yourself if you trust it")
-        model = load_model(result.model.source)
+        model = load_model(result.model.source, Preprocess.of(result.model.preprocess))
     if data is None:
         from advbench.data import load
 

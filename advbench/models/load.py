@@ -19,6 +19,7 @@ from advbench.defenses.frozen import freeze
 from advbench.errors import UsageError, unknown
 from advbench.models import store
 from advbench.models.fingerprint import fingerprint
+from advbench.models.preprocess import AS_IS, Preprocess, prepared
 
 RELEASED = Path(__file__).parent / "released"
 
@@ -46,6 +47,10 @@ class LoadedModel:
         How it was trained, from its manifest.
     source : str
         What named it, so that it can be loaded again.
+    preprocess : Preprocess
+        What `predict` does to images first; what was declared, the layout filled in.
+    layouts : tuple of str
+        Layouts that the network's input may have, where none was declared: see `layout.find_layout`.
     """
 
     name: str
@@ -56,9 +61,11 @@ class LoadedModel:
     digest: str
     record: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    preprocess: Preprocess = AS_IS
+    layouts: tuple[str, ...] = ()
 
 
-def load_model(spec: str) -> LoadedModel:
+def load_model(spec: str, preprocess: Preprocess = AS_IS) -> LoadedModel:
     """Load the model that a command line names.
 
     Parameters
@@ -68,6 +75,8 @@ def load_model(spec: str) -> LoadedModel:
         model; or `package.module:factory` or `file.py:factory`, where `factory()` returns a Flax NNX module, a
         callable from images [B, H, W, C] in [0, 1] to logits [B, K], or a pair `(apply, params)` with
         `apply(params, images)`, as Flax Linen has it. This runs the user's code.
+    preprocess : Preprocess
+        What to do to images before the network sees them; a stored model does it itself.
 
     Returns
     -------
@@ -80,18 +89,18 @@ def load_model(spec: str) -> LoadedModel:
     CorruptFile
         The files are damaged.
     """
-    return replace(_find(spec), source=spec)
+    return replace(_find(spec, preprocess), source=spec)
 
 
-def _find(spec: str) -> LoadedModel:
+def _find(spec: str, preprocess: Preprocess) -> LoadedModel:
     path = Path(spec)
     if path.is_dir() or path.suffix == ".safetensors":
-        return _stored(path)
+        return _stored(path, preprocess)
     if (RELEASED / spec / store.MANIFEST).is_file():
-        return _stored(RELEASED / spec)
+        return _stored(RELEASED / spec, preprocess)
     where, colon, factory = spec.rpartition(":")
     if colon and where and factory.isidentifier():
-        return _users(where, factory)
+        return prepared(_users(where, factory), preprocess)
     if path.parent != Path():
         raise UsageError(f"no model at {spec}: expected a directory with {store.MANIFEST}, or a .safetensors file")
     raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")
@@ -102,7 +111,9 @@ def released() -> list[str]:
     return sorted(manifest.parent.name for manifest in RELEASED.glob(f"*/{store.MANIFEST}"))
 
 
-def _stored(path: Path) -> LoadedModel:
+def _stored(path: Path, preprocess: Preprocess) -> LoadedModel:
+    if preprocess:
+        raise UsageError(f"{path} normalises its input itself: leave out --input-layout, --mean and --std")
     module, manifest = store.load(path)
     folder = path if path.is_dir() else path.parent
     return LoadedModel(
