@@ -2,6 +2,6 @@
 
 from advbench.doctor.expected import EXPECTED, expected
 from advbench.doctor.machine import Check, selftest
-from advbench.doctor.model import CHECKS, clean_accuracy, examine
+from advbench.doctor.model import CHECKS, TRANSLATED, clean_accuracy, examine
 
-__all__ = ["CHECKS", "EXPECTED", "Check", "clean_accuracy", "examine", "expected", "selftest"]
+__all__ = ["CHECKS", "EXPECTED", "TRANSLATED", "Check", "clean_accuracy", "examine", "expected", "selftest"]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+TRANSLATED: Final = {"translation": "the translation to JAX computes what the original runtime does"}
+"""What is asked of a translated model too."""
+
 CHECKS: Final = {
     "nonfinite_outputs": "every logit is finite",
     "probabilities": "outputs are logits, not probabilities",
@@ -79,6 +82,7 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
         *_gradients(model.predict, x, y, size),
         _chance(logits, y, classes),
         _other_input(model.predict, x, y, logits, size),
+        model.compare(model, x) if model.compare else None,
     ]
     return [flag for flag in flags if flag]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from flax import nnx
@@ -20,6 +20,9 @@ from advbench.errors import UsageError, unknown
 from advbench.models import store
 from advbench.models.fingerprint import fingerprint
 from advbench.models.preprocess import AS_IS, Preprocess, prepared
+
+if TYPE_CHECKING:
+    from advbench.evaluation.result import Flag
 
 RELEASED = Path(__file__).parent / "released"
 
@@ -51,6 +54,8 @@ class LoadedModel:
         What `predict` does to images first; what was declared, the layout filled in.
     layouts : tuple of str
         Layouts that the network's input may have, where none was declared: see `layout.find_layout`.
+    compare : callable or None
+        For a translated model, `compare(model, images)` compares it with the runtime that it was made for.
     """
 
     name: str
@@ -63,6 +68,7 @@ class LoadedModel:
     source: str = ""
     preprocess: Preprocess = AS_IS
     layouts: tuple[str, ...] = ()
+    compare: Callable[["LoadedModel", Any], "Flag | None"] | None = None
 
 
 def load_model(spec: str, preprocess: Preprocess = AS_IS) -> LoadedModel:
@@ -71,10 +77,10 @@ def load_model(spec: str, preprocess: Preprocess = AS_IS) -> LoadedModel:
     Parameters
     ----------
     spec : str
-        A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; the name of a released
-        model; or `package.module:factory` or `file.py:factory`, where `factory()` returns a Flax NNX module, a
-        callable from images [B, H, W, C] in [0, 1] to logits [B, K], or a pair `(apply, params)` with
-        `apply(params, images)`, as Flax Linen has it. This runs the user's code.
+        A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; an `.onnx` or `.onnx.gz`
+        file; the name of a released model; or `package.module:factory` or `file.py:factory`, where `factory()` returns
+        a Flax NNX module, a callable from images [B, H, W, C] in [0, 1] to logits [B, K], or a pair `(apply, params)`
+        with `apply(params, images)`, as Flax Linen has it. This runs the user's code.
     preprocess : Preprocess
         What to do to images before the network sees them; a stored model does it itself.
 
@@ -98,6 +104,10 @@ def _find(spec: str, preprocess: Preprocess) -> LoadedModel:
         return _stored(path, preprocess)
     if (RELEASED / spec / store.MANIFEST).is_file():
         return _stored(RELEASED / spec, preprocess)
+    if path.name.endswith((".onnx", ".onnx.gz")):
+        from advbench.models import onnx
+
+        return onnx.load(path, preprocess)
     where, colon, factory = spec.rpartition(":")
     if colon and where and factory.isidentifier():
         return prepared(_users(where, factory), preprocess)
