@@ -1,7 +1,7 @@
-"""Do ONNX models translated to JAX give PyTorch's logits and input gradients? And how fast, beside ONNX Runtime?
+"""Whether ONNX models translated to JAX give PyTorch's logits and input gradients, and how fast.
 
-    python benchmarks/peers/export_onnx.py FOLDER       (where torch and torchvision are)
-    python benchmarks/translated.py FOLDER              (where advbench, onnx and onnxruntime are)
+python benchmarks/peers/export_onnx.py FOLDER       (where torch and torchvision are)
+python benchmarks/translated.py FOLDER              (where advbench, onnx and onnxruntime are)
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def main() -> None:
             print(f"| {path.name}: {error}")
             continue
         loading = time.perf_counter() - started
-        print(ROW.format(path.stem, *errors(path, model), *times(path, model, arguments.time), f"{loading:.1f}"), flush=True)
+        print(
+            ROW.format(path.stem, *errors(path, model), *times(path, model, arguments.time), f"{loading:.1f}"),
+            flush=True,
+        )
 
 
 def errors(path: Path, model: LoadedModel) -> tuple[str, str, str]:
