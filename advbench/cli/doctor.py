@@ -45,8 +45,11 @@ def doctor(
     examined = None
     if model is not None:
         from advbench.cli.evaluating import model_and_data
+        from advbench.doctor.expected import accuracy_range
         from advbench.models.preprocess import Preprocess
 
+        if expect_clean is not None:
+            accuracy_range(expect_clean)
         subject = model_and_data(model, data, Preprocess.parse(input_layout, mean, std))
         examined = _examine(*subject, n, seed, full, expect_clean)
     checks = selftest(seed=seed)

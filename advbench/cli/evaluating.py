@@ -74,8 +74,11 @@ class Job:
         AdvbenchError
             For anything that can't be attacked as asked, in one line.
         """
+        from advbench.doctor.expected import accuracy_range
         from advbench.spec import attacks_of
 
+        if request.expect_clean is not None:
+            accuracy_range(request.expect_clean)
         model, data, indices = subject(spec, request.data, request.n, request.indices, request.preprocess)
         model = _averaging(model, request.eot)
         threats = threats_of(model, data.name, request.norm, request.eps)

@@ -18,7 +18,7 @@ class Depth(StrEnum):
     full = "full"
 
 
-MODEL = "Run directory, released model, .safetensors file, file.py:factory or module:factory."
+MODEL = "Run directory, released model, .safetensors or .onnx file, file.py:factory or module:factory."
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
 Data = Annotated[str | None, typer.Option(help="Data set whose test split is attacked; by default the model's own.")]

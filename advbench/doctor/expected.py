@@ -31,7 +31,7 @@ def expected(accuracy: float, n: int, text: str) -> list[Flag]:
     UsageError
         When `text` is no accuracy.
     """
-    least, most = _range(text)
+    least, most = accuracy_range(text)
     low, high = clopper_pearson(round(accuracy * n), n, LEVEL)
     if low <= most and high >= least:
         return []
@@ -46,7 +46,8 @@ def expected(accuracy: float, n: int, text: str) -> list[Flag]:
     ]
 
 
-def _range(text: str) -> tuple[float, float]:
+def accuracy_range(text: str) -> tuple[float, float]:
+    """The accuracies that `text` stands for, or a UsageError."""
     found = re.fullmatch(r"(\d{1,3}(?:\.(\d{1,9}))?)(%?)", text.strip())
     unit = 100 if found and found[3] else 1
     if not found or not 0 <= float(found[1]) <= unit:

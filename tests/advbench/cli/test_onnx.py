@@ -1,6 +1,7 @@
 """ONNX files on the command line: layouts found, preprocessing declared, and a translation that is checked."""
 
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,13 +26,12 @@ def model(run, tmp_path):
     arrays = {"w": w, "b": -0.5 * (w**2).sum(0)}
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(np.float32))
     graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Gemm", ["x", "w", "b"], ["y"])],
+        [helper.make_node("Identity", ["x"], ["i"]), helper.make_node("Gemm", ["i", "w", "b"], ["y"])],
         "means",
         [helper.make_tensor_value_info("x", kind, ("n", 784))],
         [helper.make_tensor_value_info("y", kind, ("n", 10))],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
-    graph.node[0].op_type, graph.node[1].input[0] = "Identity", "r"
     file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     (tmp_path / "means.onnx").write_bytes(file.SerializeToString())
     return "means.onnx"
@@ -41,7 +41,7 @@ def test_the_layout_is_found_and_kept_so_that_the_run_can_be_verified(run, model
     done = run("attack", model, *ATTACK, "--mean", "0.5", "--std", "1/4", "--expect-clean", "80%", "--out", "out")
     assert done.exit_code == 0, done.stderr
     assert "means: input layout flat-cwh, by accuracy: flat-chw" in done.stderr
-    result = Result.load(__import__("pathlib").Path("out"))
+    result = Result.load(Path("out"))
     assert result.model.preprocess == {"layout": "flat-cwh", "mean": [0.5], "std": [0.25]}
     assert result.clean.accuracy > 0.7
     verified = run("verify", "out")

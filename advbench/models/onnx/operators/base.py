@@ -20,7 +20,7 @@ Handler = Callable[..., Any]
 OPERATORS: Final[dict[str, Handler]] = {}
 """Each takes its node and then the node's inputs, None for absent ones, and returns one value or a tuple of them."""
 
-KNOWN: Final = 2**24  # most elements of a value that is known beforehand; more is no shape arithmetic
+KNOWN: Final = 2**22  # most elements of a value that is known beforehand; more is no shape arithmetic
 HIGHEST: Final = jax.lax.Precision.HIGHEST  # else GPUs multiply in TF32, which flips predictions
 
 

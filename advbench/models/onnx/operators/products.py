@@ -69,7 +69,8 @@ _normalised_exponentials("LogSoftmax", jax.nn.log_softmax)
 
 @operator("BatchNormalization")
 def _batch_norm(node: Node, x: Value, scale: Value, shift: Value, mean: Value, variance: Value) -> Value:
-    if node.attributes.get("training_mode") or not node.attributes.get("spatial", 1):
+    learns = node.attributes.get("training_mode") or (node.opset < 14 and len([*filter(None, node.outputs)]) > 1)
+    if learns or not node.attributes.get("spatial", 1):
         raise Untranslatable("batch norm is in training mode: export the model in evaluation mode (model.eval())")
     scale, shift, mean, variance = (_by_channel(v, x.ndim) for v in (scale, shift, mean, variance))
     return (x - mean) * (scale * jax.lax.rsqrt(variance + node.attributes.get("epsilon", 1e-5))) + shift
@@ -102,7 +103,7 @@ def _group_norm(node: Node, x: Value, scale: Value, shift: Value) -> Value:
 @operator("LRN")
 def _local_response(node: Node, x: Value) -> Value:
     size, beta = node.attributes["size"], node.attributes.get("beta", 0.75)
-    if not 0 < size <= 2 * x.shape[1]:
+    if not 0 < size <= 1024:
         raise Untranslatable(f"{size} channels at a time are asked for")
     low = (size - 1) // 2
     around = jnp.pad(x * x, [(0, 0), (low, size - 1 - low)] + [(0, 0)] * (x.ndim - 2))

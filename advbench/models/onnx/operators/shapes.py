@@ -162,7 +162,8 @@ def _pad(node: Node, x: Value, pads: Value = None, value: Value = None, axes: Va
     if mode == "constant":
         fill = node.attributes.get("value", 0) if value is None else value.reshape(())
         return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [(low, high, 0) for low, high in around])
-    if mode not in ("reflect", "edge", "wrap") or min(map(min, around)) < 0:
+    fits = all(0 <= low < side and 0 <= high < side for (low, high), side in zip(around, x.shape, strict=True))
+    if mode not in ("reflect", "edge", "wrap") or not fits:
         raise Untranslatable(f"padding of mode {mode} with {list(amounts)}")
     return jnp.pad(x, around, mode)
 
