@@ -10,14 +10,14 @@ import jax
 
 from advbench.models.onnx.check import compare
 from advbench.models.onnx.graph import build, logits_of
-from advbench.models.onnx.parse import parse
+from advbench.models.onnx.program import parse
 from advbench.models.preprocess import Preprocess, prepared
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
 
 SUFFIXES = (".onnx", ".onnx.gz")
-COLOURS = 4  # most channels of an image; a longer axis is height or width
+COLOURS = 3  # most channels of an image; a longer axis is height or width
 
 
 def load(path: Path, preprocess: Preprocess) -> LoadedModel:

@@ -12,7 +12,7 @@ import numpy as np
 
 from advbench.evaluation.result import Flag
 from advbench.models.onnx.graph import Graph
-from advbench.models.onnx.parse import read
+from advbench.models.onnx.program import read
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel

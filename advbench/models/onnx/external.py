@@ -34,7 +34,7 @@ class External:
         from onnx import TensorProto, helper
 
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        path = self._inside(entries.get("location", ""))
+        path = self._inside(str(entries.get("location", "")))
         width = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         needed = math.prod(tensor.dims) * width
         try:

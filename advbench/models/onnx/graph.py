@@ -14,7 +14,7 @@ from jax import Array
 
 from advbench.errors import UsageError
 from advbench.models.onnx.operators import OPERATORS, Untranslatable, known
-from advbench.models.onnx.parse import Node, Program, printable
+from advbench.models.onnx.program import Node, Program, printable
 
 WEIGHT: Final = 32  # elements; smaller float arrays are settings of operators, and known beforehand
 LARGEST: Final = 2**28  # elements of a value for one image; a network that needs more is none

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from advbench.models.onnx.operators.base import OPERATORS, Untranslatable, Value, known, operator, sized, xp
-from advbench.models.onnx.parse import Node
+from advbench.models.onnx.program import Node
 
 NUMPY = {
     "Abs": "abs",

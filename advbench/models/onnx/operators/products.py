@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from advbench.models.onnx.operators.base import HIGHEST, OPERATORS, Untranslatable, Value, axis_of, operator, xp
 from advbench.models.onnx.operators.shapes import setting
-from advbench.models.onnx.parse import Node
+from advbench.models.onnx.program import Node
 
 
 @operator("MatMul")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from advbench.models.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, sized, xp
-from advbench.models.onnx.parse import Node
+from advbench.models.onnx.program import Node
 
 
 def setting(node: Node, name: str, given: Value) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from jax import lax
 
 from advbench.models import ops
 from advbench.models.onnx.operators.base import HIGHEST, Untranslatable, Value, operator
-from advbench.models.onnx.parse import Node
+from advbench.models.onnx.program import Node
 
 WINDOW = 64  # most pixels of a window; a network's have 49 at most
 

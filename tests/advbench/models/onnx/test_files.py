@@ -9,7 +9,7 @@ import pytest
 
 from advbench.errors import UsageError
 from advbench.models.load import load_model
-from advbench.models.onnx import parse as parsing
+from advbench.models.onnx import program
 from advbench.models.onnx.external import External
 from advbench.models.onnx.operators import OPERATORS
 from advbench.models.preprocess import Preprocess
@@ -45,14 +45,12 @@ def test_the_gradient_is_that_of_the_runtime(network):
     model, rng = load_model(str(path)), np.random.default_rng(2)
     for _ in range(4):
         x, direction = rng.random((2, 1, 4, 4, 1)).astype(np.float32)
-        _, slope = jax.jvp(model.predict, (x,), (direction,))
         _, pull = jax.vjp(model.predict, x)
         h = np.float32(1e-3)
         differences = (true_logits(path, x + h * direction) - true_logits(path, x - h * direction)) / (2 * h)
         for k in range(3):
             (gradient,) = pull(jnp.eye(3)[k : k + 1])
             np.testing.assert_allclose((gradient * direction).sum(), differences[0, k], rtol=0.01, atol=0.01)
-        assert slope.shape == (1, 3)
 
 
 def test_a_gzipped_file_is_the_same_model(network):
@@ -171,7 +169,7 @@ ARRAYS = {
     "w": np.ones((5, 3), np.float32),
     "ratio": np.float32(0.5),
     "yes": np.array(True),
-    "huge": np.array([2**20, 2**20, 1, 1, 1]),
+    "huge": np.array([2**20, 2**20, 2, 1, 1, 1]),
     "tall": np.ones((2**13, 1), np.int64),
     "wide": np.ones((1, 2**13), np.int64),
     "pads": np.array([0] * 7 + [2**40]),
@@ -240,7 +238,7 @@ def test_a_gzip_bomb_and_a_cut_archive_are_refused(network, monkeypatch):
     packed = path.with_name("model.onnx.gz")
     packed.write_bytes(gzip.compress(path.read_bytes())[:-20])
     refused(packed, "cut short")
-    monkeypatch.setattr(parsing, "LIMIT", 10_000)
+    monkeypatch.setattr(program, "LIMIT", 10_000)
     packed.write_bytes(gzip.compress(bytes(10_000_000)))
     refused(packed, "holds more than 10000 bytes")
 

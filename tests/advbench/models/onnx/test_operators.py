@@ -6,7 +6,7 @@ import pytest
 
 from advbench.models.onnx.graph import build
 from advbench.models.onnx.operators import OPERATORS
-from advbench.models.onnx.parse import parse
+from advbench.models.onnx.program import parse
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="what is compared with is ONNX Runtime")
 
@@ -105,7 +105,7 @@ CASES = [
     one("InstanceNormalization", normal(4), normal(4)),
     one("GroupNormalization", normal(4), normal(4), opset=21, num_groups=2),
     one("LRN", size=3, alpha=0.1, beta=0.5, bias=1.5),
-    one("LRN", size=2),
+    one("LRN", size=5),
     one("LpNormalization", axis=1),
     one("LpNormalization", axis=1, p=1),
     one("Conv", normal(5, 4, 3, 3)),

@@ -58,6 +58,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name[:80])
 
 
+def text(name: str | bytes) -> str:
+    """A name out of a file; where it is no UTF-8, protobuf gives bytes."""
+    return name if isinstance(name, str) else name.decode(errors="replace")
+
+
 def read(path: Path) -> bytes:
     """The bytes of a model file, `.gz` unpacked.
 
@@ -109,14 +114,15 @@ def parse(path: Path) -> Program:
     if graph.sparse_initializer:
         raise UsageError(f"{path} has sparse weights, which are not supported")
     data = External(path)
-    arrays = {tensor.name: _array(tensor, data, path) for tensor in graph.initializer}
+    arrays = {text(tensor.name): _array(tensor, data, path) for tensor in graph.initializer}
     nodes = []
     for proto in graph.node:
+        op, domain, outputs = text(proto.op_type), text(proto.domain), tuple(map(text, proto.output))
         node = Node(
-            op=proto.op_type if proto.domain in ONNX_DOMAINS else f"{proto.domain}::{proto.op_type}",
-            name=proto.name or f"{proto.op_type} that gives {', '.join(proto.output)}",
-            inputs=tuple(proto.input),
-            outputs=tuple(proto.output),
+            op=op if domain in ONNX_DOMAINS else f"{domain}::{op}",
+            name=text(proto.name) or f"{op} that gives {', '.join(outputs)}",
+            inputs=tuple(map(text, proto.input)),
+            outputs=outputs,
             attributes=dict(_attributes(proto, data, path)),
             opset=opset,
         )
@@ -136,6 +142,8 @@ def _array(tensor: Any, data: External, path: Path) -> np.ndarray:
     try:
         if tensor.data_location == TensorProto.EXTERNAL:
             data.load(tensor)
+        if min(tensor.dims, default=0) < 0:
+            raise ValueError(f"its shape is {list(tensor.dims)}")
         array = np.asarray(numpy_helper.to_array(tensor))
         if array.dtype.kind not in "OSU":
             return array.astype(np.float32) if array.dtype == np.float64 else array
@@ -143,8 +151,8 @@ def _array(tensor: Any, data: External, path: Path) -> np.ndarray:
         raise
     except Exception as error:  # whatever malformed data may raise in a library
         reason = " ".join(str(error).split())
-        raise CorruptFile(f"{path} is damaged: {printable(tensor.name) or 'a tensor'}: {reason}") from None
-    raise UsageError(f"{path}: {printable(tensor.name) or 'a tensor'} holds text, not numbers")
+        raise CorruptFile(f"{path} is damaged: {printable(text(tensor.name)) or 'a tensor'}: {reason}") from None
+    raise UsageError(f"{path}: {printable(text(tensor.name)) or 'a tensor'} holds text, not numbers")
 
 
 def _attributes(proto: Any, data: External, path: Path) -> Iterator[tuple[str, Any]]:
@@ -161,7 +169,7 @@ def _attributes(proto: Any, data: External, path: Path) -> Iterator[tuple[str, A
             value = value.decode(errors="replace")
         elif attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
             value = list(value)
-        yield attribute.name, value
+        yield text(attribute.name), value
 
 
 def _constant(node: Node) -> np.ndarray | None:
@@ -177,9 +185,9 @@ def _constant(node: Node) -> np.ndarray | None:
 def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, tuple[int | None, ...], str]:
     from onnx import helper
 
-    inputs = [value for value in graph.input if value.name not in arrays]
+    inputs = [value for value in graph.input if text(value.name) not in arrays]
     if len(inputs) != 1:
-        names = ", ".join(printable(value.name) for value in inputs[:5]) or "none"
+        names = ", ".join(printable(text(value.name)) for value in inputs[:5]) or "none"
         raise UsageError(f"{path} should have one input, the images; it has {len(inputs)}: {names}")
     kind = inputs[0].type.tensor_type
     try:
@@ -193,11 +201,11 @@ def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, 
     shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
     if len(shape) not in (2, 3, 4):
         raise UsageError(f"{path} takes input of {len(shape)} axes; images have 4, grey images may have 3, rows 2")
-    return inputs[0].name, shape, "float32" if dtype == "float64" else dtype
+    return text(inputs[0].name), shape, "float32" if dtype == "float64" else dtype
 
 
 def _output(graph: Any, path: Path) -> str:
-    names: list[str] = [value.name for value in graph.output]
+    names = [text(value.name) for value in graph.output]
     if len(names) == 1:
         return names[0]
     if "logits" in names:
