@@ -19,7 +19,7 @@ from advbench.defenses.frozen import freeze
 from advbench.errors import UsageError, unknown
 from advbench.models import store
 from advbench.models.fingerprint import fingerprint
-from advbench.models.preprocess import AS_IS, Preprocess, prepared
+from advbench.models.preprocess import AS_IS, OwnPreprocessing, Preprocess, prepared
 
 if TYPE_CHECKING:
     from advbench.evaluation.result import Flag
@@ -123,7 +123,7 @@ def released() -> list[str]:
 
 def _stored(path: Path, preprocess: Preprocess) -> LoadedModel:
     if preprocess:
-        raise UsageError(f"{path} normalises its input itself: leave out --input-layout, --mean and --std")
+        raise OwnPreprocessing(f"{path} normalises its input itself: leave out --input-layout, --mean and --std")
     module, manifest = store.load(path)
     folder = path if path.is_dir() else path.parent
     return LoadedModel(

@@ -32,6 +32,11 @@ LAYOUTS: Final = {
 }
 """Orders of axes that a network may expect."""
 
+
+class OwnPreprocessing(UsageError):
+    """Preprocessing was declared for a model that does its own."""
+
+
 _NUMBER = r"[+-]?(\d{1,9}(\.\d{0,17})?|\.\d{1,17})(/\d{1,9})?"
 
 
