@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="ONNX files are read by the onnx package: pip install 'advbench[onnx]'")
-
 SHAPE = ("n", 1, 4, 4)
 
 
 @pytest.fixture
 def make(tmp_path):
     """Write `model.onnx` of nodes `(op, inputs, outputs, attributes)`, from `x` to `y`; return its path."""
+    pytest.importorskip("onnx", reason="ONNX files are read by the onnx package: pip install 'advbench[onnx]'")
 
     def write(nodes, arrays=None, *, shape=SHAPE, opset=18, dtype=np.float32, name="model.onnx", change=None):
         from onnx import helper, numpy_helper
