@@ -145,7 +145,8 @@ def _probabilities(logits: Array) -> Flag | None:
             evidence={"row_sum_off_by": off},
             message="outputs are probabilities, which starve attacks of gradients: leave out the softmax",
         )
-    off = float(np.abs(np.log(np.exp(np.minimum(rows, 1)).sum(-1))).max())
+    with np.errstate(divide="ignore"):  # logits far below 0
+        off = float(np.abs(np.log(np.exp(np.minimum(rows, 1)).sum(-1))).max())
     if rows.max() <= 1e-5 and off <= 1e-4:
         return Flag(
             name="log_probabilities",
