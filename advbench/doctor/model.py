@@ -14,6 +14,7 @@ from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, margin, slope
 from advbench.doctor.contract import check_data, check_outputs, first_line
 from advbench.evaluation.result import Flag
+from advbench.models.external import raised
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -109,8 +110,9 @@ def _in_batches(compute: Any, model: Model, size: int, *arrays: Array) -> Any:
     """`compute(model, *batch)` over all rows, in batches of one size, as a pytree of NumPy arrays."""
     n = len(arrays[0])
     rows = np.arange(-(-n // size) * size) % n
-    parts = [compute(model, *(a[take] for a in arrays)) for take in rows.reshape(-1, size)]
-    return jax.tree.map(lambda *part: np.concatenate(part)[:n], *parts)
+    with raised():
+        parts = [compute(model, *(a[take] for a in arrays)) for take in rows.reshape(-1, size)]
+        return jax.tree.map(lambda *part: np.concatenate(part)[:n], *parts)
 
 
 def _difference(a: Array, b: Array) -> float:

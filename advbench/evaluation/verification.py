@@ -21,6 +21,7 @@ from advbench.evaluation.claims import CHECKS, Evidence, broken_rows, ties
 from advbench.evaluation.result import Result
 from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
+from advbench.models.external import raised
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -115,5 +116,6 @@ def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
 
 def _logits(model: LoadedModel, x: np.ndarray) -> np.ndarray:
     predict = jax.jit(lambda model, x: model(x))
-    parts = [np.asarray(predict(model.predict, x[at : at + BATCH])) for at in range(0, len(x), BATCH)]
+    with raised():
+        parts = [np.asarray(predict(model.predict, x[at : at + BATCH])) for at in range(0, len(x), BATCH)]
     return np.concatenate(parts).astype(np.float64)
