@@ -31,6 +31,7 @@ from advbench.cli.options import (
     Resume,
     Seed,
     Std,
+    Weights,
 )
 from advbench.errors import UsageError
 
@@ -50,6 +51,7 @@ def attack(
     input_layout: InputLayout = None,
     mean: Mean = None,
     std: Std = None,
+    weights: Weights = None,
     expect_clean: ExpectClean = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
@@ -99,6 +101,7 @@ def attack(
         checks=checks.value,
         preprocess=Preprocess.parse(input_layout, mean, std),
         expect_clean=expect_clean,
+        weights=weights,
     )
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from advbench.cli.options import BatchSize, Data, InputLayout, Json, Markdown, Mean, Model, Number, Seed, Std
+from advbench.cli.options import BatchSize, Data, InputLayout, Json, Markdown, Mean, Model, Number, Seed, Std, Weights
 from advbench.errors import UsageError, unknown
 
 
@@ -23,6 +23,7 @@ def corruptions(
     input_layout: InputLayout = None,
     mean: Mean = None,
     std: Std = None,
+    weights: Weights = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -40,7 +41,8 @@ def corruptions(
     from advbench.models.preprocess import Preprocess
     from advbench.reports import sheet
 
-    loaded, images, indices = subject(model, data, n, preprocess=Preprocess.parse(input_layout, mean, std))
+    preprocess = Preprocess.parse(input_layout, mean, std)
+    loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights)
     known = kinds(images.images.shape[-1])
     for name in kind or ():
         if name not in known:

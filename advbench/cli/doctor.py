@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from advbench.cli.options import ExpectClean, InputLayout, Mean, Std
+from advbench.cli.options import ExpectClean, InputLayout, Mean, Std, Weights
 from advbench.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def doctor(
     input_layout: InputLayout = None,
     mean: Mean = None,
     std: Std = None,
+    weights: Weights = None,
     expect_clean: ExpectClean = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
@@ -50,7 +51,7 @@ def doctor(
 
         if expect_clean is not None:
             accuracy_range(expect_clean)
-        subject = model_and_data(model, data, Preprocess.parse(input_layout, mean, std))
+        subject = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights)
         examined = _examine(*subject, n, seed, full, expect_clean)
     checks = selftest(seed=seed)
     _write_json(json, checks, examined)

@@ -52,6 +52,7 @@ class Request:
     checks: str = "fast"  # none, fast, full: how hard to look for masked gradients
     preprocess: Preprocess | None = None
     expect_clean: str | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,19 @@ class Job:
             For anything that can't be attacked as asked, in one line.
         """
         from advbench.doctor.expected import accuracy_range
+        from advbench.evaluation.access import check_access
         from advbench.spec import attacks_of
 
         if request.expect_clean is not None:
             accuracy_range(request.expect_clean)
-        model, data, indices = subject(spec, request.data, request.n, request.indices, request.preprocess)
+        model, data, indices = subject(
+            spec, request.data, request.n, request.indices, request.preprocess, request.weights
+        )
         model = _averaging(model, request.eot)
         threats = threats_of(model, data.name, request.norm, request.eps)
         texts = request.attacks or cascade(threats[0].norm)
         attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
+        check_access(model, attacks[0])
         return cls(model, data, indices, threats, attacks[0], request)
 
     def run(self, out: Path | None, *, each: bool) -> list[Result]:
@@ -181,6 +186,7 @@ def subject(
     n: int | None,
     indices: Path | None = None,
     preprocess: Preprocess | None = None,
+    weights: Path | None = None,
     *,
     most: int = IMAGES,
 ) -> tuple[LoadedModel, Dataset, list[int]]:
@@ -191,11 +197,13 @@ def subject(
     AdvbenchError
         When one of them is not there.
     """
-    model, images = model_and_data(spec, data, preprocess)
+    model, images = model_and_data(spec, data, preprocess, weights)
     return model, images, _indices(images, n, indices, most)
 
 
-def model_and_data(spec: str, data: str | None, preprocess: Preprocess | None) -> tuple[LoadedModel, Dataset]:
+def model_and_data(
+    spec: str, data: str | None, preprocess: Preprocess | None, weights: Path | None = None
+) -> tuple[LoadedModel, Dataset]:
     """The model, its input layout found out, and the test images that it or the user names."""
     import numpy as np
 
@@ -204,7 +212,7 @@ def model_and_data(spec: str, data: str | None, preprocess: Preprocess | None) -
     from advbench.models.load import load_model
     from advbench.models.preprocess import AS_IS
 
-    model = load_model(spec, preprocess or AS_IS)
+    model = load_model(spec, preprocess or AS_IS, weights)
     name = data or model.dataset
     if name is None:
         raise UsageError(f"{model.name} does not say which data it is for: name it with --data")

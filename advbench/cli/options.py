@@ -18,7 +18,10 @@ class Depth(StrEnum):
     full = "full"
 
 
-MODEL = "Run directory, released model, .safetensors or .onnx file, file.py:factory or module:factory."
+MODEL = (
+    "Run directory, released model, .safetensors, .onnx or .jaxexport file, robustbench:NAME, file.py:factory, "
+    "module:factory."
+)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
 Data = Annotated[str | None, typer.Option(help="Data set whose test split is attacked; by default the model's own.")]
@@ -42,6 +45,12 @@ Mean = Annotated[
 Std = Annotated[str | None, typer.Option(metavar="S,S,S", help="Then pixels are divided by it.")]
 ExpectClean = Annotated[
     str | None, typer.Option(metavar="ACCURACY", help="Stop unless clean accuracy is like this, 0.69 or 69%.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Put into the PyTorch or Keras model that file.py:factory or module:factory makes."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes every random start.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Results do not depend on it.")]
