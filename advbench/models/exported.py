@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, export
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
+from jax.interpreters import mlir
 
 from advbench.attacks.base import Model
 from advbench.errors import UsageError
@@ -56,7 +57,7 @@ def load(path: Path) -> Exported:
     Raises
     ------
     UsageError
-        There is no such file; it holds no gradient; it is for other devices, or no function from images to logits.
+        There is no such file, or no flatbuffers package; it holds no gradient; it is for other devices, or no function from images to logits.
     CorruptFile
         The digest differs, or the bytes are no export of this kind.
     """
@@ -69,6 +70,8 @@ def load(path: Path) -> Exported:
         has_gradient = exported.has_vjp()
         if has_gradient:
             calls |= set(_custom_calls(exported.vjp()))
+    except ImportError as error:
+        raise UsageError(f"{path} needs the package flatbuffers: pip install 'advbench[export]'") from error
     except Exception as error:  # whatever damaged bytes make of a reader
         raise CorruptFile(f"{path} is damaged or no jax.export file ({type(error).__name__})") from error
     if strange := sorted(calls - HARMLESS):
@@ -96,8 +99,7 @@ def _check_digest(path: Path, actual: str) -> None:
 
 def _custom_calls(exported: Any) -> Iterator[str]:
     """Names of what the program calls that is no operation of StableHLO."""
-    with ir.Context() as context:
-        stablehlo.register_dialect(context)
+    with mlir.make_ir_context() as context:
         module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
         found: list[str] = []
 

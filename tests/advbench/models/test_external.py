@@ -13,6 +13,7 @@ from advbench.attacks.loop import loops_on_device
 from advbench.errors import DataUnavailable, UsageError
 from advbench.evaluation import evaluate, verify
 from advbench.models.external import External, raised
+from advbench.spec import ThreatSpec
 from tests.advbench.evaluation.conftest import attacks, make_data, make_model, network, verdicts
 
 SHAPE, K, N = (5, 5, 2), 4, 12
@@ -22,6 +23,7 @@ OUT = RNG.normal(size=(12, K)).astype(np.float32)
 X = jnp.asarray(RNG.random((N, *SHAPE)), jnp.float32)
 TWIN = jax.tree_util.Partial(network, (jnp.asarray(HIDDEN), jnp.asarray(OUT)))
 Y = TWIN(X).argmax(-1).astype(jnp.int32)
+THREAT = ThreatSpec.parse("linf", "0.05")
 KEYS = jax.random.split(jax.random.key(3), N)
 
 
@@ -145,9 +147,9 @@ def outside(**changes):
     return replace(inside, predict=External(net.forward, net.vjp), **changes)
 
 
-def test_evaluation_and_verification_say_what_they_say_of_the_twin(threat, tmp_path):
+def test_evaluation_and_verification_say_what_they_say_of_the_twin(tmp_path):
     results = [
-        evaluate(m, make_data(), range(30), attacks("pgd:steps=12,rel_step_size=0.1", "square:queries=50"), threat,
+        evaluate(m, make_data(), range(30), attacks("pgd:steps=12,rel_step_size=0.1", "square:queries=50"), THREAT,
                  seed=0, batch_size=16, out=tmp_path / name)
         for name, m in (("out", outside()), ("in", make_model()))
     ]  # fmt: skip
@@ -155,7 +157,7 @@ def test_evaluation_and_verification_say_what_they_say_of_the_twin(threat, tmp_p
     assert not verify(tmp_path / "out", model=outside(), data=make_data()).failures
 
 
-def test_a_model_that_runs_out_of_memory_gets_smaller_batches(threat):
+def test_a_model_that_runs_out_of_memory_gets_smaller_batches():
     whole = outside()
 
     def small(x):
@@ -164,11 +166,11 @@ def test_a_model_that_runs_out_of_memory_gets_smaller_batches(threat):
         return whole.predict.forward(x)
 
     model = replace(whole, predict=External(small), access="score")
-    result = evaluate(model, make_data(), range(16), attacks("uniform-noise"), threat, seed=0, batch_size=16)
+    result = evaluate(model, make_data(), range(16), attacks("uniform-noise"), THREAT, seed=0, batch_size=16)
     assert [flag.name for flag in result.flags] == ["batch_halved"]
 
 
-def test_what_the_model_raises_comes_out_as_itself(threat):
+def test_what_the_model_raises_comes_out_as_itself():
     """Once it has answered well for a while: in the middle of an attack."""
     whole, left = outside(), [40]
 
@@ -180,7 +182,7 @@ def test_what_the_model_raises_comes_out_as_itself(threat):
 
     with pytest.raises(DataUnavailable, match="the target went away"):
         evaluate(replace(whole, predict=External(failing), access="score"), make_data(), range(30),
-                 attacks("square:queries=100"), threat, seed=0, batch_size=16)  # fmt: skip
+                 attacks("square:queries=100"), THREAT, seed=0, batch_size=16)  # fmt: skip
 
 
 def test_an_error_of_another_program_is_not_taken_for_one_of_the_model():
@@ -202,7 +204,7 @@ def test_outputs_that_are_no_logits_are_refused(logits):
         External(lambda x: logits, classes=K)(X)
 
 
-def test_without_a_gradient_it_can_be_queried_but_not_climbed(net, threat):
+def test_without_a_gradient_it_can_be_queried_but_not_climbed(net):
     model = External(net.forward)
     np.testing.assert_allclose(jax.jit(model)(X), TWIN(X), rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="has no gradient"):
@@ -216,10 +218,10 @@ def test_without_a_gradient_it_can_be_queried_but_not_climbed(net, threat):
         ("decision", "square", "square needs a score, but tiny answers with a class alone.*attacked by boundary"),
     ],
 )
-def test_attacks_that_need_more_are_refused_before_any_compute(access, attack, says, threat):
+def test_attacks_that_need_more_are_refused_before_any_compute(access, attack, says):
     def never(x):
         raise AssertionError("asked")
 
     model = replace(make_model(), predict=External(never), access=access)
     with pytest.raises(UsageError, match=says):
-        evaluate(model, make_data(), range(5), attacks("uniform-noise", attack), threat, seed=0, batch_size=5)
+        evaluate(model, make_data(), range(5), attacks("uniform-noise", attack), THREAT, seed=0, batch_size=5)
