@@ -57,8 +57,8 @@ def load(path: Path) -> Exported:
     Raises
     ------
     UsageError
-        There is no such file, or no flatbuffers package to read it; it holds no gradient; it is for other devices, or no
-        function from images to logits.
+        There is no such file, or no flatbuffers package to read it; it holds no gradient; it is for other devices, or
+        is no function from images to logits.
     CorruptFile
         The digest differs, or the bytes are no export of this kind.
     """
