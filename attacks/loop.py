@@ -16,6 +16,7 @@ from advbench.attacks.threat import Threat
 STRIDE = 25  # steps a dispatch: enough to hide its cost, few enough for Ctrl-C to be heard
 EXTERNAL = "external"  # primitive of a model that lives outside JAX
 EXPORTED = "call_exported"  # what is inside can't be seen
+HIDING = (EXTERNAL, EXPORTED)
 CONVOLUTION = "conv_general_dilated"
 SPAN = 200  # steps after which it is looked at how many images are done
 
@@ -110,7 +111,7 @@ def loops_on_device(model: Model, x: Array) -> bool:
 
 @lru_cache(maxsize=64)
 def _operations(tree: Any, shapes: tuple[Any, ...], shape: tuple[int, ...], dtype: Any) -> frozenset[str]:
-    """Names of all primitives in the model; of those with a `custom_vjp` only calls to the host."""
+    """Names of all primitives in the model; of those with a `custom_vjp` only what hides its work."""
     leaves = [jax.ShapeDtypeStruct(s, d) for s, d in shapes]
     program = jax.make_jaxpr(lambda model, x: model(x))(
         jax.tree.unflatten(tree, leaves), jax.ShapeDtypeStruct(shape, dtype)
@@ -125,4 +126,4 @@ def _names(program: Any) -> Iterator[str]:
         for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr")):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
-                yield from (n for n in _names(inner) if n == EXTERNAL or not name.startswith("custom_vjp"))
+                yield from (n for n in _names(inner) if n in HIDING or not name.startswith("custom_vjp"))

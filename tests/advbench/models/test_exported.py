@@ -90,7 +90,7 @@ def test_a_digest_beside_the_file_must_agree(file, blob):
 
 
 def test_truncated_and_foreign_bytes_are_one_line(file, blob):
-    cuts = [blob[:n] for n in (0, 1, 4, 9, *range(16, len(blob), len(blob) // 40), len(blob) - 1)]
+    cuts = [blob[:n] for n in (0, 1, 4, 9, *range(16, len(blob), len(blob) // 40))]
     for damaged in [*cuts, b"\x00" * 64, b"PK\x03\x04" + b"a" * 100, b"not a model", blob[::-1]]:
         file.write_bytes(damaged)
         with pytest.raises(CorruptFile, match=r"is damaged or no jax\.export file") as caught:
@@ -103,7 +103,7 @@ def test_truncated_and_foreign_bytes_are_one_line(file, blob):
     [
         ({"vjp_order": 0}, r"without its gradient: export it again with .*serialize\(vjp_order=1\)"),
         ({"function": lambda x: x, "shape": ()}, r"takes float32\[b\], not images"),
-        ({"dtype": jnp.float16}, r"takes float16\[b,6,6,2\], not images"),
+        ({"function": lambda x: x.mean((1, 2)), "dtype": jnp.float16}, r"takes float16\[b,6,6,2\], not images"),
         ({"function": lambda x: net(x).sum()}, r"gives float32\[\], not logits"),
         ({"function": lambda x: (net(x), x)}, r"gives float32\[b,3\], float32\[b,6,6,2\], not logits"),
         ({"platforms": ["cuda"]}, r'is for cuda, this is cpu: export it with platforms=\["cpu", "cuda"\]'),
@@ -119,7 +119,7 @@ def test_what_is_no_classifier_here_is_refused(tmp_path, options, message):
 def test_a_file_that_calls_into_this_process_is_refused(tmp_path):
     def hostile(x):
         reach = jax.ffi.ffi_call("xla_ffi_python_cpu_callback", jax.ShapeDtypeStruct(x.shape, x.dtype))
-        return net(jax.lax.stop_gradient(reach(x, index=np.uint64(0))) + x)
+        return net(x + reach(jax.lax.stop_gradient(x), index=np.uint64(0)))
 
     path = tmp_path / "net.jaxexport"
     check = export.DisabledSafetyCheck.custom_call("xla_ffi_python_cpu_callback")
