@@ -194,10 +194,10 @@ def raised() -> Iterator[None]:
     _failures.clear()
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if not _failures:
+    except Exception as error:  # a JaxRuntimeError, or a ValueError where the program was waited for at once
+        cause = _failures[0] if _failures else None
+        if cause is None or type(cause).__name__ not in str(error):
             raise
-        cause = _failures[0]
         if isinstance(cause, Exception) and not isinstance(cause, AdvbenchError):
             message = f"the model failed: {type(cause).__name__}: {' '.join(str(cause).split())}"
             raise UsageError(message) from error
