@@ -49,8 +49,9 @@ def load(spec: str) -> Zoo:
     try:
         from robustbench import model_zoo, utils
         from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
-    except ImportError as error:
-        raise UsageError(f"{spec} needs the packages robustbench and torch ({error})") from None
+    except Exception as error:  # whatever packages that do not fit each other may raise
+        why = " ".join(str(error).split())
+        raise UsageError(f"{spec} needs the packages robustbench and torch, and they fail: {why[:200]}") from error
     zoo = model_zoo.model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat)]
     if name not in zoo:
         raise unknown("RobustBench model", name, zoo)
