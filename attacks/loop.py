@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -13,6 +14,10 @@ from advbench.attacks.base import Model
 from advbench.attacks.threat import Threat
 
 STRIDE = 25  # steps a dispatch: enough to hide its cost, few enough for Ctrl-C to be heard
+EXTERNAL = "external"  # primitive of a model that lives outside JAX
+EXPORTED = "call_exported"  # what is inside can't be seen
+HIDING = (EXTERNAL, EXPORTED)
+CONVOLUTION = "conv_general_dilated"
 SPAN = 200  # steps after which it is looked at how many images are done
 
 
@@ -92,35 +97,33 @@ def _many(
 
 
 def loops_on_device(model: Model, x: Array) -> bool:
-    """Whether to loop inside one program: not on CPU with a plain convolution in the model.
+    """Whether to loop inside one program: not where the model calls the host, nor on CPU with a plain convolution.
 
+    A model outside JAX takes its own time, so that a dispatch costs nothing and Ctrl-C is heard after each step.
     XLA's CPU backend differentiates a plain convolution inside a loop some ten times slower than outside.
-    A convolution with a `custom_vjp` of its own (as in this package's models) does not suffer.
+    So may what `jax.export` wrote. A convolution with a `custom_vjp` (as in this package's models) does not suffer.
     """
-    if jax.default_backend() != "cpu":
-        return True
     leaves, tree = jax.tree.flatten(model)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    return not _has_plain_convolution(tree, shapes, x.shape, x.dtype)
+    slow = {EXTERNAL, EXPORTED, CONVOLUTION} if jax.default_backend() == "cpu" else {EXTERNAL}
+    return not slow & _operations(tree, shapes, x.shape, x.dtype)
 
 
 @lru_cache(maxsize=64)
-def _has_plain_convolution(tree: Any, shapes: tuple[Any, ...], shape: tuple[int, ...], dtype: Any) -> bool:
+def _operations(tree: Any, shapes: tuple[Any, ...], shape: tuple[int, ...], dtype: Any) -> frozenset[str]:
+    """Names of all primitives in the model; of those with a `custom_vjp` only what hides its work."""
     leaves = [jax.ShapeDtypeStruct(s, d) for s, d in shapes]
     program = jax.make_jaxpr(lambda model, x: model(x))(
         jax.tree.unflatten(tree, leaves), jax.ShapeDtypeStruct(shape, dtype)
     )
-    return _convolves(program.jaxpr)
+    return frozenset(_names(program.jaxpr))
 
 
-def _convolves(program: Any) -> bool:
+def _names(program: Any) -> Iterator[str]:
     for equation in program.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            return True
-        if equation.primitive.name.startswith("custom_vjp"):
-            continue
+        name = equation.primitive.name
+        yield name
         for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr")):
             inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and _convolves(inner):
-                return True
-    return False
+            if hasattr(inner, "eqns"):
+                yield from (n for n in _names(inner) if n in HIDING or not name.startswith("custom_vjp"))

@@ -17,16 +17,21 @@ from advbench.cli.options import (
     Depth,
     Eot,
     EpsList,
+    ExpectClean,
     Force,
     Indices,
+    InputLayout,
     Json,
     Markdown,
+    Mean,
     Model,
     Norm,
     Number,
     Out,
     Resume,
     Seed,
+    Std,
+    Weights,
 )
 from advbench.errors import UsageError
 
@@ -43,6 +48,11 @@ def attack(
     eps: EpsList = None,
     n: Number = None,
     indices: Indices = None,
+    input_layout: InputLayout = None,
+    mean: Mean = None,
+    std: Std = None,
+    weights: Weights = None,
+    expect_clean: ExpectClean = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     out: Out = None,
@@ -72,6 +82,8 @@ def attack(
     if curve and "," not in (eps or ""):
         raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
     prepare()
+    from advbench.models.preprocess import Preprocess
+
     request = Request(
         data,
         attacks,
@@ -87,6 +99,9 @@ def attack(
         eot,
         doublings=doublings,
         checks=checks.value,
+        preprocess=Preprocess.parse(input_layout, mean, std),
+        expect_clean=expect_clean,
+        weights=weights,
     )
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,18 +19,21 @@ from advbench.cli.options import (
     Eps,
     Force,
     Indices,
+    InputLayout,
     Json,
     Markdown,
+    Mean,
     Norm,
     Number,
     Out,
     Resume,
     Seed,
+    Std,
 )
 from advbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from advbench.cli.evaluating import Job
+    from advbench.cli.evaluating import Job, Request
 
 
 def bench(
@@ -40,6 +44,9 @@ def bench(
     eps: Eps = None,
     n: Number = None,
     indices: Indices = None,
+    input_layout: InputLayout = None,
+    mean: Mean = None,
+    std: Std = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     out: Out = None,
@@ -53,7 +60,7 @@ def bench(
 ) -> None:
     """Attack several models on the same images, every attack on its own, and print one table."""
     from advbench.cli import output
-    from advbench.cli.evaluating import Job, Request, conclude
+    from advbench.cli.evaluating import Request, conclude
     from advbench.cli.runtime import prepare
     from advbench.reports import sheet
 
@@ -63,6 +70,8 @@ def bench(
     if resume and not out:
         raise UsageError("--resume needs the run directory: --out DIR")
     prepare()
+    from advbench.models.preprocess import Preprocess
+
     request = Request(
         data,
         attacks,
@@ -77,8 +86,9 @@ def bench(
         budget,
         eot,
         checks=checks.value,
+        preprocess=Preprocess.parse(input_layout, mean, std),
     )
-    jobs = [Job.of(model, request) for model in models]
+    jobs = [_job(model, request) for model in models]
     _comparable(jobs)
     short = [job.model.name for job in jobs]
     names = short if len(set(short)) == len(short) else models
@@ -88,6 +98,17 @@ def bench(
         results += job.run(folder, each=True)
     output.show(sheet.of_models(results, names), output.array(results), json, markdown)
     conclude(results)
+
+
+def _job(spec: str, request: Request) -> Job:
+    """What was declared of pixels is for those models that don't say it themselves."""
+    from advbench.cli.evaluating import Job
+    from advbench.models.preprocess import OwnPreprocessing
+
+    try:
+        return Job.of(spec, request)
+    except OwnPreprocessing:
+        return Job.of(spec, replace(request, preprocess=None))
 
 
 def _comparable(jobs: list[Job]) -> None:

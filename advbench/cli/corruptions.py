@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from advbench.cli.options import BatchSize, Data, Json, Markdown, Model, Number, Seed
+from advbench.cli.options import BatchSize, Data, InputLayout, Json, Markdown, Mean, Model, Number, Seed, Std, Weights
 from advbench.errors import UsageError, unknown
 
 
@@ -20,6 +20,10 @@ def corruptions(
         list[int] | None, typer.Option(min=1, max=5, help="Repeat it for more.", show_default="1 to 5")
     ] = None,
     n: Number = None,
+    input_layout: InputLayout = None,
+    mean: Mean = None,
+    std: Std = None,
+    weights: Weights = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -34,9 +38,11 @@ def corruptions(
     prepare()
     from advbench.data.corruptions import SEVERITIES, kinds
     from advbench.evaluation.corrupted import measure
+    from advbench.models.preprocess import Preprocess
     from advbench.reports import sheet
 
-    loaded, images, indices = subject(model, data, n)
+    preprocess = Preprocess.parse(input_layout, mean, std)
+    loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights)
     known = kinds(images.images.shape[-1])
     for name in kind or ():
         if name not in known:

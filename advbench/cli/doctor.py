@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from advbench.cli.options import ExpectClean, InputLayout, Mean, Std, Weights
 from advbench.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ def doctor(
     model: Annotated[str | None, typer.Argument(help="Model to examine; the machine alone if left out.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set of the model; its own by default.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Test images to look at.")] = 128,
+    input_layout: InputLayout = None,
+    mean: Mean = None,
+    std: Std = None,
+    weights: Weights = None,
+    expect_clean: ExpectClean = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON; - for stdout.")] = None,
@@ -38,14 +43,23 @@ def doctor(
     from advbench.doctor import selftest
 
     # Not from the cache of compiled programs: it is this compiler that is being tested.
-    examined = None if model is None else _examine(model, data, n, seed, full)
+    examined = None
+    if model is not None:
+        from advbench.cli.evaluating import model_and_data
+        from advbench.doctor.expected import accuracy_range
+        from advbench.models.preprocess import Preprocess
+
+        if expect_clean is not None:
+            accuracy_range(expect_clean)
+        subject = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights)
+        examined = _examine(*subject, n, seed, full, expect_clean)
     checks = selftest(seed=seed)
     _write_json(json, checks, examined)
     if str(json) != "-":
         _print("this machine", _versions(), [_machine_line(check) for check in checks])
         if examined:
             found = f"{examined.accuracy:.1%} of {n} clean test images right"
-            _print(examined.model.name, found, _model_lines(examined.flags, full))
+            _print(examined.model.name, found, _model_lines(examined))
     if wrong := [check.name for check in checks if not check.passed]:
         raise InvalidEvaluation(f"this jax computes wrongly here, install another version: {'; '.join(wrong)}")
     if invalid := [flag.name for flag in examined.flags if flag.level == "invalid"] if examined else []:
@@ -58,31 +72,29 @@ class Examined(NamedTuple):
     model: LoadedModel
     accuracy: float
     flags: list[Flag]
+    asked: dict[str, str]  # every check that was made, by the name of its flag
 
 
-def _examine(spec: str, data: str | None, n: int, seed: int, full: bool) -> Examined:
+def _examine(model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, expect_clean: str | None) -> Examined:
     import numpy as np
 
-    from advbench.data import load
-    from advbench.doctor import clean_accuracy, examine
-    from advbench.models.load import load_model
+    from advbench.doctor import CHECKS, EXPECTED, TRANSLATED, clean_accuracy, examine, expected
+    from advbench.masking import ASKED
 
-    model = load_model(spec)
-    name = data or model.dataset
-    if name is None:
-        raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
-    test = load(name, "test")
     if n > len(test.images):
-        raise UsageError(f"-n {n} is more than the {len(test.images)} images of {name} that are here")
+        raise UsageError(f"-n {n} is more than the {len(test.images)} images of {test.name} that are here")
     chosen = np.sort(np.random.default_rng(seed).choice(len(test.images), n, replace=False))
     images, labels = test.images[chosen].astype(np.float32) / 255, test.labels[chosen]
-    flags = examine(model, images, labels)
+    flags, asked = examine(model, images, labels), CHECKS | (TRANSLATED if model.compare else {})
+    accuracy = clean_accuracy(model, images, labels)
+    if expect_clean is not None:
+        flags, asked = flags + expected(accuracy, n, expect_clean), asked | EXPECTED
     if full and all(flag.level == "note" for flag in flags):
-        flags += _masking(model, name, test, chosen, seed)
-    return Examined(model, clean_accuracy(model, images, labels), flags)
+        flags, asked = flags + _masking(model, test, chosen, seed), asked | ASKED
+    return Examined(model, accuracy, flags, asked)
 
 
-def _masking(model: LoadedModel, name: str, test: Dataset, chosen: np.ndarray, seed: int) -> list[Flag]:
+def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, seed: int) -> list[Flag]:
     """All checks, under the threat that the model is for; a surrogate learns from images that were not chosen."""
     import numpy as np
 
@@ -91,7 +103,7 @@ def _masking(model: LoadedModel, name: str, test: Dataset, chosen: np.ndarray, s
 
     at = np.concatenate([chosen, np.setdiff1d(np.arange(min(POOL, len(test.images))), chosen)])
     images, labels = test.images[at].astype(np.float32) / 255, test.labels[at]
-    return examine_masking(model, images, labels, own_threat(model, name), seed=seed, batch_size=64, full=True)
+    return examine_masking(model, images, labels, own_threat(model, test.name), seed=seed, batch_size=64, full=True)
 
 
 def _versions() -> str:
@@ -107,21 +119,13 @@ def _machine_line(check: Check) -> Line:
     return ("pass", check.name, found) if check.passed else ("fail", check.name, f"{found} ({check.setting})")
 
 
-def _model_lines(flags: list[Flag], full: bool) -> list[Line]:
-    from advbench.doctor import CHECKS
-    from advbench.masking import ASKED
-
-    asked_all = CHECKS | ASKED if full and not _fatal(flags, CHECKS) else CHECKS
-    raised = {flag.name: flag for flag in flags}
+def _model_lines(examined: Examined) -> list[Line]:
+    raised = {flag.name: flag for flag in examined.flags}
     verdicts = {"invalid": "fail", "note": "note"}
     return [
         (verdicts[raised[name].level], asked, raised[name].message) if name in raised else ("pass", asked, "")
-        for name, asked in asked_all.items()
+        for name, asked in examined.asked.items()
     ]
-
-
-def _fatal(flags: list[Flag], among: Container[str]) -> bool:
-    return any(flag.level == "invalid" and flag.name in among for flag in flags)
 
 
 def _print(title: str, caption: str, lines: list[Line]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from advbench.evaluation import Result
     from advbench.evaluation.result import Flag
     from advbench.models.load import LoadedModel
+    from advbench.models.preprocess import Preprocess
     from advbench.spec import AttackSpec, ThreatSpec
 
 IMAGES = 1000  # attacked unless told otherwise
@@ -49,6 +50,9 @@ class Request:
     eot: int | None = None
     doublings: int = 2
     checks: str = "fast"  # none, fast, full: how hard to look for masked gradients
+    preprocess: Preprocess | None = None
+    expect_clean: str | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,20 @@ class Job:
         AdvbenchError
             For anything that can't be attacked as asked, in one line.
         """
+        from advbench.doctor.expected import accuracy_range
+        from advbench.evaluation.access import check_access
         from advbench.spec import attacks_of
 
-        model, data, indices = subject(spec, request.data, request.n, request.indices)
+        if request.expect_clean is not None:
+            accuracy_range(request.expect_clean)
+        model, data, indices = subject(
+            spec, request.data, request.n, request.indices, request.preprocess, request.weights
+        )
         model = _averaging(model, request.eot)
         threats = threats_of(model, data.name, request.norm, request.eps)
         texts = request.attacks or cascade(threats[0].norm)
         attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
+        check_access(model, attacks[0])
         return cls(model, data, indices, threats, attacks[0], request)
 
     def run(self, out: Path | None, *, each: bool) -> list[Result]:
@@ -124,7 +135,19 @@ class Job:
 
         few = self.indices[:PREFLIGHT]
         flags = examine(self.model, self.data.images[few].astype(np.float32) / 255, self.data.labels[few])
-        return _told(flags)
+        return _told(flags + self._unexpected())
+
+    def _unexpected(self) -> list[Flag]:
+        """Whether clean accuracy is what was said."""
+        import numpy as np
+
+        from advbench.doctor import clean_accuracy, expected
+
+        if self.request.expect_clean is None:
+            return []
+        x, y = self.data.images[self.indices].astype(np.float32) / 255, self.data.labels[self.indices]
+        accuracy = clean_accuracy(self.model, x, y, batch_size=self.request.batch_size)
+        return expected(accuracy, len(y), self.request.expect_clean)
 
     def masking(self) -> list[Flag]:
         """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""
@@ -158,7 +181,14 @@ def _told(flags: list[Flag]) -> list[Flag]:
 
 
 def subject(
-    spec: str, data: str | None, n: int | None, indices: Path | None = None, *, most: int = IMAGES
+    spec: str,
+    data: str | None,
+    n: int | None,
+    indices: Path | None = None,
+    preprocess: Preprocess | None = None,
+    weights: Path | None = None,
+    *,
+    most: int = IMAGES,
 ) -> tuple[LoadedModel, Dataset, list[int]]:
     """The model, its test images or those named, and which of them: the first `most` that are here unless told.
 
@@ -167,15 +197,31 @@ def subject(
     AdvbenchError
         When one of them is not there.
     """
-    from advbench.data import load
-    from advbench.models.load import load_model
+    model, images = model_and_data(spec, data, preprocess, weights)
+    return model, images, _indices(images, n, indices, most)
 
-    model = load_model(spec)
+
+def model_and_data(
+    spec: str, data: str | None, preprocess: Preprocess | None, weights: Path | None = None
+) -> tuple[LoadedModel, Dataset]:
+    """The model, its input layout found out, and the test images that it or the user names."""
+    import numpy as np
+
+    from advbench.data import load
+    from advbench.models.layout import PROBE, find_layout
+    from advbench.models.load import load_model
+    from advbench.models.preprocess import AS_IS
+
+    model = load_model(spec, preprocess or AS_IS, weights)
     name = data or model.dataset
     if name is None:
         raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
     images = load(name, "test")
-    return model, images, _indices(images, n, indices, most)
+    model, scores = find_layout(model, images.images[:PROBE].astype(np.float32) / 255, images.labels[:PROBE])
+    if scores:
+        tried = ", ".join(f"{layout} {score:.1%}" for layout, score in scores.items())
+        typer.echo(f"advbench: {model.name}: input layout {model.preprocess.layout}, by accuracy: {tried}", err=True)
+    return model, images
 
 
 def conclude(results: Sequence[Result]) -> None:

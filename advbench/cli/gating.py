@@ -108,10 +108,12 @@ def _subject(rules: GateRules) -> Subject:
     """Load the model and its data, and read threats and attacks."""
     from advbench.cli.evaluating import cascade, subject, threats_of
     from advbench.gate.subject import Subject, drawn
+    from advbench.models.preprocess import Preprocess
     from advbench.spec import attacks_of
 
+    preprocess = Preprocess.parse(rules.input_layout, rules.mean, rules.std)
     indices = None if rules.indices is None else Path(rules.indices)
-    model, data, chosen = subject(str(rules.model), rules.data, rules.n, indices, most=sys.maxsize)
+    model, data, chosen = subject(str(rules.model), rules.data, rules.n, indices, preprocess, most=sys.maxsize)
     threats = [threat for t in rules.threats for threat in threats_of(model, data.name, t.norm, t.eps)]
     named = [own.attacks or rules.attacks for own in rules.threats]
     attacks = [attacks_of(texts or cascade(t.norm), t) for texts, t in zip(named, threats, strict=True)]
@@ -120,10 +122,10 @@ def _subject(rules: GateRules) -> Subject:
 
 def _allowed(rules: GateRules, source: Source) -> None:
     """Refuse to allow findings that there are not: a slip there would switch nothing off."""
-    from advbench.doctor import CHECKS
+    from advbench.doctor import CHECKS, TRANSLATED
     from advbench.masking import ASKED
 
-    known = {*CHECKS, *ASKED, "under_converged", "proposal_out_of_bounds"}
+    known = {*CHECKS, *TRANSLATED, *ASKED, "under_converged", "proposal_out_of_bounds"}
     if wrong := next((name for name in rules.allow_flags if name not in known), None):
         raise source.problem(("allow-flags",), str(unknown("flag", wrong[:40], known)))
 

@@ -18,7 +18,10 @@ class Depth(StrEnum):
     full = "full"
 
 
-MODEL = "Run directory, released model, .safetensors file, file.py:factory or module:factory."
+MODEL = (
+    "Run directory, released model, .safetensors, .onnx or .jaxexport file, robustbench:NAME, file.py:factory, "
+    "module:factory."
+)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
 Data = Annotated[str | None, typer.Option(help="Data set whose test split is attacked; by default the model's own.")]
@@ -28,6 +31,27 @@ Eps = Annotated[str | None, typer.Option(help="Budget, white being 1, like 8/255
 EpsList = Annotated[str | None, typer.Option("--eps", help="Budget, white being 1, like 8/255 or 0.3; or a list.")]
 Number = Annotated[int | None, typer.Option("-n", min=1, help="Attack the first N test images.", show_default="1000")]
 Indices = Annotated[Path | None, typer.Option(help="File of test image numbers, instead of -n.")]
+InputLayout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYOUT",
+        help="Order of axes the network was made for: nchw, nhwc, ncwh, nwhc, nhw, nwh, flat-chw, flat-hwc, flat-cwh "
+        "or flat-whc; by default what fits best.",
+    ),
+]
+Mean = Annotated[
+    str | None, typer.Option(metavar="M,M,M", help="Subtracted from pixels in [0, 1] first, one for all or by channel.")
+]
+Std = Annotated[str | None, typer.Option(metavar="S,S,S", help="Then pixels are divided by it.")]
+ExpectClean = Annotated[
+    str | None, typer.Option(metavar="ACCURACY", help="Stop unless clean accuracy is like this, 0.69 or 69%.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Put into the PyTorch or Keras model that file.py:factory or module:factory makes."
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes every random start.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Results do not depend on it.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory: result, adversarial images, journal.")]

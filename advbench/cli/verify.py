@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from advbench.cli.options import Weights
 from advbench.errors import InvalidEvaluation, UsageError
 
 
 def verify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of `advbench attack --out`.")],
     model: Annotated[str | None, typer.Option(help="The model attacked; needed where it is the user's code.")] = None,
+    weights: Weights = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
 ) -> None:
     """Recompute every claim of a run from its stored images, on a code path of its own.
@@ -25,11 +27,13 @@ def verify(
     from advbench.evaluation import Result
     from advbench.evaluation import verify as check
     from advbench.models.load import load_model
+    from advbench.models.preprocess import Preprocess
 
-    source = model or Result.load(run).model.source
+    attacked = Result.load(run).model
+    source = model or attacked.source
     if model is None and ":" in source:
         raise UsageError(f"the model of {run} is code, and verifying runs it: if you trust it, add --model {source}")
-    found = check(run, model=load_model(source))
+    found = check(run, model=load_model(source, Preprocess.of(attacked.preprocess), weights))
     if json:
         from json import dumps
 

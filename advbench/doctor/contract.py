@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from advbench.errors import UsageError
+from advbench.errors import AdvbenchError, UsageError
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -58,4 +58,6 @@ def check_outputs(model: LoadedModel, x: Array, y: Array) -> int:
 def first_line(error: Exception) -> str:
     """What an exception says, short."""
     text = str(error).strip()
+    if isinstance(error, AdvbenchError):
+        return text
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -14,11 +14,15 @@ from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, margin, slope
 from advbench.doctor.contract import check_data, check_outputs, first_line
 from advbench.evaluation.result import Flag
+from advbench.models.external import raised
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
 
 Array = NDArray[Any]
+
+TRANSLATED: Final = {"translation": "the translation to JAX computes what the original runtime does"}
+"""What is asked of a translated model too."""
 
 CHECKS: Final = {
     "nonfinite_outputs": "every logit is finite",
@@ -79,6 +83,7 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
         *_gradients(model.predict, x, y, size),
         _chance(logits, y, classes),
         _other_input(model.predict, x, y, logits, size),
+        model.compare(model, x) if model.compare else None,
     ]
     return [flag for flag in flags if flag]
 
@@ -105,8 +110,9 @@ def _in_batches(compute: Any, model: Model, size: int, *arrays: Array) -> Any:
     """`compute(model, *batch)` over all rows, in batches of one size, as a pytree of NumPy arrays."""
     n = len(arrays[0])
     rows = np.arange(-(-n // size) * size) % n
-    parts = [compute(model, *(a[take] for a in arrays)) for take in rows.reshape(-1, size)]
-    return jax.tree.map(lambda *part: np.concatenate(part)[:n], *parts)
+    with raised():
+        parts = [compute(model, *(a[take] for a in arrays)) for take in rows.reshape(-1, size)]
+        return jax.tree.map(lambda *part: np.concatenate(part)[:n], *parts)
 
 
 def _difference(a: Array, b: Array) -> float:
@@ -141,7 +147,8 @@ def _probabilities(logits: Array) -> Flag | None:
             evidence={"row_sum_off_by": off},
             message="outputs are probabilities, which starve attacks of gradients: leave out the softmax",
         )
-    off = float(np.abs(np.log(np.exp(np.minimum(rows, 1)).sum(-1))).max())
+    with np.errstate(divide="ignore"):  # logits far below 0
+        off = float(np.abs(np.log(np.exp(np.minimum(rows, 1)).sum(-1))).max())
     if rows.max() <= 1e-5 and off <= 1e-4:
         return Flag(
             name="log_probabilities",

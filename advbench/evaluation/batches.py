@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from advbench.errors import DataUnavailable
+from advbench.models.external import raised
 
 
 class Batches:
@@ -50,8 +51,9 @@ class Batches:
             width = min(size, self.limit)
             rows = min(width, len(arrays[0]) - at)
             try:
-                out = jax.device_get(f(*(np.resize(a[at : at + rows], (width, *a.shape[1:])) for a in arrays)))
-            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                with raised():
+                    out = jax.device_get(f(*(np.resize(a[at : at + rows], (width, *a.shape[1:])) for a in arrays)))
+            except Exception as error:
                 if not _out_of_memory(error):
                     raise
                 if width == 1:
@@ -64,4 +66,6 @@ class Batches:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error)
+    """Of XLA, or of what else computes the model."""
+    signs = ("RESOURCE_EXHAUSTED", "ut of memory", "allocate memory")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)

@@ -18,6 +18,7 @@ from jax import Array
 
 from advbench.attacks import Model, Randomised
 from advbench.errors import Interrupted, UsageError
+from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.plan import Plan, Task, doubled
@@ -84,6 +85,7 @@ class Evaluator:
             raise UsageError("give at least one attack, and each only once")
         if self.model.shape is not None and self.model.shape != (shape := self.data.images.shape[1:]):
             raise UsageError(f"{self.model.name} takes images of {self.model.shape}, {self.data.name} has {shape}")
+        check_access(self.model, self.attacks)
 
     def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:
         """Do what is not done yet, and store it all."""
@@ -101,6 +103,7 @@ class Evaluator:
         """All that the result depends on; a run resumes only where nothing of it changed."""
         return {
             "model": self.model.digest,
+            "preprocessing": self.model.preprocess.record(),
             "data": digest(self._uint8, self._labels),
             "indices": digest(self.indices),
             "norm": self.threat.norm,
@@ -238,6 +241,7 @@ class Evaluator:
                 digest=model.digest,
                 dataset=model.dataset,
                 record=model.record,
+                preprocess=model.preprocess.record(),
             ),
             data=DataInfo(
                 name=data.name,

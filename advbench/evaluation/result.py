@@ -63,13 +63,17 @@ class ThreatInfo(Record):
 
 
 class ModelInfo(Record):
-    """Which network: `source` is what was typed to load it, `digest` identifies its weights."""
+    """Which network: `source` is what was typed to load it, `digest` identifies its weights.
+
+    `preprocess` is what is done to images first, as `advbench.models.preprocess.Preprocess` has it; empty for nothing.
+    """
 
     name: str
     source: str
     digest: str
     dataset: str | None
     record: dict[str, Any] = {}
+    preprocess: dict[str, Any] = {}
 
 
 class DataInfo(Record):

@@ -21,6 +21,7 @@ from advbench.evaluation.claims import CHECKS, Evidence, broken_rows, ties
 from advbench.evaluation.result import Result
 from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
+from advbench.models.external import raised
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -79,10 +80,11 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     result, images = Result.load(run), load_images(run)
     if model is None:
         from advbench.models.load import load_model
+        from advbench.models.preprocess import Preprocess
 
         if ":" in result.model.source:  # a file that someone sent must not choose what code runs
             raise UsageError(f"the model of {run} is code: load {result.model.source} yourself if you trust it")
-        model = load_model(result.model.source)
+        model = load_model(result.model.source, Preprocess.of(result.model.preprocess))
     if data is None:
         from advbench.data import load
 
@@ -114,5 +116,6 @@ def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
 
 def _logits(model: LoadedModel, x: np.ndarray) -> np.ndarray:
     predict = jax.jit(lambda model, x: model(x))
-    parts = [np.asarray(predict(model.predict, x[at : at + BATCH])) for at in range(0, len(x), BATCH)]
+    with raised():
+        parts = [np.asarray(predict(model.predict, x[at : at + BATCH])) for at in range(0, len(x), BATCH)]
     return np.concatenate(parts).astype(np.float64)

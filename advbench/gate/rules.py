@@ -97,6 +97,11 @@ class GateRules(_Table):
 
     model: Annotated[str | None, Field(description="As for `advbench attack`.")] = None
     data: Annotated[str | None, Field(description="Data set; by default the model's own.")] = None
+    input_layout: Annotated[str | None, Field(description="Order of axes the model was made for, like nchw.")] = None
+    mean: Annotated[str | None, Field(description="Subtracted from pixels in [0, 1] first, one for all or a list.")] = (
+        None
+    )
+    std: Annotated[str | None, Field(description="What pixels are then divided by, likewise.")] = None
     n: Annotated[Positive | None, Field(description="The first n test images; by default all that are here.")] = None
     indices: Annotated[str | None, Field(description="File of test image numbers, instead of n.")] = None
     seed: Annotated[Seed, Field(description="Fixes the order of images, and every random start.")] = 0

@@ -1,26 +1,32 @@
 """One way to name a model: a run directory, a weights file, a released model, or the user's own code."""
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import jax
-from flax import nnx
+from typing import TYPE_CHECKING, Any, Literal
 
 from advbench.attacks.base import Model
 from advbench.defenses.frozen import freeze
 from advbench.errors import UsageError, unknown
-from advbench.models import store
-from advbench.models.fingerprint import fingerprint
+from advbench.models import exported, robustbench, store
+from advbench.models.preprocess import AS_IS, OwnPreprocessing, Preprocess, prepared
+from advbench.models.users import users_model
+
+Access = Literal["gradient", "score", "decision"]
+
+if TYPE_CHECKING:
+    from advbench.evaluation.result import Flag
 
 RELEASED = Path(__file__).parent / "released"
+
+_TORCH = "name a factory of the module and give the state dict: file.py:factory --weights FILE"
+_KERAS = "name a factory of the model and give weights alone: file.py:factory --weights NAME.weights.h5"
+INSTEAD = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _TORCH),
+    **dict.fromkeys((".keras", ".h5"), _KERAS),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".npy"), "write a factory, file.py:factory, which makes the model"),
+}
+"""What to do with files that are no model here, by suffix."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,14 @@ class LoadedModel:
         How it was trained, from its manifest.
     source : str
         What named it, so that it can be loaded again.
+    preprocess : Preprocess
+        What `predict` does to images first; what was declared, the layout filled in.
+    layouts : tuple of str
+        Layouts that the network's input may have, where none was declared: see `layout.find_layout`.
+    access : {"gradient", "score", "decision"}
+        The most that can be asked of it: input gradients, logits, or only which class is the largest.
+    compare : callable or None
+        For a translated model, `compare(model, images)` compares it with the runtime that it was made for.
     """
 
     name: str
@@ -56,18 +70,26 @@ class LoadedModel:
     digest: str
     record: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    preprocess: Preprocess = AS_IS
+    layouts: tuple[str, ...] = ()
+    access: Access = "gradient"
+    compare: Callable[["LoadedModel", Any], "Flag | None"] | None = None
 
 
-def load_model(spec: str) -> LoadedModel:
+def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None = None) -> LoadedModel:
     """Load the model that a command line names.
 
     Parameters
     ----------
     spec : str
-        A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; the name of a released
-        model; or `package.module:factory` or `file.py:factory`, where `factory()` returns a Flax NNX module, a
-        callable from images [B, H, W, C] in [0, 1] to logits [B, K], or a pair `(apply, params)` with
-        `apply(params, images)`, as Flax Linen has it. This runs the user's code.
+        A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; an `.onnx`, `.onnx.gz` or
+        `.jaxexport` file; the name of a released model; `robustbench:NAME`; or `package.module:factory` or
+        `file.py:factory`, where `factory()` returns what `adapt` knows: a Flax, PyTorch or Keras model, or a callable
+        from images [B, H, W, C] in [0, 1] to logits [B, K]. This runs the user's code.
+    preprocess : Preprocess
+        What to do to images before the network sees them; a stored model does it itself.
+    weights : Path, optional
+        Put into the PyTorch or Keras model that the user's code returned.
 
     Returns
     -------
@@ -76,22 +98,37 @@ def load_model(spec: str) -> LoadedModel:
     Raises
     ------
     UsageError
-        There is no such model, the user's code fails, or what it returns is not callable.
+        There is no such model, the user's code fails, or what it returns is no model.
     CorruptFile
         The files are damaged.
+    DataUnavailable
+        What has to be downloaded can't be.
     """
-    return replace(_find(spec), source=spec)
+    return replace(_find(spec, preprocess, weights), source=spec)
 
 
-def _find(spec: str) -> LoadedModel:
+def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedModel:
     path = Path(spec)
-    if path.is_dir() or path.suffix == ".safetensors":
-        return _stored(path)
-    if (RELEASED / spec / store.MANIFEST).is_file():
-        return _stored(RELEASED / spec)
     where, colon, factory = spec.rpartition(":")
-    if colon and where and factory.isidentifier():
-        return _users(where, factory)
+    is_code = colon and where and factory.isidentifier() and where + colon != robustbench.PREFIX
+    if weights and not is_code:
+        raise UsageError(f"--weights is for file.py:factory and module:factory; {spec} has its own")
+    if path.is_dir() or path.suffix == ".safetensors":
+        return _stored(path, preprocess)
+    if (RELEASED / spec / store.MANIFEST).is_file():
+        return _stored(RELEASED / spec, preprocess)
+    if path.name.endswith((".onnx", ".onnx.gz")):
+        from advbench.models import onnx
+
+        return onnx.load(path, preprocess)
+    if is_code:
+        return _users(where, factory, preprocess, weights)
+    if spec.startswith(robustbench.PREFIX):
+        return _zoo(spec, preprocess)
+    if path.suffix == exported.SUFFIX:
+        return _exported(path, preprocess)
+    if advice := INSTEAD.get(path.suffix):
+        raise UsageError(f"{spec} is not opened, since such files can hold more than weights: {advice}")
     if path.parent != Path():
         raise UsageError(f"no model at {spec}: expected a directory with {store.MANIFEST}, or a .safetensors file")
     raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")
@@ -102,7 +139,29 @@ def released() -> list[str]:
     return sorted(manifest.parent.name for manifest in RELEASED.glob(f"*/{store.MANIFEST}"))
 
 
-def _stored(path: Path) -> LoadedModel:
+def _users(where: str, factory: str, preprocess: Preprocess, weights: Path | None) -> LoadedModel:
+    made = users_model(where, factory, weights)
+    model = LoadedModel(made.name, made.predict, None, None, None, made.digest, made.record)
+    return prepared(model, preprocess, made.layouts)
+
+
+def _exported(path: Path, preprocess: Preprocess) -> LoadedModel:
+    made = exported.load(path)
+    shape = None if preprocess.layout else made.shape
+    return prepared(LoadedModel(path.stem, made.predict, shape, made.classes, None, made.digest), preprocess)
+
+
+def _zoo(spec: str, preprocess: Preprocess) -> LoadedModel:
+    if preprocess:
+        raise OwnPreprocessing(f"{spec} normalises its input itself: leave out --input-layout, --mean and --std")
+    made = robustbench.load(spec)
+    model = LoadedModel(made.name, made.predict, None, None, made.dataset, made.digest, made.record)
+    return prepared(model, preprocess, ("nchw",))
+
+
+def _stored(path: Path, preprocess: Preprocess) -> LoadedModel:
+    if preprocess:
+        raise OwnPreprocessing(f"{path} normalises its input itself: leave out --input-layout, --mean and --std")
     module, manifest = store.load(path)
     folder = path if path.is_dir() else path.parent
     return LoadedModel(
@@ -114,78 +173,3 @@ def _stored(path: Path) -> LoadedModel:
         digest=manifest.digest,
         record=manifest.record,
     )
-
-
-def _users(where: str, factory: str) -> LoadedModel:
-    spec = f"{where}:{factory}"
-    is_file = where.endswith(".py")
-    if is_file and not Path(where).is_file():
-        raise UsageError(f"no file {where}")
-    with _importable(Path(where).resolve().parent if is_file else Path.cwd()), _one_line(spec):
-        module = _import_file(Path(where)) if is_file else importlib.import_module(where)
-        if not callable(make := getattr(module, factory, None)):
-            raise UsageError(f"{where} has no function {factory!r}")
-        made = make()
-    name = f"{Path(where).stem if is_file else where}:{factory}"
-    return LoadedModel(name, _predict(made, spec), None, None, None, fingerprint(module, factory, made))
-
-
-def _predict(made: Any, spec: str) -> Model:
-    """Adapt what a factory returned; callables are wrapped, since a jit key needs a hash and theirs may have none."""
-    if isinstance(made, nnx.Module) and callable(made):
-        return freeze(made)
-    if isinstance(made, tuple) and len(made) == 2 and callable(made[0]):
-        apply: Callable[..., jax.Array] = made[0]
-
-        def with_params(params: Any, images: jax.Array) -> jax.Array:
-            return apply(params, images)
-
-        return jax.tree_util.Partial(with_params, made[1])
-    if not callable(made):
-        kind = type(made).__name__
-        raise UsageError(f"{spec} returned {kind}, which is not a model: give a callable, or (apply, params)")
-    if jax.tree_util.all_leaves([made]):
-        function: Callable[[jax.Array], jax.Array] = made
-
-        def alone(images: jax.Array) -> jax.Array:
-            return function(images)
-
-        return jax.tree_util.Partial(alone)
-    return made  # type: ignore[no-any-return]
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Import a file under a private name, so that it neither shadows a package nor is shadowed by one."""
-    name = f"_advbench_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    source = importlib.util.spec_from_file_location(name, path)
-    if source is None or source.loader is None:
-        raise UsageError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(source)
-    sys.modules[name] = module
-    source.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
-@contextmanager
-def _one_line(spec: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into one line that says where."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except Exception as error:
-        last = error.__traceback__
-        while last and last.tb_next:
-            last = last.tb_next
-        place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
-        message = " ".join(str(error).split())
-        raise UsageError(f"{spec} failed: {type(error).__name__}: {message}{place}") from error

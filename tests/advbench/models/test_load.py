@@ -16,6 +16,7 @@ USER = """
 import functools
 import jax.numpy as jnp
 import numpy as np
+from advbench.models.external import External
 from flax import linen, nnx
 from helper import SCALE
 
@@ -51,12 +52,25 @@ def flax_linen():
     import jax
     return net.apply, net.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
 
+def linen_module():
+    net = Linen([1])
+    return net, flax_linen()[1]
+
 class Nnx(nnx.Module):
     def __init__(self):
         self.w = nnx.Param(W)
         self.drop = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
     def __call__(self, images):
         return self.drop(images.reshape(len(images), -1) @ self.w[...])
+
+class Host:
+    def __init__(self):
+        self.w = np.asarray(W)
+    def forward(self, images):
+        return images.reshape(len(images), -1) @ self.w
+
+def outside():
+    return External(Host().forward)
 
 def number():
     return 3
@@ -66,7 +80,7 @@ def raises():
 
 not_callable = 1
 """
-FACTORIES = ["function", "Object", "bound", "partial", "pair", "flax_linen", "Nnx"]
+FACTORIES = ["function", "Object", "bound", "partial", "pair", "flax_linen", "linen_module", "Nnx", "outside"]
 
 
 @pytest.fixture
@@ -129,6 +143,11 @@ def test_module_is_found_in_the_working_directory(user, monkeypatch):
         ("{folder}/runs/none", "no model at"),
         ("{folder}", "cannot read .*model.json"),
         ("{folder}/weights.safetensors", "cannot read"),
+        ("{folder}/net.pt", "is not opened.*file.py:factory --weights FILE"),
+        ("net.keras", r"is not opened.*--weights NAME\.weights\.h5"),
+        ("net.pkl", "is not opened.*write a factory"),
+        ("robustbench:", "should be robustbench:NAME"),
+        ("robustbench:cifar10/linf/Name", "should be robustbench:NAME or"),
         ("demo-modle", "did you mean 'demo-model'"),
     ],
 )
@@ -160,3 +179,12 @@ def test_run_directory_weights_file_and_released_name_are_one_model(tmp_path, mo
         assert (model.name, model.shape, model.classes, model.dataset) == ("fine-run", SHAPE, 3, "mnist")
         assert (model.digest, model.record) == (manifest.digest, {"n": 1})
     assert load.released() == ["fine-run"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("{file}:pair", "--weights is for PyTorch and Keras models; .* returned tuple"), ("mlp", "mlp has its own")],
+)
+def test_weights_for_what_takes_none_are_refused(user, spec, message):
+    with pytest.raises(UsageError, match=message):
+        load_model(spec.format(file=user), weights=user)

@@ -1,0 +1,147 @@
+"""Models as `jax.export` wrote them: a compiled function with its weights, and no code of Python's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, export
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import stablehlo
+from jax.interpreters import mlir
+
+from advbench.attacks.base import Model
+from advbench.errors import UsageError
+from advbench.models.store import CorruptFile
+
+SUFFIX: Final = ".jaxexport"
+DIGEST: Final = ".sha256"  # beside the file, as `sha256sum` writes it
+AGAIN: Final = "export it again with export.export(jax.jit(f))(images).serialize(vjp_order=1)"
+
+HARMLESS: Final = {
+    "Sharding",
+    "SPMDFullToShardShape",
+    "SPMDShardToFullShape",
+    "annotate_device_placement",
+    "cu_threefry2x32_ffi",
+    "shape_assertion",
+    "stablehlo.dynamic_reduce_window",
+    "stablehlo.dynamic_rng_bit_generator",
+    "stablehlo.dynamic_top_k",
+}
+"""Custom calls that a classifier may need; any other could reach into this process."""
+
+
+class Exported(NamedTuple):
+    """What a file holds."""
+
+    predict: Model
+    shape: tuple[int, int, int] | None  # (H, W, C), where the export fixed it
+    classes: int
+    digest: str
+
+
+def load(path: Path) -> Exported:
+    """Read a model that was exported with its gradient, for images [B, H, W, C] float32 of any or of a fixed B.
+
+    Parameters
+    ----------
+    path : Path
+        The bytes of `jax.export.Exported.serialize(vjp_order=1)`. A file `path` + ".sha256" beside it, as `sha256sum`
+        writes it, must agree.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or no flatbuffers package to read it; it holds no gradient; it is for other devices, or
+        is no function from images to logits.
+    CorruptFile
+        The digest differs, or the bytes are no export of this kind.
+    """
+    blob = _bytes(path)
+    digest = hashlib.sha256(blob).hexdigest()
+    _check_digest(path, digest)
+    try:
+        exported = export.deserialize(bytearray(blob))
+        calls = set(_custom_calls(exported))
+        has_gradient = exported.has_vjp()
+        if has_gradient:
+            calls |= set(_custom_calls(exported.vjp()))
+    except ImportError as error:
+        raise UsageError(f"{path} needs the package flatbuffers: pip install 'advbench[export]'") from error
+    except Exception as error:  # whatever damaged bytes make of a reader
+        raise CorruptFile(f"{path} is damaged or no jax.export file ({type(error).__name__})") from error
+    if strange := sorted(calls - HARMLESS):
+        raise UsageError(f"{path} calls {', '.join(strange)}: only plain array operations are run from a file")
+    if not has_gradient:
+        raise UsageError(f"{path} was exported without its gradient: {AGAIN}")
+    return _checked(path, exported, digest)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _check_digest(path: Path, actual: str) -> None:
+    beside = path.with_name(path.name + DIGEST)
+    if not beside.exists():
+        return
+    expected = (_bytes(beside).decode("ascii", "replace").split() or ["nothing"])[0]
+    if expected != actual:
+        raise CorruptFile(f"{path} is damaged or foreign: sha256 expected {expected[:64]}, actual {actual}")
+
+
+def _custom_calls(exported: Any) -> Iterator[str]:
+    """Names of what the program calls that is no operation of StableHLO."""
+    with mlir.make_ir_context() as context:
+        module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
+        found: list[str] = []
+
+        def look(operation: Any) -> Any:
+            if operation.name == "stablehlo.custom_call":
+                found.append(ir.StringAttr(operation.attributes["call_target_name"]).value)
+            return ir.WalkResult.ADVANCE
+
+        module.operation.walk(look)
+    yield from found
+
+
+def _checked(path: Path, exported: Any, digest: str) -> Exported:
+    """Refuse what is no classifier on these devices."""
+    takes, gives = exported.in_avals, exported.out_avals
+    if len(takes) != 1 or not 2 <= len(takes[0].shape) <= 4 or takes[0].dtype != jnp.float32:
+        raise UsageError(f"{path} takes {_kinds(takes)}, not images float32[B,H,W,C]")
+    if len(gives) != 1 or len(gives[0].shape) != 2 or gives[0].dtype.kind not in "fV":
+        raise UsageError(f"{path} gives {_kinds(gives)}, not logits float32[B,K]")
+    if not isinstance(classes := gives[0].shape[1], int):
+        raise UsageError(f"{path} does not fix the number of classes")
+    if (here := jax.default_backend()) not in exported.platforms:
+        platforms = ", ".join(exported.platforms)
+        raise UsageError(f'{path} is for {platforms}, this is {here}: export it with platforms=["cpu", "cuda"]')
+    batch, *image = takes[0].shape
+    shape = tuple(image) if len(image) == 3 and all(isinstance(side, int) for side in image) else None
+    predict = jax.tree_util.Partial(exported.call if not isinstance(batch, int) else _in_batches(exported, batch))
+    return Exported(predict, shape, classes, digest)
+
+
+def _kinds(avals: Any) -> str:
+    return ", ".join(f"{a.dtype}[{','.join(map(str, a.shape))}]" for a in avals) or "nothing"
+
+
+def _in_batches(exported: Any, size: int) -> Any:
+    """A function of a fixed number of images, for any number."""
+
+    def predict(x: Array) -> Array:
+        rows = -(-len(x) // size) * size
+        padded = jnp.resize(x, (rows, *x.shape[1:]))
+        logits = jax.lax.map(exported.call, padded.reshape(-1, size, *x.shape[1:]))
+        return logits.reshape(rows, -1)[: len(x)]  # type: ignore[no-any-return]
+
+    return predict

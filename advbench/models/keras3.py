@@ -1,0 +1,70 @@
+"""Keras 3 models on its JAX backend, as pure functions of their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from advbench.attacks.base import Model
+from advbench.errors import UsageError
+from advbench.models.store import CorruptFile
+
+
+def pure(model: Any, spec: str) -> Model:
+    """A model's logits, in inference mode, as a pytree of its weights.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images [B, H, W, C] float32 to logits [B, K]; built, so that it has weights.
+    spec : str
+        Who made it, for messages.
+
+    Raises
+    ------
+    UsageError
+        Keras runs on another backend, or the model is not built.
+    """
+    import keras
+
+    if (backend := keras.backend.backend()) != "jax":
+        raise UsageError(f"{spec} is a Keras model on {backend}: set KERAS_BACKEND=jax")
+    if not model.built:
+        raise UsageError(f"{spec} returned a Keras model that is not built: call model.build((None, H, W, C)) first")
+
+    def logits(trainable: Any, other: Any, images: jax.Array) -> jax.Array:
+        outputs: jax.Array = model.stateless_call(trainable, other, images, training=False)[0]
+        return outputs
+
+    weights = ([v.value for v in group] for group in (model.trainable_variables, model.non_trainable_variables))
+    return jax.tree_util.Partial(logits, *weights)
+
+
+def record() -> dict[str, Any]:
+    """The framework's version."""
+    import keras
+
+    return {"framework": f"keras {keras.__version__}"}
+
+
+def fill(model: Any, path: Path) -> None:
+    """Put weights from a `.weights.h5` file into a built model.
+
+    Raises
+    ------
+    UsageError
+        It is another kind of file: whole models hold more than weights, and are not opened.
+    CorruptFile
+        It can't be read, or is for another model.
+    """
+    if not path.name.endswith(".weights.h5"):
+        raise UsageError(f"{path} is not a .weights.h5 file: write one with model.save_weights('NAME.weights.h5')")
+    if not path.is_file():
+        raise UsageError(f"no file {path}")
+    try:
+        model.load_weights(path)
+    except Exception as error:  # whatever damaged bytes make of a reader
+        why = " ".join(str(error).split())
+        raise CorruptFile(f"{path} does not fit or is damaged: {type(error).__name__}: {why[:200]}") from error

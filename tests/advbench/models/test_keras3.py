@@ -1,0 +1,86 @@
+"""Keras 3 models on JAX, where Keras is installed."""
+
+import os
+
+import jax
+import numpy as np
+import pytest
+
+from advbench.errors import UsageError
+from advbench.models.load import load_model
+from advbench.models.store import CorruptFile
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+keras = pytest.importorskip("keras")
+
+USER = """
+import keras
+
+def make():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential([
+        layers.Input((6, 6, 2)), layers.Conv2D(4, 3, activation="tanh"), layers.BatchNormalization(),
+        layers.Dropout(0.5), layers.Flatten(), layers.Dense(3),
+    ])
+
+def unbuilt():
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+"""
+X = np.asarray(jax.random.uniform(jax.random.key(0), (5, 6, 6, 2)))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(USER)
+    return path
+
+
+def theirs():
+    space = {}
+    exec(USER, space)
+    return space["make"]()
+
+
+def test_logits_and_gradient_are_those_of_kerass_inference(file):
+    model, net = load_model(f"{file}:make"), theirs()
+    predict = jax.jit(lambda model, x: model(x))
+    np.testing.assert_allclose(predict(model.predict, X), net(X, training=False), atol=1e-5)
+    # Keras has no input gradient of its own on this backend: a central difference along it stands in.
+    g = np.asarray(jax.grad(lambda x: model.predict(x)[:, 0].sum())(X))
+    ahead, behind = (np.asarray(net(X + s * 0.01 * g / np.abs(g).max(), training=False))[:, 0].sum() for s in (1, -1))
+    np.testing.assert_allclose((ahead - behind) / 0.02, (g**2).sum() / np.abs(g).max(), rtol=1e-2)
+    assert model.record["framework"].startswith("keras 3")
+
+
+def test_weights_alone_fill_it_and_change_the_digest(file):
+    net = theirs()
+    net.set_weights([w + 0.1 for w in net.get_weights()])
+    net.save_weights(file.parent / "net.weights.h5")
+    model = load_model(f"{file}:make", weights=file.parent / "net.weights.h5")
+    np.testing.assert_allclose(model.predict(X), net(X, training=False), atol=1e-4)
+    assert model.digest != load_model(f"{file}:make").digest == load_model(f"{file}:make").digest
+
+
+def test_other_files_and_damaged_ones_are_one_line(file):
+    net = theirs()
+    net.save(file.parent / "whole.keras")
+    net.save_weights(file.parent / "net.weights.h5")
+    whole = (file.parent / "net.weights.h5").read_bytes()
+    for name, kind, message in (
+        ("whole.keras", UsageError, "is not a .weights.h5 file"),
+        ("none.weights.h5", UsageError, "no file"),
+    ):
+        with pytest.raises(kind, match=message):
+            load_model(f"{file}:make", weights=file.parent / name)
+    for cut in (0, 10, len(whole) // 2, len(whole) - 100):
+        (file.parent / "cut.weights.h5").write_bytes(whole[:cut])
+        with pytest.raises(CorruptFile, match="does not fit or is damaged") as caught:
+            load_model(f"{file}:make", weights=file.parent / "cut.weights.h5")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_not_built_is_refused(file):
+    with pytest.raises(UsageError, match=r"not built: call model\.build"):
+        load_model(f"{file}:unbuilt")

@@ -1,0 +1,199 @@
+"""PyTorch modules as models, where PyTorch is installed."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from advbench.errors import UsageError
+from advbench.models.load import load_model
+from advbench.models.preprocess import Preprocess
+from advbench.models.store import CorruptFile
+
+torch = pytest.importorskip("torch")
+
+USER = """
+import os
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.head = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+        self.norm.running_mean += 0.1
+        self.scale = torch.tensor(2.0)  # neither parameter nor buffer
+    def forward(self, x):
+        y = nn.functional.relu(self.norm(self.conv(x)), inplace=True)
+        return self.scale * self.head(nn.functional.max_pool2d(y, 2).mean((2, 3)))
+
+class InPlace(Net):
+    def forward(self, x):
+        return super().forward(x.mul_(0.5))
+
+class Pair(Net):
+    def forward(self, x):
+        return super().forward(x), x
+
+class Detached(Net):
+    def forward(self, x):
+        return super().forward(x.detach())
+
+class Last(Net):
+    def forward(self, x):
+        return super().forward(x.movedim(-1, 1))
+
+def half():
+    return Net().half()
+
+def changed():
+    net = Net()
+    exec(os.environ["CHANGE"])
+    return net
+"""
+X = jax.random.uniform(jax.random.key(0), (5, 6, 6, 2))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(USER)
+    return path
+
+
+def theirs(file):
+    """The module, made as its user would make it."""
+    space = {}
+    exec(compile(USER, str(file), "exec"), space)
+    return space["Net"]().eval()
+
+
+def tensor(x):
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(x).transpose(0, 3, 1, 2)))
+
+
+def logits(module, x):
+    with torch.no_grad():
+        return module(tensor(x)).numpy()
+
+
+def slope(module, x):
+    images = tensor(x).requires_grad_()
+    return torch.autograd.grad((module(images) ** 2).sum(), images)[0].numpy().transpose(0, 2, 3, 1)
+
+
+def ours(model, x):
+    return jax.jit(jax.grad(lambda x: (model.predict(x) ** 2).sum()))(x)
+
+
+def test_logits_and_gradient_are_pytorchs_own(file):
+    model, module = load_model(f"{file}:Net"), theirs(file)
+    np.testing.assert_allclose(jax.jit(model.predict)(X), logits(module, X), atol=1e-6)
+    np.testing.assert_allclose(ours(model, X), slope(module, X), atol=1e-6)
+    assert model.preprocess.layout == "nchw" and model.access == "gradient"
+    assert model.record["evaluation mode"].startswith("set by advbench")
+
+
+def test_layout_and_normalisation_are_declared_as_for_any_model(file):
+    module = theirs(file)
+    last = load_model(f"{file}:Last", Preprocess("nhwc", (0.5,), (0.25,)))
+    np.testing.assert_allclose(last.predict(X), logits(module, (X - 0.5) / 0.25), atol=1e-5)
+
+
+def test_a_module_that_works_in_place_can_be_climbed(file):
+    model, module = load_model(f"{file}:InPlace"), theirs(file)
+    np.testing.assert_allclose(ours(model, X), 0.5 * slope(module, 0.5 * X), atol=1e-6)
+    np.testing.assert_allclose(model.predict(X), logits(module, 0.5 * X), atol=1e-6)
+
+
+CHANGES = ("pass", "net.conv.bias.data += 1", "net.norm.running_var += 1", "net.scale = torch.tensor(3.0)")
+
+
+def test_digest_follows_parameters_buffers_and_attributes(file, monkeypatch):
+    seen = []
+    for change in (*CHANGES, "pass"):  # outside of the file
+        monkeypatch.setenv("CHANGE", change)
+        seen.append(load_model(f"{file}:changed").digest)
+    assert len(set(seen)) == len(CHANGES) and seen[0] == seen[-1]
+
+
+@pytest.fixture
+def weights(tmp_path, file):
+    """State dicts of a module with other weights, by how they are stored."""
+    from safetensors.torch import save_file
+
+    module = theirs(file)
+    state = {name: value + 1 if value.is_floating_point() else value for name, value in module.state_dict().items()}
+    torch.save(state, tmp_path / "plain.pt")
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "parallel.pt")
+    save_file(state, tmp_path / "plain.safetensors")
+    torch.save(
+        {k: v for k, v in state.items() if k != "head.bias"} | {"extra": state["head.bias"]}, tmp_path / "other.pt"
+    )
+    torch.save(state | {"head.bias": torch.zeros(7)}, tmp_path / "shape.pt")
+    torch.save(module.conv, tmp_path / "whole.pt")
+    torch.save([1], tmp_path / "list.pt")
+    module.load_state_dict(state)
+    return module
+
+
+@pytest.mark.parametrize("name", ["plain.pt", "parallel.pt", "plain.safetensors"])
+def test_weights_fill_the_module(file, weights, name):
+    model = load_model(f"{file}:Net", weights=file.parent / name)
+    np.testing.assert_allclose(model.predict(X), logits(weights, X), rtol=1e-5)
+    assert model.digest != load_model(f"{file}:Net").digest
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("none.pt", UsageError, "no file"),
+        ("other.pt", UsageError, "for another module: missing head.bias; unexpected extra"),
+        ("shape.pt", UsageError, r"head.bias is \[7\], not \[3\]"),
+        ("whole.pt", CorruptFile, "is damaged or holds more than weights .Weights only load failed.; torch.save"),
+        ("list.pt", UsageError, "holds list, not a state dict"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line(file, weights, name, kind, message):
+    with pytest.raises(kind, match=message) as caught:
+        load_model(f"{file}:Net", weights=file.parent / name)
+    assert "\n" not in str(caught.value)
+
+
+class Hostile:
+    def __reduce__(self):
+        return (sys.exit, (7,))
+
+
+@pytest.mark.parametrize("name", ["plain.pt", "plain.safetensors"])
+def test_damaged_and_hostile_weights_are_refused_and_run_nothing(file, weights, name):
+    whole, path = (file.parent / name).read_bytes(), file.parent / f"cut-{name}"
+    for cut in [0, 1, 7, *range(8, len(whole), len(whole) // 12)]:
+        path.write_bytes(whole[:cut])
+        with pytest.raises(CorruptFile):
+            load_model(f"{file}:Net", weights=path)
+    torch.save({"conv.weight": Hostile()}, path.with_suffix(".pth"))
+    with pytest.raises(CorruptFile, match="holds more than weights"):
+        load_model(f"{file}:Net", weights=path.with_suffix(".pth"))
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [("half", r"not float32 \(conv.weight torch.float16\): call .float\(\)"), ("Pair", "returns tuple, not a tensor")],
+)
+def test_modules_that_can_not_be_evaluated_are_one_line(file, factory, message):
+    with pytest.raises(UsageError, match=message):
+        load_model(f"{file}:{factory}").predict(X)
+
+
+def test_the_doctor_sees_a_module_without_a_gradient_and_one_for_other_images(file):
+    from advbench.doctor import examine
+
+    labels = np.arange(5) % 3
+    found = {flag.name: flag.level for flag in examine(load_model(f"{file}:Detached"), np.asarray(X), labels)}
+    assert found["zero_gradients"] == "invalid"
+    with pytest.raises(UsageError, match=r"can't be called on images .*RuntimeError"):
+        examine(load_model(f"{file}:Net"), jnp.zeros((5, 6, 6, 3)), labels)
