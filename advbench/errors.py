@@ -32,10 +32,18 @@ class DataUnavailable(AdvbenchError):
     exit_code = 4
 
 
+class TargetUnavailable(DataUnavailable):
+    """A target behind a network failed, can't be understood, or answers otherwise than before."""
+
+
 class Inconclusive(AdvbenchError):
     """The budget ended before anything could be said."""
 
     exit_code = 5
+
+
+class QueriesSpent(Inconclusive):
+    """As many queries were asked of a target as were allowed."""
 
 
 class Interrupted(AdvbenchError):

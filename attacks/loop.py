@@ -32,15 +32,24 @@ class Steps(Protocol):
 
 
 def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, steps: Array | int) -> Any:
-    """Take `steps` steps, or fewer once every image is done. Works eagerly and under a trace."""
+    """Take `steps` steps, or fewer once every image is done. Works eagerly and under a trace.
+
+    A model may say by `spent` that it answers no more: then what was reached is returned.
+    """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((attack, model, threat, x, y, state))):
         return _many(attack, model, threat, x, y, state, steps)[0]
     advance, stride = (_many, STRIDE) if loops_on_device(model, x) else (_one, 1)
     left = int(steps)
     while left > 0:
-        state, finished = advance(attack, model, threat, x, y, state, min(stride, left))
-        left -= stride
-        if finished:
+        try:
+            reached, finished = advance(attack, model, threat, x, y, state, min(stride, left))
+            over = bool(finished)
+        except (jax.errors.JaxRuntimeError, ValueError):  # a host function's error comes as either
+            if not getattr(model, "spent", False):
+                raise
+            break
+        state, left = reached, left - stride
+        if over:
             break
     return state
 

@@ -28,6 +28,7 @@ from advbench.cli.options import (
     Norm,
     Number,
     Out,
+    QueryBudget,
     Resume,
     Seed,
     Std,
@@ -61,6 +62,7 @@ def attack(
     force: Force = False,
     checks: Checks = Depth.fast,
     budget: Budget = None,
+    query_budget: QueryBudget = None,
     eot: Eot = None,
     doublings: Annotated[
         int, typer.Option(min=0, max=9, help="How often an attack that has not converged may double its steps.")
@@ -102,6 +104,7 @@ def attack(
         preprocess=Preprocess.parse(input_layout, mean, std),
         expect_clean=expect_clean,
         weights=weights,
+        queries=query_budget,
     )
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:

@@ -26,6 +26,7 @@ from advbench.cli.options import (
     Norm,
     Number,
     Out,
+    QueryBudget,
     Resume,
     Seed,
     Std,
@@ -55,6 +56,7 @@ def bench(
     checks: Checks = Depth.fast,
     budget: Budget = None,
     eot: Eot = None,
+    query_budget: QueryBudget = None,
     json: Json = None,
     markdown: Markdown = None,
 ) -> None:
@@ -87,6 +89,7 @@ def bench(
         eot,
         checks=checks.value,
         preprocess=Preprocess.parse(input_layout, mean, std),
+        queries=query_budget,
     )
     jobs = [_job(model, request) for model in models]
     _comparable(jobs)

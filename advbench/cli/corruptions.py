@@ -30,7 +30,7 @@ def corruptions(
     markdown: Markdown = None,
 ) -> None:
     """Corrupt test images in many ways, as MNIST-C and CIFAR-10-C do, and print what a model still gets right."""
-    from advbench.cli import output
+    from advbench.cli import output, targets
     from advbench.cli.evaluating import subject
     from advbench.cli.runtime import prepare
 
@@ -43,6 +43,7 @@ def corruptions(
 
     preprocess = Preprocess.parse(input_layout, mean, std)
     loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights)
+    loaded = targets.ready(loaded, images, indices)
     known = kinds(images.images.shape[-1])
     for name in kind or ():
         if name not in known:

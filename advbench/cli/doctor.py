@@ -78,14 +78,20 @@ class Examined(NamedTuple):
 def _examine(model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, expect_clean: str | None) -> Examined:
     import numpy as np
 
+    from advbench.cli import targets
     from advbench.doctor import CHECKS, EXPECTED, TRANSLATED, clean_accuracy, examine, expected
+    from advbench.doctor.queries import CHECKS as QUERIES
     from advbench.masking import ASKED
 
     if n > len(test.images):
         raise UsageError(f"-n {n} is more than the {len(test.images)} images of {test.name} that are here")
     chosen = np.sort(np.random.default_rng(seed).choice(len(test.images), n, replace=False))
     images, labels = test.images[chosen].astype(np.float32) / 255, test.labels[chosen]
-    flags, asked = examine(model, images, labels), CHECKS | (TRANSLATED if model.compare else {})
+    flags, asked = targets.preflight(targets.ready(model, test, chosen.tolist()), test.images[chosen], labels), QUERIES
+    if flags is None:
+        flags, asked = examine(model, images, labels), CHECKS | (TRANSLATED if model.compare else {})
+    elif full:
+        raise UsageError("--full looks at gradients, which can't be had through queries")
     accuracy = clean_accuracy(model, images, labels)
     if expect_clean is not None:
         flags, asked = flags + expected(accuracy, n, expect_clean), asked | EXPECTED

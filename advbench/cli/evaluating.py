@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from advbench.errors import Inconclusive, InvalidEvaluation, UsageError
+from advbench.errors import Inconclusive, InvalidEvaluation, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -53,6 +53,7 @@ class Request:
     preprocess: Preprocess | None = None
     expect_clean: str | None = None
     weights: Path | None = None
+    queries: int | None = None  # that may be asked of a target
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Job:
         AdvbenchError
             For anything that can't be attacked as asked, in one line.
         """
+        from advbench.cli import targets
         from advbench.doctor.expected import accuracy_range
         from advbench.evaluation.access import check_access
         from advbench.spec import attacks_of
@@ -84,20 +86,25 @@ class Job:
         model, data, indices = subject(
             spec, request.data, request.n, request.indices, request.preprocess, request.weights
         )
-        model = _averaging(model, request.eot)
+        model = targets.limited(_averaging(model, request.eot), request.queries)
         threats = threats_of(model, data.name, request.norm, request.eps)
-        texts = request.attacks or cascade(threats[0].norm)
+        if request.attacks:
+            check_access(model, attacks_of(request.attacks, threats[0]))  # before a target is asked anything
+        model = targets.ready(model, data, indices)
+        texts = request.attacks or cascade(model, threats[0].norm)
         attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
         check_access(model, attacks[0])
         return cls(model, data, indices, threats, attacks[0], request)
 
     def run(self, out: Path | None, *, each: bool) -> list[Result]:
         """Examine the model, attack it, and say how that goes; a result per eps."""
+        from advbench.cli import targets
         from advbench.cli.progress import watching
         from advbench.cli.signals import listening
         from advbench.evaluation import curve, evaluate
 
         flags = self._preflight()
+        targets.announce(self.model, self.attacks, len(self.indices))
         with listening() as stop, watching(self.model.name) as tell:
             arguments: dict[str, Any] = {
                 "seed": self.request.seed,
@@ -131,10 +138,14 @@ class Job:
         """What makes numbers of this model worthless, told on stderr."""
         import numpy as np
 
+        from advbench.cli import targets
         from advbench.doctor import examine
 
         few = self.indices[:PREFLIGHT]
-        flags = examine(self.model, self.data.images[few].astype(np.float32) / 255, self.data.labels[few])
+        images, labels = self.data.images[few], self.data.labels[few]
+        flags = targets.preflight(self.model, images, labels)
+        if flags is None:
+            flags = examine(self.model, images.astype(np.float32) / 255, labels)
         return _told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:
@@ -155,7 +166,9 @@ class Job:
 
         from advbench.masking import examine_masking
 
-        if self.request.checks == "none":
+        if self.model.access != "gradient" and self.request.checks == "full":
+            raise UsageError(f"--checks full looks at gradients, which {self.model.name} does not have")
+        if self.request.checks == "none" or self.model.access != "gradient":
             return []
         full = self.request.checks == "full"
         sample = self.indices[:PREFLIGHT]
@@ -188,7 +201,7 @@ def subject(
     preprocess: Preprocess | None = None,
     weights: Path | None = None,
     *,
-    most: int = IMAGES,
+    most: int | None = None,
 ) -> tuple[LoadedModel, Dataset, list[int]]:
     """The model, its test images or those named, and which of them: the first `most` that are here unless told.
 
@@ -197,8 +210,11 @@ def subject(
     AdvbenchError
         When one of them is not there.
     """
+    from advbench.cli import targets
+
     model, images = model_and_data(spec, data, preprocess, weights)
-    return model, images, _indices(images, n, indices, most)
+    usual = IMAGES if model.access == "gradient" else targets.IMAGES
+    return model, images, _indices(images, n, indices, most or usual)
 
 
 def model_and_data(
@@ -229,16 +245,21 @@ def conclude(results: Sequence[Result]) -> None:
 
     Raises
     ------
-    InvalidEvaluation, Inconclusive
-        When the numbers can't be trusted, or there are none.
+    InvalidEvaluation, TargetUnavailable, Inconclusive
+        When the numbers can't be trusted, a target failed, or there are none.
     """
     codes = {result.exit_code for result in results}
     if InvalidEvaluation.exit_code in codes:
         names = dict.fromkeys(flag.name for r in results for flag in r.flags if flag.level == "invalid")
         raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
+    if TargetUnavailable.exit_code in codes:
+        failed = [flag.message for r in results for flag in r.flags if flag.name == "target_failed"]
+        raise TargetUnavailable(failed[0].partition(". Robust accuracy")[0])
     if codes - {0}:
         skipped = dict.fromkeys(s.spec for r in results for s in r.skipped)
-        raise Inconclusive(f"time was up; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")
+        spent = any(s.reason == "queries" for r in results for s in r.skipped)
+        what = "the query budget is spent" if spent else "time was up"
+        raise Inconclusive(f"{what}; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")
 
 
 def _scale_free(spec: AttackSpec) -> bool:
@@ -267,8 +288,12 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
     return replace(model, predict=replace(model.predict, draws=draws))
 
 
-def cascade(norm: str) -> tuple[str, ...]:
-    """The attacks used in a norm unless others are named."""
+def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
+    """The attacks used in a norm unless others are named, by what the model answers."""
+    from advbench.cli import targets
+
+    if model.access != "gradient":
+        return targets.cascade(model, norm)
     return CASCADE_L2 if norm == "l2" else CASCADE
 
 

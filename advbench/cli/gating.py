@@ -116,7 +116,7 @@ def _subject(rules: GateRules) -> Subject:
     model, data, chosen = subject(str(rules.model), rules.data, rules.n, indices, preprocess, most=sys.maxsize)
     threats = [threat for t in rules.threats for threat in threats_of(model, data.name, t.norm, t.eps)]
     named = [own.attacks or rules.attacks for own in rules.threats]
-    attacks = [attacks_of(texts or cascade(t.norm), t) for texts, t in zip(named, threats, strict=True)]
+    attacks = [attacks_of(texts or cascade(model, t.norm), t) for texts, t in zip(named, threats, strict=True)]
     return Subject(model, data, drawn(chosen, rules.seed), threats, attacks)
 
 

@@ -20,7 +20,7 @@ class Depth(StrEnum):
 
 MODEL = (
     "Run directory, released model, .safetensors, .onnx or .jaxexport file, robustbench:NAME, file.py:factory, "
-    "module:factory."
+    "module:factory, URL or .target.json file."
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
@@ -60,6 +60,9 @@ Force = Annotated[bool, typer.Option("--force", help="Go on where the preflight 
 Checks = Annotated[Depth, typer.Option(help="How hard to look for masked gradients, before the attack.")]
 Budget = Annotated[
     str | None, typer.Option(metavar="TIME", help="Stop in time, like 60s or 5m: what breaks most a second goes first.")
+]
+QueryBudget = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Ask a target behind a URL at most N images in all.")
 ]
 Eot = Annotated[
     int | None, typer.Option(min=1, help="Draws averaged in each pass, for a randomised model.", show_default="20")

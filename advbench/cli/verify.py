@@ -32,7 +32,8 @@ def verify(
     attacked = Result.load(run).model
     source = model or attacked.source
     if model is None and ":" in source:
-        raise UsageError(f"the model of {run} is code, and verifying runs it: if you trust it, add --model {source}")
+        what = f"the model of {run} is code or a URL, which verifying uses"
+        raise UsageError(f"{what}: if you trust it, add --model {source}")
     found = check(run, model=load_model(source, Preprocess.of(attacked.preprocess), weights))
     if json:
         from json import dumps

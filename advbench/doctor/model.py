@@ -13,6 +13,7 @@ from advbench.attacks import Randomised
 from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, margin, slope
 from advbench.doctor.contract import check_data, check_outputs, first_line
+from advbench.doctor.queries import queries_only
 from advbench.evaluation.result import Flag
 from advbench.models.external import raised
 
@@ -74,13 +75,13 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
     logits = _in_batches(_predict, model.predict, size, x)
     flags = [
         _nonfinite(logits),
-        _probabilities(logits),
+        None if model.access == "decision" else _probabilities(logits),
         _precision(model.predict, x),
         _random(model.predict, x[: min(size, PROBE)]),
         _randomised(model.predict),
         _batch_dependent(model.predict, x[: min(size, PROBE)]),
         _constant(x, logits),
-        *_gradients(model.predict, x, y, size),
+        *(_gradients(model.predict, x, y, size) if model.access == "gradient" else [queries_only(model.access)]),
         _chance(logits, y, classes),
         _other_input(model.predict, x, y, logits, size),
         model.compare(model, x) if model.compare else None,

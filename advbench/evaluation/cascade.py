@@ -148,7 +148,7 @@ def curve(
     Returns
     -------
     list of Result
-        One per eps, from the smallest to the largest.
+        One per eps, from the smallest to the largest; the last is incomplete where a target ended.
 
     Raises
     ------
@@ -181,4 +181,6 @@ def curve(
         folder = out / f"eps-{threat.eps.text.replace('/', '_')}" if out else None
         before = evaluator.run(folder, resume, before)
         results.append(before[0])
+        if any(skipped.reason != "time" for skipped in before[0].skipped):
+            break  # the target answers no more
     return results

@@ -17,15 +17,18 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks import Model, Randomised
-from advbench.errors import Interrupted, UsageError
+from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches
+from advbench.evaluation.grid import snap, within_steps
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.plan import Plan, Task, doubled
 from advbench.evaluation.provenance import commit, compile_seconds, machine, versions
+from advbench.evaluation.queries import counted, ended, ending_flag, listen, reason
 from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, Skipped, ThreatInfo
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.tally import Images, Shard, Tally
+from advbench.models.http import Remote
 from advbench.spec import AttackSpec, ThreatSpec
 
 if TYPE_CHECKING:
@@ -96,7 +99,7 @@ class Evaluator:
         with RunDirectory(out, self.fingerprint(before), resume) as directory:
             if (finished := directory.finished()) is None:
                 finished = self._attack(directory, before)
-                directory.finish(*finished)
+                directory.finish(*finished, keep=any(s.reason != "time" for s in finished[0].skipped))
             return finished
 
     def fingerprint(self, before: Before | None = None) -> dict[str, Any]:
@@ -155,6 +158,7 @@ class Evaluator:
         first : int
             The number of the first batch in `directory`.
         """
+        listen(self.model, self.should_stop)
         size = size or min(self.batch_size, len(self.indices))
         batches, x, y = Batches(size), pixels(self._uint8), self._labels
         judge = Judge(judged(self.model.predict), self.threat, batches, size)
@@ -172,7 +176,11 @@ class Evaluator:
             if shard is None:
                 if (signal := self.should_stop()) is not None:
                     raise Interrupted(_stopped(directory), signal)
-                shard = self._try(task, x[task.positions], y[task.positions], judge, batches)
+                shard = self._asked(task, x[task.positions], y[task.positions], judge, batches, directory)
+                if (end := ended(self.model)) is not None:
+                    tally.add(task.attack, shard)
+                    plan.cut(task, reason(end))
+                    break
                 if directory:
                     directory.keep(number, shard)
             batches.limit = min(batches.limit, shard.limit)
@@ -194,29 +202,47 @@ class Evaluator:
             seconds=seconds,
         )
         flags = [*tally.flags(done.limit, plan.size), *plan.flags(done.classes)]
+        if (end := ended(self.model)) is not None:
+            flags.append(ending_flag(end, plan))
         return self._result(tally, plan.runs, images, flags, provenance, plan.skipped), images
+
+    def _asked(
+        self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, directory: RunDirectory | None
+    ) -> Shard:
+        """As `_try`; of a target that ended meanwhile, what could still be judged, which may be nothing."""
+        try:
+            shard = self._try(task, x, y, judge, batches)
+        except (TargetUnavailable, QueriesSpent, Interrupted):
+            if ended(self.model) is None:
+                raise
+            shard = Shard.empty(x.shape[1:])
+        if isinstance(end := ended(self.model), Interrupted):
+            raise Interrupted(_stopped(directory), end.exit_code - 128)
+        return shard
 
     def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches) -> Shard:
         """Let an attack propose, and judge what it proposes."""
         clock, compiled = time.perf_counter(), compile_seconds()
         spec, model = doubled(self.attacks[task.attack], task.doubling), self.model.predict
+        searched = within_steps(self.threat, self.model.levels).threat
         target, restart = divmod(task.run, spec.attack.restarts)
         stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
         def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Any:
             images = jnp.asarray(x)
             aim = spec.attack.aim(model, images, jnp.asarray(y), task.run)
-            return spec.attack(model, self.threat.threat, images, aim, _keys(stream, indices))
+            return spec.attack(model, searched, images, aim, _keys(stream, indices))
 
         few = max(1, judge.size // 4)  # a second fixed shape, for when few images are left
         size = few if len(y) <= few else judge.size
         proposal = batches.map(propose, x, y, self.indices[task.positions], size=size)
-        verdict = judge(x, y, proposal.x)
+        proposed = snap(self.threat, x, proposal.x, self.model.levels)
+        verdict = judge(x, y, proposed)
         draws = model.draws if isinstance(model, Randomised) else 1
         return Shard(
             positions=task.positions,
             verdict=verdict,
-            x_adv=proposal.x[verdict.broken],
+            x_adv=proposed[verdict.broken],
             forwards=proposal.forwards * draws,
             gradients=proposal.gradients * draws,
             seconds=time.perf_counter() - clock,
@@ -242,6 +268,7 @@ class Evaluator:
                 dataset=model.dataset,
                 record=model.record,
                 preprocess=model.preprocess.record(),
+                queries=counted(model),
             ),
             data=DataInfo(
                 name=data.name,
@@ -279,8 +306,8 @@ def kind(spec: AttackSpec) -> str:
 
 
 def judged(model: Model) -> Model:
-    """What the judge predicts with: of a randomised model, other draws than those that the attacks climbed."""
-    return model.afresh() if isinstance(model, Randomised) else model
+    """What the judge predicts with: a randomised model's other draws than those climbed; a target asked again."""
+    return model.afresh() if isinstance(model, Randomised | Remote) else model
 
 
 @jax.jit

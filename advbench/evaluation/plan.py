@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,9 @@ class Plan:
         self.tally, self.attacks, self.runs, self.size, self.each = tally, attacks, runs, size, each
         self.doublings = 0 if each else doublings
         self.skipped: tuple[Skipped, ...] = ()
+        self.finished = 0  # images that withstood everything asked for, where that ended early
+        self._begun = np.arange(0)  # images of the run under way
+        self._queues: list[_Queue] = []
 
     def whole(self) -> Iterator[Task]:
         """Everything, in the order asked for; then the last iterative attack again while it has not converged."""
@@ -65,7 +68,7 @@ class Plan:
                 yield from self._run(last, run, doubling)
 
     def _run(self, attack: int, run: int, doubling: int) -> Iterator[Task]:
-        standing = self.tally.standing(attack, self.each).astype(np.int32)
+        standing = self._begun = self.tally.standing(attack, self.each).astype(np.int32)
         for at in range(0, len(standing), self.size):
             batch = standing[at : at + self.size]
             yield Task(attack, run, doubling, batch, at + len(batch), len(standing))
@@ -77,7 +80,7 @@ class Plan:
         What is not begun when time is up, or would not end in time, is skipped.
         """
         began, few = time.monotonic(), max(1, self.size // 4)
-        queues = [_Queue(self, attack, few) for attack in range(len(self.attacks))]
+        queues = self._queues = [_Queue(self, attack, few) for attack in range(len(self.attacks))]
         while True:
             left = seconds - (time.monotonic() - began)
             open_ = [q for q in queues if q.waiting() and q.seconds_a_batch() < left]
@@ -86,6 +89,21 @@ class Plan:
             best = max(open_, key=lambda q: q.rate())
             yield from best.next()
         self.skipped = tuple(q.skipped() for q in queues if q.waiting())
+
+    def cut(self, task: Task, reason: Literal["queries", "target"]) -> None:
+        """Note what is left undone when a target ends in the middle of a task."""
+        done = task.done - len(task.positions)
+        left = [(task.attack, self.runs[task.attack] - task.run, task.total - done)]
+        for attack in range(task.attack + 1, len(self.attacks)):
+            left.append((attack, self.runs[attack], len(self.tally.standing(attack, self.each))))
+        if self._queues:
+            left = [(queue.attack, self.runs[queue.attack] - queue.run, len(queue.left)) for queue in self._queues]
+        elif len(left) == left[0][1] == 1:
+            self.finished = int(self.tally.robust[self._begun[:done]].sum())
+        self.skipped = tuple(
+            Skipped(spec=self.attacks[attack].text, runs=runs, images=images, reason=reason)
+            for attack, runs, images in left
+        )
 
     def _last_iterative(self) -> int | None:
         """The last attack that climbs gradients and whose counts tell when an image fell."""
@@ -117,7 +135,7 @@ class Plan:
                     f"{', '.join(few)} used the difference of logits",
                 )
             )
-        if self.skipped:
+        if self.skipped and self.skipped[0].reason == "time":
             words = ", ".join(f"{s.spec} ({s.runs} runs on {s.images} images)" for s in self.skipped)
             found.append(
                 Flag(

@@ -62,6 +62,19 @@ class ThreatInfo(Record):
         return Fraction(self.eps_exact)
 
 
+class Queries(Record):
+    """What was asked of a model behind a network, in images."""
+
+    protocol: str
+    answers: Literal["logits", "probabilities", "labels"] | None
+    levels: int | None  # steps from black to white that its pixels have; None: they arrive as they are
+    asked: Count
+    remembered: Count  # answered from memory
+    requests: Count
+    retries: Count
+    budget: Count | None
+
+
 class ModelInfo(Record):
     """Which network: `source` is what was typed to load it, `digest` identifies its weights.
 
@@ -74,6 +87,7 @@ class ModelInfo(Record):
     dataset: str | None
     record: dict[str, Any] = {}
     preprocess: dict[str, Any] = {}
+    queries: Queries | None = None  # of this command; a resumed run asked more before
 
 
 class DataInfo(Record):
@@ -121,11 +135,12 @@ class AttackReport(Record):
 
 
 class Skipped(Record):
-    """What the time did not suffice for."""
+    """What the time or the queries did not suffice for, or the target failed in."""
 
     spec: str
     runs: Count  # of the attack that were not finished
     images: Count  # that were to meet it then
+    reason: Literal["time", "queries", "target"] = "time"
 
 
 class Row(Record):
@@ -190,9 +205,11 @@ class Result(Record):
 
     @property
     def exit_code(self) -> int:
-        """0 when the numbers stand, 3 when they can't be trusted, 5 when there are none."""
+        """0 when the numbers stand, 3 when they can't be trusted, 4 when the target failed, 5 when there are none."""
         if any(flag.level == "invalid" for flag in self.flags):
             return 3
+        if any(skipped.reason == "target" for skipped in self.skipped):
+            return 4
         return 0 if self.complete and self.rows else 5
 
     @property

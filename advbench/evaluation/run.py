@@ -4,6 +4,7 @@ run.json                   the fingerprint of the run: what its result depends o
 journal/000007.SHA256.st   every finished batch, until the run is complete
 adversarial.safetensors    `index` int32 [b] and `x_adv` float32 [b, H, W, C] of every image broken
 result.json                written last: a run is complete where it exists
+cut-short                  there while that result is one that a target did not let finish: the journal is kept then
 lock                       held while a process works here
 """
 
@@ -29,6 +30,8 @@ from advbench.errors import DataUnavailable, UsageError
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.result import Result
 from advbench.evaluation.tally import Images, Shard
+
+CUT = "cut-short"
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +111,8 @@ class RunDirectory:
             raise UsageError(f"can't resume {self.path}, other than before are: {'; '.join(changed)}")
 
     def finished(self) -> tuple[Result, Images] | None:
-        """The result and the images, if the run is complete."""
-        if not (self.path / "result.json").exists():
+        """The result and the images, if the run is complete; one that a target cut short is gone on with."""
+        if not (self.path / "result.json").exists() or (self.path / CUT).exists():
             return None
         result, images = Result.load(self.path), load_images(self.path)
         if result.adversarial_digest != (actual := images.digest()):
@@ -117,11 +120,15 @@ class RunDirectory:
             raise UsageError(f"the images in {self.path} have digest {actual}, not {expected} as its result says")
         return result, images
 
-    def finish(self, result: Result, images: Images) -> None:
-        """Store what was found; the journal is needed no more."""
+    def finish(self, result: Result, images: Images, *, keep: bool = False) -> None:
+        """Store what was found; the journal is needed no more, unless the run is to be gone on with (`keep`)."""
+        if keep:
+            write(self.path / CUT, b"")
         write(self.path / "adversarial.safetensors", save(dict(vars(images))))
         write(self.path / "result.json", result.to_json().encode())
-        shutil.rmtree(self.journal, ignore_errors=True)
+        if not keep:
+            (self.path / CUT).unlink(missing_ok=True)
+            shutil.rmtree(self.journal, ignore_errors=True)
 
     def keep(self, number: int, shard: Shard) -> None:
         """Store a finished batch under its digest."""

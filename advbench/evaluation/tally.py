@@ -29,6 +29,13 @@ class Shard(NamedTuple):
     compile_seconds: float
     limit: int  # images that fitted in memory at once
 
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> Shard:
+        """Of no images, which have that shape."""
+        no, none = np.zeros(0, bool), np.zeros(0, np.int32)
+        verdict = Verdict(no, no, no, none, np.zeros(0, np.float32), np.zeros(0))
+        return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, 0.0, 0.0, 0)
+
 
 @dataclass(frozen=True)
 class Images:

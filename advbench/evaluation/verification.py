@@ -22,6 +22,7 @@ from advbench.evaluation.result import Result
 from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
 from advbench.models.external import raised
+from advbench.models.http import tried
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -83,7 +84,7 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
         from advbench.models.preprocess import Preprocess
 
         if ":" in result.model.source:  # a file that someone sent must not choose what code runs
-            raise UsageError(f"the model of {run} is code: load {result.model.source} yourself if you trust it")
+            raise UsageError(f"the model of {run} is code or a URL: load {result.model.source} if you trust it")
         model = load_model(result.model.source, Preprocess.of(result.model.preprocess))
     if data is None:
         from advbench.data import load
@@ -93,6 +94,7 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     if stored.failures:
         return Verification((stored,))
     indices = [row.index for row in result.rows]
+    model = tried(model, data.images[indices], len(data.classes))
     clean, labels = data.images[indices], data.labels[indices].astype(np.int32)
     logits = _logits(model, np.concatenate([clean / np.float32(255), images.x_adv]))
     evidence = Evidence(result, images, clean, labels, model.digest, logits[: len(clean)], logits[len(clean) :])

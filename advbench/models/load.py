@@ -9,6 +9,7 @@ from advbench.attacks.base import Model
 from advbench.defenses.frozen import freeze
 from advbench.errors import UsageError, unknown
 from advbench.models import exported, robustbench, store
+from advbench.models.http import is_target, open_target
 from advbench.models.preprocess import AS_IS, OwnPreprocessing, Preprocess, prepared
 from advbench.models.users import users_model
 
@@ -60,6 +61,8 @@ class LoadedModel:
         The most that can be asked of it: input gradients, logits, or only which class is the largest.
     compare : callable or None
         For a translated model, `compare(model, images)` compares it with the runtime that it was made for.
+    levels : int or None
+        Steps from black to white that reach it, 255 for 8-bit pixels; None where pixels arrive as they are.
     """
 
     name: str
@@ -74,6 +77,7 @@ class LoadedModel:
     layouts: tuple[str, ...] = ()
     access: Access = "gradient"
     compare: Callable[["LoadedModel", Any], "Flag | None"] | None = None
+    levels: int | None = None
 
 
 def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None = None) -> LoadedModel:
@@ -83,9 +87,10 @@ def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None =
     ----------
     spec : str
         A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; an `.onnx`, `.onnx.gz` or
-        `.jaxexport` file; the name of a released model; `robustbench:NAME`; or `package.module:factory` or
-        `file.py:factory`, where `factory()` returns what `adapt` knows: a Flax, PyTorch or Keras model, or a callable
-        from images [B, H, W, C] in [0, 1] to logits [B, K]. This runs the user's code.
+        `.jaxexport` file; the name of a released model; `robustbench:NAME`; the URL of a target or a `.target.json`
+        file, as `advbench.models.http.open_target` takes them; or `package.module:factory` or `file.py:factory`, where
+        `factory()` returns what `adapt` knows: a Flax, PyTorch or Keras model, or a callable from images [B, H, W, C]
+        in [0, 1] to logits [B, K]. This runs the user's code.
     preprocess : Preprocess
         What to do to images before the network sees them; a stored model does it itself.
     weights : Path, optional
@@ -104,6 +109,10 @@ def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None =
     DataUnavailable
         What has to be downloaded can't be.
     """
+    if is_target(spec):
+        if weights:
+            raise UsageError("--weights is for file.py:factory and module:factory; a target has its own")
+        return replace(open_target(spec, preprocess), source=spec)
     return replace(_find(spec, preprocess, weights), source=spec)
 
 

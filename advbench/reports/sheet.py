@@ -49,7 +49,7 @@ def of_result(result: Result) -> Sheet:
             *(_attack(report, each) for report in result.attacks),
             ("worst case", percent(robust), interval(robust), "", "", _total(result.attacks), ""),
         ),
-        notes=(Note("legend", legend), *_flags([result])),
+        notes=(Note("legend", legend), *_queries(result), *_flags([result])),
         needed=3,
         verdict=True,
     )
@@ -197,6 +197,20 @@ def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:
 
 def _total(attacks: Iterable[AttackReport]) -> str:
     return f"{sum(report.seconds for report in attacks):,.1f}"
+
+
+def _queries(result: Result) -> list[Note]:
+    if (q := result.model.queries) is None:
+        return []
+    of = f" of {q.budget:,}" if q.budget else ""
+    steps = f"; pixels in {q.levels} steps" if q.levels else ""
+    return [
+        Note(
+            "legend",
+            f"{q.asked:,}{of} queries in {q.requests:,} requests ({q.retries:,} tried again), "
+            f"{q.remembered:,} answered from memory; {q.protocol} {q.answers}{steps}.",
+        )
+    ]
 
 
 def _flags(results: Sequence[Result], names: Sequence[str] = ()) -> list[Note]:

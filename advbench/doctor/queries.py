@@ -1,0 +1,69 @@
+"""What can be said of a model that only answers queries, by asking few."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from numpy.typing import NDArray
+
+from advbench.evaluation.result import Flag
+
+if TYPE_CHECKING:
+    from advbench.models.load import LoadedModel
+
+CHECKS: Final = {
+    "labels_only": "answers are scores, not only labels",
+    "rounded_scores": "scores are not rounded",
+    "constant_outputs": "answers depend on the image",
+    "near_chance": "clean accuracy is above chance",
+}
+"""What is asked of such a model, by the name of the flag that is raised when it is not so."""
+
+
+def queries_only(access: str) -> Flag:
+    """The note on every model without a gradient."""
+    return Flag(
+        name="queries_only",
+        level="note",
+        evidence={"access": access},
+        message="gradients can't be had, so checks for masked ones were left out; "
+        "attacks with gradients could well break more",
+    )
+
+
+def examine_answers(model: LoadedModel, logits: NDArray[Any], labels: NDArray[Any], rounded: float) -> list[Flag]:
+    """Look at the answers to a few clean images.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Its `access` is score or decision.
+    logits, labels : np.ndarray
+        `[n, K]`, and the true classes `[n]`.
+    rounded : float
+        The step to which scores are rounded; 0 where they are not.
+
+    Returns
+    -------
+    list of Flag
+        `invalid` where no number of this model would mean anything, `note` where it may still.
+    """
+    flags = [queries_only(model.access)]
+    if model.access == "decision":
+        message = "the target answers with labels alone: only attacks by decisions can be used"
+        flags.append(Flag(name="labels_only", level="note", evidence={}, message=message))
+    if rounded:
+        message = f"scores are rounded to {rounded:g}, which hides small changes from attacks by scores"
+        flags.append(Flag(name="rounded_scores", level="note", evidence={"step": rounded}, message=message))
+    n, classes = logits.shape
+    if n > 1 and (logits == logits[0]).all():
+        message = f"all {n} images give the same answer: the input is not used, or not understood"
+        flags.append(Flag(name="constant_outputs", level="invalid", evidence={"n": n}, message=message))
+    accuracy, known = float((logits.argmax(1) == labels).mean()), int(labels.max()) + 1
+    if accuracy <= 1.5 / max(known, 2) and n >= classes:
+        message = (
+            f"clean accuracy is {accuracy:.1%}, near chance: check the order of classes, and `pixels` and `layout` "
+            "in a target file"
+        )
+        flags.append(Flag(name="near_chance", level="note", evidence={"accuracy": accuracy, "n": n}, message=message))
+    return flags

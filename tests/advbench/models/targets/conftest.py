@@ -1,0 +1,32 @@
+"""A served linear model, and images that it classifies rightly."""
+
+import numpy as np
+import pytest
+
+from advbench.data import Dataset
+
+from .serving import Served
+
+SHAPE, CLASSES, N = (5, 5, 1), 4, 40
+WEIGHTS = np.random.default_rng(3).normal(size=(25, CLASSES)) * 2
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.delenv("ADVBENCH_TOKEN", raising=False)
+    served = Served(WEIGHTS, -WEIGHTS.sum(0) / 2)
+    yield served
+    served.shutdown()
+    served.server_close()
+
+
+@pytest.fixture(scope="session")
+def data() -> Dataset:
+    images = np.random.default_rng(4).integers(0, 256, (N, *SHAPE), dtype=np.uint8)
+    labels = ((images / 255).reshape(N, -1) @ WEIGHTS - WEIGHTS.sum(0) / 2).argmax(1).astype(np.int32)
+    return Dataset("noise", "test", images, labels, tuple("abcd"), "made here", "data", N)
+
+
+@pytest.fixture(scope="session")
+def images(data):
+    return data.images.astype(np.float32) / np.float32(255)
