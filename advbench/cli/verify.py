@@ -26,12 +26,13 @@ def verify(
     prepare()
     from advbench.evaluation import Result
     from advbench.evaluation import verify as check
+    from advbench.models.http import is_target
     from advbench.models.load import load_model
     from advbench.models.preprocess import Preprocess
 
     attacked = Result.load(run).model
     source = model or attacked.source
-    if model is None and ":" in source:
+    if model is None and (":" in source or is_target(source)):
         what = f"the model of {run} is code or a URL, which verifying uses"
         raise UsageError(f"{what}: if you trust it, add --model {source}")
     found = check(run, model=load_model(source, Preprocess.of(attacked.preprocess), weights))

@@ -22,7 +22,7 @@ from advbench.evaluation.result import Result
 from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
 from advbench.models.external import raised
-from advbench.models.http import tried
+from advbench.models.http import is_target, tried
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -83,7 +83,8 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
         from advbench.models.load import load_model
         from advbench.models.preprocess import Preprocess
 
-        if ":" in result.model.source:  # a file that someone sent must not choose what code runs
+        # A file that someone sent must not choose what code runs, or who is sent a token.
+        if ":" in result.model.source or is_target(result.model.source):
             raise UsageError(f"the model of {run} is code or a URL: load {result.model.source} if you trust it")
         model = load_model(result.model.source, Preprocess.of(result.model.preprocess))
     if data is None:
