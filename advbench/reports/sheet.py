@@ -74,6 +74,7 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
         ),
         notes=(
             Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
+            *(note for result, name in zip(results, names, strict=True) for note in _queries(result, f"{name}: ")),
             *_flags(results, names),
         ),
         needed=len(attacks) + 3,
@@ -199,7 +200,7 @@ def _total(attacks: Iterable[AttackReport]) -> str:
     return f"{sum(report.seconds for report in attacks):,.1f}"
 
 
-def _queries(result: Result) -> list[Note]:
+def _queries(result: Result, prefix: str = "") -> list[Note]:
     if (q := result.model.queries) is None:
         return []
     of = f" of {q.budget:,}" if q.budget else ""
@@ -207,7 +208,7 @@ def _queries(result: Result) -> list[Note]:
     return [
         Note(
             "legend",
-            f"{q.asked:,}{of} queries in {q.requests:,} requests ({q.retries:,} tried again), "
+            f"{prefix}{q.asked:,}{of} queries in {q.requests:,} requests ({q.retries:,} tried again), "
             f"{q.remembered:,} answered from memory; {q.protocol} {q.answers}{steps}.",
         )
     ]
