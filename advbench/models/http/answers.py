@@ -77,7 +77,7 @@ def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.n
     if kind == "probabilities":
         if rows.min() < 0:
             raise TargetUnavailable(f"{where} answered a negative probability")
-        return np.log(np.maximum(rows, SMALLEST)).astype(np.float32)
+        rows = np.log(np.maximum(rows, SMALLEST))
     with np.errstate(over="ignore"):
         single = rows.astype(np.float32)
     if not np.isfinite(single).all():
