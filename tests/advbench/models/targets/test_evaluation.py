@@ -21,10 +21,10 @@ from .serving import drop
 SQUARE = "square:queries=40,rescale=true"
 
 
-def run(server, data, *texts, norm="linf", eps="0.1", budget=None, n=N, **options):
+def run(server, data, *texts, norm="linf", eps="0.1", queries=None, n=N, **options):
     threat = ThreatSpec.parse(norm, eps)
     model = tried(load_model(server.url()), data.images, CLASSES)
-    model.predict.target.budget = budget
+    model.predict.target.budget = queries
     specs = [AttackSpec.parse(text, threat) for text in texts or (SQUARE,)]
     return evaluate(model, data, range(n), specs, threat, **({"seed": 0, "batch_size": 16} | options))
 
@@ -84,7 +84,7 @@ def test_stored_8_bit_images_are_on_the_grid_and_verify(server, data, tmp_path):
 def test_a_budget_is_kept_and_leaves_bounds(server, data):
     whole = run(server, data, batch_size=8)
     asked = server.images
-    result = run(server, data, batch_size=8, budget=asked // 2)
+    result = run(server, data, batch_size=8, queries=asked // 2)
     assert server.images - asked <= asked // 2
     assert result.exit_code == 5
     assert not result.complete
@@ -96,14 +96,14 @@ def test_a_budget_is_kept_and_leaves_bounds(server, data):
 
 
 def test_what_fell_before_the_budget_ended_counts_even_in_the_batch_under_way(server, data):
-    result = run(server, data, budget=24 + 2 * N + 16 * 12, batch_size=N)
+    result = run(server, data, queries=24 + 2 * N + 16 * 12, batch_size=N)
     assert result.exit_code == 5
     assert sum(not row.robust for row in result.rows) > 0
 
 
 def test_a_budget_too_small_for_the_clean_images_gives_nothing(server, data):
     with pytest.raises(QueriesSpent):
-        run(server, data, budget=30)
+        run(server, data, queries=30)
 
 
 def test_a_target_that_dies_leaves_an_incomplete_result(server, data):
@@ -194,7 +194,7 @@ def test_fewer_scores_than_classes_are_refused(server, data):
 
 def test_a_run_cut_short_is_gone_on_with_and_ends_as_one_that_was_not(server, data, tmp_path):
     whole = run(server, data, batch_size=8)
-    cut = run(server, data, batch_size=8, budget=server.images // 2, out=tmp_path / "run")
+    cut = run(server, data, batch_size=8, queries=server.images // 2, out=tmp_path / "run")
     assert cut.exit_code == 5
     assert Result.load(tmp_path / "run").skipped[0].reason == "queries"
     resumed = run(server, data, batch_size=8, out=tmp_path / "run", resume=True)
@@ -213,9 +213,11 @@ def test_a_curve_stops_where_the_target_does(server, data):
     assert [result.complete for result in results] == [True] * (len(results) - 1) + [False]
 
 
-def test_a_time_budget_and_a_query_budget_together(server, data):
-    result = run(server, data, SQUARE, "rays:queries=40", budget=500, batch_size=8, **{"doublings": 0})
+def test_a_query_budget_within_a_time_budget(server, data):
+    result = run(server, data, SQUARE, "uniform-noise", queries=200, batch_size=16, budget=600.0)
     assert result.exit_code == 5
+    assert {skipped.reason for skipped in result.skipped} == {"queries"}
+    assert server.images <= 200
 
 
 # The grid.
