@@ -98,10 +98,10 @@ def _conclude(gate: Gate, *, incomplete: bool) -> None:
         return
     first = next(outcome for outcome in gate.outcomes if outcome.verdict == gate.verdict)
     errors = {"fail": GateFailed, "invalid": InvalidEvaluation, "inconclusive": Inconclusive}
-    raise errors[gate.verdict](f"the gate is {_NAMES[gate.verdict]}: {first.rule}: {first.message}")
+    raise errors[gate.verdict](f"the gate {_NAMES[gate.verdict]}: {first.rule}: {first.message}")
 
 
-_NAMES = {"fail": "failed", "invalid": "invalid", "inconclusive": "inconclusive"}
+_NAMES = {"fail": "failed", "invalid": "is invalid", "inconclusive": "is inconclusive"}
 
 
 def _subject(rules: GateRules) -> Subject:
