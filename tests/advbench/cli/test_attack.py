@@ -108,7 +108,7 @@ def test_the_default_cascade_orders_attacks_as_it_must(run):
         "-",
     )
     found = json.loads(got.stdout)
-    assert [report["name"] for report in found["attacks"]] == ["fgsm", "pgd", "pgd", "cw"]
+    assert [report["name"] for report in found["attacks"]] == ["fgsm", "apgd", "apgd", "cw"]
     left = [report["after"]["accuracy"] for report in found["attacks"]]
     assert left == sorted(left, reverse=True)
     assert found["robust"]["accuracy"] == left[-1]
