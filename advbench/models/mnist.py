@@ -50,7 +50,7 @@ class SmallCNN(nnx.Module):
         """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
         for i, conv in enumerate(self.convs):
             x = conv.relu(x, pool=i % 2 == 1)
-        x = self.drop(nnx.relu(self.fc1(x.reshape(len(x), -1))))
+        x = self.drop(nnx.relu(self.fc1(x.reshape(x.shape[0], -1))))
         return self.fc3(nnx.relu(self.fc2(x)))
 
 
@@ -78,7 +78,7 @@ class MadryCNN(nnx.Module):
         """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
         for conv in (self.conv1, self.conv2):
             x = conv.relu(x, pool=True)
-        return self.fc2(nnx.relu(self.fc1(x.reshape(len(x), -1))))
+        return self.fc2(nnx.relu(self.fc1(x.reshape(x.shape[0], -1))))
 
 
 class WongCNN(nnx.Module):
@@ -98,4 +98,4 @@ class WongCNN(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
         x = nnx.relu(self.conv2(nnx.relu(self.conv1(x))))
-        return self.fc2(nnx.relu(self.fc1(x.reshape(len(x), -1))))
+        return self.fc2(nnx.relu(self.fc1(x.reshape(x.shape[0], -1))))
