@@ -116,5 +116,7 @@ app.add_typer(data, name="data")
 
 def main() -> Never:
     """Run the command line, and exit with its code."""
+    # Started without stdout or stderr (`>&-`): what is said goes nowhere, and the exit code still tells.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
     app()
     raise AssertionError("unreachable: typer exits")

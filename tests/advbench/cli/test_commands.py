@@ -119,3 +119,11 @@ def test_a_full_disk_behind_stdout_is_told_in_one_line():
         got = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert got.stderr.splitlines() == ["advbench: can't write all of it: No space left on device"]
     assert got.returncode == 4
+
+
+@pytest.mark.parametrize(("name", "code"), [("datasets", 0), ("nonsense", 2)])
+def test_without_any_stdout_the_exit_code_still_tells(name, code):
+    command = f"exec {sys.executable} -m advbench list {name} >&-"
+    got = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert got.returncode == code
+    assert "Traceback" not in got.stderr
