@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from advbench.errors import UsageError
+from advbench.errors import UsageError, first_fault
 from advbench.evaluation.intervals import wilson
 from advbench.spec import ThreatSpec
 
@@ -234,10 +234,8 @@ class Result(Record):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
             raise UsageError(
-                f"{source} is not a result of schema version {SCHEMA_VERSION}: {where}: {first['msg']}"
+                f"{source} is not a result of schema version {SCHEMA_VERSION}: {first_fault(error)}"
             ) from None
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, ValidationError
 
-from advbench.errors import UsageError
+from advbench.errors import UsageError, first_fault
 from advbench.evaluation.result import Count, Record, ThreatInfo
 
 BASELINE_SCHEMA_VERSION: Final = 1
@@ -85,10 +85,9 @@ class Baseline(Record):
         try:
             found = cls.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            problem = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+            fault = first_fault(error)
             raise UsageError(
-                f"{path} is not a baseline of schema version {BASELINE_SCHEMA_VERSION}: {problem}; {hint}"
+                f"{path} is not a baseline of schema version {BASELINE_SCHEMA_VERSION}: {fault}; {hint}"
             ) from None
         for damage in found.damages():
             raise UsageError(f"{path} is damaged: {damage}; {hint}")

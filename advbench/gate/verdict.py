@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from advbench.errors import UsageError
+from advbench.errors import UsageError, first_fault
 from advbench.evaluation.paired import Difference
 from advbench.evaluation.result import Count, Fractional, Record, Result, Seconds
 
@@ -106,7 +106,5 @@ class Gate(Record):
         except OSError as error:
             raise UsageError(f"can't read {path}: {error.strerror}") from None
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            problem = f"{where}: {first['msg']}"
-            raise UsageError(f"{path} is not a gate of schema version {GATE_SCHEMA_VERSION}: {problem}") from None
+            fault = first_fault(error)
+            raise UsageError(f"{path} is not a gate of schema version {GATE_SCHEMA_VERSION}: {fault}") from None

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as pack_tensors
 
-from advbench.errors import UsageError
+from advbench.errors import UsageError, first_fault
 from advbench.files import write
 from advbench.models import create
 
@@ -143,9 +143,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise CorruptFile(f"{path} is not a model manifest: {where}: {first['msg']}") from error
+        raise CorruptFile(f"{path} is not a model manifest: {first_fault(error)}") from error
 
 
 def _variables(module: nnx.Module) -> dict[str, nnx.Variable[Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from advbench.errors import UsageError, unknown
+from advbench.errors import UsageError, first_fault, unknown
 
 SUFFIX = ".target.json"
 LARGEST = 1 << 20  # bytes of a target file
@@ -65,5 +65,4 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise UsageError(f"{path}: {first_fault(error)}") from None
