@@ -61,6 +61,14 @@ class ThreatInfo(Record):
         """The exact eps."""
         return Fraction(self.eps_exact)
 
+    @property
+    def title(self) -> str:
+        """`linf eps 8/255`."""
+        return f"{self.norm} eps {self.eps}"
+
+    def __str__(self) -> str:
+        return f"{self.norm} {self.eps}"
+
 
 class Queries(Record):
     """What was asked of a model behind a network, in images."""

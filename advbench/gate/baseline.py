@@ -115,8 +115,8 @@ class Baseline(Record):
         for threat, attacks in threats:
             old = then.get((threat.norm, threat.fraction))
             if old is None:
-                there = ", ".join(f"{o.threat.norm} {o.threat.eps}" for o in self.threats) or "none"
-                differ.append(f"threat ({there}, now {threat.norm} {threat.eps})")
+                there = ", ".join(str(o.threat) for o in self.threats) or "none"
+                differ.append(f"threat ({there}, now {threat})")
             elif old.attacks != tuple(attacks):
                 differ.append(f"attacks ({', '.join(old.attacks)}, now {', '.join(attacks)})")
             else:
@@ -128,7 +128,7 @@ class Baseline(Record):
     def damages(self) -> Iterator[str]:
         """What does not agree with itself, in words."""
         for outcomes in self.threats:
-            name, text = f"{outcomes.threat.norm} {outcomes.threat.eps}", "".join(outcomes.images)
+            name, text = str(outcomes.threat), "".join(outcomes.images)
             if set(text) - {"0", "1"}:
                 yield f"{name} has outcomes other than 0 and 1"
             if len(text) != self.n:

@@ -17,7 +17,7 @@ def of_comparison(found: Comparison) -> Sheet:
     before, after = found.before.model, found.after.model
     subject = f"{found.robust.n:,} {found.data} images ({found.images})"
     return Sheet(
-        title=f"{before}, then {after}: {subject}, {found.threat.norm} eps {found.threat.eps}",
+        title=f"{before}, then {after}: {subject}, {found.threat.title}",
         header=("", "before", "after", "change", "95% interval", "p", "lost", "won"),
         rows=(_row("clean", found.clean), _row("worst case", found.robust)),
         notes=(

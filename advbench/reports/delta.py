@@ -14,11 +14,11 @@ HEADER = ("", "base", "here", "change", "95% interval", "lost", "won", "p")
 
 def of_gates(gate: Gate, base: Gate) -> Sheet:
     """Clean and robust accuracy on the images that both looked at, paired image by image."""
-    then = {_threat(result): result for result in base.results}
+    then = {str(result.threat): result for result in base.results}
     rows: list[tuple[str, ...]] = []
     notes = [Note("legend", "Same images, same attacks: exact McNemar p, Tango interval of the change.")]
     for result in gate.results:
-        threat, before = _threat(result), then.get(_threat(result))
+        threat, before = str(result.threat), then.get(str(result.threat))
         differs = "the base has no such threat" if before is None else _differs(result, before)
         if before is None or differs:
             notes.append(Note("note", f"{threat}: not compared: {differs}"))
@@ -27,10 +27,6 @@ def of_gates(gate: Gate, base: Gate) -> Sheet:
             rows.append(_row("clean", _paired(before, result, lambda row: row.clean_prediction == row.label)))
         rows.append(_row(threat, _paired(before, result, lambda row: row.robust)))
     return Sheet(f"Against the base: {base.verdict} there, {gate.verdict} here", HEADER, tuple(rows), tuple(notes), 4)
-
-
-def _threat(result: Result) -> str:
-    return f"{result.threat.norm} {result.threat.eps}"
 
 
 def _differs(here: Result, there: Result) -> str:

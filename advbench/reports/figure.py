@@ -154,9 +154,8 @@ def _small(colour: str) -> dict[str, Any]:
 
 
 def _title(result: Result) -> str:
-    threat = result.threat
     return (
-        f"{result.model.name} under {threat.norm} eps {threat.eps}: "
+        f"{result.model.name} under {result.threat.title}: "
         f"{result.clean.accuracy:.1%} clean, {result.robust.accuracy:.1%} robust ({result.robust.n:,} images)"
     )
 

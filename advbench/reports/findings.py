@@ -56,10 +56,9 @@ def check_of(outcome: Outcome) -> str:
 def _flags(gate: Gate) -> Iterator[Finding]:
     """An invalid flag is no error here: if it was not allowed, a rule says so."""
     for result in gate.results:
-        threat = f"{result.threat.norm} {result.threat.eps}"
         for flag in result.flags:
             level: Level = "warning" if flag.level == "invalid" else "note"
-            name = f"{flag.name} ({threat})"
+            name = f"{flag.name} ({result.threat})"
             yield _finding(gate, level, f"flag/{flag.name}", name, f"{flag.level}: {name}", flag.message)
 
 

@@ -68,8 +68,7 @@ def _states(name: str, labels: Labels, verdict: str) -> Iterable[Sample]:
 
 def _accuracies(gate: Gate) -> Iterable[Sample]:
     """Once for each threat; a gate has one result for each."""
-    for result in {(result.threat.norm, result.threat.eps): result for result in gate.results}.values():
-        threat = f"{result.threat.norm} {result.threat.eps}"
+    for threat, result in {str(result.threat): result for result in gate.results}.items():
         labels = {"model": gate.model, "dataset": result.data.name, "threat": threat}
         yield {**labels, "images": "clean"}, result.clean.accuracy
         yield {**labels, "images": "adversarial"}, result.robust.accuracy

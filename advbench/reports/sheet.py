@@ -42,7 +42,7 @@ def of_result(result: Result) -> Sheet:
     )
     clean, robust = result.clean, result.robust
     return Sheet(
-        title=f"{result.model.name} on {_images(result)}, {_threat(result)}",
+        title=f"{result.model.name} on {_images(result)}, {result.threat.title}",
         header=("", "accuracy", "95% interval", "tried", "broke", "seconds", "passes/ image"),
         rows=(
             ("clean", percent(clean), interval(clean), f"{clean.n:,}", f"{clean.n - clean.correct:,}", "", ""),
@@ -60,7 +60,7 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
     first = results[0]
     attacks = [report.spec for report in first.attacks]
     return Sheet(
-        title=f"{_images(first)}, {_threat(first)}",
+        title=f"{_images(first)}, {first.threat.title}",
         header=("model", "clean", *attacks, "worst case", "seconds"),
         rows=tuple(
             (
@@ -107,7 +107,7 @@ def of_runs(results: Sequence[Result]) -> Sheet:
         rows=tuple(
             (
                 r.model.name,
-                _threat(r),
+                r.threat.title,
                 both(r.clean),
                 both(r.robust),
                 f"{r.data.n:,} {r.data.name}",
@@ -117,7 +117,7 @@ def of_runs(results: Sequence[Result]) -> Sheet:
         ),
         notes=(
             Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
-            *_flags(results, [f"{r.model.name}, {_threat(r)}" for r in results]),
+            *_flags(results, [f"{r.model.name}, {r.threat.title}" for r in results]),
         ),
         needed=4,
     )
@@ -183,10 +183,6 @@ def _decimals(rate: Rate) -> int:
 
 def _images(result: Result) -> str:
     return f"{result.data.n:,} {result.data.name} {result.data.split} images ({result.data.indices})"
-
-
-def _threat(result: Result) -> str:
-    return f"{result.threat.norm} eps {result.threat.eps}"
 
 
 def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class Run:
     @property
     def title(self) -> str:
         """Which model under which threat."""
-        return f"{self.result.model.name}, {threat(self.result)}"
+        return f"{self.result.model.name}, {self.result.threat.title}"
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,6 @@ class Found:
 
     runs: tuple[Run, ...]
     gates: tuple[tuple[Path, Gate], ...] = ()
-
-
-def threat(result: Result) -> str:
-    """`linf eps 8/255`."""
-    return f"{result.threat.norm} eps {result.threat.eps}"
 
 
 def read(paths: Sequence[Path]) -> Found:

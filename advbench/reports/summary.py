@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from advbench.reports import sheet
 from advbench.reports.sheet import Sheet
-from advbench.reports.sources import Run, threat
+from advbench.reports.sources import Run
 
 
 def of_runs(runs: Sequence[Run]) -> Sheet:
@@ -32,7 +32,7 @@ def named(runs: Sequence[Run]) -> list[str]:
 
 def titled(runs: Sequence[Run]) -> list[str]:
     """Model and threat, different for every run."""
-    return [f"{name}, {threat(run.result)}" for name, run in zip(_distinct(runs), runs, strict=True)]
+    return [f"{name}, {run.result.threat.title}" for name, run in zip(_distinct(runs), runs, strict=True)]
 
 
 def _distinct(runs: Sequence[Run]) -> list[str]:
