@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from advbench.evaluation.result import Flag, Result, Row
-from advbench.gate.verdict import Gate, Measured, Place
+from advbench.gate.verdict import Gate, Place
+from advbench.reports import gate_sheet
 from advbench.reports.pictures import class_name
 from advbench.reports.sheet import Sheet
 
@@ -113,7 +114,7 @@ def gate(found: Gate) -> Table:
             o.rule,
             o.verdict,
             "" if o.threshold is None else f"{o.threshold:.2%}",
-            *_measured(o.measured),
+            *gate_sheet.measured(o),
             o.message,
             _place(o.place),
         )
@@ -121,12 +122,6 @@ def gate(found: Gate) -> Table:
     )
     note = f"All bounds hold together with probability {1 - found.error:.1%}."
     return Table("Rules of the gate", header, rows, left=(0, 1, 6, 7), note=note)
-
-
-def _measured(m: Measured | None) -> tuple[str, str, str]:
-    if m is None:
-        return "", "", ""
-    return f"{m.value:.1%}", f"{100 * m.low:.1f}-{100 * m.high:.1f}", f"{m.n:,} of {m.population:,}"
 
 
 def _place(place: Place | None) -> str:
