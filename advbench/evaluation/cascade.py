@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advbench.errors import UsageError
-from advbench.evaluation.evaluator import Before, Evaluator, Progress, chosen
+from advbench.evaluation.evaluator import DOUBLINGS, Before, Evaluator, Progress, chosen, nobody, quietly
 from advbench.evaluation.result import Flag, Result
 from advbench.spec import AttackSpec, ThreatSpec
 
@@ -16,16 +17,6 @@ if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
 
 __all__ = ["Progress", "curve", "evaluate"]
-
-DOUBLINGS = 2  # of the steps of an attack that has not converged, at most
-
-
-def _nobody() -> int | None:
-    return None
-
-
-def _quietly(_: Progress) -> None:
-    pass
 
 
 def evaluate(
@@ -40,8 +31,8 @@ def evaluate(
     out: Path | None = None,
     resume: bool = False,
     each: bool = False,
-    progress: Callable[[Progress], None] = _quietly,
-    should_stop: Callable[[], int | None] = _nobody,
+    progress: Callable[[Progress], None] = quietly,
+    should_stop: Callable[[], int | None] = nobody,
     command: str = "",
     flags: Sequence[Flag] = (),
     budget: float | None = None,
@@ -132,8 +123,8 @@ def curve(
     out: Path | None = None,
     resume: bool = False,
     each: bool = False,
-    progress: Callable[[Progress], None] = _quietly,
-    should_stop: Callable[[], int | None] = _nobody,
+    progress: Callable[[Progress], None] = quietly,
+    should_stop: Callable[[], int | None] = nobody,
     command: str = "",
     flags: Sequence[Flag] = (),
     budget: float | None = None,
@@ -159,27 +150,27 @@ def curve(
     if len({threat.norm for threat in ordered}) != 1 or len({threat.eps.value for threat in ordered}) != len(ordered):
         raise UsageError("a curve needs one norm, and every eps once")
     images = chosen(indices, len(data.images))
+    first = Evaluator(
+        model,
+        data,
+        images,
+        list(attacks),
+        ordered[0],
+        seed,
+        batch_size,
+        each,
+        command,
+        tuple(flags),
+        None if budget is None else budget / len(ordered),
+        doublings,
+        progress,
+        should_stop,
+    )
     results: list[Result] = []
     before: Before | None = None
     for threat in ordered:
-        evaluator = Evaluator(
-            model,
-            data,
-            images,
-            list(attacks),
-            threat,
-            seed,
-            batch_size,
-            each,
-            command,
-            tuple(flags),
-            None if budget is None else budget / len(ordered),
-            doublings,
-            progress,
-            should_stop,
-        )
         folder = out / f"eps-{threat.eps.text.replace('/', '_')}" if out else None
-        before = evaluator.run(folder, resume, before)
+        before = replace(first, threat=threat).run(folder, resume, before)
         results.append(before[0])
         if any(skipped.reason != "time" for skipped in before[0].skipped):
             break  # the target answers no more

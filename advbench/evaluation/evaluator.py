@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from advbench.data import Dataset
     from advbench.models.load import LoadedModel
 
+DOUBLINGS = 2  # of the steps of an attack that has not converged, at most
 Before = tuple[Result, Images]  # what a smaller eps found
 
 
@@ -60,6 +61,15 @@ class Done(NamedTuple):
     batches: int  # kept in the run directory so far
 
 
+def quietly(_: Progress) -> None:
+    """Tell nobody."""
+
+
+def nobody() -> int | None:
+    """Never stop."""
+    return None
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """What stays fixed during an evaluation; the parameters of `advbench.evaluation.evaluate`, checked."""
@@ -71,13 +81,13 @@ class Evaluator:
     threat: ThreatSpec
     seed: int
     batch_size: int
-    each: bool
-    command: str
-    flags: tuple[Flag, ...]
-    budget: float | None  # seconds
-    doublings: int
-    progress: Callable[[Progress], None]
-    should_stop: Callable[[], int | None]
+    each: bool = False
+    command: str = ""
+    flags: tuple[Flag, ...] = ()
+    budget: float | None = None  # seconds
+    doublings: int = DOUBLINGS
+    progress: Callable[[Progress], None] = quietly
+    should_stop: Callable[[], int | None] = nobody
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or not 0 <= self.seed < 2**32:

@@ -121,12 +121,9 @@ class Run:
             threat=threat,
             seed=self.rules.seed,
             batch_size=self.rules.batch_size,
-            each=False,
             command=self.command,
             flags=(*self.doctor, *self.masking[number]),
-            budget=None,
             doublings=0,
-            progress=lambda _: None,
             should_stop=self._stop,
         )
         if self.out is None:

@@ -16,7 +16,6 @@ from advbench.models.preprocess import Preprocess, prepared
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
 
-SUFFIXES = (".onnx", ".onnx.gz")
 COLOURS = 3  # most channels of an image; a longer axis is height or width
 
 
