@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 from advbench.data import load
 from advbench.evaluation import evaluate
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.evaluator import pixels
+from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.models import exported
 from advbench.models.adapt import adapt

@@ -21,7 +21,7 @@ from peers.tables import machine
 from safetensors.numpy import load_file
 
 from advbench.data import load
-from advbench.evaluation.evaluator import pixels
+from advbench.evaluation.images import pixels
 from advbench.models.load import RELEASED, load_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,7 +23,7 @@ import advbench
 from advbench.data import Dataset, load
 from advbench.evaluation import evaluate
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.evaluator import pixels
+from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Result
 from advbench.models.load import RELEASED, LoadedModel, load_model

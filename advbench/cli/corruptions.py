@@ -31,8 +31,8 @@ def corruptions(
 ) -> None:
     """Corrupt test images in many ways, as MNIST-C and CIFAR-10-C do, and print what a model still gets right."""
     from advbench.cli import output, targets
-    from advbench.cli.evaluating import subject
     from advbench.cli.runtime import prepare
+    from advbench.cli.subject import subject
 
     output.check(json, markdown)
     prepare()

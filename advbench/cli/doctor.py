@@ -45,7 +45,7 @@ def doctor(
     # Not from the cache of compiled programs: it is this compiler that is being tested.
     examined = None
     if model is not None:
-        from advbench.cli.evaluating import model_and_data
+        from advbench.cli.subject import model_and_data
         from advbench.doctor.expected import accuracy_range
         from advbench.models.preprocess import Preprocess
 
@@ -81,12 +81,13 @@ def _examine(model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, e
     from advbench.cli import targets
     from advbench.doctor import CHECKS, EXPECTED, TRANSLATED, clean_accuracy, examine, expected
     from advbench.doctor.queries import CHECKS as QUERIES
+    from advbench.evaluation.images import pixels
     from advbench.masking import ASKED
 
     if n > len(test.images):
         raise UsageError(f"-n {n} is more than the {len(test.images)} images of {test.name} that are here")
     chosen = np.sort(np.random.default_rng(seed).choice(len(test.images), n, replace=False))
-    images, labels = test.images[chosen].astype(np.float32) / 255, test.labels[chosen]
+    images, labels = pixels(test.images[chosen]), test.labels[chosen]
     flags, asked = targets.preflight(targets.ready(model, test, chosen.tolist()), test.images[chosen], labels), QUERIES
     if flags is None:
         flags, asked = examine(model, images, labels), CHECKS | (TRANSLATED if model.compare else {})
@@ -104,11 +105,13 @@ def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, seed: int) -
     """All checks, under the threat that the model is for; a surrogate learns from images that were not chosen."""
     import numpy as np
 
-    from advbench.cli.evaluating import POOL, own_threat
+    from advbench.cli.evaluating import POOL
+    from advbench.cli.subject import own_threat
+    from advbench.evaluation.images import pixels
     from advbench.masking import examine_masking
 
     at = np.concatenate([chosen, np.setdiff1d(np.arange(min(POOL, len(test.images))), chosen)])
-    images, labels = test.images[at].astype(np.float32) / 255, test.labels[at]
+    images, labels = pixels(test.images[at]), test.labels[at]
     return examine_masking(model, images, labels, own_threat(model, test.name), seed=seed, batch_size=64, full=True)
 
 

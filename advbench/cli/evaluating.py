@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from advbench.cli.subject import cascade, subject, threats_of
 from advbench.errors import Inconclusive, InvalidEvaluation, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -23,13 +23,8 @@ if TYPE_CHECKING:
     from advbench.models.preprocess import Preprocess
     from advbench.spec import AttackSpec, ThreatSpec
 
-IMAGES = 1000  # attacked unless told otherwise
 PREFLIGHT = 128  # images that the doctor looks at
 POOL = 4096  # more images, on which the full checks train a surrogate
-
-CASCADE = ("fgsm", "apgd", "apgd:loss=dlr")
-"""Attacks used unless others are named: cheap ones first, then those that are hard to hide from."""
-CASCADE_L2 = (*CASCADE, "cw:rounds=5,steps=100")
 
 
 @dataclass(frozen=True)
@@ -119,10 +114,10 @@ class Job:
                 "budget": seconds(self.request.budget),
                 "doublings": self.request.doublings,
             }
-            subject = (self.model, self.data, self.indices, self.attacks)
+            what = (self.model, self.data, self.indices, self.attacks)
             if len(self.threats) > 1:
-                return curve(*subject, self.threats, **arguments)
-            return [evaluate(*subject, self.threats[0], **arguments)]
+                return curve(*what, self.threats, **arguments)
+            return [evaluate(*what, self.threats[0], **arguments)]
 
     def _preflight(self) -> list[Flag]:
         """What the doctor says; findings that make every number worthless end the command here."""
@@ -136,27 +131,25 @@ class Job:
 
     def doctor(self) -> list[Flag]:
         """What makes numbers of this model worthless, told on stderr."""
-        import numpy as np
-
         from advbench.cli import targets
         from advbench.doctor import examine
+        from advbench.evaluation.images import pixels
 
         few = self.indices[:PREFLIGHT]
         images, labels = self.data.images[few], self.data.labels[few]
         flags = targets.preflight(self.model, images, labels)
         if flags is None:
-            flags = examine(self.model, images.astype(np.float32) / 255, labels)
+            flags = examine(self.model, pixels(images), labels)
         return _told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:
         """Whether clean accuracy is what was said."""
-        import numpy as np
-
         from advbench.doctor import clean_accuracy, expected
+        from advbench.evaluation.images import pixels
 
         if self.request.expect_clean is None:
             return []
-        x, y = self.data.images[self.indices].astype(np.float32) / 255, self.data.labels[self.indices]
+        x, y = pixels(self.data.images[self.indices]), self.data.labels[self.indices]
         accuracy = clean_accuracy(self.model, x, y, batch_size=self.request.batch_size)
         return expected(accuracy, len(y), self.request.expect_clean)
 
@@ -164,6 +157,7 @@ class Job:
         """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""
         import numpy as np
 
+        from advbench.evaluation.images import pixels
         from advbench.masking import examine_masking
 
         if self.model.access != "gradient" and self.request.checks == "full":
@@ -176,7 +170,7 @@ class Job:
         chosen = [*sample, *others.tolist()]
         flags = examine_masking(
             self.model,
-            self.data.images[chosen].astype(np.float32) / 255,
+            pixels(self.data.images[chosen]),
             self.data.labels[chosen],
             sorted(self.threats, key=lambda threat: threat.eps.value)[len(self.threats) // 2],
             seed=self.request.seed,
@@ -191,53 +185,6 @@ def _told(flags: list[Flag]) -> list[Flag]:
     for flag in flags:
         typer.echo(f"advbench: {flag.level}: {flag.name}: {flag.message}", err=True)
     return flags
-
-
-def subject(
-    spec: str,
-    data: str | None,
-    n: int | None,
-    indices: Path | None = None,
-    preprocess: Preprocess | None = None,
-    weights: Path | None = None,
-    *,
-    most: int | None = None,
-) -> tuple[LoadedModel, Dataset, list[int]]:
-    """The model, its test images or those named, and which of them: the first `most` that are here unless told.
-
-    Raises
-    ------
-    AdvbenchError
-        When one of them is not there.
-    """
-    from advbench.cli import targets
-
-    model, images = model_and_data(spec, data, preprocess, weights)
-    usual = IMAGES if model.access == "gradient" else targets.IMAGES
-    return model, images, _indices(images, n, indices, most or usual)
-
-
-def model_and_data(
-    spec: str, data: str | None, preprocess: Preprocess | None, weights: Path | None = None
-) -> tuple[LoadedModel, Dataset]:
-    """The model, its input layout found out, and the test images that it or the user names."""
-    import numpy as np
-
-    from advbench.data import load
-    from advbench.models.layout import PROBE, find_layout
-    from advbench.models.load import load_model
-    from advbench.models.preprocess import AS_IS
-
-    model = load_model(spec, preprocess or AS_IS, weights)
-    name = data or model.dataset
-    if name is None:
-        raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
-    images = load(name, "test")
-    model, scores = find_layout(model, images.images[:PROBE].astype(np.float32) / 255, images.labels[:PROBE])
-    if scores:
-        tried = ", ".join(f"{layout} {score:.1%}" for layout, score in scores.items())
-        typer.echo(f"advbench: {model.name}: input layout {model.preprocess.layout}, by accuracy: {tried}", err=True)
-    return model, images
 
 
 def conclude(results: Sequence[Result]) -> None:
@@ -286,78 +233,3 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
     if not isinstance(model.predict, Randomised):
         raise UsageError(f"--eot is for randomised models; {model.name} does not say that it is one")
     return replace(model, predict=replace(model.predict, draws=draws))
-
-
-def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
-    """The attacks used in a norm unless others are named, by what the model answers."""
-    from advbench.cli import targets
-
-    if model.access != "gradient":
-        return targets.cascade(model, norm)
-    return CASCADE_L2 if norm == "l2" else CASCADE
-
-
-def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | None) -> list[ThreatSpec]:
-    """Norm and eps: what was typed, else what the model was trained for, else the data set's.
-
-    Raises
-    ------
-    UsageError
-        For what is no threat, or an eps that is missing for this norm.
-    """
-    from advbench.spec import ThreatSpec
-
-    trained = _trained(model, dataset)
-    norm = norm or trained["norm"]
-    if norm == "any":
-        trained = {"norm": "any", "eps": "1"}
-    if eps is None and norm != trained["norm"]:
-        raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
-    texts = eps.split(",") if eps is not None else [trained["eps"]]
-    return [ThreatSpec.parse(norm, text) for text in texts]
-
-
-def own_threat(model: LoadedModel, dataset: str) -> ThreatSpec:
-    """What the model was trained for, else the data set's."""
-    from advbench.spec import ThreatSpec
-
-    trained = _trained(model, dataset)
-    return ThreatSpec.parse(trained["norm"], trained["eps"])
-
-
-def _trained(model: LoadedModel, dataset: str) -> dict[str, str]:
-    from advbench.data import DATASETS
-
-    info = DATASETS[dataset]
-    return model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
-
-
-def _indices(data: Dataset, n: int | None, path: Path | None, most: int) -> list[int]:
-    if path is None:
-        n = n or min(most, len(data))
-        data.require(n)
-        return list(range(n))
-    if n is not None:
-        raise UsageError("give -n or --indices, not both")
-    indices = _read_indices(path)
-    last = max(indices)
-    if last >= data.total:
-        raise UsageError(f"{path} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
-    data.require(last + 1)
-    return indices
-
-
-def _read_indices(path: Path) -> list[int]:
-    """Whole numbers, by white space or commas; each once."""
-    try:
-        words = re.split(r"[\s,]+", path.read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't read image numbers from {path}: {getattr(error, 'strerror', 'not text')}") from None
-    wrong = next((word for word in words if not re.fullmatch(r"[0-9]{1,9}", word)), None)
-    if wrong is not None:
-        raise UsageError(f"{path} should hold image numbers, from 0, and nothing else; it has {wrong[:40]!r}")
-    indices = [int(word) for word in words]
-    twice = next((i for i, times in Counter(indices).items() if times > 1), None)
-    if twice is not None:
-        raise UsageError(f"{path} names image {twice} more than once")
-    return indices

@@ -106,7 +106,7 @@ _NAMES = {"fail": "failed", "invalid": "is invalid", "inconclusive": "is inconcl
 
 def _subject(rules: GateRules) -> Subject:
     """Load the model and its data, and read threats and attacks."""
-    from advbench.cli.evaluating import cascade, subject, threats_of
+    from advbench.cli.subject import cascade, subject, threats_of
     from advbench.gate.subject import Subject, drawn
     from advbench.models.preprocess import Preprocess
     from advbench.spec import attacks_of

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advbench.errors import UsageError
-from advbench.evaluation.evaluator import DOUBLINGS, Before, Evaluator, Progress, chosen, nobody, quietly
+from advbench.evaluation.evaluator import DOUBLINGS, Before, Evaluator, Progress, nobody, quietly
+from advbench.evaluation.images import chosen
 from advbench.evaluation.result import Flag, Result
 from advbench.spec import AttackSpec, ThreatSpec
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from advbench.data import Dataset
 from advbench.data.corruptions import STAND_INS, corrupt
 from advbench.evaluation.batches import Batches
+from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Count, Fractional, Rate, Record
 from advbench.models.load import LoadedModel
@@ -76,10 +77,10 @@ def measure(
     """
     clean, labels = data.images[list(indices)], data.labels[list(indices)]
     judge = Judge(model.predict, ThreatSpec.parse("any", "1"), Batches(batch_size), batch_size)
-    x = _floats(clean)
+    x = pixels(clean)
 
     def rate(images: np.ndarray) -> Rate:
-        return Rate.of(int((~judge(x, labels, _floats(images)).broken).sum()), len(labels))
+        return Rate.of(int((~judge(x, labels, pixels(images)).broken).sum()), len(labels))
 
     unharmed, rows = rate(clean), []
     for kind in kinds:
@@ -99,7 +100,3 @@ def measure(
         mean=min(1.0, float(np.mean([row.rate.accuracy for row in rows]))),
         stand_ins={kind: how for kind, how in STAND_INS.items() if kind in kinds},
     )
-
-
-def _floats(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32) / 255

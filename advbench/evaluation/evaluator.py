@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -21,6 +20,7 @@ from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageE
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches
 from advbench.evaluation.grid import snap, within_steps
+from advbench.evaluation.images import digest, in_words, pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.plan import Plan, Task, doubled
 from advbench.evaluation.provenance import commit, compile_seconds, machine, versions
@@ -286,7 +286,7 @@ class Evaluator:
                 source=data.source,
                 digest=digest(self._uint8, self._labels),
                 n=len(self.indices),
-                indices=_in_words(self.indices),
+                indices=in_words(self.indices),
                 classes=tuple(data.classes),
             ),
             threat=ThreatInfo.of(self.threat),
@@ -326,42 +326,6 @@ def _keys(stream: Array, indices: Array) -> Array:
     for part in stream[1:]:
         key = jax.random.fold_in(key, part)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-
-
-def pixels(images: np.ndarray) -> np.ndarray:
-    """Images as models see them: uint8 -> float32 in [0, 1]."""
-    return images.astype(np.float32) / np.float32(255)
-
-
-def digest(*arrays: np.ndarray) -> str:
-    """sha256 over the bytes of arrays."""
-    return sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
-
-
-def chosen(indices: Sequence[int], available: int) -> np.ndarray:
-    """Check which images were asked for.
-
-    Raises
-    ------
-    UsageError
-        When there is none, one is named twice, or one is not among the `available`.
-    """
-    array = np.asarray(indices)
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-        raise UsageError("give at least one image, by whole numbers")
-    outside = array[(array < 0) | (array >= available)]
-    if outside.size:
-        raise UsageError(f"there is no image {outside[0]}: the data has {available}, from 0 to {available - 1}")
-    if len(np.unique(array)) < len(array):
-        raise UsageError("an image is named twice")
-    return array.astype(np.int32)
-
-
-def _in_words(indices: np.ndarray) -> str:
-    first, last = int(indices[0]), int(indices[-1])
-    if np.array_equal(indices, np.arange(first, last + 1)):
-        return f"{first}..{last}"
-    return f"{len(indices)} chosen (sha256 {digest(indices)[:16]})"
 
 
 def _stopped(directory: RunDirectory | None) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.evaluator import judged, pixels
+from advbench.evaluation.evaluator import judged
+from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.spec import ThreatSpec
 

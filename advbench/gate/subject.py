@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from advbench.errors import UsageError
-from advbench.evaluation.evaluator import digest
+from advbench.evaluation.images import digest
 from advbench.evaluation.provenance import versions
 from advbench.evaluation.result import ThreatInfo
 from advbench.gate.baseline import Baseline, Outcomes, Scope

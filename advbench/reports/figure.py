@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from advbench.errors import Inconclusive
+from advbench.evaluation.images import pixels
 from advbench.reports.pictures import Pair, amplified, class_name, varied
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) 
     if not at:
         raise Inconclusive(f"no attack broke an image of {result.model.name}: there is nothing to draw")
     indices, adversarial = images.index[at], images.x_adv[at]
-    clean = data.images[indices].astype(np.float32) / 255
+    clean = pixels(data.images[indices])
     by = {row.index: row.broken_by or "" for row in result.rows}
     said = zip(_says(model, clean, data.classes), _says(model, adversarial, data.classes), strict=True)
     return [

@@ -33,7 +33,7 @@ def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
         Saying why there are none: no run directory, files missing or damaged, the data set not here or another one.
     """
     from advbench.data import load
-    from advbench.evaluation.evaluator import digest, pixels
+    from advbench.evaluation.images import digest, pixels
     from advbench.evaluation.run import load_images
 
     result = run.result

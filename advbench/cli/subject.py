@@ -1,0 +1,145 @@
+"""What is attacked, from what was typed: a model, its test images, threats, and the attacks unless others are named."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from advbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from advbench.data import Dataset
+    from advbench.models.load import LoadedModel
+    from advbench.models.preprocess import Preprocess
+    from advbench.spec import ThreatSpec
+
+IMAGES = 1000  # attacked unless told otherwise
+
+CASCADE = ("fgsm", "apgd", "apgd:loss=dlr")
+"""Attacks used unless others are named: cheap ones first, then those that are hard to hide from."""
+CASCADE_L2 = (*CASCADE, "cw:rounds=5,steps=100")
+
+
+def subject(
+    spec: str,
+    data: str | None,
+    n: int | None,
+    indices: Path | None = None,
+    preprocess: Preprocess | None = None,
+    weights: Path | None = None,
+    *,
+    most: int | None = None,
+) -> tuple[LoadedModel, Dataset, list[int]]:
+    """The model, its test images or those named, and which of them: the first `most` that are here unless told.
+
+    Raises
+    ------
+    AdvbenchError
+        When one of them is not there.
+    """
+    from advbench.cli import targets
+
+    model, images = model_and_data(spec, data, preprocess, weights)
+    usual = IMAGES if model.access == "gradient" else targets.IMAGES
+    return model, images, _indices(images, n, indices, most or usual)
+
+
+def model_and_data(
+    spec: str, data: str | None, preprocess: Preprocess | None, weights: Path | None = None
+) -> tuple[LoadedModel, Dataset]:
+    """The model, its input layout found out, and the test images that it or the user names."""
+    from advbench.data import load
+    from advbench.evaluation.images import pixels
+    from advbench.models.layout import PROBE, find_layout
+    from advbench.models.load import load_model
+    from advbench.models.preprocess import AS_IS
+
+    model = load_model(spec, preprocess or AS_IS, weights)
+    name = data or model.dataset
+    if name is None:
+        raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
+    images = load(name, "test")
+    model, scores = find_layout(model, pixels(images.images[:PROBE]), images.labels[:PROBE])
+    if scores:
+        tried = ", ".join(f"{layout} {score:.1%}" for layout, score in scores.items())
+        typer.echo(f"advbench: {model.name}: input layout {model.preprocess.layout}, by accuracy: {tried}", err=True)
+    return model, images
+
+
+def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
+    """The attacks used in a norm unless others are named, by what the model answers."""
+    from advbench.cli import targets
+
+    if model.access != "gradient":
+        return targets.cascade(model, norm)
+    return CASCADE_L2 if norm == "l2" else CASCADE
+
+
+def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | None) -> list[ThreatSpec]:
+    """Norm and eps: what was typed, else what the model was trained for, else the data set's.
+
+    Raises
+    ------
+    UsageError
+        For what is no threat, or an eps that is missing for this norm.
+    """
+    from advbench.spec import ThreatSpec
+
+    trained = _trained(model, dataset)
+    norm = norm or trained["norm"]
+    if norm == "any":
+        trained = {"norm": "any", "eps": "1"}
+    if eps is None and norm != trained["norm"]:
+        raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
+    texts = eps.split(",") if eps is not None else [trained["eps"]]
+    return [ThreatSpec.parse(norm, text) for text in texts]
+
+
+def own_threat(model: LoadedModel, dataset: str) -> ThreatSpec:
+    """What the model was trained for, else the data set's."""
+    from advbench.spec import ThreatSpec
+
+    trained = _trained(model, dataset)
+    return ThreatSpec.parse(trained["norm"], trained["eps"])
+
+
+def _trained(model: LoadedModel, dataset: str) -> dict[str, str]:
+    from advbench.data import DATASETS
+
+    info = DATASETS[dataset]
+    return model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
+
+
+def _indices(data: Dataset, n: int | None, path: Path | None, most: int) -> list[int]:
+    if path is None:
+        n = n or min(most, len(data))
+        data.require(n)
+        return list(range(n))
+    if n is not None:
+        raise UsageError("give -n or --indices, not both")
+    indices = _read_indices(path)
+    last = max(indices)
+    if last >= data.total:
+        raise UsageError(f"{path} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
+    data.require(last + 1)
+    return indices
+
+
+def _read_indices(path: Path) -> list[int]:
+    """Whole numbers, by white space or commas; each once."""
+    try:
+        words = re.split(r"[\s,]+", path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"can't read image numbers from {path}: {getattr(error, 'strerror', 'not text')}") from None
+    wrong = next((word for word in words if not re.fullmatch(r"[0-9]{1,9}", word)), None)
+    if wrong is not None:
+        raise UsageError(f"{path} should hold image numbers, from 0, and nothing else; it has {wrong[:40]!r}")
+    indices = [int(word) for word in words]
+    twice = next((i for i, times in Counter(indices).items() if times > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path} names image {twice} more than once")
+    return indices
