@@ -47,7 +47,7 @@ def markdown_verdict(text):
     header, _, *rules, total = cells(text)
     assert {len(row) for row in (header, *rules, total)} == {len(gate_sheet.HEADER)}
     verdict = total[1].strip()
-    assert text.startswith(f"**Gate {gate_sheet.WORDS[verdict]}: ")
+    assert text.startswith(f"**Gate {gate_sheet.WORDS[verdict]}:")
     shown = {row[1].strip() for row in rules}
     if shown:
         assert next(each for each in EXIT_CODES if each in shown) == verdict
