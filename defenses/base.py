@@ -48,6 +48,16 @@ class Defense(Plan):
         """
         return x
 
+    def at(self, threat: Threat, ramp: float) -> Defense:
+        """The defense as it pays now; itself unless its loss needs eps, or follows a schedule of its own.
+
+        Parameters
+        ----------
+        threat : the ball, with the eps of this step.
+        ramp : how far eps has come, in (0, 1].
+        """
+        return self
+
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
         """Price the crafted images; plain cross-entropy unless overridden.
 

@@ -213,7 +213,8 @@ class Trainer:
         threat = Threat(self.threat.norm, self.eps(step))
         x_adv = self.defense.craft(self.view(self.now.state), threat, x, y, keys)
         static = {"graph": self.graph, "recipe": recipe, "classes": self.classes, "per_epoch": self.per_epoch}
-        self.now, seen = one.update(self.now, self.defense, x, x_adv, y, step, ledger.slower, **static)
+        defense = self.defense.at(threat, self.recipe.eps_at(step, self.per_epoch, 1.0))
+        self.now, seen = one.update(self.now, defense, x, x_adv, y, step, ledger.slower, **static)
         ledger.step += 1
         return dict(seen)
 

@@ -143,6 +143,7 @@ def _vacant(out: Path, resume: bool) -> None:
 @contextmanager
 def _faults(out: Path) -> Iterator[None]:
     """Turn what ends training early into the error that the command line knows."""
+    from advbench.defenses.bounds import Unsupported
     from advbench.defenses.checkpoints import CheckpointError
     from advbench.defenses.training import Diverged, Stopped
 
@@ -152,7 +153,7 @@ def _faults(out: Path) -> Iterator[None]:
         raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
     except Diverged as error:
         raise Diverging(f"{error}; the last good checkpoint stands in {out}") from None
-    except CheckpointError as error:
+    except (CheckpointError, Unsupported) as error:
         raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"can't write to {out}: {error.strerror or error}; make room, then --resume") from None

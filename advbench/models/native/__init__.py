@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
+from advbench.defenses.bounds.plain import wanted
 from advbench.models.native.build import lanes, problem
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -27,7 +28,7 @@ def status() -> str:
 
 
 def serves(x: Array, window: Sequence[int], *, gradient: bool = False) -> bool:
-    """Whether the kernel is there and takes these shapes.
+    """Whether the kernel is there, takes these shapes, and no plain operations are asked for.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False) -> bool:
         Ask for `weight_gradient` or `conv_relu` in place of `conv`; these need O to fill whole vectors.
     """
     *size, c, o = window
-    if size != [3, 3] or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
+    if wanted() or size != [3, 3] or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
         return False
     whole = lanes()
     deep, ends = c % whole == 0 and (o % whole == 0 or (o <= 4 and not gradient)), c <= 4 and o % whole == 0

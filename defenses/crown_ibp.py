@@ -1,0 +1,42 @@
+"""CROWN-IBP (Zhang et al. 2020, arXiv 1906.06316): interval bounds, tightened by one linear bound back to the image."""
+
+from __future__ import annotations
+
+from jax import Array
+
+from advbench.attacks.base import Model
+from advbench.attacks.threat import Threat
+from advbench.defenses.base import Defense
+from advbench.defenses.ibp import IBP, Bounded, bounded
+
+
+class CROWNIBP(IBP):
+    """As `IBP`, with margins that go from linear bounds to intervals while eps warms up: steadier at the start.
+
+    `beta` is the share of the linear bounds in the end.
+    """
+
+    paper = "Zhang et al. 2020, arXiv 1906.06316"
+
+    beta: float = 0.0
+
+    def check(self, threat: Threat) -> None:
+        super().check(threat)
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"{type(self).__name__} needs beta between 0 and 1, not {self.beta:g}")
+
+    def at(self, threat: Threat, ramp: float) -> Defense:
+        interval = (1 - self.beta) * ramp
+        return Mixed(threat=threat, clean=1 - (1 - self.kappa) * ramp, interval=interval)
+
+
+class Mixed(Bounded):
+    """Margins between linear bounds and intervals."""
+
+    paper = CROWNIBP.paper
+
+    interval: float = 1.0  # share of interval bounds
+
+    def margins(self, model: Model, x: Array, y: Array) -> Array:
+        linear = bounded(model, self.threat, x, y, "crown-ibp")
+        return self.interval * super().margins(model, x, y) + (1 - self.interval) * linear
