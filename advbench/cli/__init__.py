@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from advbench import __version__
 from advbench.cli.attack import attack
 from advbench.cli.bench import bench
+from advbench.cli.certify import certify
 from advbench.cli.compare import compare
 from advbench.cli.corruptions import corruptions
 from advbench.cli.data import data
@@ -103,6 +104,7 @@ def _advbench(
 app.command()(train)
 app.command()(attack)
 app.command()(bench)
+app.command()(certify)
 app.command()(gate)
 app.command()(corruptions)
 app.command()(report)

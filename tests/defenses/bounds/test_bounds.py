@@ -81,8 +81,10 @@ def true(name, x, y):
     return logits[np.arange(len(y)), y][:, None] - logits
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
-@pytest.mark.parametrize("name", MODELS)
+CASES = [*((name, "linf") for name in MODELS), *(("perceptron", norm) for norm in ("l2", "l1", "l0")), ("pooled", "l2")]
+
+
+@pytest.mark.parametrize(("name", "norm"), CASES)
 def test_no_image_of_the_ball_leaves_the_bounds(name, norm, batch):
     x, y = batch
     threat = Threat(NORMS[norm], EPS[norm])

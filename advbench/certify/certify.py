@@ -1,0 +1,136 @@
+"""From a model and images to a certificate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from advbench.certify.certificate import Certificate, CertifiedRow, Smoothing, contradictions
+from advbench.certify.deterministic import certified, lower_bounds
+from advbench.certify.smoothing import smooth
+from advbench.data import Dataset
+from advbench.defenses.bounds import Method
+from advbench.errors import UsageError
+from advbench.evaluation.batches import Batches
+from advbench.evaluation.judge import Judge
+from advbench.evaluation.result import Rate, ThreatInfo
+from advbench.models.load import LoadedModel
+from advbench.spec import ThreatSpec
+
+CHUNK = 256  # images between two words on how far it is
+
+
+def certify(
+    model: LoadedModel,
+    data: Dataset,
+    indices: Sequence[int],
+    threat: ThreatSpec,
+    method: Method | Smoothing,
+    *,
+    seed: int = 0,
+    batch_size: int = 128,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Certificate:
+    """Prove of as many images as possible that nothing in the ball around them is misclassified.
+
+    Parameters
+    ----------
+    model, data, indices : which model, and which images of which data.
+    threat : norm and eps; smoothing certifies in L2 only.
+    method : how to bound the network, or how to smooth it.
+    seed : fixes the noise of smoothing.
+    batch_size : images in a call.
+    tell : called with how many of how many images are done.
+
+    Raises
+    ------
+    UsageError
+        When the model can't be bounded, or the method does not serve the norm.
+    """
+    began = time.perf_counter()
+    x, y = data.images[list(indices)].astype(np.float32) / 255, data.labels[list(indices)].astype(np.int32)
+    if model.shape and model.shape != x.shape[1:]:
+        raise UsageError(f"{model.name} takes images of {model.shape}, and {data.name} has {x.shape[1:]}")
+    if isinstance(method, Smoothing):
+        rows = _smoothed(model, x, y, np.asarray(indices), threat, method, seed, batch_size, tell)
+    else:
+        rows = _bounded(model, x, y, indices, threat, method, batch_size, tell)
+    return Certificate(
+        model=model.name,
+        digest=model.digest,
+        data=data.name,
+        split=data.split,
+        threat=ThreatInfo.of(threat),
+        method="smoothing" if isinstance(method, Smoothing) else method,
+        smoothing=method if isinstance(method, Smoothing) else None,
+        clean=Rate.of(sum(row.prediction == row.label for row in rows), len(rows)),
+        certified=Rate.of(sum(row.certified for row in rows), len(rows)),
+        abstained=sum(row.prediction is None for row in rows),
+        flags=tuple(contradictions(rows)),
+        seconds=time.perf_counter() - began,
+        rows=tuple(rows),
+    )
+
+
+def _bounded(
+    model: LoadedModel,
+    x: np.ndarray,
+    y: np.ndarray,
+    indices: Sequence[int],
+    threat: ThreatSpec,
+    method: Method,
+    batch_size: int,
+    tell: Callable[[int, int], None],
+) -> list[CertifiedRow]:
+    verdict = Judge(model.predict, threat, Batches(batch_size), batch_size)(x, y, x)
+    logits = Judge(model.predict, threat, Batches(batch_size), batch_size).logits(x)
+    parts = []
+    for at in range(0, len(x), CHUNK):
+        some = slice(at, at + CHUNK)
+        parts.append(lower_bounds(model, threat, x[some], y[some], method, batch_size))
+        tell(min(at + CHUNK, len(x)), len(x))
+    bounds = np.concatenate(parts)
+    proven = certified(bounds, logits)
+    return [
+        CertifiedRow(
+            index=int(index),
+            label=int(y[at]),
+            prediction=_known(verdict.prediction[at]),
+            certified=bool(proven[at]),
+            margin=float(bounds[at]) if np.isfinite(bounds[at]) else None,
+        )
+        for at, index in enumerate(indices)
+    ]
+
+
+def _smoothed(
+    model: LoadedModel,
+    x: np.ndarray,
+    y: np.ndarray,
+    indices: np.ndarray,
+    threat: ThreatSpec,
+    how: Smoothing,
+    seed: int,
+    batch_size: int,
+    tell: Callable[[int, int], None],
+) -> list[CertifiedRow]:
+    if threat.norm != "l2":
+        raise UsageError(f"smoothing certifies in l2, not in {threat.norm}: name it with --norm l2 --eps")
+    found = smooth(model.predict, x, indices, how, seed=seed, batch_size=batch_size, tell=tell)
+    return [
+        CertifiedRow(
+            index=int(index),
+            label=int(y[at]),
+            prediction=_known(found.prediction[at]),
+            certified=bool(found.prediction[at] == y[at] and found.radius[at] > float(threat.eps)),
+            radius=float(found.radius[at]),
+        )
+        for at, index in enumerate(indices)
+    ]
+
+
+def _known(prediction: Any) -> int | None:
+    return None if prediction < 0 else int(prediction)

@@ -1,0 +1,113 @@
+"""`advbench certify`: how robust a model provably is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from advbench.cli.options import BatchSize, Data, Eps, Indices, Json, Markdown, Model, Norm, Number, Seed
+from advbench.errors import InvalidEvaluation, UsageError
+
+if TYPE_CHECKING:
+    from advbench.certify import Smoothing
+    from advbench.cli.evaluating import Job, Request
+    from advbench.evaluation import Result
+
+
+class How(StrEnum):
+    """Ways to certify."""
+
+    crown = "crown"
+    crown_ibp = "crown-ibp"
+    ibp = "ibp"
+    smoothing = "smoothing"
+
+
+def certify(
+    model: Model,
+    data: Data = None,
+    method: Annotated[How, typer.Option(help="crown is tightest, ibp cheapest; smoothing takes any model.")] = How.crown,
+    norm: Norm = None,
+    eps: Eps = None,
+    n: Number = None,
+    indices: Indices = None,
+    attacks: Annotated[
+        list[str] | None, typer.Option("--attack", help="Attack the same images too. Repeat it for more.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Run of `advbench attack --out` to join, image by image.")] = None,
+    sigma: Annotated[float, typer.Option(help="Smoothing: deviation of the noise, white being 1.")] = 0.25,
+    samples: Annotated[int, typer.Option(min=1, help="Smoothing: draws an image.")] = 100_000,
+    selection: Annotated[int, typer.Option(min=1, help="Smoothing: draws that select the class.")] = 100,
+    alpha: Annotated[float, typer.Option(help="Smoothing: chance that a radius is wrong.")] = 0.001,
+    seed: Seed = 0,
+    batch_size: BatchSize = 128,
+    json: Json = None,
+    markdown: Markdown = None,
+) -> None:
+    """Prove how many images no attack can break, and print it beside what attacks do break."""
+    from advbench.cli import output
+    from advbench.cli.runtime import prepare
+
+    output.check(json, markdown)
+    if run and attacks:
+        raise UsageError("give --attack or --run, not both")
+    if method is How.smoothing and (run or attacks):
+        raise UsageError("an attack on the model says nothing of its smoothed classifier: leave --attack and --run out")
+    prepare()
+    from advbench.certify import certify as prove
+    from advbench.cli.evaluating import Request
+    from advbench.evaluation import Result
+    from advbench.reports.certificate import of_certificate
+
+    joined = Result.load(run) if run else None
+    if joined:
+        norm, eps = norm or joined.threat.norm, eps or joined.threat.eps
+    job = _job(model, Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False), joined)
+    how = _smoothing(sigma, samples, selection, alpha) if method is How.smoothing else method.value
+    certificate = prove(
+        job.model,
+        job.data,
+        job.indices,
+        job.threats[0],
+        how,
+        seed=seed,
+        batch_size=batch_size,
+        tell=lambda done, total: typer.echo(f"{job.model.name}: certified {done} of {total} images", err=True),
+    )
+    if attacks:
+        joined = job.run(None, each=False)[0]
+    if joined:
+        certificate = certificate.joined(joined)
+    output.show(of_certificate(certificate), certificate.to_json(), json, markdown)
+    if certificate.exit_code:
+        names = ", ".join(flag.name for flag in certificate.flags if flag.level == "invalid")
+        raise InvalidEvaluation(f"these numbers can't be trusted: {names}")
+
+
+def _job(model: str, request: Request, joined: Result | None) -> Job:
+    """The model, images and threat; the images of the run to join, unless told otherwise."""
+    from advbench.cli.evaluating import Job
+
+    whole = joined and not (request.n or request.indices)
+    if joined:
+        request = replace(request, data=request.data or joined.data.name)
+    job = Job.of(model, request)
+    if len(job.threats) > 1:
+        raise UsageError("certify takes one --eps")
+    if joined and whole:
+        indices = [row.index for row in joined.rows]
+        job.data.require(max(indices) + 1)
+        return replace(job, indices=indices)
+    return job
+
+
+def _smoothing(sigma: float, samples: int, selection: int, alpha: float) -> Smoothing:
+    from advbench.certify import Smoothing
+
+    if not sigma > 0 or not 0 < alpha < 0.5:
+        raise UsageError("smoothing needs a sigma above 0 and an alpha between 0 and 0.5")
+    return Smoothing(sigma=sigma, samples=samples, selection=selection, alpha=alpha)

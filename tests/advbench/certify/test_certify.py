@@ -1,0 +1,104 @@
+"""Both sides of the truth: what is certified can't be broken, and a contradiction is found out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advbench.certify import certify
+from advbench.data import load
+from advbench.evaluation import evaluate
+from advbench.spec import AttackSpec, ThreatSpec
+
+from ..cli.conftest import cache, run  # noqa: F401
+from ..evaluation.oracle import load_indices, load_oracle
+
+
+def both_sides(name, eps, indices, method, *attacks):
+    model, threat = load_oracle(name), ThreatSpec.parse("linf", eps)
+    certificate = certify(model, load("mnist"), indices, threat, method, batch_size=25)
+    specs = [AttackSpec.parse(text, threat) for text in attacks]
+    result = evaluate(model, load("mnist"), indices, specs, threat, seed=0, batch_size=100)
+    return certificate.joined(result)
+
+
+def test_a_network_trained_to_be_certified_is_bracketed_tightly():
+    """95.62 % of all test images are robust at 0.1; of these 100, the two sides leave little between them."""
+    found = both_sides("mnist_wk17a", "0.1", range(100), "crown", "fgsm", "pgd:loss=margin,steps=10,rel_step_size=0.3")
+    assert found.exit_code == 0
+    assert 85 <= found.certified.correct <= found.attacked.correct <= 99
+    assert found.undecided <= 6
+
+
+def test_methods_certify_more_the_more_they_cost():
+    counts = [
+        certify(load_oracle("mnist_cnn_a_adv"), load("mnist"), load_indices("mnist_cnn_a_adv")[:25],
+                ThreatSpec.parse("linf", "0.05"), method).certified.correct
+        for method in ("ibp", "crown-ibp", "crown")
+    ]  # fmt: skip
+    assert counts == sorted(counts) and counts[0] < counts[2] > 15
+
+
+@pytest.fixture
+def attacked(run):  # noqa: F811
+    words = ("--data", "mnist", "-n", 40, "--norm", "linf", "--eps", "0.1")
+    got = run("attack", "mine.py:net", *words, "--attack", "pgd", "--checks", "none", "--out", "run")
+    assert got.exit_code == 0, got.output
+    return Path("run/result.json")
+
+
+def test_of_a_linear_model_nothing_is_undecided(run, attacked):  # noqa: F811
+    """Bounds are exact there, and PGD on two classes at a time nearly so."""
+    got = run("certify", "mine.py:net", "--data", "mnist", "--run", "run", "--json", "c.json", "--markdown", "-")
+    assert got.exit_code == 0, got.output
+    found, result = json.loads(Path("c.json").read_text()), json.loads(attacked.read_text())
+    assert found["attacked"]["correct"] == result["robust"]["correct"]
+    assert 0 <= found["attacked"]["correct"] - found["certified"]["correct"] <= 1
+    assert [row["index"] for row in found["rows"]] == list(range(40))
+    assert "certified, from below" in got.stdout and f"{found['certified']['accuracy']:.1%}" in got.stdout.replace("\\", "")
+    assert not any(row["certified"] and row["broken_by"] for row in found["rows"])
+
+
+def test_certified_and_broken_is_a_contradiction(run, attacked):  # noqa: F811
+    """An attack that cheats says that a certified image is broken: the command ends with 3, and names the image."""
+    result = json.loads(attacked.read_text())
+    at = next(i for i, row in enumerate(result["rows"]) if row["robust"] and row["margin"] < -1)
+    result["rows"][at] |= {"robust": False, "broken_by": "pgd"}
+    attacked.write_text(json.dumps(result))
+    got = run("certify", "mine.py:net", "--data", "mnist", "--run", "run")
+    assert got.exit_code == 3, got.output
+    assert "certified_yet_broken" in got.stderr and f"broken: {at};" in " ".join(got.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--run", "run", "--eps", "0.2"), "its eps differs"),
+        (("--run", "run", "-n", "41"), "did not attack image 40"),
+        (("--run", "run", "--attack", "pgd"), "not both"),
+        (("--method", "smoothing", "--attack", "pgd"), "smoothed classifier"),
+        (("--method", "smoothing", "-n", "2"), "certifies in l2"),
+        (("--method", "smoothing", "--norm", "l2", "--eps", "0.5", "--alpha", "0.7"), "alpha"),
+        (("--eps", "0.1,0.2"), "one --eps"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(run, attacked, words, says):  # noqa: F811
+    got = run("certify", "mine.py:net", "--data", "mnist", *words)
+    assert got.exit_code == 2 and says in " ".join(got.stderr.split())
+
+
+def test_a_model_without_bounds_is_told_what_stands_in_the_way(run):  # noqa: F811
+    got = run("certify", "mine.py:coarse_later", "--data", "mnist", "-n", 2)
+    assert got.exit_code == 2
+    assert "round" in got.stderr and "--method smoothing" in got.stderr
+
+
+def test_smoothing_certifies_in_l2(run):  # noqa: F811
+    words = ("--norm", "l2", "--eps", "0.1", "-n", 4, "--samples", 500, "--json", "-")
+    got = run("certify", "mine.py:net", "--data", "mnist", "--method", "smoothing", *words)
+    assert got.exit_code == 0, got.output
+    found = json.loads(got.stdout)
+    radii = np.array([row["radius"] for row in found["rows"]])
+    right = np.array([row["prediction"] == row["label"] for row in found["rows"]])
+    assert found["certified"]["correct"] == (right & (radii > 0.1)).sum()
