@@ -19,8 +19,8 @@ NOWHERE = Threat(NORMS["linf"], 0.0)
 class IBP(Defense):
     """Pay for clean errors, and for the worst logits that interval bounds allow.
 
-    The share of the clean loss falls from 1 to `kappa` while eps warms up, which it must: give `--eps-warmup`. No images
-    are crafted; the bounds are those of the network in evaluation mode.
+    The share of the clean loss falls from 1 to `kappa` while eps warms up, which it must: give `--eps-warmup`. No
+    images are crafted; the bounds are those of the network in evaluation mode.
     """
 
     paper = "Gowal et al. 2018, arXiv 1810.12715"

@@ -1,4 +1,4 @@
-"""What is proven of a model: one object, a row an image; it may be joined by what an attack found on the same images."""
+"""What is proven of a model, a row an image, and what an attack found on the same images, if it is joined."""
 
 from __future__ import annotations
 

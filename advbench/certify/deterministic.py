@@ -32,8 +32,8 @@ def lower_bounds(
     Parameters
     ----------
     x, y : clean images, float32 `[n, H, W, C]` in [0, 1], and labels, int32 `[n]`.
-    method : as for `advbench.defenses.bounds.margins`; linear bounds are never below those of intervals here, since both
-        are computed.
+    method : as for `advbench.defenses.bounds.margins`; linear bounds are never below those of intervals here, since
+        both are computed.
     batch_size : images in a call, fewer where memory asks for it; it does not change the result.
 
     Returns

@@ -1,4 +1,4 @@
-"""Randomised smoothing (Cohen et al. 2019, arXiv 1902.02918): certified L2 radii for any model, by its votes under noise."""
+"""Randomised smoothing (Cohen et al. 2019, arXiv 1902.02918): L2 radii for any model, by its votes under noise."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def smooth(
 
 
 def _votes(model: Model, x: Array, key: Array, sigma: float, begin: int, draws: int, *, size: int) -> np.ndarray:
-    """How often each class wins in draws `begin` to `begin + draws`, `[K]`; an output that is not finite wins nothing."""
+    """How often each class wins in draws `begin` to `begin + draws`, `[K]`; what is not finite wins nothing."""
     batches = [_count(model, x, key, sigma, at, begin + draws, size) for at in range(begin, begin + draws, size)]
     return np.asarray(sum(batches[1:], batches[0]))
 

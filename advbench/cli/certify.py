@@ -30,7 +30,9 @@ class How(StrEnum):
 def certify(
     model: Model,
     data: Data = None,
-    method: Annotated[How, typer.Option(help="crown is tightest, ibp cheapest; smoothing takes any model.")] = How.crown,
+    method: Annotated[
+        How, typer.Option(help="crown is tightest, ibp cheapest; smoothing takes any model.")
+    ] = How.crown,
     norm: Norm = None,
     eps: Eps = None,
     n: Number = None,

@@ -41,8 +41,8 @@ def _notes(certificate: Certificate) -> list[Note]:
     how, seconds = certificate.smoothing, f"{certificate.seconds:,.1f} s"
     if how:
         text = (
-            f"The smoothed classifier (noise of deviation {how.sigma:g}, {how.samples:,} draws): each radius holds with "
-            f"probability {1 - how.alpha:g}; abstained on {certificate.abstained:,}; {seconds}."
+            f"The smoothed classifier (noise of deviation {how.sigma:g}, {how.samples:,} draws): each radius holds "
+            f"with probability {1 - how.alpha:g}; abstained on {certificate.abstained:,}; {seconds}."
         )
     else:
         text = f"{HOW[certificate.method]}, {seconds}. The truth lies between the two sides."

@@ -40,7 +40,9 @@ def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) ->
     x = x[None]
     bounds = propagate(graph, Interval(*threat.reach(x)))
     classes = graph.nodes[-1].shape[-1]
-    wanted = {len(graph.nodes) - 1: (jax.nn.one_hot(y, classes, dtype=x.dtype) - jnp.eye(classes, dtype=x.dtype))[:, None]}
+    wanted = {
+        len(graph.nodes) - 1: (jax.nn.one_hot(y, classes, dtype=x.dtype) - jnp.eye(classes, dtype=x.dtype))[:, None]
+    }
     if method == "ibp":
         return lower(graph, wanted, bounds, None, threat, x)
     inputs: dict[int, Interval] = {}

@@ -1,4 +1,4 @@
-"""CROWN (Zhang et al. 2018, arXiv 1811.00866): bounds by linear functions of the image, carried from the logits back."""
+"""CROWN (Zhang et al. 2018, arXiv 1811.00866): bounds by linear functions, carried from the logits to the image."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _smooth(node: Node, a: Array, over: Interval) -> Step:
 
 
 def _least(a: Array, threat: Threat, x: Array) -> Array:
-    """The least value of linear functions over the ball and the pixel box, exact in Linf and L0, by the dual norm else."""
+    """The least value of linear functions over ball and pixel box: exact in Linf and L0, by the dual norm else."""
     low, high = threat.reach(x)
     in_box = _summed(jnp.where(a > 0, a * low, a * high))
     here = _summed(a * x)

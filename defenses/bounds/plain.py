@@ -1,4 +1,4 @@
-"""A context in which models compute by operations that can be read in their jaxpr, instead of by kernels of their own."""
+"""A context in which models compute by operations that a jaxpr shows, instead of by kernels of their own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,22 +1,24 @@
 """What is known of each primitive, by name, where some operands vary with the image and others are constants."""
 
-STRUCTURAL = frozenset({
-    "add",
-    "broadcast_in_dim",
-    "concatenate",
-    "convert_element_type",
-    "copy",
-    "cumsum",
-    "expand_dims",
-    "pad",
-    "reduce_sum",
-    "reduce_window_sum",
-    "reshape",
-    "rev",
-    "slice",
-    "squeeze",
-    "transpose",
-})
+STRUCTURAL = frozenset(
+    {
+        "add",
+        "broadcast_in_dim",
+        "concatenate",
+        "convert_element_type",
+        "copy",
+        "cumsum",
+        "expand_dims",
+        "pad",
+        "reduce_sum",
+        "reduce_window_sum",
+        "reshape",
+        "rev",
+        "slice",
+        "squeeze",
+        "transpose",
+    }
+)
 """Affine, with coefficients of at least 0 in every operand: bounds pass through as they are."""
 
 INDEXED = frozenset({"dynamic_slice", "gather", "scatter", "select_n"})
@@ -31,18 +33,20 @@ SIGNED = frozenset({"neg", "sub"})
 SMOOTH = frozenset({"erf", "exp", "logistic", "tanh"})
 """Increasing functions of one number, whose slope over an interval is least at one of its ends."""
 
-CALLS = frozenset({
-    "checkpoint",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "custom_vjp_call_jaxpr",
-    "jit",
-    "pjit",
-    "remat",
-    "remat2",
-})
+CALLS = frozenset(
+    {
+        "checkpoint",
+        "closed_call",
+        "core_call",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "jit",
+        "pjit",
+        "remat",
+        "remat2",
+    }
+)
 """Primitives that only hold another program."""
 
 AFFINE = STRUCTURAL | INDEXED | BILINEAR | SIGNED

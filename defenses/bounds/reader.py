@@ -1,4 +1,4 @@
-"""From a jaxpr to a graph: calls are inlined, every kind of maximum becomes one of two values, constants are computed."""
+"""From a jaxpr to a graph: calls are inlined, all maxima become those of two values, constants are computed."""
 
 from __future__ import annotations
 
@@ -87,12 +87,13 @@ class Reader:
             return self._choice(*operands, shape)
         if any(isinstance(operand, (Greater, NotANumber, Unknown)) for operand in operands):
             return Unknown()
-        if name in AFFINE and _is_affine(name, operands, params):
+        if name in SMOOTH or name == "max" or (name in AFFINE and _is_affine(name, operands, params)):
             return self._node(name, operands, shape, run)
-        if name in SMOOTH or name == "max":
-            return self._node(name, operands, shape, run)
+        return self._other_maximum(name, operands, shape, params)
+
+    def _other_maximum(self, name: str, operands: list[Any], shape: Any, params: Any) -> Any:
         if name == "min":
-            return self._neg(self._max(*(self._neg(operand) for operand in operands), shape), shape)
+            return self._min(*operands, shape)
         if name == "reduce_max":
             return self._fold(self._cells(operands[0], params["axes"]), shape)
         if name == "reduce_window_max" and set(params["base_dilation"]) == {1}:
@@ -104,7 +105,7 @@ class Reader:
         if _same(condition.a, chosen) and _same(condition.b, otherwise):
             return self._max(chosen, otherwise, shape)
         if _same(condition.a, otherwise) and _same(condition.b, chosen):
-            return self._neg(self._max(self._neg(chosen), self._neg(otherwise), shape), shape)
+            return self._min(chosen, otherwise, shape)
         return Unknown()
 
     def _fold(self, parts: list[Ref], shape: tuple[int, ...]) -> Any:
@@ -138,6 +139,9 @@ class Reader:
 
     def _max(self, a: Any, b: Any, shape: tuple[int, ...]) -> Ref:
         return self._node("max", (a, b), shape, jnp.maximum)
+
+    def _min(self, a: Any, b: Any, shape: tuple[int, ...]) -> Ref:
+        return Ref(self._neg(self._max(self._neg(a), self._neg(b), shape), shape).at)
 
     def _neg(self, a: Any, shape: tuple[int, ...] | None = None) -> Any:
         if not isinstance(a, Ref):

@@ -56,7 +56,9 @@ def test_of_a_linear_model_nothing_is_undecided(run, attacked):  # noqa: F811
     assert found["attacked"]["correct"] == result["robust"]["correct"]
     assert 0 <= found["attacked"]["correct"] - found["certified"]["correct"] <= 1
     assert [row["index"] for row in found["rows"]] == list(range(40))
-    assert "certified, from below" in got.stdout and f"{found['certified']['accuracy']:.1%}" in got.stdout.replace("\\", "")
+    assert "certified, from below" in got.stdout and f"{found['certified']['accuracy']:.1%}" in got.stdout.replace(
+        "\\", ""
+    )
     assert not any(row["certified"] and row["broken_by"] for row in found["rows"])
 
 

@@ -1,6 +1,7 @@
 """Bounds must be sound always, exact where a closed form says so, and tighter where theory says so."""
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +103,9 @@ def test_no_image_of_the_ball_leaves_the_bounds(name, norm, batch):
 @pytest.mark.parametrize("name", MODELS)
 def test_without_a_budget_bounds_are_the_margins_themselves(name, batch):
     for method in METHODS:
-        np.testing.assert_allclose(bound(name, Threat(NORMS["linf"], 0.0), batch, method), true(name, *batch), atol=1e-4)
+        np.testing.assert_allclose(
+            bound(name, Threat(NORMS["linf"], 0.0), batch, method), true(name, *batch), atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -115,7 +118,9 @@ def test_bounds_of_a_linear_model_are_the_closed_form(method, batch):
     dual = {"linf": np.abs(apart).sum(-1), "l2": np.sqrt((apart**2).sum(-1)), "l1": np.abs(apart).max(-1)}
     for norm, size in dual.items():
         eps = {"linf": 0.1, "l2": 0.4, "l1": 0.5}[norm]
-        np.testing.assert_allclose(bound("linear", Threat(NORMS[norm], eps), (x, y), method), ahead - eps * size, atol=1e-5)
+        np.testing.assert_allclose(
+            bound("linear", Threat(NORMS[norm], eps), (x, y), method), ahead - eps * size, atol=1e-5
+        )
     furthest = 0.5 * np.sort(np.abs(apart), -1)[..., -2:].sum(-1)  # two pixels go to 0 or 1
     np.testing.assert_allclose(bound("linear", Threat(NORMS["l0"], 2.0), (x, y), method), ahead - furthest, atol=1e-5)
 
@@ -125,7 +130,7 @@ def test_bounds_of_a_linear_model_are_the_closed_form(method, batch):
 def test_a_larger_ball_never_gives_a_higher_interval_bound(name, method, batch):
     found = [bound(name, Threat(NORMS["linf"], eps), batch, method) for eps in (0.0, 0.02, 0.05, 0.2)]
     if method == "ibp":  # linear bounds choose their slopes anew at every eps
-        assert all((a >= b - 1e-5).all() for a, b in zip(found, found[1:], strict=False))
+        assert all((a >= b - 1e-5).all() for a, b in pairwise(found))
     assert (found[0] >= found[-1] - 1e-5).all() and (found[0] - found[-1]).max() > 0.1
 
 
