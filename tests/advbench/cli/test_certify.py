@@ -1,4 +1,4 @@
-"""Both sides of the truth: what is certified can't be broken, and a contradiction is found out."""
+"""`advbench certify`: a table from both sides, and what it refuses."""
 
 import json
 from pathlib import Path
@@ -6,49 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advbench.certify import certify
-from advbench.data import load
-from advbench.evaluation import evaluate
-from advbench.spec import AttackSpec, ThreatSpec
-
-from ..cli.conftest import cache, run  # noqa: F401
-from ..evaluation.oracle import load_indices, load_oracle
-
-
-def both_sides(name, eps, indices, method, *attacks):
-    model, threat = load_oracle(name), ThreatSpec.parse("linf", eps)
-    certificate = certify(model, load("mnist"), indices, threat, method, batch_size=25)
-    specs = [AttackSpec.parse(text, threat) for text in attacks]
-    result = evaluate(model, load("mnist"), indices, specs, threat, seed=0, batch_size=100)
-    return certificate.joined(result)
-
-
-def test_a_network_trained_to_be_certified_is_bracketed_tightly():
-    """95.62 % of all test images are robust at 0.1; of these 100, the two sides leave little between them."""
-    found = both_sides("mnist_wk17a", "0.1", range(100), "crown", "fgsm", "pgd:loss=margin,steps=10,rel_step_size=0.3")
-    assert found.exit_code == 0
-    assert 85 <= found.certified.correct <= found.attacked.correct <= 99
-    assert found.undecided <= 6
-
-
-def test_methods_certify_more_the_more_they_cost():
-    counts = [
-        certify(load_oracle("mnist_cnn_a_adv"), load("mnist"), load_indices("mnist_cnn_a_adv")[:25],
-                ThreatSpec.parse("linf", "0.05"), method).certified.correct
-        for method in ("ibp", "crown-ibp", "crown")
-    ]  # fmt: skip
-    assert counts == sorted(counts) and counts[0] < counts[2] > 15
-
 
 @pytest.fixture
-def attacked(run):  # noqa: F811
+def attacked(run):
     words = ("--data", "mnist", "-n", 40, "--norm", "linf", "--eps", "0.1")
     got = run("attack", "mine.py:net", *words, "--attack", "pgd", "--checks", "none", "--out", "run")
     assert got.exit_code == 0, got.output
     return Path("run/result.json")
 
 
-def test_of_a_linear_model_nothing_is_undecided(run, attacked):  # noqa: F811
+def test_of_a_linear_model_nothing_is_undecided(run, attacked):
     """Bounds are exact there, and PGD on two classes at a time nearly so."""
     got = run("certify", "mine.py:net", "--data", "mnist", "--run", "run", "--json", "c.json", "--markdown", "-")
     assert got.exit_code == 0, got.output
@@ -62,7 +29,7 @@ def test_of_a_linear_model_nothing_is_undecided(run, attacked):  # noqa: F811
     assert not any(row["certified"] and row["broken_by"] for row in found["rows"])
 
 
-def test_certified_and_broken_is_a_contradiction(run, attacked):  # noqa: F811
+def test_certified_and_broken_is_a_contradiction(run, attacked):
     """An attack that cheats says that a certified image is broken: the command ends with 3, and names the image."""
     result = json.loads(attacked.read_text())
     at = next(i for i, row in enumerate(result["rows"]) if row["robust"] and row["margin"] < -1)
@@ -85,18 +52,18 @@ def test_certified_and_broken_is_a_contradiction(run, attacked):  # noqa: F811
         (("--eps", "0.1,0.2"), "one --eps"),
     ],
 )
-def test_what_makes_no_sense_is_refused(run, attacked, words, says):  # noqa: F811
+def test_what_makes_no_sense_is_refused(run, attacked, words, says):
     got = run("certify", "mine.py:net", "--data", "mnist", *words)
     assert got.exit_code == 2 and says in " ".join(got.stderr.split())
 
 
-def test_a_model_without_bounds_is_told_what_stands_in_the_way(run):  # noqa: F811
+def test_a_model_without_bounds_is_told_what_stands_in_the_way(run):
     got = run("certify", "mine.py:coarse_later", "--data", "mnist", "-n", 2)
     assert got.exit_code == 2
     assert "round" in got.stderr and "--method smoothing" in got.stderr
 
 
-def test_smoothing_certifies_in_l2(run):  # noqa: F811
+def test_smoothing_certifies_in_l2(run):
     words = ("--norm", "l2", "--eps", "0.1", "-n", 4, "--samples", 500, "--json", "-")
     got = run("certify", "mine.py:net", "--data", "mnist", "--method", "smoothing", *words)
     assert got.exit_code == 0, got.output
