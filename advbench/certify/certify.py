@@ -85,8 +85,8 @@ def _bounded(
     batch_size: int,
     tell: Callable[[int, int], None],
 ) -> list[CertifiedRow]:
-    verdict = Judge(model.predict, threat, Batches(batch_size), batch_size)(x, y, x)
-    logits = Judge(model.predict, threat, Batches(batch_size), batch_size).logits(x)
+    judge = Judge(model.predict, threat, Batches(batch_size), batch_size)
+    verdict, logits = judge(x, y, x), judge.logits(x)
     parts = []
     for at in range(0, len(x), CHUNK):
         some = slice(at, at + CHUNK)

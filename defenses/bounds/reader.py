@@ -195,7 +195,7 @@ def _condition(name: str, operands: list[Any]) -> Greater | NotANumber | None:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, VARYING) or isinstance(b, VARYING):
-        return type(a) is type(b) and bool(a == b)
+        return isinstance(a, Ref) and isinstance(b, Ref) and a == b
     if isinstance(a, Tracer) or isinstance(b, Tracer):
         return a is b
     return bool(np.all(np.asarray(a) == np.asarray(b)))

@@ -15,13 +15,13 @@ def attacked(run):
     return Path("run/result.json")
 
 
-def test_of_a_linear_model_nothing_is_undecided(run, attacked):
-    """Bounds are exact there, and PGD on two classes at a time nearly so."""
+def test_of_a_linear_model_next_to_nothing_is_undecided(run, attacked):
+    """Bounds are exact there, and PGD nearly so."""
     got = run("certify", "mine.py:net", "--data", "mnist", "--run", "run", "--json", "c.json", "--markdown", "-")
     assert got.exit_code == 0, got.output
     found, result = json.loads(Path("c.json").read_text()), json.loads(attacked.read_text())
     assert found["attacked"]["correct"] == result["robust"]["correct"]
-    assert 0 <= found["attacked"]["correct"] - found["certified"]["correct"] <= 1
+    assert 0 <= found["attacked"]["correct"] - found["certified"]["correct"] <= 3
     assert [row["index"] for row in found["rows"]] == list(range(40))
     assert "certified, from below" in got.stdout and f"{found['certified']['accuracy']:.1%}" in got.stdout.replace(
         "\\", ""
@@ -32,7 +32,7 @@ def test_of_a_linear_model_nothing_is_undecided(run, attacked):
 def test_certified_and_broken_is_a_contradiction(run, attacked):
     """An attack that cheats says that a certified image is broken: the command ends with 3, and names the image."""
     result = json.loads(attacked.read_text())
-    at = next(i for i, row in enumerate(result["rows"]) if row["robust"] and row["margin"] < -1)
+    at = min((row["margin"], i) for i, row in enumerate(result["rows"]) if row["robust"])[1]
     result["rows"][at] |= {"robust": False, "broken_by": "pgd"}
     attacked.write_text(json.dumps(result))
     got = run("certify", "mine.py:net", "--data", "mnist", "--run", "run")

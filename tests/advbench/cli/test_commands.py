@@ -15,7 +15,7 @@ from advbench.data import DATASETS
 from advbench.defenses import DEFENSES
 from advbench.models import MODELS
 
-COMMANDS = ("train", "attack", "bench", "gate", "verify", "doctor", "list", "data")
+COMMANDS = ("train", "attack", "bench", "certify", "gate", "verify", "doctor", "list", "data")
 
 
 def test_help_names_every_command(run):
