@@ -74,7 +74,8 @@ def lower_bounds(
 
 def certified(bounds: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Which images are certified, bool `[n]`: a bound that is NaN, or within rounding of 0, proves nothing."""
-    return bounds > ROUNDING * np.abs(logits).max(1)
+    proven: np.ndarray = bounds > ROUNDING * np.abs(logits).max(1)
+    return proven
 
 
 def _fitting(graph: Graph, threat: ThreatSpec, method: Method) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -69,7 +69,7 @@ def certify(
     if joined:
         norm, eps = norm or joined.threat.norm, eps or joined.threat.eps
     job = _job(model, Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False), joined)
-    how = _smoothing(sigma, samples, selection, alpha) if method is How.smoothing else method.value
+    how: Any = _smoothing(sigma, samples, selection, alpha) if method is How.smoothing else method.value
     certificate = prove(
         job.model,
         job.data,

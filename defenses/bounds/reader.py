@@ -64,14 +64,15 @@ class Reader:
     def _equation(self, equation: JaxprEqn, operands: list[Any]) -> Sequence[Any]:
         primitive, params = equation.primitive, equation.params
         if primitive.name in CALLS:
-            inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
+            inner: Any = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
             inner, consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
             return self.run(inner, consts, operands)
         if not any(isinstance(operand, VARYING) for operand in operands):
             functions, params = primitive.get_bind_params(params)
             found = primitive.bind(*functions, *operands, **params)
             return found if primitive.multiple_results else [found]
-        shape = tuple(equation.outvars[0].aval.shape)
+        out: Any = equation.outvars[0].aval
+        shape = tuple(out.shape)
         result = self._vary(primitive.name, operands, shape, _runnable(equation), params)
         if isinstance(result, Unknown):
             if not any(isinstance(operand, Unknown) for operand in operands):
@@ -84,7 +85,8 @@ class Reader:
         if (condition := _condition(name, operands)) is not None:
             return condition
         if name == "select_n" and isinstance(operands[0], Greater):
-            return self._choice(*operands, shape)
+            condition, otherwise, chosen = operands
+            return self._choice(condition, otherwise, chosen, shape)
         if any(isinstance(operand, (Greater, NotANumber, Unknown)) for operand in operands):
             return Unknown()
         if name in SMOOTH or name == "max" or (name in AFFINE and _is_affine(name, operands, params)):
@@ -93,7 +95,8 @@ class Reader:
 
     def _other_maximum(self, name: str, operands: list[Any], shape: Any, params: Any) -> Any:
         if name == "min":
-            return self._min(*operands, shape)
+            first, second = operands
+            return self._min(first, second, shape)
         if name == "reduce_max":
             return self._fold(self._cells(operands[0], params["axes"]), shape)
         if name == "reduce_window_max" and set(params["base_dilation"]) == {1}:
