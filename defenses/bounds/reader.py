@@ -68,8 +68,7 @@ class Reader:
             inner, consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
             return self.run(inner, consts, operands)
         if not any(isinstance(operand, VARYING) for operand in operands):
-            functions, params = primitive.get_bind_params(params)
-            found = primitive.bind(*functions, *operands, **params)
+            found = primitive.bind(*operands, **params)
             return found if primitive.multiple_results else [found]
         out: Any = equation.outvars[0].aval
         shape = tuple(out.shape)
@@ -85,8 +84,8 @@ class Reader:
         if (condition := _condition(name, operands)) is not None:
             return condition
         if name == "select_n" and isinstance(operands[0], Greater):
-            condition, otherwise, chosen = operands
-            return self._choice(condition, otherwise, chosen, shape)
+            where, otherwise, chosen = operands
+            return self._choice(where, otherwise, chosen, shape)
         if any(isinstance(operand, (Greater, NotANumber, Unknown)) for operand in operands):
             return Unknown()
         if name in SMOOTH or name == "max" or (name in AFFINE and _is_affine(name, operands, params)):
