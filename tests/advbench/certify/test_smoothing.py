@@ -10,7 +10,7 @@ from advbench.certify.certificate import Smoothing
 from advbench.certify.smoothing import radius, smooth
 
 W = jnp.asarray(np.random.default_rng(0).normal(size=(16, 2)), jnp.float32)
-MODEL = jax.tree_util.Partial(lambda w, x: x.reshape(len(x), -1) @ w, W)
+MODEL = jax.tree_util.Partial(lambda w, x: (x.reshape(len(x), -1) - 0.5) @ w, W)
 HOW = Smoothing(sigma=0.25, samples=4000, selection=50, alpha=0.001)
 
 
