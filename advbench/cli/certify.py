@@ -70,6 +70,11 @@ def certify(
         norm, eps = norm or joined.threat.norm, eps or joined.threat.eps
     job = _job(model, Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False), joined)
     how: Any = _smoothing(sigma, samples, selection, alpha) if method is How.smoothing else method.value
+
+    def tell(done: int, total: int) -> None:
+        if done == total or done % max(1, total // 10) == 0:
+            typer.echo(f"{job.model.name}: {done} of {total} images", err=True)
+
     certificate = prove(
         job.model,
         job.data,
@@ -78,7 +83,7 @@ def certify(
         how,
         seed=seed,
         batch_size=batch_size,
-        tell=lambda done, total: typer.echo(f"{job.model.name}: certified {done} of {total} images", err=True),
+        tell=tell,
     )
     if attacks:
         joined = job.run(None, each=False)[0]
