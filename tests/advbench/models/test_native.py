@@ -12,8 +12,9 @@ import pytest
 from jax import lax
 
 from advbench.models import native
+from advbench.models.fused import conv_relu
 from advbench.models.native import build
-from advbench.models.ops import conv2d, conv_relu, max_pool
+from advbench.models.ops import conv2d, max_pool
 
 needs_native = pytest.mark.skipif(native.status() != "on", reason=f"native kernel {native.status()}")
 VALID, SAME, FULL = ((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 2), (2, 2))
