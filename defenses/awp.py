@@ -47,6 +47,5 @@ def around(base: type[Defense], gamma: float = 0.01) -> type[Defense]:
         "gamma": gamma,
         "paper": f"Wu et al. 2020, arXiv 2004.05884, around {base.paper}",
     }
-    return cast(
-        "type[Defense]", types.new_class(f"AWP{base.__name__}", (AWP, base), exec_body=lambda ns: ns.update(body))
-    )
+    perturbed = types.new_class(f"AWP{base.__name__}", (AWP, base), exec_body=lambda space: space.update(body))
+    return cast("type[Defense]", perturbed)

@@ -136,20 +136,8 @@ def test_a_step_descends_the_loss_at_fixed_images(defense, batch):
     target = jax.nn.one_hot(y, 3)
     slope = jax.grad(lambda state: defense.loss(nnx.merge(graph, state), x, x_adv, target)[0])(state)
     recipe = Recipe(optimizer="sgd", lr=0.1, schedule="constant")
-    now, seen = one.update(
-        one.begin(state, recipe),
-        defense,
-        LINF,
-        x,
-        x_adv,
-        y,
-        0,
-        1.0,
-        graph=graph,
-        recipe=recipe,
-        classes=3,
-        per_epoch=10,
-    )
+    static = {"graph": graph, "recipe": recipe, "classes": 3, "per_epoch": 10}
+    now, seen = one.update(one.begin(state, recipe), defense, LINF, x, x_adv, y, 0, 1.0, **static)
     # Nesterov's first step: gradient plus 0.9 times the momentum, which is the gradient.
     expected = jax.tree.map(lambda p, g: p - 0.1 * 1.9 * g, state, slope)
     for got, want in zip(leaves(now.state), leaves(expected), strict=True):

@@ -98,6 +98,24 @@ def test_bias_relu_and_pooling_are_those_of_jax_and_so_are_their_gradients(h, w,
 
 
 @needs_native
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("pads", [VALID, ODD])
+def test_gradients_of_bias_relu_and_pooling_are_differentiated_again(pads, pool):
+    x, kernel, bias = normal(0, 3, 9, 8, 16), normal(1, 3, 3, 16, 16) / np.float32(12), normal(2, 16)
+
+    def penalised(layer):
+        def penalty(*a):
+            slopes = jax.grad(lambda *a: jnp.sin(layer(*a)).sum(), (0, 1, 2))(*a)
+            return sum(jnp.sin(slope).sum() for slope in slopes)
+
+        return jax.jit(jax.grad(penalty, (0, 1, 2)))(x, kernel, bias)
+
+    ours = penalised(lambda *a: conv_relu(*a, padding=pads, pool=pool))
+    for mine, other in zip(ours, penalised(lambda *a: plain_relu(*a, pads, pool)), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-4 * np.abs(other).max())
+
+
+@needs_native
 def test_ties_go_to_the_first_pixel_and_zeros_let_nothing_through():
     # One channel: every pixel is summed in the same order, so that ties are exact.
     x, kernel, bias = jnp.ones((1, 6, 6, 1)), jnp.ones((3, 3, 1, 16)), jnp.zeros(16).at[0].set(-1e3)
