@@ -284,8 +284,9 @@ class Trainer:
         ledger.slower /= 2
         ends = "; this is the last time" if self.over() else ""
         self.say(
-            f"catastrophic overfitting at step {ledger.step}: FGSM accuracy {accuracy.fgsm:.1%}, {self.defense.against} "
-            f"{accuracy.robust:.1%}; back to the weights of epoch {ledger.best['epoch']}, lr halved{ends}"
+            f"catastrophic overfitting at step {ledger.step}: FGSM accuracy {accuracy.fgsm:.1%}, "
+            f"{self.defense.against} {accuracy.robust:.1%}; "
+            f"back to the weights of epoch {ledger.best['epoch']}, lr halved{ends}"
         )
 
     def save(self) -> None:
