@@ -26,7 +26,8 @@ class NoiseFGSM(Defense):
             raise ValueError("N-FGSM needs noise >= 0 and rel_step_size > 0, both in units of eps")
 
     def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        return _craft(self, model, threat, x, y, keys)
+        moved: Array = _craft(self, model, threat, x, y, keys)
+        return moved
 
 
 @jax.jit

@@ -25,10 +25,11 @@ class NoiseTraining(Defense):
             raise ValueError(f"noise training needs sigma > 0, in pixel units where white is 1, not {self.sigma:g}")
 
     def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        return _noisy(x, keys, self.sigma)
+        noisy: Array = _noisy(x, keys, self.sigma)
+        return noisy
 
     def probe(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        return _noisy(x, keys, self.sigma)
+        return self.craft(model, threat, x, y, keys)
 
 
 @jax.jit
