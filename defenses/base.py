@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import optax
 from jax import Array
 
+from advbench.attacks import PGD
 from advbench.attacks.base import Model, Plan
 from advbench.attacks.threat import Threat
 
+Cost = Callable[[Any, Array], tuple[Array, Any]]
+"""Weights and crafted images -> the batch's loss, a scalar, and what else the step keeps."""
+
+
+class Here(NamedTuple):
+    """Where a step is taken."""
+
+    x: Array  # clean images
+    x_adv: Array  # crafted images
+    threat: Threat  # its eps may still be warming up
+    epoch: Array | float  # epochs gone by, a fraction
+    memory: Any  # what the step before left
+
 
 class Defense(Plan):
-    """Base of all defenses. The two questions are apart, so that no gradient can flow through the attack."""
+    """Base of all defenses. The two questions are apart, so that no gradient can flow through the attack.
+
+    Most defenses need no more than `craft` and `loss`. The other hooks are for those that say where the gradient is
+    taken, carry something from step to step, or are judged by something else than PGD.
+    """
 
     paper: ClassVar[str]
     robust: ClassVar[bool] = True  # whether robust or clean validation accuracy says which weights are the best
+    against: ClassVar[str] = "PGD-10"  # what robust accuracy is measured against, for people
     watch: ClassVar[int] = 0  # steps between looks for catastrophic overfitting; 0: after each epoch only
+
+    @property
+    def visits(self) -> int:
+        """How many steps in a row are taken on each batch."""
+        return 1
 
     def check(self, threat: Threat) -> None:
         """Refuse settings that can't work, before any compute.
@@ -44,7 +69,7 @@ class Defense(Plan):
         Returns
         -------
         Array
-            Images of the shape of `x`, in [0, 1].
+            Images of the shape of `x`, in [0, 1]; or `[B, n, H, W, C]` where `loss` wants several of each.
         """
         return x
 
@@ -70,10 +95,34 @@ class Defense(Plan):
         Returns
         -------
         tuple of Array
-            The batch's mean loss, a scalar, and the logits `[B, K]` of `x_adv`.
+            The batch's mean loss, a scalar, and the logits `[B, K]` of the crafted images.
         """
         logits = model(x_adv)
         return optax.softmax_cross_entropy(logits, target).mean(), logits
+
+    def remember(self, shape: tuple[int, ...]) -> Any:
+        """What the first step is given as memory, a pytree of arrays; nothing unless overridden.
+
+        Parameters
+        ----------
+        shape : of a batch of images, `(B, H, W, C)`.
+        """
+        return ()
+
+    def gradient(self, cost: Cost, params: Any, here: Here) -> tuple[tuple[Array, Any], Any, Any]:
+        """Differentiate the cost; at the weights and crafted images as they are unless overridden.
+
+        Returns
+        -------
+        tuple
+            What `cost` returned, its gradient with respect to the weights, and the memory for the next step.
+        """
+        value, slope = jax.value_and_grad(cost, has_aux=True)(params, here.x_adv)
+        return value, slope, here.memory
+
+    def probe(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+        """Move validation images to where robust accuracy is measured; parameters as for `craft`."""
+        return PGD(steps=10, rel_step_size=0.25)(model, threat, x, y, keys).x
 
 
 @jax.jit

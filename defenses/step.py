@@ -11,7 +11,8 @@ import optax
 from flax import nnx
 from jax import Array
 
-from advbench.defenses.base import Defense
+from advbench.attacks.threat import Threat
+from advbench.defenses.base import Defense, Here
 from advbench.defenses.recipe import Recipe
 
 
@@ -21,18 +22,20 @@ class Progress(NamedTuple):
     state: Any  # nnx.State: weights, batch statistics, dropout keys
     opt: optax.OptState
     ema: Any  # moving average of the state: what is validated and released
+    memory: Any = ()  # what the defense carries from step to step
 
 
-def begin(state: Any, recipe: Recipe) -> Progress:
-    """Start from a network's state."""
+def begin(state: Any, recipe: Recipe, memory: Any = ()) -> Progress:
+    """Start from a network's state and what the defense remembers at first."""
     opt = recipe.transform().init(nnx.split_state(state, nnx.Param, ...)[0])
-    return Progress(copied(state), opt, copied(state))
+    return Progress(copied(state), opt, copied(state), memory)
 
 
 @partial(jax.jit, static_argnames=("graph", "recipe", "classes", "per_epoch"), donate_argnames="now")
 def update(
     now: Progress,
     defense: Defense,
+    threat: Threat,
     x: Array,
     x_adv: Array,
     y: Array,
@@ -49,6 +52,7 @@ def update(
     Parameters
     ----------
     now : given away: its buffers are reused.
+    threat : what the images were crafted for.
     x, x_adv, y : clean images, crafted images, labels int32 `[B]`.
     step, slower : the step's number, from 0, and a factor on its learning rate.
     graph : the network's `nnx.GraphDef`, in training mode.
@@ -62,17 +66,18 @@ def update(
     params, rest = nnx.split_state(now.state, nnx.Param, ...)
     target = optax.smooth_labels(jax.nn.one_hot(y, classes), recipe.label_smoothing)
 
-    def cost(params: Any) -> tuple[Array, tuple[Array, Any]]:
+    def cost(params: Any, x_adv: Array) -> tuple[Array, tuple[Array, Any]]:
         model = nnx.merge(graph, params, rest, copy=True)
         loss, logits = defense.loss(model, x, x_adv, target)
         return loss, (logits, nnx.state(model, nnx.Not(nnx.Param)))
 
-    (loss, (logits, rest)), slope = jax.value_and_grad(cost, has_aux=True)(params)
+    here = Here(x, x_adv, threat, step / per_epoch, now.memory)
+    (loss, (logits, rest)), slope, memory = defense.gradient(cost, params, here)
     direction, opt = recipe.transform().update(slope, now.opt, params)
     lr = recipe.lr_at(step, per_epoch) * slower
     state = nnx.merge_state(jax.tree.map(lambda p, d: p - lr * d, params, direction), rest)
     seen = {"loss": loss, "accuracy": (logits.argmax(-1) == y).mean(), "slope": optax.tree.norm(slope), "lr": lr}
-    return Progress(state, opt, average(now.ema, state, recipe.ema, step)), seen
+    return Progress(state, opt, average(now.ema, state, recipe.ema, step), memory), seen
 
 
 def average(old: Any, new: Any, decay: float, step: Array | int) -> Any:

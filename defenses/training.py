@@ -150,7 +150,7 @@ class Trainer:
         frozen: Any = freeze(module)
         self.evaluated = frozen.func
         self.classes = jax.eval_shape(frozen, jnp.zeros((1, *images.shape[1:]))).shape[-1]
-        self.now = one.begin(state, recipe)
+        self.now = one.begin(state, recipe, defense.remember((recipe.batch_size, *images.shape[1:])))
         self.best = one.copied(self.now)
         self.ledger = Ledger()
         self.checkpoints: Checkpoints | None = None
@@ -208,13 +208,14 @@ class Trainer:
     def advance(self, order: Array) -> dict[str, Array]:
         """Take one step; nothing here waits for the device."""
         recipe, step, ledger = self.recipe, self.ledger.step, self.ledger
-        at = step % self.per_epoch
-        x, y, keys = draw(self.data, order, self.streams, step, at, size=recipe.batch_size, augment=recipe.augment)
+        at, replay = divmod(step % self.per_epoch, self.defense.visits)
+        first = step - replay  # a batch seen before is drawn as it was
+        x, y, keys = draw(self.data, order, self.streams, first, at, size=recipe.batch_size, augment=recipe.augment)
         threat = Threat(self.threat.norm, self.eps(step))
         x_adv = self.defense.craft(self.view(self.now.state), threat, x, y, keys)
         static = {"graph": self.graph, "recipe": recipe, "classes": self.classes, "per_epoch": self.per_epoch}
         defense = self.defense.at(threat, self.recipe.eps_at(step, self.per_epoch, 1.0))
-        self.now, seen = one.update(self.now, defense, x, x_adv, y, step, ledger.slower, **static)
+        self.now, seen = one.update(self.now, defense, threat, x, x_adv, y, step, ledger.slower, **static)
         ledger.step += 1
         return dict(seen)
 
@@ -267,7 +268,7 @@ class Trainer:
         """Accuracy of the averaged weights on the first `count` validation images."""
         held = self.data.held[:count]
         model = self.view(self.now.ema)
-        return validate(model, self.threat, self.data, held, self.recipe.batch_size, self.streams.judge)
+        return validate(model, self.defense, self.threat, self.data, held, self.recipe.batch_size, self.streams.judge)
 
     def score(self, record: Record) -> tuple[float, float]:
         """What the best weights have most of."""
@@ -285,7 +286,8 @@ class Trainer:
         ends = "; this is the last time" if self.over() else ""
         self.say(
             f"catastrophic overfitting at step {ledger.step}: FGSM accuracy {accuracy.fgsm:.1%}, "
-            f"PGD-10 {accuracy.robust:.1%}; back to the weights of epoch {ledger.best['epoch']}, lr halved{ends}"
+            f"{self.defense.against} {accuracy.robust:.1%}; "
+            f"back to the weights of epoch {ledger.best['epoch']}, lr halved{ends}"
         )
 
     def save(self) -> None:

@@ -1,4 +1,4 @@
-"""How good the network is now: clean, FGSM and PGD accuracy on the held-out images."""
+"""How good the network is now: clean, FGSM and robust accuracy on the held-out images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks import FGSM, PGD, Attack, Model, Threat
-from advbench.defenses.base import predict
+from advbench.attacks import FGSM, Model, Threat
+from advbench.defenses.base import Defense, predict
 from advbench.defenses.batches import Data, gather
-
-PROBES: dict[str, Attack] = {"fgsm": FGSM(), "robust": PGD(steps=10, rel_step_size=0.25)}
 
 
 class Accuracy(NamedTuple):
@@ -20,18 +18,24 @@ class Accuracy(NamedTuple):
 
     clean: float
     fgsm: float
-    robust: float  # PGD-10
+    robust: float  # against PGD-10, or what else the defense's `against` says
 
 
-def validate(model: Model, threat: Threat, data: Data, held: Array, size: int, key: Array) -> Accuracy:
+def validate(
+    model: Model, defense: Defense, threat: Threat, data: Data, held: Array, size: int, key: Array
+) -> Accuracy:
     """Measure the images of the indices `held`, in batches of `size`, the last one filled up by repetition."""
     count = len(held)
     batches = jnp.resize(held, (-(-count // size), size))
-    right: dict[str, list[Array]] = {"clean": [], **{name: [] for name in PROBES}}
+    right: dict[str, list[Array]] = {name: [] for name in Accuracy._fields}
     for i, chosen in enumerate(batches):
         x, y = gather(data, chosen)
-        right["clean"].append(predict(model, x).argmax(-1) == y)
         keys = jax.random.split(jax.random.fold_in(key, i), size)
-        for name, attack in PROBES.items():
-            right[name].append(predict(model, attack(model, threat, x, y, keys).x).argmax(-1) == y)
+        moved = {
+            "clean": x,
+            "fgsm": FGSM()(model, threat, x, y, keys).x,
+            "robust": defense.probe(model, threat, x, y, keys),
+        }
+        for name, images in moved.items():
+            right[name].append(predict(model, images).argmax(-1) == y)
     return Accuracy(**{name: int(jnp.concatenate(parts)[:count].sum()) / count for name, parts in right.items()})

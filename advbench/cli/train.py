@@ -125,7 +125,7 @@ def train(
             "threat": {"norm": threat.norm, "eps": threat.eps.text},
             "recipe": asdict(recipe),
             "images": {"trained_on": size - validation, "validated_on": validation, "digest": data.digest},
-            "validation": dict(fitted.best),
+            "validation": {**fitted.best, "robust_against": objective.against},
             "seconds": round(fitted.seconds, 1),
             **_surroundings(),
         }
@@ -175,7 +175,7 @@ def _tell(record: Mapping[str, Any], out: Path, json: Path | None) -> None:
         json.write_text(text)
     best = record["validation"]
     typer.echo(
-        f"best epoch {best['epoch']}: clean {best['clean']:.2%}, PGD-10 {best['robust']:.2%} "
+        f"best epoch {best['epoch']}: clean {best['clean']:.2%}, {best['robust_against']} {best['robust']:.2%} "
         f"on {record['images']['validated_on']} validation images"
     )
     typer.echo(f"model written to {out}")

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from advbench.models.ops import Padding, conv2d, conv_relu, max_pool
+from advbench.models.fused import conv_relu
+from advbench.models.ops import Padding, conv2d, max_pool
 
 Activation = Callable[[jax.Array], jax.Array]
 Init = Callable[..., jax.Array]

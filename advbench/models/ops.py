@@ -4,11 +4,14 @@ XLA's CPU backend runs a *plain* convolution (no dilation, NHWC x HWIO) through 
 that JAX derives for it are not plain, and inside `fori_loop`, `scan` or `while_loop` they take a naive path that is
 ten times slower. Here both gradients are plain convolutions. Every convolution of this package goes through
 `conv2d`, so a faster kernel has one place to be put in: `_correlate`.
+
+Gradients can be differentiated again, for training that penalises input gradients: a convolution and its two gradients
+are each linear in both arguments, and the derivatives of each are the other two.
 """
 
 from collections.abc import Sequence
 from functools import partial, reduce
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -37,9 +40,9 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding
     Returns
     -------
     jax.Array
-        [B, H', W', O] of the dtype of `x`. First derivatives only: the gradient is not differentiable again.
+        [B, H', W', O] of the dtype of `x`.
     """
-    pads = _explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
+    pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
     if stride > 1:
@@ -47,7 +50,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding
     return _conv(x, kernel, pads)
 
 
-def _explicit(padding: Padding, size: Sequence[int], window: Sequence[int], stride: int) -> Pads:
+def explicit(padding: Padding, size: Sequence[int], window: Sequence[int], stride: int) -> Pads:
+    """Zeros around images of height and width `size`, in numbers."""
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(size, window, (stride, stride), padding)
     (top, bottom), (left, right) = padding
@@ -86,94 +90,51 @@ def _conv(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
 
 
 def _conv_fwd(x: jax.Array, kernel: jax.Array, pads: Pads) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _correlate(x, kernel, pads), (x, kernel)
+    return _conv(x, kernel, pads), (x, kernel)
 
 
 def _conv_bwd(pads: Pads, saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    return _input_gradient(kernel, dy, pads), _weight_gradient(x, dy, pads)
+    return input_gradient(kernel, dy, pads), weight_gradient(x, dy, pads)
 
 
-def _input_gradient(kernel: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
-    """Correlate `dy` with the flipped kernel, its channels exchanged."""
-    flipped, around = _flipped(kernel, pads)
-    return _correlate(dy, flipped, around)
+_conv.defvjp(_conv_fwd, _conv_bwd)
 
 
-def _flipped(kernel: jax.Array, pads: Pads) -> tuple[jax.Array, Pads]:
+def input_gradient(kernel: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
+    """Gradient [B, H, W, C] of a convolution's images: correlate `dy` with the flipped kernel, channels exchanged."""
+    return _conv(dy, *flipped(kernel, pads))
+
+
+def flipped(kernel: jax.Array, pads: Pads) -> tuple[jax.Array, Pads]:
     """What a gradient is convolved with, and the zeros around it."""
     (top, bottom), (left, right) = pads
     h, w = kernel.shape[0] - 1, kernel.shape[1] - 1
     return kernel[::-1, ::-1].swapaxes(2, 3), ((h - top, h - bottom), (w - left, w - right))
 
 
-def _weight_gradient(x: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
-    """Correlate `x` with `dy`, batch and channels exchanged by hand: in a loop only NHWC x HWIO is fast."""
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def weight_gradient(x: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
+    """Gradient [kh, kw, C, O] of a convolution's kernel: correlate `x` with `dy`."""
     sides = (n + low + high - m + 1 for n, m, (low, high) in zip(x.shape[1:3], dy.shape[1:3], pads, strict=True))
     if native.serves(x, (*sides, x.shape[3], dy.shape[3]), gradient=True):
         return native.weight_gradient(x, dy, pads)
+    # Batch and channels are exchanged by hand: in a loop only NHWC x HWIO is fast.
     return _correlate(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), pads).transpose(1, 2, 0, 3)
 
 
-_conv.defvjp(_conv_fwd, _conv_bwd)
+def _weight_gradient_fwd(x: jax.Array, dy: jax.Array, pads: Pads) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return weight_gradient(x, dy, pads), (x, dy)
 
 
-def conv_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, padding: Padding, pool: bool = False) -> jax.Array:
-    """Convolve with stride 1, add a bias, cut off at zero, and take the maximum over 2x2 windows if asked for.
-
-    The same as `conv2d`, `jax.nn.relu` and `max_pool` one after the other; on CPU the native kernel does it all while
-    the values are in registers.
-
-    Parameters
-    ----------
-    x, kernel, padding
-        As for `conv2d`.
-    bias : jax.Array
-        [O], of the same dtype.
-    pool : bool
-        Whether to pool.
-
-    Returns
-    -------
-    jax.Array
-        [B, H', W', O], or half that size. NaN stays NaN.
-    """
-    pads = _explicit(padding, x.shape[1:3], kernel.shape[:2], 1)
-    if jax.default_backend() == "cpu" and native.serves(x, kernel.shape, gradient=True):
-        return _fused(x, kernel, bias, pads, 2 if pool else 1)
-    y = jax.nn.relu(conv2d(x, kernel, padding=pads) + bias)
-    return max_pool(y) if pool else y
+def _weight_gradient_bwd(
+    pads: Pads, saved: tuple[jax.Array, jax.Array], dkernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, dy = saved
+    return input_gradient(dkernel, dy, pads), _conv(x, dkernel, pads)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _fused(x: jax.Array, kernel: jax.Array, bias: jax.Array, pads: Pads, window: int) -> jax.Array:
-    return native.conv_relu(x, kernel, bias, pads, window, codes=False)[0]
-
-
-def _fused_fwd(x: jax.Array, kernel: jax.Array, bias: jax.Array, pads: Pads, window: int) -> tuple[jax.Array, Any]:
-    y, codes = native.conv_relu(x, kernel, bias, pads, window, codes=True)
-    return y, (x, kernel, codes)
-
-
-def _fused_bwd(pads: Pads, window: int, saved: Any, dy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, kernel, codes = saved
-    height, width = (n + low + high - 2 for n, (low, high) in zip(x.shape[1:3], pads, strict=True))
-    flipped, around = _flipped(kernel, pads)
-    dx = native.conv_back(dy, codes, flipped, (height, width), around, window)
-    spread = _spread(dy, codes, (height, width), window)  # only where weights are trained
-    return dx, _weight_gradient(x, spread, pads), spread.sum((0, 1, 2))
-
-
-_fused.defvjp(_fused_fwd, _fused_bwd)
-
-
-def _spread(dy: jax.Array, codes: jax.Array, size: tuple[int, int], window: int) -> jax.Array:
-    """Put each gradient where its maximum was, in windows row by row; zeros where ReLU let nothing through."""
-    order = jnp.arange(1, window**2 + 1, dtype=codes.dtype).reshape(window, window, 1)
-    b, h, w, c = dy.shape
-    tiles = jnp.where(codes[:, :, None, :, None] == order[:, None], dy[:, :, None, :, None], 0)
-    whole = tiles.reshape(b, h * window, w * window, c)
-    return jnp.pad(whole, ((0, 0), (0, size[0] - h * window), (0, size[1] - w * window), (0, 0)))
+weight_gradient.defvjp(_weight_gradient_fwd, _weight_gradient_bwd)
 
 
 def max_pool(x: jax.Array, window: int = 2) -> jax.Array:

@@ -12,7 +12,7 @@ from advbench.defenses import Standard
 from advbench.defenses import step as one
 from advbench.defenses.recipe import Recipe
 
-from .tiny import Net, blobs, leaves
+from .tiny import LINF, Net, blobs, leaves
 
 
 def one_step(recipe, step=5, slower=1.0, module=None):
@@ -20,7 +20,8 @@ def one_step(recipe, step=5, slower=1.0, module=None):
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels)
     graph, state = nnx.split(module or Net())
     now = one.begin(state, recipe)
-    then, seen = one.update(now, Standard(), x, x, y, step, slower, graph=graph, recipe=recipe, classes=3, per_epoch=10)
+    static = {"graph": graph, "recipe": recipe, "classes": 3, "per_epoch": 10}
+    then, seen = one.update(now, Standard(), LINF, x, x, y, step, slower, **static)
     return state, then, seen
 
 

@@ -12,8 +12,9 @@ import pytest
 from jax import lax
 
 from advbench.models import native
+from advbench.models.fused import conv_relu
 from advbench.models.native import build
-from advbench.models.ops import conv2d, conv_relu, max_pool
+from advbench.models.ops import conv2d, max_pool
 
 needs_native = pytest.mark.skipif(native.status() != "on", reason=f"native kernel {native.status()}")
 VALID, SAME, FULL = ((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 2), (2, 2))
@@ -94,6 +95,24 @@ def test_bias_relu_and_pooling_are_those_of_jax_and_so_are_their_gradients(h, w,
     dy = normal(3, *y.shape)
     for mine, other in zip(back(dy), true_back(dy), strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-5 * np.abs(other).max())
+
+
+@needs_native
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("pads", [VALID, ODD])
+def test_gradients_of_bias_relu_and_pooling_are_differentiated_again(pads, pool):
+    x, kernel, bias = normal(0, 3, 9, 8, 16), normal(1, 3, 3, 16, 16) / np.float32(12), normal(2, 16)
+
+    def penalised(layer):
+        def penalty(*a):
+            slopes = jax.grad(lambda *a: jnp.sin(layer(*a)).sum(), (0, 1, 2))(*a)
+            return sum(jnp.sin(slope).sum() for slope in slopes)
+
+        return jax.jit(jax.grad(penalty, (0, 1, 2)))(x, kernel, bias)
+
+    ours = penalised(lambda *a: conv_relu(*a, padding=pads, pool=pool))
+    for mine, other in zip(ours, penalised(lambda *a: plain_relu(*a, pads, pool)), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-4 * np.abs(other).max())
 
 
 @needs_native

@@ -102,6 +102,21 @@ def test_one_image_at_a_time_and_in_a_device_loop_change_nothing(stride):
     )
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [3, 16])  # 16: where the native kernel serves
+def test_gradients_are_differentiated_again_and_again(stride, channels):
+    x, kernel = normal(0, 2, 7, 6, channels), normal(1, 3, 3, channels, 16) / 9
+
+    def thrice(convolve):
+        once = jax.grad(lambda x, k: jnp.sin(convolve(x, k)).sum(), 0)
+        twice = jax.grad(lambda x, k: jnp.sin(once(x, k)).sum(), (0, 1))
+        return jax.jit(lambda: (*twice(x, kernel), jax.grad(lambda k: jnp.sin(twice(x, k)[1]).sum())(kernel)))()
+
+    ours = thrice(lambda x, k: conv2d(x, k, stride=stride, padding="SAME"))
+    for mine, its in zip(ours, thrice(lambda x, k: plain(x, k, stride, "SAME")), strict=True):
+        close(mine, its, 1e-4)
+
+
 def test_weight_gradients_batch_too():
     x, kernel = normal(0, 4, 6, 6, 2), normal(1, 3, 3, 2, 3)
 

@@ -1,0 +1,44 @@
+"""Free adversarial training (Shafahi, Najibi, Ghiasi, Xu, Dickerson, Studer, Davis, Taylor & Goldstein 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.attacks.threat import Threat
+from advbench.defenses.base import Cost, Defense, Here
+
+
+class FreeTraining(Defense):
+    """Take one backward pass for both the weights and the perturbation, which goes on from step to step.
+
+    Each batch is replayed, so that the perturbation can grow; an epoch of as many steps as any visits a part
+    `1 / replays` of the images.
+    """
+
+    paper = "Shafahi et al. 2019, arXiv 1904.12843"
+    watch = 200
+
+    replays: int = 8  # the paper's m
+    rel_step_size: float = 1.0  # in units of eps
+
+    @property
+    def visits(self) -> int:
+        return self.replays
+
+    def check(self, threat: Threat) -> None:
+        if self.replays < 1 or not self.rel_step_size > 0:
+            raise ValueError("free training needs replays >= 1 and rel_step_size > 0, in units of eps")
+
+    def remember(self, shape: tuple[int, ...]) -> Array:
+        return jnp.zeros(shape)
+
+    def gradient(self, cost: Cost, params: Any, here: Here) -> tuple[tuple[Array, Any], Any, Array]:
+        x, threat = here.x, here.threat
+        moved = jax.vmap(threat.project)(x, x + here.memory)
+        value, (slope, climb) = jax.value_and_grad(cost, (0, 1), has_aux=True)(params, moved)
+        further = jax.vmap(threat.step, (0, 0, 0, None))(x, moved, climb, self.rel_step_size)
+        return value, slope, further - x

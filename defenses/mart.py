@@ -1,0 +1,48 @@
+"""Misclassification-aware adversarial training (Wang, Zou, Yi, Bailey, Ma & Gu 2020, ICLR)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.nn import logsumexp, softmax
+
+from advbench.attacks import PGD
+from advbench.attacks.base import Model
+from advbench.attacks.losses import kl
+from advbench.attacks.threat import Threat
+from advbench.defenses.base import Defense
+
+
+class MART(Defense):
+    """Push the likeliest wrong class down too, and smooth most where the clean image is not recognised."""
+
+    paper = "Wang et al. 2020, ICLR, openreview rklOg6EFwS"
+
+    beta: float = 5.0  # weight of the divergence: the paper's lambda
+    steps: int = 10
+    rel_step_size: float = 0.25  # in units of eps
+
+    @property
+    def _attack(self) -> PGD:
+        return PGD(steps=self.steps, rel_step_size=self.rel_step_size, start="jitter", keep=False)
+
+    def check(self, threat: Threat) -> None:
+        self._attack.check(threat)
+        if self.beta < 0:
+            raise ValueError(f"MART needs beta >= 0, not {self.beta:g}")
+
+    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+        return self._attack(model, threat, x, y, keys).x
+
+    def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
+        clean, moved = model(x), model(x_adv)
+        boosted = optax.softmax_cross_entropy(moved, target) + jax.vmap(wrong)(moved, target)
+        missed = 1 - (softmax(clean) * target).sum(-1)  # probability that the clean image is taken for another class
+        return (boosted + self.beta * missed * jax.vmap(kl)(moved, clean)).mean(), moved
+
+
+def wrong(logits: Array, target: Array) -> Array:
+    """-log(1 - p) of the likeliest wrong class, one image; from the other logits, so that it stays finite."""
+    classes = jnp.arange(logits.size)
+    rival = jnp.where(classes == target.argmax(), -jnp.inf, logits).argmax()
+    return logsumexp(logits) - logsumexp(jnp.where(classes == rival, -jnp.inf, logits))

@@ -1,0 +1,39 @@
+"""Noise-FGSM (de Jorge, Bibi, Volpi, Sanyal, Torr, Rogez & Dokania 2022, arXiv 2202.01181)."""
+
+import jax
+from jax import Array
+
+from advbench.attacks.base import Model
+from advbench.attacks.losses import cross_entropy, slope
+from advbench.attacks.threat import Threat
+from advbench.defenses.base import Defense
+
+
+class NoiseFGSM(Defense):
+    """Train on one FGSM step from a noisy image, never projected to the ball: as cheap as FGSM, and seldom overfits.
+
+    The crafted images are up to `noise + rel_step_size` times eps away; only the pixel box holds them.
+    """
+
+    paper = "de Jorge et al. 2022, arXiv 2202.01181"
+    watch = 200
+
+    noise: float = 2.0  # radius of the uniform noise, in units of eps
+    rel_step_size: float = 1.0  # in units of eps
+
+    def check(self, threat: Threat) -> None:
+        if self.noise < 0 or not self.rel_step_size > 0:
+            raise ValueError("N-FGSM needs noise >= 0 and rel_step_size > 0, both in units of eps")
+
+    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+        moved: Array = _craft(self, model, threat, x, y, keys)
+        return moved
+
+
+@jax.jit
+def _craft(defense: NoiseFGSM, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+    reach = defense.noise + defense.rel_step_size
+    noisy = jax.vmap(Threat(threat.norm, defense.noise * threat.eps).start)(keys, x)
+    wide = Threat(threat.norm, reach * threat.eps)  # a ball that noise and step together can't leave
+    g, _ = slope(model, cross_entropy, noisy, y)
+    return jax.vmap(wide.step, (0, 0, 0, None))(x, noisy, g, defense.rel_step_size / reach)

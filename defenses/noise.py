@@ -1,0 +1,37 @@
+"""Training under Gaussian noise, for randomised smoothing (Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918)."""
+
+import jax
+from jax import Array
+
+from advbench.attacks.base import Model
+from advbench.attacks.threat import Threat
+from advbench.defenses.base import Defense
+
+
+class NoiseTraining(Defense):
+    """Train on noisy images, and choose the weights by their accuracy on noisy images.
+
+    The noise is not cut off at the pixel box, since smoothing doesn't either. The network by itself is hardly
+    robust; what is, is its vote under noise of the same sigma.
+    """
+
+    paper = "Cohen et al. 2019, arXiv 1902.02918"
+    against = "Gaussian noise"
+
+    sigma: float = 0.25  # standard deviation, in pixel units
+
+    def check(self, threat: Threat) -> None:
+        if not self.sigma > 0:
+            raise ValueError(f"noise training needs sigma > 0, in pixel units where white is 1, not {self.sigma:g}")
+
+    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+        noisy: Array = _noisy(x, keys, self.sigma)
+        return noisy
+
+    def probe(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+        return self.craft(model, threat, x, y, keys)
+
+
+@jax.jit
+def _noisy(x: Array, keys: Array, sigma: Array | float) -> Array:
+    return x + sigma * jax.vmap(lambda key, x: jax.random.normal(key, x.shape))(keys, x)
