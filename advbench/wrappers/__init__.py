@@ -61,6 +61,8 @@ def wrapped(
     if model.access != "gradient":
         raise UsageError(f"--wrap needs a model that runs here; {model.name} answers queries only")
     wrappers = [build("wrapper", text, WRAPPERS) for text in texts]
+    if len(wrappers) > 1 and any(isinstance(wrapper, FeatureSqueezing) for wrapper in wrappers):
+        raise UsageError("squeeze compares predictions of one plain network: leave out the other wrappers")
     height, width, channels = shape
     predict, size = model.predict, (height, width, channels)
     try:

@@ -14,6 +14,7 @@ import jax
 from jax import Array
 
 from advbench.attacks import Model, Randomised, bpda
+from advbench.wrappers.facing import Unaware
 
 Shape = tuple[int, int, int]
 
@@ -90,6 +91,9 @@ class Transformed:
 
 def before(transform: Any, model: Model, *, adaptive: bool) -> Model:
     """`model` after `transform`; what is randomised stays so."""
+    if isinstance(model, Unaware):
+        defended, bare = (before(transform, part, adaptive=adaptive) for part in (model.defended, model.bare))
+        return Unaware(defended, bare)
     if isinstance(model, Randomised):
         return replace(model, apply=Transformed(transform, model.apply, adaptive))
     return Transformed(transform, model, adaptive)

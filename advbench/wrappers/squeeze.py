@@ -51,8 +51,8 @@ class FeatureSqueezing(Wrapper):
 
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
         """A `Detector`; attacks that do not adapt climb the network alone."""
-        if isinstance(model, Randomised | Detector | Unaware):
-            raise ValueError("squeeze: it compares predictions of one plain network: leave out the other wrappers")
+        if isinstance(model, Randomised):
+            raise ValueError("squeeze: predictions of a randomised model differ by chance, and can't be compared")
         squeezed = tuple(before(by, model, adaptive=True) for by in (BitDepth(self.depth), Median(self.size)))
         detector = Detector(model, squeezed, self.threshold)
         return detector if adaptive else Unaware(detector, model)

@@ -79,5 +79,5 @@ def test_attacks_that_do_not_adapt_meet_the_bare_network():
 
 def test_it_refuses_what_it_can_not_compare():
     noisy = RandomResize().wrap(Partial(brightness), SHAPE, adaptive=True)
-    with pytest.raises(ValueError, match="leave out"):
+    with pytest.raises(ValueError, match="by chance"):
         FeatureSqueezing().wrap(noisy, SHAPE, adaptive=True)
