@@ -109,7 +109,7 @@ def test_random_sizes_follow_from_the_image(digits):
     x = jnp.asarray(digits.astype(np.float32) / 255)
     assert isinstance(model, Randomised)
     np.testing.assert_allclose(model(x)[::-1], model(x[::-1]), rtol=1e-5)
-    assert float(jnp.abs(model.sample(x).std(0)).min()) > 0
+    assert float(model.sample(x).std(0).mean()) > 0
     assert float(jnp.abs(model.afresh()(x) - model(x)).max()) > 0
 
 

@@ -6,13 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from advbench.cli import app
-from tests.advbench.cli.conftest import cache, run  # noqa: F401 - fixtures
 
 SHORT = ("--data", "mnist", "--norm", "linf", "--eps", "0.2", "-n", "48", "--batch-size", "48", "--doublings", "0")
 PGD = ("--attack", "pgd:steps=10,rel_step_size=0.2,loss=margin")
 
 
-def test_what_only_masks_falls_to_an_attack_that_knows_it(run, tmp_path):  # noqa: F811
+def test_what_only_masks_falls_to_an_attack_that_knows_it(run, tmp_path):
     """The positive control: rounding to one bit hides gradients, and next to nothing else."""
     arguments = ("attack", "mine.py:net", *SHORT, *PGD, "--wrap", "bits:depth=2", "--json", "-")
     masked = run(*arguments, "--no-adaptive", "--force")
@@ -32,7 +31,7 @@ def test_what_only_masks_falls_to_an_attack_that_knows_it(run, tmp_path):  # noq
     assert "model" in resumed.stderr
 
 
-def test_a_detector_is_attacked_and_verified(run, tmp_path):  # noqa: F811
+def test_a_detector_is_attacked_and_verified(run, tmp_path):
     arguments = ("attack", "mine.py:net", *SHORT, *PGD, "--wrap", "squeeze:threshold=1", "--checks", "none")
     found = run(*arguments, "--json", "-", "--out", tmp_path / "run")
     assert found.exit_code == 0, found.stderr
@@ -55,7 +54,7 @@ def test_a_detector_is_attacked_and_verified(run, tmp_path):  # noqa: F811
         (("--no-adaptive",), "name one with --wrap"),
     ],
 )
-def test_mistakes_are_told_in_a_line(words, says, run):  # noqa: F811
+def test_mistakes_are_told_in_a_line(words, says, run):
     failed = run("attack", "mine.py:net", *SHORT, *words)
     assert failed.exit_code == 2
     assert says in failed.stderr
