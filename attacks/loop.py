@@ -72,6 +72,7 @@ def dwindle(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
             whole = _put(whole, rows, state)
             some = jnp.argsort(done)[: (len(x) + 1) // 2]  # those that aren't done come first
             x, y, state, rows = _take((x, y, state, rows), some)
+            model = model.rows(some) if hasattr(model, "rows") else model  # one that knows each image's label
     return _put(whole, rows, state)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advbench.cli.options import (
+    Adaptive,
     Attacks,
     BatchSize,
     Budget,
@@ -33,6 +34,7 @@ from advbench.cli.options import (
     Seed,
     Std,
     Weights,
+    Wrap,
 )
 from advbench.errors import UsageError
 
@@ -64,6 +66,8 @@ def attack(
     budget: Budget = None,
     query_budget: QueryBudget = None,
     eot: Eot = None,
+    wrap: Wrap = None,
+    adaptive: Adaptive = True,
     doublings: Annotated[
         int, typer.Option(min=0, max=9, help="How often an attack that has not converged may double its steps.")
     ] = 2,
@@ -105,6 +109,8 @@ def attack(
         expect_clean=expect_clean,
         weights=weights,
         queries=query_budget,
+        wrap=wrap,
+        adaptive=adaptive,
     )
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:

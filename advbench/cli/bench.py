@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advbench.cli.options import (
+    Adaptive,
     Attacks,
     BatchSize,
     Budget,
@@ -30,6 +31,7 @@ from advbench.cli.options import (
     Resume,
     Seed,
     Std,
+    Wrap,
 )
 from advbench.errors import UsageError
 
@@ -57,6 +59,8 @@ def bench(
     budget: Budget = None,
     eot: Eot = None,
     query_budget: QueryBudget = None,
+    wrap: Wrap = None,
+    adaptive: Adaptive = True,
     json: Json = None,
     markdown: Markdown = None,
 ) -> None:
@@ -90,6 +94,8 @@ def bench(
         checks=checks.value,
         preprocess=Preprocess.parse(input_layout, mean, std),
         queries=query_budget,
+        wrap=wrap,
+        adaptive=adaptive,
     )
     jobs = [_job(model, request) for model in models]
     _comparable(jobs)

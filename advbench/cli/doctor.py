@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from advbench.cli.options import ExpectClean, InputLayout, Mean, Std, Weights
+from advbench.cli.options import Adaptive, ExpectClean, InputLayout, Mean, Std, Weights, Wrap
 from advbench.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def doctor(
     expect_clean: ExpectClean = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
+    wrap: Wrap = None,
+    adaptive: Adaptive = True,
     json: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON; - for stdout.")] = None,
 ) -> None:
     """Check that this machine computes rightly and that a model can be evaluated at all.
@@ -48,11 +50,13 @@ def doctor(
         from advbench.cli.subject import model_and_data
         from advbench.doctor.expected import accuracy_range
         from advbench.models.preprocess import Preprocess
+        from advbench.wrappers import wrapped
 
         if expect_clean is not None:
             accuracy_range(expect_clean)
-        subject = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights)
-        examined = _examine(*subject, n, seed, full, expect_clean)
+        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights)
+        defended = wrapped(bare, test.images.shape[1:], wrap, adaptive=adaptive)
+        examined = _examine(defended, test, n, seed, full, expect_clean)
     checks = selftest(seed=seed)
     _write_json(json, checks, examined)
     if str(json) != "-":

@@ -49,6 +49,8 @@ class Request:
     expect_clean: str | None = None
     weights: Path | None = None
     queries: int | None = None  # that may be asked of a target
+    wrap: Sequence[str] | None = None  # defenses at inference
+    adaptive: bool = True  # whether attacks know of them
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,14 @@ class Job:
         from advbench.doctor.expected import accuracy_range
         from advbench.evaluation.access import check_access
         from advbench.spec import attacks_of
+        from advbench.wrappers import wrapped
 
         if request.expect_clean is not None:
             accuracy_range(request.expect_clean)
         model, data, indices = subject(
             spec, request.data, request.n, request.indices, request.preprocess, request.weights
         )
+        model = wrapped(model, data.images.shape[1:], request.wrap, adaptive=request.adaptive)
         model = targets.limited(_averaging(model, request.eot), request.queries)
         threats = threats_of(model, data.name, request.norm, request.eps)
         if request.attacks:

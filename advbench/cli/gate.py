@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from advbench.cli.options import Attacks, Budget, Data, Depth, Eps, Indices, Json, Norm, Resume
+from advbench.cli.options import Attacks, Budget, Data, Depth, Eps, Indices, Json, Norm, Resume, Wrap
 
 SHARE = "PERCENT"
 FLAGS = {
@@ -45,6 +45,7 @@ def gate(
         list[str] | None, typer.Option(help="Finding that is no reason for exit code 3; repeat it for more.")
     ] = None,
     checks: Annotated[Depth | None, typer.Option(help="For masked gradients.", show_default="fast")] = None,
+    wrap: Wrap = None,
     budget: Budget = None,
     baseline: Annotated[str | None, typer.Option(metavar="FILE", help="What an earlier model withstood.")] = None,
     update_baseline: Annotated[
@@ -79,6 +80,7 @@ def gate(
         "error": error,
         "attacks": attacks,
         "checks": checks and checks.value,
+        "wrap": wrap,
         "budget": budget,
         "allow-flags": allow_flag,
         "baseline": baseline,

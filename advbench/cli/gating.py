@@ -110,12 +110,14 @@ def _subject(rules: GateRules) -> Subject:
     from advbench.gate.subject import Subject, drawn
     from advbench.models.preprocess import Preprocess
     from advbench.spec import attacks_of
+    from advbench.wrappers import wrapped
 
     preprocess = Preprocess.parse(rules.input_layout, rules.mean, rules.std)
     indices = None if rules.indices is None else Path(rules.indices)
     model, data, chosen = subject(str(rules.model), rules.data, rules.n, indices, preprocess, most=sys.maxsize)
     if model.access != "gradient":
         raise UsageError(f"a gate attacks with gradients, which {model.name} does not have")
+    model = wrapped(model, data.images.shape[1:], rules.wrap)
     threats = [threat for t in rules.threats for threat in threats_of(model, data.name, t.norm, t.eps)]
     named = [own.attacks or rules.attacks for own in rules.threats]
     attacks = [attacks_of(texts or cascade(model, t.norm), t) for texts, t in zip(named, threats, strict=True)]

@@ -19,13 +19,14 @@ class Kind(StrEnum):
     defenses = "defenses"
     models = "models"
     datasets = "datasets"
+    wrappers = "wrappers"
 
 
 def list_names(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
 ) -> None:
-    """List attacks, defenses, models or data sets, with their settings and papers."""
+    """List attacks, defenses, models, data sets or wrappers, with their settings and papers."""
     entries = ENTRIES[kind]()
     if json:
         from json import dumps
@@ -81,6 +82,14 @@ def _defenses() -> list[Entry]:
     ]
 
 
+def _wrappers() -> list[Entry]:
+    from advbench.wrappers import WRAPPERS
+
+    return [
+        {"name": name, "settings": _settings(wrapper), "paper": wrapper.paper} for name, wrapper in WRAPPERS.items()
+    ]
+
+
 def _models() -> list[Entry]:
     from advbench.models import MODELS
     from advbench.models.load import released
@@ -112,6 +121,7 @@ ENTRIES: dict[Kind, Callable[[], list[Entry]]] = {
     Kind.defenses: _defenses,
     Kind.models: _models,
     Kind.datasets: _datasets,
+    Kind.wrappers: _wrappers,
 }
 
 

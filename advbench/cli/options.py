@@ -67,5 +67,14 @@ QueryBudget = Annotated[
 Eot = Annotated[
     int | None, typer.Option(min=1, help="Draws averaged in each pass, for a randomised model.", show_default="20")
 ]
+Wrap = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Defense at inference, like jpeg:quality=75; repeat it, in the order images meet them.", show_default=False
+    ),
+]
+Adaptive = Annotated[
+    bool, typer.Option("--adaptive/--no-adaptive", help="Whether attacks know of the defenses at inference.")
+]
 Json = Annotated[str | None, typer.Option(metavar=TO, help="Write the result object; - for stdout, and nothing else.")]
 Markdown = Annotated[str | None, typer.Option(metavar=TO, help="Write the table as Markdown; - for stdout.")]

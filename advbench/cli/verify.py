@@ -29,13 +29,16 @@ def verify(
     from advbench.models.http import is_target
     from advbench.models.load import load_model
     from advbench.models.preprocess import Preprocess
+    from advbench.wrappers import wrapped_as_in
 
-    attacked = Result.load(run).model
+    result = Result.load(run)
+    attacked = result.model
     source = model or attacked.source
     if model is None and (":" in source or is_target(source)):
         what = f"the model of {run} is code or a URL, which verifying uses"
         raise UsageError(f"{what}: if you trust it, add --model {source}")
-    found = check(run, model=load_model(source, Preprocess.of(attacked.preprocess), weights))
+    bare = load_model(source, Preprocess.of(attacked.preprocess), weights)
+    found = check(run, model=wrapped_as_in(result, bare))
     if json:
         from json import dumps
 

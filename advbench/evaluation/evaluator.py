@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks import Model, Randomised
+from advbench.attacks import Randomised
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches
@@ -28,8 +28,8 @@ from advbench.evaluation.queries import counted, ended, ending_flag, listen, rea
 from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, Skipped, ThreatInfo
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.tally import Images, Shard, Tally
-from advbench.models.http import Remote
 from advbench.spec import AttackSpec, ThreatSpec
+from advbench.wrappers.facing import climbed, judged
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -173,7 +173,7 @@ class Evaluator:
         batches, x, y = Batches(size), pixels(self._uint8), self._labels
         judge = Judge(judged(self.model.predict), self.threat, batches, size)
         tally = Tally(self.attacks, self.indices, y, judge(x, y, x))
-        classes = judge.logits(x[:1]).shape[1]
+        classes = judge.logits(x[:1], y[:1]).shape[1]
         runs = [spec.attack.runs(classes) for spec in self.attacks]
         if before:
             tally.carry(before[0].rows, before[1])
@@ -233,13 +233,13 @@ class Evaluator:
     def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches) -> Shard:
         """Let an attack propose, and judge what it proposes."""
         clock, compiled = time.perf_counter(), compile_seconds()
-        spec, model = doubled(self.attacks[task.attack], task.doubling), self.model.predict
+        spec = doubled(self.attacks[task.attack], task.doubling)
         searched = within_steps(self.threat, self.model.levels).threat
         target, restart = divmod(task.run, spec.attack.restarts)
         stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
         def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Any:
-            images = jnp.asarray(x)
+            images, model = jnp.asarray(x), climbed(self.model.predict, jnp.asarray(y))
             aim = spec.attack.aim(model, images, jnp.asarray(y), task.run)
             return spec.attack(model, searched, images, aim, _keys(stream, indices))
 
@@ -248,7 +248,7 @@ class Evaluator:
         proposal = batches.map(propose, x, y, self.indices[task.positions], size=size)
         proposed = snap(self.threat, x, proposal.x, self.model.levels)
         verdict = judge(x, y, proposed)
-        draws = model.draws if isinstance(model, Randomised) else 1
+        draws = self.model.predict.draws if isinstance(self.model.predict, Randomised) else 1
         return Shard(
             positions=task.positions,
             verdict=verdict,
@@ -313,11 +313,6 @@ def kind(spec: AttackSpec) -> str:
     amount = ("restarts", "steps", "targets")
     settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
     return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
-
-
-def judged(model: Model) -> Model:
-    """What the judge predicts with: a randomised model's other draws than those climbed; a target asked again."""
-    return model.afresh() if isinstance(model, Randomised | Remote) else model
 
 
 @jax.jit

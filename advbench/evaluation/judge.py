@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -12,6 +13,7 @@ from advbench.attacks import Model
 from advbench.errors import UsageError
 from advbench.evaluation.batches import Batches
 from advbench.spec import ThreatSpec
+from advbench.wrappers.facing import counted
 
 TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: float32 images can't do better
 ORDERS = {"linf": np.inf, "any": np.inf, "l2": 2, "l1": 1, "l0": 0}
@@ -55,7 +57,7 @@ class Judge:
             When the model does not return one row of logits per image, or has fewer classes than the labels.
         """
         allowed, distance = measure(self.threat, x, x_adv)
-        logits = self.logits(x_adv)
+        logits = self.logits(x_adv) if x_adv is x else self.logits(x_adv, y)
         if logits.ndim != 2 or logits.shape[1] <= y.max():
             raise UsageError(
                 f"the model returns {list(logits.shape)} for {len(x)} images with labels up to {y.max()}; "
@@ -72,9 +74,17 @@ class Judge:
             distance=distance,
         )
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
-        """Logits of images that may be anything at all; what is not finite is shown to the model as 0."""
-        logits: np.ndarray = self.batches.map(lambda x: _predict(self.model, x), np.nan_to_num(x), size=self.size)
+    def logits(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+        """Logits of images that may be anything at all; what is not finite is shown to the model as 0.
+
+        With labels `y`, the images are adversarial: where the model rejects one, its label has the largest logit.
+        """
+        shown = (np.nan_to_num(x),) if y is None else (np.nan_to_num(x), y)
+        logits: np.ndarray = self.batches.map(self._logits, *shown, size=self.size)
+        return logits
+
+    def _logits(self, x: np.ndarray, y: np.ndarray | None = None) -> Array:
+        logits: Array = _predict(self.model if y is None else counted(self.model, jnp.asarray(y)), x)
         return logits
 
 

@@ -23,6 +23,7 @@ from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
 from advbench.models.external import raised
 from advbench.models.http import is_target, tried
+from advbench.wrappers.facing import judged
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -82,11 +83,12 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     if model is None:
         from advbench.models.load import load_model
         from advbench.models.preprocess import Preprocess
+        from advbench.wrappers import wrapped_as_in
 
         # A file that someone sent must not choose what code runs, or who is sent a token.
         if ":" in result.model.source or is_target(result.model.source):
             raise UsageError(f"the model of {run} is code or a URL: load {result.model.source} if you trust it")
-        model = load_model(result.model.source, Preprocess.of(result.model.preprocess))
+        model = wrapped_as_in(result, load_model(result.model.source, Preprocess.of(result.model.preprocess)))
     if data is None:
         from advbench.data import load
 
@@ -119,6 +121,7 @@ def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
 
 def _logits(model: LoadedModel, x: np.ndarray) -> np.ndarray:
     predict = jax.jit(lambda model, x: model(x))
+    judge = judged(model.predict)
     with raised():
-        parts = [np.asarray(predict(model.predict, x[at : at + BATCH])) for at in range(0, len(x), BATCH)]
+        parts = [np.asarray(predict(judge, x[at : at + BATCH])) for at in range(0, len(x), BATCH)]
     return np.concatenate(parts).astype(np.float64)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.evaluator import judged
 from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.spec import ThreatSpec
+from advbench.wrappers.facing import judged
 
 if TYPE_CHECKING:
     from advbench.data import Dataset

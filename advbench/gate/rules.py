@@ -108,6 +108,7 @@ class GateRules(_Table):
     batch_size: Annotated[Positive, Field(description="Images looked at between two looks, at least.")] = 64
     error: Annotated[float, Field(gt=0, le=0.5, description="How often a verdict may be wrong, over all rules.")] = 0.05
     attacks: Annotated[Attacks | None, Field(description="By default those of `advbench attack`.")] = None
+    wrap: Annotated[Attacks | None, Field(description="Defenses at inference, which attacks know.")] = None
     checks: Annotated[Literal["none", "fast", "full"], Field(description="For masked gradients.")] = "fast"
     budget: Annotated[str | None, Field(description="Time after which it is inconclusive, like 5m.")] = None
     allow_flags: Annotated[

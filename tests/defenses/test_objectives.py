@@ -27,7 +27,8 @@ from advbench.defenses.recipe import Recipe
 
 from .tiny import LINF, Linear, Net, blobs, leaves
 
-REACH = {"n-fgsm": 3.0, "standard": 0.0, "free": 0.0, "ibp": 0.0, "crown-ibp": 0.0}  # in units of eps; free training moves images as it descends
+# in units of eps; free training moves images as it descends
+REACH = {"n-fgsm": 3.0, "standard": 0.0, "free": 0.0, "ibp": 0.0, "crown-ibp": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,52 @@
+"""Which model attacks climb and which one judges, where these differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax
+from jax import Array
+
+from advbench.attacks import Model, Randomised
+from advbench.models.http import Remote
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Unaware:
+    """A defended `Model`, and the network that attacks climb which know nothing of the defense."""
+
+    defended: Model
+    bare: Model
+
+    def __call__(self, x: Array, /) -> Array:
+        """Logits of the defended model."""
+        return self.defended(x)
+
+
+@runtime_checkable
+class Rejecting(Protocol):
+    """A `Model` with one logit more than there are classes, the last one: the image is rejected."""
+
+    def against(self, y: Array) -> Model:
+        """What holds for adversarial images of these labels, `[B]`: only what is wrong and accepted is broken."""
+
+
+def climbed(model: Model, y: Array) -> Model:
+    """What attacks meet, on images with labels `y`, int32 `[B]`."""
+    if isinstance(model, Unaware):
+        return model.bare
+    return model.against(y) if isinstance(model, Rejecting) else model
+
+
+def judged(model: Model) -> Model:
+    """What the judge predicts with: a randomised model's other draws than those climbed; a target asked again."""
+    if isinstance(model, Unaware):
+        return judged(model.defended)
+    return model.afresh() if isinstance(model, Randomised | Remote) else model
+
+
+def counted(model: Model, y: Array) -> Model:
+    """What the judge sees of adversarial images with labels `y`; clean images meet the model itself."""
+    return model.against(y) if isinstance(model, Rejecting) else model

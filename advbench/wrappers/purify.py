@@ -1,0 +1,90 @@
+"""Replace an image by the nearest one that a small generative model can make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from advbench.errors import UsageError
+from advbench.wrappers.base import Shape, Transform
+from advbench.wrappers.generator import Generator
+
+
+@dataclass(frozen=True)
+class Purify(Transform):
+    """Project images onto the range of a generator (Samangouei, Kabkab & Chellappa 2018, arXiv 1805.06605).
+
+    Defense-GAN searches from random latent vectors, hundreds of steps. Here the generator is a variational
+    autoencoder, whose encoder gives the start, so that a few steps do and nothing is random.
+
+    Parameters
+    ----------
+    generator : str
+        File that `python -m advbench.wrappers.train DATASET FILE` wrote.
+    steps : int
+        Steps of Adam in latent space.
+    rate : float
+        Their size.
+    """
+
+    paper = "Samangouei et al. 2018, arXiv 1805.06605"
+    generator: str = ""
+    steps: int = 20
+    rate: float = 0.1
+
+    def check(self, shape: Shape) -> None:
+        """As `Wrapper.check`."""
+        if not self.generator:
+            raise ValueError(
+                "purify: it needs a generator: python -m advbench.wrappers.train DATASET FILE.safetensors, "
+                "then purify:generator=FILE.safetensors"
+            )
+        if self.steps < 0 or not self.rate > 0:
+            raise ValueError("purify: steps should be 0 or more, and rate above 0")
+
+    def loaded(self, shape: Shape) -> Purifier:
+        """With the generator's weights."""
+        generator = Generator.load(Path(self.generator))
+        if generator.shape != shape:
+            raise UsageError(f"{self.generator} makes images of {generator.shape}, the data has {shape}")
+        return Purifier(generator, self.steps, self.rate)
+
+    def identity(self) -> str:
+        """The generator counts by its content, not by where it is."""
+        return f"purify {self.steps} {self.rate} {sha256(Path(self.generator).read_bytes()).hexdigest()}"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Purifier:
+    """The transform, with weights."""
+
+    generator: Generator
+    steps: int = field(metadata={"static": True})
+    rate: float = field(metadata={"static": True})
+
+    def apply(self, x: Array) -> Array:
+        """The generated image nearest in L2 that the steps find, `[B, H, W, C]`."""
+        adam = optax.adam(self.rate)
+
+        def distance(z: Array) -> Array:
+            return jnp.square(self.generator.decode(z) - x).sum()
+
+        def step(_: int, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
+            z, state = carry
+            update, state = adam.update(jax.grad(distance)(z), state)
+            return z + update, state
+
+        start = self.generator.encode(x)
+        z, _ = jax.lax.fori_loop(0, self.steps, step, (start, adam.init(start)))
+        return self.generator.decode(z)
+
+    def stand_in(self, x: Array) -> Array:
+        """The identity: a projection moves images of the data little."""
+        return x

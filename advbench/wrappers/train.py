@@ -1,0 +1,86 @@
+"""Train the generator that purifies: `python -m advbench.wrappers.train mnist generator.safetensors`."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from advbench.errors import AdvbenchError
+from advbench.wrappers.base import Shape
+from advbench.wrappers.generator import LAYERS, Generator, Weights
+
+LATENT, HIDDEN = 24, 256
+BATCH = 128
+
+
+def blank(shape: Shape, seed: int) -> Generator:
+    """An untrained one: He-normal kernels (He et al. 2015, arXiv 1502.01852), biases zero."""
+    pixels = prod(shape)
+    sides = [(pixels, HIDDEN), (HIDDEN, LATENT), (HIDDEN, LATENT), (LATENT, HIDDEN), (HIDDEN, pixels)]
+    keys = jax.random.split(jax.random.key(seed), len(LAYERS))
+    weights: Weights = {}
+    for key, name, (i, o) in zip(keys, LAYERS, sides, strict=True):
+        weights[f"{name}.kernel"] = jax.nn.initializers.he_normal()(key, (i, o), jnp.float32)
+        weights[f"{name}.bias"] = jnp.zeros(o)
+    return Generator(weights, shape)
+
+
+def bound(generator: Generator, x: Array, key: Array) -> Array:
+    """Mean negative evidence lower bound of images `[B, H, W, C]` in [0, 1], pixels as Bernoulli."""
+    mean, log_variance = generator.posterior(x)
+    z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key, mean.shape)
+    pixels = optax.sigmoid_binary_cross_entropy(generator.logits(z), x.reshape(len(x), -1)).sum(1)
+    divergence = (jnp.exp(log_variance) + mean**2 - 1 - log_variance).sum(1) / 2
+    mean_bound: Array = (pixels + divergence).mean()
+    return mean_bound
+
+
+def train(images: np.ndarray, *, epochs: int = 10, seed: int = 0) -> Generator:
+    """Train a generator on uint8 images `[n, H, W, C]`, n at least 128."""
+    adam = optax.adam(1e-3)
+    height, width, channels = images.shape[1:]
+    generator = blank((height, width, channels), seed)
+    state, rng = adam.init(generator), np.random.default_rng(seed)
+    key = jax.random.key(seed)
+    for epoch in range(epochs):
+        order = rng.permutation(len(images))[: len(images) // BATCH * BATCH].reshape(-1, BATCH)
+        for number, at in enumerate(order):
+            draw = jax.random.fold_in(key, epoch * len(order) + number)
+            generator, state = _step(adam, generator, state, images[at], draw)
+    return generator
+
+
+@partial(jax.jit, static_argnums=0)
+def _step(adam: Any, generator: Generator, state: Any, images: Array, key: Array) -> tuple[Generator, Any]:
+    update, state = adam.update(jax.grad(bound)(generator, images.astype(jnp.float32) / 255, key), state)
+    return optax.apply_updates(generator, update), state
+
+
+def main() -> None:
+    """Train on a data set's training images, and write the file."""
+    from advbench.data import load as load_data
+
+    parser = argparse.ArgumentParser(prog="python -m advbench.wrappers.train", description=main.__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    try:
+        images = load_data(arguments.dataset, "train").images
+        train(images, epochs=arguments.epochs, seed=arguments.seed).save(arguments.file)
+    except AdvbenchError as error:
+        parser.exit(error.exit_code, f"advbench: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
