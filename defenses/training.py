@@ -23,7 +23,9 @@ from advbench.defenses.checkpoints import CheckpointError, Checkpoints
 from advbench.defenses.fingerprint import fingerprint
 from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
+from advbench.defenses.mix import leading, mix
 from advbench.defenses.recipe import Recipe
+from advbench.defenses.statistics import BATCHES, restated
 from advbench.defenses.validation import Accuracy, validate
 
 WINDOW = 50  # steps between two looks at the loss; each look waits for the device
@@ -75,6 +77,7 @@ def fit(
     *,
     out: Path | None = None,
     resume: bool = False,
+    extra: tuple[np.ndarray, np.ndarray] | None = None,
     about: Mapping[str, str] | None = None,
     should_stop: Callable[[], int | None] = lambda: None,
     listeners: Sequence[Listener] = (),
@@ -89,6 +92,8 @@ def fit(
     module : images `[B, H, W, C]` float32 in [0, 1] -> logits `[B, K]`, in training mode; it is not changed.
     images, labels : uint8 `[N, H, W, C]` and integers `[N]` in [0, K).
     out : folder for `checkpoints/`; None: keep none.
+    extra : more images and labels, generated or labelled by a network: `recipe.extra_fraction` of every batch. They are
+        never validated on, and an epoch stays as many batches as `images` fill.
     resume : go on from the newest good checkpoint in `out`, or begin if there is none.
     about : more facts that a resumed run must share, by name.
     should_stop : asked before every step; the number of a signal ends training after a checkpoint.
@@ -104,16 +109,16 @@ def fit(
     Stopped
         When `should_stop` said so.
     """
-    check(defense, threat, len(images), recipe)
-    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners)
+    check(defense, threat, len(images), recipe, extra=extra is not None)
+    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners, extra)
     if out:
-        facts = fingerprint(module, defense, threat, images, labels, recipe) | dict(about or {})
+        facts = fingerprint(module, defense, threat, images, labels, recipe, extra) | dict(about or {})
         trainer.use(Checkpoints(out / "checkpoints", facts), resume)
     return trainer.run()
 
 
-def check(defense: Defense, threat: Threat, size: int, recipe: Recipe) -> None:
-    """Refuse what can't work on a training set of `size` images, before any compute.
+def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra: bool = False) -> None:
+    """Refuse what can't work on a training set of `size` images, with extra ones or without, before any compute.
 
     Raises
     ------
@@ -124,6 +129,8 @@ def check(defense: Defense, threat: Threat, size: int, recipe: Recipe) -> None:
     defense.check(threat)
     if size - recipe.validation < recipe.batch_size:
         raise ValueError(f"{size} images can't hold out {recipe.validation} and fill a batch of {recipe.batch_size}")
+    if extra and not 0 < recipe.extras < recipe.batch_size:
+        raise ValueError(f"a batch of {recipe.batch_size} can't be {recipe.extra_fraction:g} extra: let it be larger")
 
 
 class Trainer:
@@ -139,11 +146,13 @@ class Trainer:
         recipe: Recipe,
         should_stop: Callable[[], int | None],
         listeners: Sequence[Listener],
+        extra: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         self.defense, self.threat, self.recipe = defense, threat, recipe
         self.should_stop, self.listeners = should_stop, listeners
         self.streams = Streams.of(recipe.seed)
-        self.data = place(images, labels, recipe.validation, self.streams)
+        self.data = place(images, labels, recipe.validation, self.streams, extra)
+        self.extras = recipe.extras if extra else 0
         self.per_epoch = len(self.data.train) // recipe.batch_size
         self.total = self.per_epoch * recipe.epochs
         self.graph, state = nnx.split(module)
@@ -177,6 +186,7 @@ class Trainer:
         self.since = time.perf_counter()
         while self.ledger.step < self.total and not self.over():
             self.epoch()
+            self.restate()
             self.judge()
             self.save()
         ledger = self.ledger
@@ -201,21 +211,40 @@ class Trainer:
                 self.guard(self.measure(GLANCE))
             if ledger.step % WINDOW == 0:
                 self.look()
-                if time.monotonic() - self.saved > SAVE_EVERY:
+                ended = ledger.step % self.per_epoch == 0  # then it is saved once it is judged
+                if time.monotonic() - self.saved > SAVE_EVERY and not ended:
                     self.save()
         self.look()
 
     def advance(self, order: Array) -> dict[str, Array]:
         """Take one step; nothing here waits for the device."""
         recipe, step, ledger = self.recipe, self.ledger.step, self.ledger
-        at = step % self.per_epoch
-        x, y, keys = draw(self.data, order, self.streams, step, at, size=recipe.batch_size, augment=recipe.augment)
-        threat = Threat(self.threat.norm, self.eps(step))
-        x_adv = self.defense.craft(self.view(self.now.state), threat, x, y, keys)
+        x, x_adv, y = self.batch(order, step, self.now.state)
         static = {"graph": self.graph, "recipe": recipe, "classes": self.classes, "per_epoch": self.per_epoch}
         self.now, seen = one.update(self.now, self.defense, x, x_adv, y, step, ledger.slower, **static)
         ledger.step += 1
         return dict(seen)
+
+    def batch(self, order: Array, step: int, state: Any) -> tuple[Array, Array, Array]:
+        """Images, images crafted against these weights, and labels or shares of classes, of a step."""
+        recipe, at = self.recipe, step % self.per_epoch
+        shape = {"size": recipe.batch_size, "augment": recipe.augment, "extra": self.extras}
+        x, y, keys = draw(self.data, order, self.streams, step, at, **shape)
+        if recipe.mix != "none":
+            key = jax.random.fold_in(self.streams.mix, step)
+            x, y = mix(key, x, y, recipe.mix_alpha, kind=recipe.mix, classes=self.classes)
+        threat = Threat(self.threat.norm, self.eps(step))
+        return x, self.defense.craft(self.view(state), threat, x, leading(y), keys), y
+
+    def restate(self) -> None:
+        """Give weights averaged over epochs batch statistics of their own, from the epoch's first batches again."""
+        epoch = self.ledger.step // self.per_epoch - 1
+        if not self.recipe.swa or epoch <= self.recipe.unaveraged:  # of one epoch: they fit
+            return
+        order, average = shuffled(self.data, self.streams, epoch), self.now.ema
+        steps = range(epoch * self.per_epoch, epoch * self.per_epoch + min(BATCHES, self.per_epoch))
+        batches = (self.batch(order, step, average) for step in steps)
+        self.now = self.now._replace(ema=restated(average, self.graph, self.defense, self.classes, batches))
 
     def eps(self, step: int) -> float:
         """Budget to train with at a step."""
