@@ -25,7 +25,7 @@ def test_each_batch_holds_its_share_of_them_and_none_is_held_out():
     extra = {image.tobytes() for image in np.float32(EXTRA[0]) / np.float32(255)}
     order, seen = shuffled(data, streams, 0), []
     for step in range(20):
-        x, y, _ = draw(data, order, streams, step, step % 5, size=16, augment="none", extra=12)
+        x, _, _ = draw(data, order, streams, step, step % 5, size=16, augment="none", extra=12)
         rows = [image.tobytes() for image in np.asarray(x)]
         assert [row in extra for row in rows] == [False] * 4 + [True] * 12
         assert set(rows[:4]) <= own
@@ -51,5 +51,5 @@ def test_an_epoch_stays_as_long_as_without_and_another_set_is_another_run(tmp_pa
 
 
 def test_a_batch_too_small_for_both_is_refused():
-    with pytest.raises(ValueError, match="can't be 0.01 extra"):
+    with pytest.raises(ValueError, match=r"can't be 0\.01 extra"):
         fit(Net(), Standard(), LINF, *blobs(), dataclasses.replace(RECIPE, extra_fraction=0.01), extra=EXTRA)
