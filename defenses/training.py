@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from advbench.attacks import Model, Threat
+from advbench.attacks import Model, Threat, devices
 from advbench.defenses import step as one
 from advbench.defenses import watchdog
 from advbench.defenses.base import Defense
@@ -30,6 +30,7 @@ from advbench.defenses.validation import Accuracy, validate
 
 WINDOW = 50  # steps between two looks at the loss; each look waits for the device
 SAVE_EVERY = 120.0  # seconds between checkpoints, besides one after each epoch
+AGREE = 10  # steps between two looks of several processes at whether one of them is asked to stop
 GLANCE = 256  # validation images looked at for overfitting within an epoch
 
 
@@ -150,7 +151,7 @@ class Trainer:
     ):
         self.defense, self.threat, self.recipe = defense, threat, recipe
         self.should_stop, self.listeners = should_stop, listeners
-        self.streams = Streams.of(recipe.seed)
+        self.streams = devices.replicated(Streams.of(recipe.seed))
         self.data = place(images, labels, recipe.validation, self.streams, extra)
         self.extras = recipe.extras if extra else 0
         self.per_epoch = len(self.data.train) // recipe.batch_size
@@ -159,7 +160,7 @@ class Trainer:
         frozen: Any = freeze(module)
         self.evaluated = frozen.func
         self.classes = jax.eval_shape(frozen, jnp.zeros((1, *images.shape[1:]))).shape[-1]
-        self.now = one.begin(state, recipe)
+        self.now = one.begin(devices.replicated(state), recipe)
         self.best = one.copied(self.now)
         self.ledger = Ledger()
         self.checkpoints: Checkpoints | None = None
@@ -175,8 +176,10 @@ class Trainer:
             if checkpoints.steps():
                 raise CheckpointError(f"{checkpoints.folder} holds another run: resume it, or choose another folder")
             return
-        if found := checkpoints.restore((self.now, self.best), self.say):
-            (self.now, self.best), ledger = found
+        with devices.leader_first("restore"):  # it may set damaged ones aside
+            found = checkpoints.restore((self.now, self.best), self.say)
+        if found:
+            (self.now, self.best), ledger = devices.replicated(found[0]), found[1]
             self.ledger = Ledger(**ledger)
 
     def run(self) -> Fitted:
@@ -203,7 +206,7 @@ class Trainer:
         ledger, epoch = self.ledger, self.ledger.step // self.per_epoch
         order = shuffled(self.data, self.streams, epoch)
         while ledger.step < (epoch + 1) * self.per_epoch:
-            if signal := self.should_stop():
+            if signal := self.signal():
                 self.save()
                 raise Stopped(signal, ledger.step)
             self.seen.append(self.advance(order))
@@ -216,12 +219,19 @@ class Trainer:
                     self.save()
         self.look()
 
+    def signal(self) -> int | None:
+        """Number of the signal that asks to stop; several processes agree on it every few steps."""
+        if jax.process_count() > 1 and self.ledger.step % AGREE:
+            return None
+        return devices.agreed(self.should_stop())
+
     def advance(self, order: Array) -> dict[str, Array]:
         """Take one step; nothing here waits for the device."""
         recipe, step, ledger = self.recipe, self.ledger.step, self.ledger
         x, x_adv, y = self.batch(order, step, self.now.state)
         static = {"graph": self.graph, "recipe": recipe, "classes": self.classes, "per_epoch": self.per_epoch}
-        self.now, seen = one.update(self.now, self.defense, x, x_adv, y, step, ledger.slower, **static)
+        now, seen = one.update(self.now, self.defense, x, x_adv, y, step, ledger.slower, **static)
+        self.now = devices.replicated(now)
         ledger.step += 1
         return dict(seen)
 
@@ -229,7 +239,7 @@ class Trainer:
         """Images, images crafted against these weights, and labels or shares of classes, of a step."""
         recipe, at = self.recipe, step % self.per_epoch
         shape = {"size": recipe.batch_size, "augment": recipe.augment, "extra": self.extras}
-        x, y, keys = draw(self.data, order, self.streams, step, at, **shape)
+        x, y, keys = devices.split(draw(self.data, order, self.streams, step, at, **shape))
         if recipe.mix != "none":
             key = jax.random.fold_in(self.streams.mix, step)
             x, y = mix(key, x, y, recipe.mix_alpha, kind=recipe.mix, classes=self.classes)
@@ -319,7 +329,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of what is known to be finite."""
         self.look()
-        if self.checkpoints:
+        if self.checkpoints and devices.leads():
             self.checkpoints.save(self.ledger.step, (self.now, self.best), asdict(self.ledger))
         self.saved = time.monotonic()
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks import FGSM, PGD, Attack, Model, Threat
+from advbench.attacks import FGSM, PGD, Attack, Model, Threat, devices
 from advbench.defenses.base import predict
 from advbench.defenses.batches import Data, gather
 
@@ -29,9 +29,9 @@ def validate(model: Model, threat: Threat, data: Data, held: Array, size: int, k
     batches = jnp.resize(held, (-(-count // size), size))
     right: dict[str, list[Array]] = {"clean": [], **{name: [] for name in PROBES}}
     for i, chosen in enumerate(batches):
-        x, y = gather(data, chosen)
-        right["clean"].append(predict(model, x).argmax(-1) == y)
         keys = jax.random.split(jax.random.fold_in(key, i), size)
+        x, y, keys = devices.split((*gather(data, chosen), keys))
+        right["clean"].append(predict(model, x).argmax(-1) == y)
         for name, attack in PROBES.items():
             right[name].append(predict(model, attack(model, threat, x, y, keys).x).argmax(-1) == y)
     return Accuracy(**{name: int(jnp.concatenate(parts)[:count].sum()) / count for name, parts in right.items()})
