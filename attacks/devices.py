@@ -1,7 +1,7 @@
 """Where arrays lie: batches spread over all devices of all processes, everything else on each of them.
 
-Programs are not changed by it: XLA splits them by where their arguments lie, and sums across devices where a result needs
-the whole batch. On a single device nothing here does anything.
+Programs are not changed by it: XLA splits them by where their arguments lie, and sums across devices where a result
+needs the whole batch. On a single device nothing here does anything.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,19 +53,24 @@ def train(
     train_size: Annotated[
         int | None, typer.Option(min=1, help="Use only the first images of the training set.")
     ] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Train together with the other processes of this job.")
+    ] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the summary as JSON; - for stdout.")] = None,
 ) -> None:
     """Train a network and write it, with its metrics and checkpoints, to a run directory."""
     runs = {number: out / f"seed-{number}" for number in _numbers(seeds)} if seeds is not None else {seed: out}
     if seeds is not None and seed:
         raise UsageError("give --seed or --seeds, not both")
-    for folder in runs.values():
-        _vacant(folder, resume)
+    if not distributed:  # else process 0 looks, once it knows that it is
+        _vacant(runs.values(), resume)
 
     from advbench.cli.runtime import prepare
 
     prepare()  # before anything imports jax
 
+    from advbench.attacks.devices import leads
+    from advbench.cli.cluster import join, together
     from advbench.cli.signals import listening
     from advbench.cli.train_progress import Bar
     from advbench.cli.training import Job
@@ -91,14 +97,21 @@ def train(
         patience=patience,
         seed=seed,
     )
-    job = Job.of(dataset, model, defense, norm, eps, train_size, extra_data, recipe)
-    records = []
-    with listening() as stop:
-        for number, folder in runs.items():
-            with Bar() as bar:
-                if seeds is not None:
-                    bar.say(f"seed {number}")
-                records.append(job.run(number, folder, resume, stop, [bar]))
+    if distributed:
+        join()
+    with together():
+        if distributed and leads():
+            _vacant(runs.values(), resume)
+        job = Job.of(dataset, model, defense, norm, eps, train_size, extra_data, recipe)
+        records = []
+        with listening() as stop:
+            for number, folder in runs.items():
+                with Bar(quiet=not leads()) as bar:
+                    if seeds is not None:
+                        bar.say(f"seed {number}")
+                    records.append(job.run(number, folder, resume, stop, [bar]))
+    if not leads():
+        return
     if seeds is None:
         _tell(records[0], out, json)
     else:
@@ -115,11 +128,12 @@ def _numbers(seeds: str) -> list[int]:
     return numbers
 
 
-def _vacant(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: choose another --out")
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
+def _vacant(folders: Iterable[Path], resume: bool) -> None:
+    for out in folders:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is a file: choose another --out")
+        if out.exists() and any(out.iterdir()) and not resume:
+            raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
 
 
 def _tell(record: dict[str, Any], out: Path, json: Path | None) -> None:

@@ -94,6 +94,7 @@ class Job:
         listeners: Sequence[Listener],
     ) -> dict[str, Any]:
         """Train with this seed, write the network to `out`, and return its record."""
+        from advbench.attacks.devices import leads
         from advbench.defenses.metrics import writers
         from advbench.defenses.training import fit
         from advbench.models import create, native
@@ -116,7 +117,7 @@ class Job:
                 resume=resume,
                 about={"model": self.model, "native convolutions": native.status()},
                 should_stop=should_stop,
-                listeners=[*writers(out), *listeners],
+                listeners=[*writers(out), *listeners] if leads() else listeners,
             )
             record = {
                 "command": shlex.join(["advbench", *sys.argv[1:]]),
@@ -128,7 +129,8 @@ class Job:
                 "seconds": round(fitted.seconds, 1),
                 **_surroundings(),
             }
-            save(out, fitted.module, architecture=self.model, **form, dataset=data.name, record=record)
+            if leads():
+                save(out, fitted.module, architecture=self.model, **form, dataset=data.name, record=record)
         return record
 
     def _images(self) -> dict[str, Any]:
