@@ -54,7 +54,7 @@ def together() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         _leave(error)
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
+    except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
         _leave(DataUnavailable(f"another process of this job is gone; start all again with --resume ({_line(error)})"))
