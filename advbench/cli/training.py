@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advbench.errors import AdvbenchError, Interrupted, UsageError
+from advbench.errors import AdvbenchError, Interrupted, UsageError, unknown
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -66,14 +66,15 @@ class Job:
         from advbench.data.extra import read
         from advbench.defenses import DEFENSES
         from advbench.defenses.training import check
-        from advbench.models import create
+        from advbench.models import MODELS
         from advbench.spec import ThreatSpec, build
 
         info = find(dataset)
         shape, classes = info.shape, len(info.classes)
         threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
         objective = build("defense", defense, DEFENSES)
-        create(model, shape=shape, classes=classes, seed=0)  # a name that is unknown is told before data are read
+        if model not in MODELS:  # told before data are read
+            raise unknown("model", model, MODELS)
         data = load(dataset, "train")
         size = train_size or len(data.images)
         if size > len(data.images):
