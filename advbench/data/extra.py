@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path
 from typing import IO, Any
 
@@ -90,7 +91,7 @@ def _open(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except OSError as error:
         raise DataUnavailable(f"can't read {path}: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, SyntaxError) as error:
+    except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, ValueError, RuntimeError) as error:
         raise CorruptData(f"{path} is no sound .npz file: {' '.join(str(error).split())}") from None
 
 
