@@ -21,12 +21,11 @@ def test_each_batch_holds_its_share_of_them_and_none_is_held_out():
     alone = place(*blobs(100), 20, streams)
     np.testing.assert_array_equal(data.held, alone.held)
     np.testing.assert_array_equal(shuffled(data, streams, 0), shuffled(alone, streams, 0))
-    own = {image.tobytes() for image in np.float32(blobs(100)[0]) / np.float32(255)}
-    extra = {image.tobytes() for image in np.float32(EXTRA[0]) / np.float32(255)}
+    own, extra = ({image.tobytes() for image in images} for images in (blobs(100)[0], EXTRA[0]))
     order, seen = shuffled(data, streams, 0), []
     for step in range(20):
         x, _, _ = draw(data, order, streams, step, step % 5, size=16, augment="none", extra=12)
-        rows = [image.tobytes() for image in np.asarray(x)]
+        rows = [image.tobytes() for image in np.rint(np.asarray(x) * 255).astype(np.uint8)]
         assert [row in extra for row in rows] == [False] * 4 + [True] * 12
         assert set(rows[:4]) <= own
         seen += rows[4:]

@@ -143,7 +143,7 @@ def test_several_seeds_share_a_table_and_resume(environment, tmp_path):
     run += ["--epochs", "3"]
     code, stdout, stderr = train(environment, *run)
     assert code == 0, stderr
-    assert [line.split()[0] for line in stdout.splitlines() if re.match(r"(3|5|mean|deviation)\b", line)] == [
+    assert [line.split()[0] for line in stdout.splitlines() if re.match(r" *(3|5|mean|deviation) ", line)] == [
         "3", "5", "mean", "deviation",
     ]  # fmt: skip
     summary = json.loads((out / "seeds.json").read_text())
