@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+from advbench.attacks import devices
 
 PAD = 4  # pixels around an image before it is cropped
 
@@ -19,6 +22,7 @@ class Data(NamedTuple):
     labels: Array  # int32 [N]
     train: Array  # int32: indices to train on
     held: Array  # int32: indices to validate on
+    extra: Array  # int32: indices of extra images, for training only
 
 
 class Streams(NamedTuple):
@@ -29,6 +33,8 @@ class Streams(NamedTuple):
     augment: Array
     attack: Array
     judge: Array
+    extra: Array
+    mix: Array
 
     @classmethod
     def of(cls, seed: int) -> Streams:
@@ -36,10 +42,18 @@ class Streams(NamedTuple):
         return cls(*jax.random.split(jax.random.key(seed), len(cls._fields)))
 
 
-def place(images: Any, labels: Any, held: int, streams: Streams) -> Data:
-    """Put uint8 images `[N, H, W, C]` and their labels on the device; hold out `held` of them, chosen by the seed."""
-    chosen = jax.random.permutation(streams.split, len(images)).astype(jnp.int32)
-    return Data(jnp.asarray(images), jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held])
+def place(images: Any, labels: Any, held: int, streams: Streams, extra: tuple[Any, Any] | None = None) -> Data:
+    """Put uint8 images `[N, H, W, C]` and their labels on the device; hold out `held` of them, chosen by the seed.
+
+    `extra` are more images and labels, of which none is held out.
+    """
+    count = len(images)
+    chosen = jax.random.permutation(streams.split, count).astype(jnp.int32)
+    if extra:
+        images, labels = (np.concatenate(pair) for pair in zip((images, labels), extra, strict=True))
+    more = jnp.arange(count, len(images), dtype=jnp.int32)
+    data = Data(images, np.asarray(labels, np.int32), chosen[held:], chosen[:held], more)
+    return devices.replicated(jax.tree.map(jnp.asarray, data))
 
 
 @jax.jit
@@ -48,12 +62,19 @@ def shuffled(data: Data, streams: Streams, epoch: int) -> Array:
     return jax.random.permutation(jax.random.fold_in(streams.order, epoch), data.train)
 
 
-@partial(jax.jit, static_argnames=("size", "augment"))
+@partial(jax.jit, static_argnames=("size", "augment", "extra"))
 def draw(
-    data: Data, order: Array, streams: Streams, step: int, at: int, *, size: int, augment: str
+    data: Data, order: Array, streams: Streams, step: int, at: int, *, size: int, augment: str, extra: int = 0
 ) -> tuple[Array, Array, Array]:
-    """Take the `at`-th batch of an epoch: images float32 in [0, 1], labels int32, one PRNG key per image."""
-    chosen = jax.lax.dynamic_slice_in_dim(order, at * size, size)
+    """Take the `at`-th batch of an epoch: images float32 in [0, 1], labels int32, one PRNG key per image.
+
+    `extra` of its `size` images are extra ones, drawn anew and with replacement in every step.
+    """
+    own = size - extra
+    chosen = jax.lax.dynamic_slice_in_dim(order, at * own, own)
+    if extra:
+        more = jax.random.choice(jax.random.fold_in(streams.extra, step), data.extra, (extra,))
+        chosen = jnp.concatenate([chosen, more])
     images = data.images[chosen]
     if augment == "crop-flip":
         images = jax.vmap(_crop_flip)(jax.random.split(jax.random.fold_in(streams.augment, step), size), images)

@@ -49,7 +49,7 @@ class Checkpoints:
             for leftover in self.folder.glob(".tmp-*"):  # of a run that was killed
                 shutil.rmtree(leftover)
             temporary.mkdir(parents=True)
-            leaves = [_plain(leaf) for leaf in jax.tree.leaves(tree)]
+            leaves = [np.asarray(_plain(leaf)) for leaf in jax.tree.leaves(tree)]
             _reserve(temporary / ".room", sum(leaf.nbytes for leaf in leaves))
             _write_arrays(temporary / ARRAYS, leaves)
             about = {"step": step, "fingerprint": self.fingerprint, "ledger": dict(ledger)}
@@ -159,10 +159,10 @@ def _reserve(path: Path, size: int) -> None:
     path.unlink()
 
 
-def _write_arrays(path: Path, leaves: list[Array]) -> None:
+def _write_arrays(path: Path, leaves: list[np.ndarray]) -> None:
     import orbax.checkpoint as ocp
 
-    with _silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _silent(), _checkpointer() as checkpointer:
         checkpointer.save(path, args=ocp.args.PyTreeSave({str(i): leaf for i, leaf in enumerate(leaves)}))
 
 
@@ -170,9 +170,19 @@ def _read_arrays(path: Path, count: int) -> list[np.ndarray]:
     import orbax.checkpoint as ocp
 
     wanted = {str(i): ocp.RestoreArgs(restore_type=np.ndarray) for i in range(count)}
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         found = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=wanted))
     return [found[name] for name in wanted]
+
+
+def _checkpointer() -> Any:
+    """Orbax for this process alone: of several, one writes, and each reads for itself."""
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, f"process-{me}") if jax.process_count() > 1 else None
+    given = {"multiprocessing_options": alone} if alone else {}
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**given), **given)
 
 
 @contextmanager

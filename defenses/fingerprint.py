@@ -16,19 +16,32 @@ from advbench.defenses.recipe import Recipe
 
 
 def fingerprint(
-    module: nnx.Module, defense: Defense, threat: Threat, images: np.ndarray, labels: np.ndarray, recipe: Recipe
+    module: nnx.Module,
+    defense: Defense,
+    threat: Threat,
+    images: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    extra: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, str]:
     """Everything that decides how a run ends, by name."""
     shapes = [
         f"{jax.tree_util.keystr(path)} {leaf.shape}" for path, leaf in jax.tree.leaves_with_path(nnx.state(module))
     ]
-    data = hashlib.sha256(images.tobytes() + labels.astype(np.int32).tobytes())
     return {
         "network": f"{type(module).__name__} {hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]}",
         "defense": repr(defense),
         "threat": f"{threat.norm.name} {float(threat.eps)!r}",
-        "data": data.hexdigest(),
+        "data": content(images, labels),
+        "extra data": content(*extra) if extra else "none",
         "backend": jax.default_backend(),
         **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},
         **{package: version(package) for package in ("advbench", "jax", "flax", "optax")},
     }
+
+
+def content(images: np.ndarray, labels: np.ndarray) -> str:
+    """The sha256 of uint8 images and, after them, labels as int32."""
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest.update(labels.astype(np.int32).tobytes())
+    return digest.hexdigest()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import optax
 from jax import Array
+
+from advbench.defenses.mix import KINDS
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "one-cycle", "piecewise")
@@ -30,8 +33,12 @@ class Recipe:
     clip: float = 0.0  # largest global norm of the gradient; 0: any
     label_smoothing: float = 0.0  # share of each label spread over all classes
     ema: float = 0.0  # decay of the moving average that is evaluated and released; 0: the weights themselves
+    swa: float = 0.0  # share of the epochs after which the weights are averaged, one snapshot an epoch; 0: never
     eps_warmup: float = 0.0  # epochs in which eps rises linearly from 0; large eps stalls without
     augment: str = "none"  # or crop-flip: random crop after padding by 4, random mirror
+    mix: str = "none"  # or mixup, cutmix: each image with another one of its batch
+    mix_alpha: float = 1.0  # shares are drawn from Beta(alpha, alpha)
+    extra_fraction: float = 0.5  # of every batch, from the extra data where there are any
     validation: int = 1000  # training images held out to choose the weights by
     patience: int = 0  # epochs without a better validation accuracy before training ends; 0: never
     seed: int = 0
@@ -44,15 +51,37 @@ class Recipe:
         ValueError
             With one line on what is wrong.
         """
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("augment", AUGMENTS)):
+        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augment": AUGMENTS, "mix": KINDS}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r} (there are: {', '.join(known)})")
         if min(self.epochs, self.batch_size, self.validation) < 1 or not self.lr > 0:
             raise ValueError("epochs, batch size and validation images must be at least 1, and lr above 0")
         if not (0 <= self.ema < 1 and 0 <= self.label_smoothing < 1):
             raise ValueError("ema and label smoothing must be at least 0 and below 1")
+        self._check_average()
+        if not (0 < self.extra_fraction < 1 and 0 < self.mix_alpha < math.inf):
+            raise ValueError("the extra fraction must lie between 0 and 1, and mix alpha above 0")
         if min(self.warmup, self.weight_decay, self.clip, self.eps_warmup, self.patience) < 0:
             raise ValueError("warmup, weight decay, clip, eps warmup and patience can't be negative")
+
+    def _check_average(self) -> None:
+        if self.swa and self.ema:
+            raise ValueError("ema and swa both average the weights: choose one")
+        if not 0 <= self.swa < 1:
+            raise ValueError("swa must be at least 0 and below 1: the share of the epochs after which averaging begins")
+        if self.swa and self.epochs - self.unaveraged < 2:
+            raise ValueError(f"swa {self.swa:g} must leave two epochs or more of {self.epochs} to average")
+
+    @property
+    def extras(self) -> int:
+        """Images of a batch that come from the extra data, where there are any."""
+        return round(self.extra_fraction * self.batch_size)
+
+    @property
+    def unaveraged(self) -> int:
+        """Epochs before the first one that stochastic weight averaging counts."""
+        return math.ceil(self.swa * self.epochs)
 
     def transform(self) -> optax.GradientTransformation:
         """Gradient to direction of descent; the loop multiplies by the learning rate."""
@@ -72,6 +101,19 @@ class Recipe:
             "piecewise": lambda: optax.piecewise_constant_schedule(self.lr, {total // 2: 0.1, total * 3 // 4: 0.1}),
         }
         return jnp.asarray(schedules[self.schedule]()(step)) * _ramp(step, self.warmup * steps_per_epoch)
+
+    def keep_at(self, step: Array | int, steps_per_epoch: int) -> Array:
+        """Share that the average of the weights keeps of itself at a step; the rest are the new weights.
+
+        For EMA it is less at first, to forget the start. SWA (Izmailov et al. 2018, arXiv 1803.05407) takes the weights
+        as they are until its first epoch has ended, and then their mean over the ends of epochs.
+        """
+        if not self.swa:
+            return jnp.minimum(self.ema, (1 + step) / (10 + step))
+        epochs, within = jnp.divmod(step + 1, steps_per_epoch)
+        count = jnp.maximum(epochs - self.unaveraged, 0)
+        mean = jnp.where(within == 0, (count - 1) / jnp.maximum(count, 1), 1.0)
+        return jnp.where(count == 0, 0.0, mean)
 
     def eps_at(self, step: int, steps_per_epoch: int, eps: float) -> float:
         """Perturbation budget to train with at a step."""

@@ -13,6 +13,7 @@ from jax import Array
 
 from advbench.attacks.threat import Threat
 from advbench.defenses.base import Defense, Here
+from advbench.defenses.mix import leading, shares
 from advbench.defenses.recipe import Recipe
 
 
@@ -21,7 +22,7 @@ class Progress(NamedTuple):
 
     state: Any  # nnx.State: weights, batch statistics, dropout keys
     opt: optax.OptState
-    ema: Any  # moving average of the state: what is validated and released
+    ema: Any  # average of the state (EMA, SWA, or the state itself): what is validated and released
     memory: Any = ()  # what the defense carries from step to step
 
 
@@ -53,7 +54,7 @@ def update(
     ----------
     now : given away: its buffers are reused.
     threat : what the images were crafted for.
-    x, x_adv, y : clean images, crafted images, labels int32 `[B]`.
+    x, x_adv, y : clean images, crafted images, labels int32 `[B]` or shares of classes `[B, K]`.
     step, slower : the step's number, from 0, and a factor on its learning rate.
     graph : the network's `nnx.GraphDef`, in training mode.
     per_epoch : steps in an epoch.
@@ -64,7 +65,7 @@ def update(
         The next state; loss, accuracy on `x_adv`, norm of the gradient and learning rate, scalars.
     """
     params, rest = nnx.split_state(now.state, nnx.Param, ...)
-    target = optax.smooth_labels(jax.nn.one_hot(y, classes), recipe.label_smoothing)
+    target = optax.smooth_labels(shares(y, classes), recipe.label_smoothing)
 
     def cost(params: Any, x_adv: Array) -> tuple[Array, tuple[Array, Any]]:
         model = nnx.merge(graph, params, rest, copy=True)
@@ -76,13 +77,17 @@ def update(
     direction, opt = recipe.transform().update(slope, now.opt, params)
     lr = recipe.lr_at(step, per_epoch) * slower
     state = nnx.merge_state(jax.tree.map(lambda p, d: p - lr * d, params, direction), rest)
-    seen = {"loss": loss, "accuracy": (logits.argmax(-1) == y).mean(), "slope": optax.tree.norm(slope), "lr": lr}
-    return Progress(state, opt, average(now.ema, state, recipe.ema, step), memory), seen
+    seen = {
+        "loss": loss,
+        "accuracy": (logits.argmax(-1) == leading(y)).mean(),
+        "slope": optax.tree.norm(slope),
+        "lr": lr,
+    }
+    return Progress(state, opt, average(now.ema, state, recipe.keep_at(step, per_epoch)), memory), seen
 
 
-def average(old: Any, new: Any, decay: float, step: Array | int) -> Any:
-    """Moving average of floats, what is no float follows; the decay is less at first, to forget the start."""
-    keep = jnp.minimum(decay, (1 + step) / (10 + step))
+def average(old: Any, new: Any, keep: Array) -> Any:
+    """Average of floats that keeps this share of the old ones; what is no float follows."""
 
     def blend(old: Array, new: Array) -> Array:
         return keep * old + (1 - keep) * new if jnp.issubdtype(new.dtype, jnp.floating) else new

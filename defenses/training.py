@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from advbench.attacks import Model, Threat
+from advbench.attacks import Model, Threat, devices
 from advbench.defenses import step as one
 from advbench.defenses import watchdog
 from advbench.defenses.base import Defense
@@ -23,11 +23,14 @@ from advbench.defenses.checkpoints import CheckpointError, Checkpoints
 from advbench.defenses.fingerprint import fingerprint
 from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
+from advbench.defenses.mix import leading, mix
 from advbench.defenses.recipe import Recipe
+from advbench.defenses.statistics import BATCHES, restated
 from advbench.defenses.validation import Accuracy, validate
 
 WINDOW = 50  # steps between two looks at the loss; each look waits for the device
 SAVE_EVERY = 120.0  # seconds between checkpoints, besides one after each epoch
+AGREE = 10  # steps between two looks of several processes at whether one of them is asked to stop
 GLANCE = 256  # validation images looked at for overfitting within an epoch
 
 
@@ -75,6 +78,7 @@ def fit(
     *,
     out: Path | None = None,
     resume: bool = False,
+    extra: tuple[np.ndarray, np.ndarray] | None = None,
     about: Mapping[str, str] | None = None,
     should_stop: Callable[[], int | None] = lambda: None,
     listeners: Sequence[Listener] = (),
@@ -89,6 +93,8 @@ def fit(
     module : images `[B, H, W, C]` float32 in [0, 1] -> logits `[B, K]`, in training mode; it is not changed.
     images, labels : uint8 `[N, H, W, C]` and integers `[N]` in [0, K).
     out : folder for `checkpoints/`; None: keep none.
+    extra : more images and labels, generated or labelled by a network: `recipe.extra_fraction` of every batch. They are
+        never validated on, and an epoch stays as many batches as `images` fill.
     resume : go on from the newest good checkpoint in `out`, or begin if there is none.
     about : more facts that a resumed run must share, by name.
     should_stop : asked before every step; the number of a signal ends training after a checkpoint.
@@ -104,16 +110,16 @@ def fit(
     Stopped
         When `should_stop` said so.
     """
-    check(defense, threat, len(images), recipe)
-    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners)
+    check(defense, threat, len(images), recipe, extra=extra is not None)
+    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners, extra)
     if out:
-        facts = fingerprint(module, defense, threat, images, labels, recipe) | dict(about or {})
+        facts = fingerprint(module, defense, threat, images, labels, recipe, extra) | dict(about or {})
         trainer.use(Checkpoints(out / "checkpoints", facts), resume)
     return trainer.run()
 
 
-def check(defense: Defense, threat: Threat, size: int, recipe: Recipe) -> None:
-    """Refuse what can't work on a training set of `size` images, before any compute.
+def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra: bool = False) -> None:
+    """Refuse what can't work on a training set of `size` images, with extra ones or without, before any compute.
 
     Raises
     ------
@@ -124,6 +130,8 @@ def check(defense: Defense, threat: Threat, size: int, recipe: Recipe) -> None:
     defense.check(threat)
     if size - recipe.validation < recipe.batch_size:
         raise ValueError(f"{size} images can't hold out {recipe.validation} and fill a batch of {recipe.batch_size}")
+    if extra and not 0 < recipe.extras < recipe.batch_size:
+        raise ValueError(f"a batch of {recipe.batch_size} can't be {recipe.extra_fraction:g} extra: let it be larger")
 
 
 class Trainer:
@@ -139,18 +147,21 @@ class Trainer:
         recipe: Recipe,
         should_stop: Callable[[], int | None],
         listeners: Sequence[Listener],
+        extra: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         self.defense, self.threat, self.recipe = defense, threat, recipe
         self.should_stop, self.listeners = should_stop, listeners
-        self.streams = Streams.of(recipe.seed)
-        self.data = place(images, labels, recipe.validation, self.streams)
+        self.streams = devices.replicated(Streams.of(recipe.seed))
+        self.data = place(images, labels, recipe.validation, self.streams, extra)
+        self.extras = recipe.extras if extra else 0
         self.per_epoch = len(self.data.train) // recipe.batch_size
         self.total = self.per_epoch * recipe.epochs
         self.graph, state = nnx.split(module)
         frozen: Any = freeze(module)
         self.evaluated = frozen.func
         self.classes = jax.eval_shape(frozen, jnp.zeros((1, *images.shape[1:]))).shape[-1]
-        self.now = one.begin(state, recipe, defense.remember((recipe.batch_size, *images.shape[1:])))
+        state, memory = devices.replicated((state, defense.remember((recipe.batch_size, *images.shape[1:]))))
+        self.now = one.begin(state, recipe, memory)
         self.best = one.copied(self.now)
         self.ledger = Ledger()
         self.checkpoints: Checkpoints | None = None
@@ -166,8 +177,10 @@ class Trainer:
             if checkpoints.steps():
                 raise CheckpointError(f"{checkpoints.folder} holds another run: resume it, or choose another folder")
             return
-        if found := checkpoints.restore((self.now, self.best), self.say):
-            (self.now, self.best), ledger = found
+        with devices.leader_first("restore"):  # it may set damaged ones aside
+            found = checkpoints.restore((self.now, self.best), self.say)
+        if found:
+            (self.now, self.best), ledger = devices.replicated(found[0]), found[1]
             self.ledger = Ledger(**ledger)
 
     def run(self) -> Fitted:
@@ -177,6 +190,7 @@ class Trainer:
         self.since = time.perf_counter()
         while self.ledger.step < self.total and not self.over():
             self.epoch()
+            self.restate()
             self.judge()
             self.save()
         ledger = self.ledger
@@ -193,7 +207,7 @@ class Trainer:
         ledger, epoch = self.ledger, self.ledger.step // self.per_epoch
         order = shuffled(self.data, self.streams, epoch)
         while ledger.step < (epoch + 1) * self.per_epoch:
-            if signal := self.should_stop():
+            if signal := self.signal():
                 self.save()
                 raise Stopped(signal, ledger.step)
             self.seen.append(self.advance(order))
@@ -201,23 +215,51 @@ class Trainer:
                 self.guard(self.measure(GLANCE))
             if ledger.step % WINDOW == 0:
                 self.look()
-                if time.monotonic() - self.saved > SAVE_EVERY:
+                ended = ledger.step % self.per_epoch == 0  # then it is saved once it is judged
+                if time.monotonic() - self.saved > SAVE_EVERY and not ended:
                     self.save()
         self.look()
+
+    def signal(self) -> int | None:
+        """Number of the signal that asks to stop; several processes agree on it every few steps."""
+        if jax.process_count() > 1 and self.ledger.step % AGREE:
+            return None
+        return devices.agreed(self.should_stop())
 
     def advance(self, order: Array) -> dict[str, Array]:
         """Take one step; nothing here waits for the device."""
         recipe, step, ledger = self.recipe, self.ledger.step, self.ledger
-        at, replay = divmod(step % self.per_epoch, self.defense.visits)
-        first = step - replay  # a batch seen before is drawn as it was
-        x, y, keys = draw(self.data, order, self.streams, first, at, size=recipe.batch_size, augment=recipe.augment)
+        x, x_adv, y = self.batch(order, step, self.now.state)
         threat = Threat(self.threat.norm, self.eps(step))
-        x_adv = self.defense.craft(self.view(self.now.state), threat, x, y, keys)
+        defense = self.defense.at(threat, recipe.eps_at(step, self.per_epoch, 1.0))
         static = {"graph": self.graph, "recipe": recipe, "classes": self.classes, "per_epoch": self.per_epoch}
-        defense = self.defense.at(threat, self.recipe.eps_at(step, self.per_epoch, 1.0))
-        self.now, seen = one.update(self.now, defense, threat, x, x_adv, y, step, ledger.slower, **static)
+        now, seen = one.update(self.now, defense, threat, x, x_adv, y, step, ledger.slower, **static)
+        self.now = devices.replicated(now)
         ledger.step += 1
         return dict(seen)
+
+    def batch(self, order: Array, step: int, state: Any) -> tuple[Array, Array, Array]:
+        """Images, images crafted against these weights, and labels or shares of classes, of a step."""
+        recipe = self.recipe
+        at, replay = divmod(step % self.per_epoch, self.defense.visits)
+        first = step - replay  # a batch seen before is drawn as it was
+        shape = {"size": recipe.batch_size, "augment": recipe.augment, "extra": self.extras}
+        x, y, keys = devices.split(draw(self.data, order, self.streams, first, at, **shape))
+        if recipe.mix != "none":
+            key = jax.random.fold_in(self.streams.mix, first)
+            x, y = mix(key, x, y, recipe.mix_alpha, kind=recipe.mix, classes=self.classes)
+        threat = Threat(self.threat.norm, self.eps(step))
+        return x, self.defense.craft(self.view(state), threat, x, leading(y), keys), y
+
+    def restate(self) -> None:
+        """Give weights averaged over epochs batch statistics of their own, from the epoch's first batches again."""
+        epoch = self.ledger.step // self.per_epoch - 1
+        if not self.recipe.swa or epoch <= self.recipe.unaveraged:  # of one epoch: they fit
+            return
+        order, average = shuffled(self.data, self.streams, epoch), self.now.ema
+        steps = range(epoch * self.per_epoch, epoch * self.per_epoch + min(BATCHES, self.per_epoch))
+        batches = (self.batch(order, step, average) for step in steps)
+        self.now = self.now._replace(ema=restated(average, self.graph, self.defense, self.classes, batches))
 
     def eps(self, step: int) -> float:
         """Budget to train with at a step."""
@@ -293,7 +335,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of what is known to be finite."""
         self.look()
-        if self.checkpoints:
+        if self.checkpoints and devices.leads():
             self.checkpoints.save(self.ledger.step, (self.now, self.best), asdict(self.ledger))
         self.saved = time.monotonic()
 

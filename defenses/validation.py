@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks import FGSM, Model, Threat
+from advbench.attacks import FGSM, Model, Threat, devices
 from advbench.defenses.base import Defense, predict
 from advbench.defenses.batches import Data, gather
 
@@ -29,8 +29,8 @@ def validate(
     batches = jnp.resize(held, (-(-count // size), size))
     right: dict[str, list[Array]] = {name: [] for name in Accuracy._fields}
     for i, chosen in enumerate(batches):
-        x, y = gather(data, chosen)
         keys = jax.random.split(jax.random.fold_in(key, i), size)
+        x, y, keys = devices.split((*gather(data, chosen), keys))
         moved = {
             "clean": x,
             "fgsm": FGSM()(model, threat, x, y, keys).x,

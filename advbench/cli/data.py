@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from advbench.cli.options import MODEL
+
 data = typer.Typer(no_args_is_help=True, help="Fetch data sets, and see what is here.")
 
 
@@ -56,6 +58,33 @@ def info(
             status.name, status.split, images, Text(where, overflow="fold"), style="red" if status.problem else ""
         )
     Console().print(table)
+
+
+@data.command("pseudo-label")
+def pseudo_label(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="With image, uint8 [N,H,W,C]; labels are ignored.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where images and labels go: `train --extra-data`.")],
+) -> None:
+    """Label images by what a model predicts for them, so that a robust one can be trained on them."""
+    from advbench.cli.runtime import prepare
+
+    prepare()
+    import io
+
+    import numpy as np
+
+    from advbench.cli.output import write
+    from advbench.data.extra import labelled, read_images
+    from advbench.models.load import load_model
+
+    loaded = load_model(model)
+    images = read_images(file, loaded.shape)
+    labels = labelled(loaded.predict, images)
+    content = io.BytesIO()
+    np.savez_compressed(content, image=images, label=labels)
+    write(out, content.getvalue())
+    typer.echo(f"{len(images):,} images in {len(np.unique(labels))} classes written to {out}")
 
 
 @contextmanager

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Iterable
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from advbench.errors import AdvbenchError, Interrupted, UsageError
-
-
-class Diverging(AdvbenchError):
-    """Training broke down; the last good checkpoint is kept."""
-
-    exit_code = 3
+from advbench.errors import UsageError
 
 
 def train(
@@ -34,6 +23,9 @@ def train(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Fixes weights, order, augmentation and attacks.")
     ] = 0,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Train once for each, like 0,1,2, into --out/seed-N.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Run directory: model, metrics and checkpoints.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint in --out.")] = False,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
@@ -45,37 +37,45 @@ def train(
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.")] = 0.0,
     label_smoothing: Annotated[float, typer.Option()] = 0.0,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0: no averaging.")] = 0.0,
+    swa: Annotated[
+        float, typer.Option(help="Share of the epochs after which weights are averaged once an epoch; 0: never.")
+    ] = 0.0,
     eps_warmup: Annotated[float, typer.Option(help="Epochs in which eps rises from 0.")] = 0.0,
     augment: Annotated[str, typer.Option(help="none or crop-flip.")] = "none",
+    mix: Annotated[str, typer.Option(help="none, mixup or cutmix: each image with another of its batch.")] = "none",
+    mix_alpha: Annotated[float, typer.Option(help="Shares are drawn from Beta(alpha, alpha).")] = 1.0,
+    extra_data: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="More training images: image uint8 [N,H,W,C], label [N].")
+    ] = None,
+    extra_fraction: Annotated[float, typer.Option(help="Share of each batch that is extra data.")] = 0.5,
     validation: Annotated[int, typer.Option(min=1, help="Training images held out to choose the weights by.")] = 1000,
     patience: Annotated[int, typer.Option(min=0, help="Epochs without progress before the end; 0: all.")] = 0,
     train_size: Annotated[
         int | None, typer.Option(min=1, help="Use only the first images of the training set.")
     ] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Train together with the other processes of this job.")
+    ] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write the summary as JSON; - for stdout.")] = None,
 ) -> None:
     """Train a network and write it, with its metrics and checkpoints, to a run directory."""
-    _vacant(out, resume)
+    runs = {number: out / f"seed-{number}" for number in _numbers(seeds)} if seeds is not None else {seed: out}
+    if seeds is not None and seed:
+        raise UsageError("give --seed or --seeds, not both")
+    if not distributed:  # else process 0 looks, once it knows that it is
+        _vacant(runs.values(), resume)
 
     from advbench.cli.runtime import prepare
 
     prepare()  # before anything imports jax
 
+    from advbench.attacks.devices import leads
+    from advbench.cli.cluster import join, together
     from advbench.cli.signals import listening
     from advbench.cli.train_progress import Bar
-    from advbench.data import load
-    from advbench.data.catalog import find
-    from advbench.defenses import DEFENSES
-    from advbench.defenses.metrics import writers
+    from advbench.cli.training import Job
     from advbench.defenses.recipe import Recipe
-    from advbench.defenses.training import check, fit
-    from advbench.models import create, native
-    from advbench.models.store import save
-    from advbench.spec import ThreatSpec, build
 
-    info = find(dataset)
-    shape, classes = info.shape, len(info.classes)
-    threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
     recipe = Recipe(
         epochs=epochs,
         batch_size=batch_size,
@@ -87,95 +87,86 @@ def train(
         clip=clip,
         label_smoothing=label_smoothing,
         ema=ema,
+        swa=swa,
         eps_warmup=eps_warmup,
         augment=augment,
+        mix=mix,
+        mix_alpha=mix_alpha,
+        extra_fraction=extra_fraction,
         validation=validation,
         patience=patience,
         seed=seed,
     )
-    objective = build("defense", defense, DEFENSES)
-    network = create(model, shape=shape, classes=classes, seed=seed)
-    data = load(dataset, "train")
-    size = train_size or len(data.images)
-    if size > len(data.images):
-        raise UsageError(f"--train-size {size} is more than the {len(data.images)} training images of {dataset}")
-    try:
-        check(objective, threat.threat, size, recipe)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    with _faults(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with listening() as stop, Bar() as bar:
-            fitted = fit(
-                network,
-                objective,
-                threat.threat,
-                data.images[:size],
-                data.labels[:size],
-                recipe,
-                out=out,
-                resume=resume,
-                about={"model": model, "native convolutions": native.status()},
-                should_stop=stop,
-                listeners=[*writers(out), bar],
-            )
-        record = {
-            "command": shlex.join(["advbench", *sys.argv[1:]]),
-            "defense": defense,
-            "threat": {"norm": threat.norm, "eps": threat.eps.text},
-            "recipe": asdict(recipe),
-            "images": {"trained_on": size - validation, "validated_on": validation, "digest": data.digest},
-            "validation": {**fitted.best, "robust_against": objective.against},
-            "seconds": round(fitted.seconds, 1),
-            **_surroundings(),
-        }
-        save(out, fitted.module, architecture=model, shape=shape, classes=classes, dataset=dataset, record=record)
-    _tell(record, out, json)
-
-
-def _vacant(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: choose another --out")
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
-
-
-@contextmanager
-def _faults(out: Path) -> Iterator[None]:
-    """Turn what ends training early into the error that the command line knows."""
-    from advbench.defenses.bounds import Unsupported
-    from advbench.defenses.checkpoints import CheckpointError
-    from advbench.defenses.training import Diverged, Stopped
-
-    try:
-        yield
-    except Stopped as error:
-        raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
-    except Diverged as error:
-        raise Diverging(f"{error}; the last good checkpoint stands in {out}") from None
-    except (CheckpointError, Unsupported) as error:
-        raise UsageError(str(error)) from None
-    except OSError as error:
-        raise UsageError(f"can't write to {out}: {error.strerror or error}; make room, then --resume") from None
-
-
-def _surroundings() -> dict[str, Any]:
-    from advbench.evaluation.provenance import machine, versions
-
-    hardware = {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()}
-    return {"hardware": hardware, "versions": versions()}
-
-
-def _tell(record: Mapping[str, Any], out: Path, json: Path | None) -> None:
-    text = dumps({"model": str(out), **record}, indent=2) + "\n"
-    if str(json) == "-":
-        sys.stdout.write(text)
+    if distributed:
+        join()
+    with together():
+        if distributed and leads():
+            _vacant(runs.values(), resume)
+        job = Job.of(dataset, model, defense, norm, eps, train_size, extra_data, recipe)
+        records = []
+        with listening() as stop:
+            for number, folder in runs.items():
+                with Bar(quiet=not leads()) as bar:
+                    if seeds is not None:
+                        bar.say(f"seed {number}")
+                    records.append(job.run(number, folder, resume, stop, [bar]))
+    if not leads():
         return
-    if json:
-        json.write_text(text)
+    if seeds is None:
+        _tell(records[0], out, json)
+    else:
+        _tell_all(records, out, json)
+
+
+def _numbers(seeds: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds {seeds!r} is no list of numbers like 0,1,2") from None
+    if len(set(numbers)) < len(numbers) or not all(0 <= number < 2**32 for number in numbers):
+        raise UsageError(f"--seeds {seeds!r} must name each seed once, from 0 to 2**32 - 1")
+    return numbers
+
+
+def _vacant(folders: Iterable[Path], resume: bool) -> None:
+    for out in folders:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is a file: choose another --out")
+        if out.exists() and any(out.iterdir()) and not resume:
+            raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
+
+
+def _tell(record: dict[str, Any], out: Path, json: Path | None) -> None:
+    if _json({"model": str(out), **record}, json):
+        return
     best = record["validation"]
     typer.echo(
         f"best epoch {best['epoch']}: clean {best['clean']:.2%}, {best['robust_against']} {best['robust']:.2%} "
         f"on {record['images']['validated_on']} validation images"
     )
     typer.echo(f"model written to {out}")
+
+
+def _tell_all(records: list[dict[str, Any]], out: Path, json: Path | None) -> None:
+    from rich.console import Console
+
+    from advbench.cli.output import write
+    from advbench.reports import seeds, table
+
+    summary = seeds.summary(str(out), records)
+    write(out / "seeds.json", (dumps(summary, indent=2) + "\n").encode())
+    if _json(summary, json):
+        return
+    table.show(seeds.of_seeds(summary), Console())
+    typer.echo(f"models written to {out}/seed-N, the summary to {out / 'seeds.json'}")
+
+
+def _json(content: dict[str, Any], json: Path | None) -> bool:
+    """Write it where asked for; True if that was stdout, which then gets nothing else."""
+    text = dumps(content, indent=2) + "\n"
+    if str(json) == "-":
+        sys.stdout.write(text)
+        return True
+    if json:
+        json.write_text(text)
+    return False

@@ -13,8 +13,8 @@ from advbench.defenses.metrics import Listener, Record
 class Bar(Listener):
     """Loss, clean and robust validation accuracy, images a second, time left."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),

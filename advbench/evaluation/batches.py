@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from advbench.attacks import devices
 from advbench.errors import DataUnavailable
 from advbench.models.external import raised
 
@@ -51,8 +52,9 @@ class Batches:
             width = min(size, self.limit)
             rows = min(width, len(arrays[0]) - at)
             try:
+                batch = tuple(np.resize(a[at : at + rows], (width, *a.shape[1:])) for a in arrays)
                 with raised():
-                    out = jax.device_get(f(*(np.resize(a[at : at + rows], (width, *a.shape[1:])) for a in arrays)))
+                    out = jax.device_get(f(*devices.split(batch)))
             except Exception as error:
                 if not _out_of_memory(error):
                     raise

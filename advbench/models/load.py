@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from advbench.attacks import devices
 from advbench.attacks.base import Model
 from advbench.defenses.frozen import freeze
 from advbench.errors import UsageError, unknown
@@ -113,7 +114,8 @@ def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None =
         if weights:
             raise UsageError("--weights is for file.py:factory and module:factory; a target has its own")
         return replace(open_target(spec, preprocess), source=spec)
-    return replace(_find(spec, preprocess, weights), source=spec)
+    found = _find(spec, preprocess, weights)
+    return replace(found, source=spec, predict=devices.replicated(found.predict))
 
 
 def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedModel:

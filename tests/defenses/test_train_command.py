@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 SMALL = ["--model", "mlp", "--validation", "64", "--batch-size", "32", "--train-size", "640", "--eps-warmup", "1"]
@@ -131,6 +132,30 @@ def test_a_file_size_limit_stands_for_a_full_disk(environment, tmp_path):
     assert not steps(out)
 
 
+def test_several_seeds_share_a_table_and_resume(environment, tmp_path):
+    images, labels = np.zeros((64, 28, 28, 1), np.uint8), np.arange(64) % 10
+    np.savez(tmp_path / "more.npz", image=images, label=labels)
+    out = tmp_path / "runs"
+    run = ["mnist", *SMALL, "--defense", "standard", "--epochs", "1", "--seeds", "3,5", "--out", out]
+    run += ["--extra-data", tmp_path / "more.npz", "--extra-fraction", "0.25", "--mix", "cutmix", "--swa", "0.1"]
+    code, stdout, stderr = train(environment, *run)
+    assert code == 2, stderr  # of two epochs it averages one
+    run += ["--epochs", "3"]
+    code, stdout, stderr = train(environment, *run)
+    assert code == 0, stderr
+    assert [line.split()[0] for line in stdout.splitlines() if re.match(r" *(3|5|mean|deviation) ", line)] == [
+        "3", "5", "mean", "deviation",
+    ]  # fmt: skip
+    summary = json.loads((out / "seeds.json").read_text())
+    records = [json.loads((out / f"seed-{n}" / "model.json").read_text())["record"] for n in (3, 5)]
+    assert [{k: v for k, v in run.items() if k != "seed"} for run in summary["seeds"]] == records
+    assert [record["recipe"]["seed"] for record in records] == [3, 5]
+    assert records[0]["images"]["extra"]["trained_on"] == 64
+    code, again, _ = train(environment, *run, "--resume", "--json", "-")
+    assert code == 0
+    assert json.loads(again)["mean"] == summary["mean"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -147,6 +172,12 @@ def test_a_file_size_limit_stands_for_a_full_disk(environment, tmp_path):
         (["mnist", "--ema", "1"], "ema"),
         (["mnist", "--train-size", "70000"], "60000"),
         (["mnist", "--train-size", "1000"], "can't hold out 1000"),
+        (["mnist", "--mix", "cutmic"], "cutmix"),
+        (["mnist", "--swa", "0.9", "--epochs", "2"], "two epochs"),
+        (["mnist", "--extra-data", "absent.npz"], "can't read absent.npz"),
+        (["mnist", "--seeds", "0,x"], "0,1,2"),
+        (["mnist", "--seeds", "1,1"], "once"),
+        (["mnist", "--seeds", "0,1", "--seed", "3"], "not both"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_leaves_nothing(arguments, words, tmp_path, capfd):
@@ -156,7 +187,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(arguments, words, tmp_pa
 
     out = tmp_path / "run"
     result = CliRunner().invoke(app, ["train", *arguments, "--out", str(out)])
-    assert result.exit_code == 2
+    assert result.exit_code == (4 if "absent.npz" in arguments else 2)
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert not out.exists()

@@ -20,7 +20,12 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def status() -> str:
-    """Say whether the kernel serves: `on`, or `off: ` and the reason. The first call builds it."""
+    """Say whether the kernel serves: `on`, or `off: ` and the reason. The first call builds it.
+
+    XLA can't split a call of it over devices: it would gather the whole batch on each of them.
+    """
+    if jax.device_count() > 1:
+        return f"off: {jax.device_count()} devices"
     if os.environ.get("ADVBENCH_NATIVE") == "0":
         return "off: ADVBENCH_NATIVE=0"
     reason = problem()

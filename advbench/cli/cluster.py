@@ -1,0 +1,79 @@
+"""Several processes, on one machine or many, as one: who joins, and how all of them end when one does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from advbench.errors import AdvbenchError, DataUnavailable, UsageError
+
+HEARTBEAT = 60  # seconds of silence after which a process counts as gone
+JOIN = 300  # seconds to wait for all of them at the start
+
+
+def join() -> None:
+    """Join the other processes of this job; call before any device is used.
+
+    SLURM, Open MPI, Kubernetes jobs and TPU pods are recognised by their environment. Elsewhere three variables say it:
+    `JAX_COORDINATOR_ADDRESS` (host:port of process 0), `JAX_NUM_PROCESSES`, `JAX_PROCESS_ID`.
+
+    Raises
+    ------
+    UsageError
+        When there is no such job, or not all of its processes came.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
+    jax.config.update("jax_enable_recoverability", True)  # or it kills this process before we can say why
+    try:
+        jax.distributed.initialize(
+            num_processes=_number("JAX_NUM_PROCESSES"),
+            process_id=_number("JAX_PROCESS_ID"),
+            initialization_timeout=JOIN,
+            heartbeat_timeout_seconds=HEARTBEAT,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"--distributed found no job to join ({_line(error)}); outside of SLURM, Open MPI, Kubernetes and TPU pods "
+            "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        ) from None
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within this block what ends one process ends it at once, so that the others notice, and say so in one line."""
+    import jax
+
+    try:
+        yield
+    except AdvbenchError as error:
+        if jax.process_count() == 1:
+            raise
+        _leave(error)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        _leave(DataUnavailable(f"another process of this job is gone; start all again with --resume ({_line(error)})"))
+
+
+def _leave(error: AdvbenchError) -> None:
+    """End without waiting for the others, as a regular exit of JAX would."""
+    print(f"advbench: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
+
+
+def _number(name: str) -> int | None:
+    text = os.environ.get(name)
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"{name}={text!r} is no number")
+    return int(text)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

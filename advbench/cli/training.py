@@ -1,0 +1,172 @@
+"""What `advbench train` does once its options are read: one job, which each seed runs for itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advbench.errors import AdvbenchError, Interrupted, UsageError, unknown
+
+if TYPE_CHECKING:
+    from advbench.data import Dataset
+    from advbench.data.extra import Extra
+    from advbench.defenses import Defense
+    from advbench.defenses.metrics import Listener
+    from advbench.defenses.recipe import Recipe
+    from advbench.spec import ThreatSpec
+
+
+class Diverging(AdvbenchError):
+    """Training broke down; the last good checkpoint is kept."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that was checked before any compute."""
+
+    data: Dataset
+    size: int  # of its images, the first ones
+    extra: Extra | None
+    model: str
+    spec: str  # of the defense, as typed
+    defense: Defense
+    threat: ThreatSpec
+    recipe: Recipe
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str,
+        model: str,
+        defense: str,
+        norm: str | None,
+        eps: str | None,
+        train_size: int | None,
+        extra_data: Path | None,
+        recipe: Recipe,
+    ) -> Job:
+        """Read data and settings.
+
+        Raises
+        ------
+        AdvbenchError
+            For whatever can't work.
+        """
+        from advbench.data import load
+        from advbench.data.catalog import find
+        from advbench.data.extra import read
+        from advbench.defenses import DEFENSES
+        from advbench.defenses.training import check
+        from advbench.models import MODELS
+        from advbench.spec import ThreatSpec, build
+
+        info = find(dataset)
+        shape, classes = info.shape, len(info.classes)
+        threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
+        objective = build("defense", defense, DEFENSES)
+        if model not in MODELS:  # told before data are read
+            raise unknown("model", model, MODELS)
+        data = load(dataset, "train")
+        size = train_size or len(data.images)
+        if size > len(data.images):
+            raise UsageError(f"--train-size {size} is more than the {len(data.images)} training images of {dataset}")
+        try:
+            check(objective, threat.threat, size, recipe, extra=extra_data is not None)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        extra = read(extra_data, shape, classes) if extra_data else None
+        return cls(data, size, extra, model, defense, objective, threat, recipe)
+
+    def run(
+        self,
+        seed: int,
+        out: Path,
+        resume: bool,
+        should_stop: Callable[[], int | None],
+        listeners: Sequence[Listener],
+    ) -> dict[str, Any]:
+        """Train with this seed, write the network to `out`, and return its record."""
+        from advbench.attacks.devices import leads
+        from advbench.defenses.metrics import writers
+        from advbench.defenses.training import fit
+        from advbench.models import create, native
+        from advbench.models.store import save
+
+        data, recipe = self.data, replace(self.recipe, seed=seed)
+        shape: Any = data.images.shape[1:]
+        form = {"shape": shape, "classes": len(data.classes)}
+        with _faults(out):
+            out.mkdir(parents=True, exist_ok=True)
+            fitted = fit(
+                create(self.model, **form, seed=seed),
+                self.defense,
+                self.threat.threat,
+                data.images[: self.size],
+                data.labels[: self.size],
+                recipe,
+                extra=(self.extra.images, self.extra.labels) if self.extra else None,
+                out=out,
+                resume=resume,
+                about={"model": self.model, "native convolutions": native.status()},
+                should_stop=should_stop,
+                listeners=[*writers(out), *listeners] if leads() else listeners,
+            )
+            record = {
+                "command": shlex.join(["advbench", *sys.argv[1:]]),
+                "defense": self.spec,
+                "threat": {"norm": self.threat.norm, "eps": self.threat.eps.text},
+                "recipe": asdict(recipe),
+                "images": self._images(),
+                "validation": {**fitted.best, "robust_against": self.defense.against},
+                "seconds": round(fitted.seconds, 1),
+                **_surroundings(),
+            }
+            if leads():
+                save(out, fitted.module, architecture=self.model, **form, dataset=data.name, record=record)
+        return record
+
+    def _images(self) -> dict[str, Any]:
+        held = self.recipe.validation
+        found: dict[str, Any] = {
+            "trained_on": self.size - held,
+            "validated_on": held,
+            "digest": self.data.digest,
+        }
+        if self.extra:
+            found["extra"] = {"trained_on": len(self.extra.images), "digest": self.extra.digest}
+        return found
+
+
+@contextmanager
+def _faults(out: Path) -> Iterator[None]:
+    """Turn what ends training early into the error that the command line knows."""
+    from advbench.defenses.bounds import Unsupported
+    from advbench.defenses.checkpoints import CheckpointError
+    from advbench.defenses.training import Diverged, Stopped
+
+    try:
+        yield
+    except Stopped as error:
+        raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
+    except Diverged as error:
+        raise Diverging(f"{error}; the last good checkpoint stands in {out}") from None
+    except (CheckpointError, Unsupported) as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"can't write to {out}: {error.strerror or error}; make room, then --resume") from None
+
+
+def _surroundings() -> dict[str, Any]:
+    from advbench.evaluation.provenance import machine, versions
+
+    hardware = {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()}
+    return {"hardware": hardware, "versions": versions()}

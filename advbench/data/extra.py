@@ -1,0 +1,122 @@
+"""Images from elsewhere for training: an `.npz` file of generated or pseudo-labelled images. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from advbench.data.formats import CorruptData
+from advbench.data.spec import content_digest
+from advbench.errors import DataUnavailable, UsageError
+
+LIMIT = 1 << 37  # bytes of images, unpacked: 40 million of CIFAR's; a header that promises more is not believed
+IMAGES, LABELS = ("image", "images"), ("label", "labels")
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Extra training images: uint8 `[N, H, W, C]`, labels int32 `[N]`, and the sha256 of both."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    digest: str
+
+
+def read(path: Path, shape: Sequence[int], classes: int) -> Extra:
+    """Read images and labels for a data set of images `(H, W, C)` and that many classes.
+
+    Parameters
+    ----------
+    path : an `.npz` file with `image` or `images`, uint8 `[N, H, W, C]`, and `label` or `labels`, integers `[N]`.
+
+    Raises
+    ------
+    DataUnavailable
+        When the file can't be read, or is damaged (`CorruptData`).
+    UsageError
+        When it holds something else.
+    """
+    with _open(path) as archive:
+        images = _images(archive, path, shape)
+        labels = _member(archive, path, LABELS, lambda s, d: len(s) == 1 and d.kind in "iu", "integers [N]")
+    if len(labels) != len(images):
+        raise UsageError(f"{path} has {len(images):,} images but {len(labels):,} labels")
+    if not 0 <= labels.min() <= labels.max() < classes:
+        raise UsageError(f"{path} has labels from {labels.min()} to {labels.max()}; they must be 0 to {classes - 1}")
+    labels = labels.astype(np.int32)
+    return Extra(images, labels, content_digest(images, labels))
+
+
+def read_images(path: Path, shape: Sequence[int] | None = None) -> np.ndarray:
+    """Read the images alone, of any shape `(H, W, C)` or of this one; parameters and errors as for `read`."""
+    with _open(path) as archive:
+        return _images(archive, path, shape)
+
+
+def labelled(predict: Callable[..., Any], images: np.ndarray, size: int = 256) -> np.ndarray:
+    """Label images uint8 `[N, H, W, C]` by a model's likeliest class, int32 `[N]`, in batches of `size`.
+
+    Self-training of Carmon, Raghunathan, Schmidt, Liang & Duchi 2019, arXiv 1905.13736.
+    """
+    import jax
+
+    run = jax.jit(lambda x: predict(x.astype(np.float32) / 255).argmax(-1))
+    parts = []
+    for at in range(0, len(images), size):
+        rows = images[at : at + size]
+        parts.append(np.asarray(run(np.resize(rows, (size, *rows.shape[1:]))))[: len(rows)])
+    return np.concatenate(parts).astype(np.int32)
+
+
+def _images(archive: zipfile.ZipFile, path: Path, shape: Sequence[int] | None) -> np.ndarray:
+    def fits(found: tuple[int, ...], dtype: np.dtype) -> bool:
+        return dtype == np.uint8 and len(found) == 4 and (shape is None or found[1:] == tuple(shape))
+
+    return _member(archive, path, IMAGES, fits, f"uint8 [N, {', '.join(map(str, shape or 'HWC'))}]")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open the archive, and say in one line what is wrong with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except OSError as error:
+        raise DataUnavailable(f"can't read {path}: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, ValueError, RuntimeError) as error:
+        raise CorruptData(f"{path} is no sound .npz file: {' '.join(str(error).split())}") from None
+
+
+def _member(
+    archive: zipfile.ZipFile, path: Path, names: Sequence[str], fits: Callable[..., bool], wanted: str
+) -> np.ndarray:
+    """Read one array, once its header says that it is what is wanted."""
+    present = [name for name in names if f"{name}.npy" in archive.namelist()]
+    if len(present) != 1:
+        raise UsageError(f"{path} must have one array called {' or '.join(map(repr, names))}: {wanted}")
+    with archive.open(f"{present[0]}.npy") as stream:
+        shape, dtype = _header(stream)
+        if dtype.hasobject or not fits(shape, dtype) or 0 in shape:
+            raise UsageError(f"{path}: {present[0]!r} is {dtype} {list(shape)}; it must be {wanted}")
+        if (size := int(np.prod(shape, dtype=object)) * dtype.itemsize) > LIMIT:
+            raise UsageError(f"{path}: {present[0]!r} takes {size:,} bytes, more than the {LIMIT:,} allowed")
+    with archive.open(f"{present[0]}.npy") as stream:
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    return shape, dtype

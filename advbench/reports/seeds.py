@@ -1,0 +1,54 @@
+"""What several seeds of one training found: each, their mean and their deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from advbench.reports.sheet import Note, Sheet
+
+MEASURED = ("clean", "fgsm", "robust")
+
+
+def summary(out: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Gather the records of all seeds in one JSON object; accuracies are fractions.
+
+    `deviation` is the sample standard deviation over seeds (n - 1 in the denominator), None for a single seed.
+    """
+    found = {name: [record["validation"][name] for record in records] for name in MEASURED}
+    return {
+        "model": out,
+        "seeds": [{"seed": record["recipe"]["seed"], **record} for record in records],
+        "mean": {name: fmean(values) for name, values in found.items()},
+        "deviation": {name: stdev(values) if len(values) > 1 else None for name, values in found.items()},
+    }
+
+
+def of_seeds(summary: Mapping[str, Any]) -> Sheet:
+    """A row per seed, then their mean and deviation."""
+    runs = summary["seeds"]
+    first = runs[0]
+    held, threat = first["images"]["validated_on"], first["threat"]
+    deviations = summary["deviation"].values()
+    return Sheet(
+        title=f"{first['defense']}, {threat['norm']} eps {threat['eps']}, {held:,} validation images",
+        header=("seed", "clean", "FGSM", "PGD-10", "best epoch", "seconds"),
+        rows=(
+            *(
+                (
+                    str(run["seed"]),
+                    *(f"{run['validation'][name]:.2%}" for name in MEASURED),
+                    str(run["validation"]["epoch"]),
+                    f"{run['seconds']:,.1f}",
+                )
+                for run in runs
+            ),
+            ("mean", *(f"{value:.2%}" for value in summary["mean"].values()), "", ""),
+            ("deviation", *("-" if value is None else f"{100 * value:.2f}" for value in deviations), "", ""),
+        ),
+        notes=(
+            Note("legend", "Deviation over seeds in points (n - 1). Each seed also chooses its own validation images."),
+        ),
+        needed=4,
+    )
