@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEV    := $(VENV)/.ready-dev
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench leaderboard clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ lint: $(DEV)
 
 bench: $(READY)  ## side by side with the peers, which get an environment of their own
 	$(BIN)/python benchmarks/side_by_side.py
+
+leaderboard: $(READY)  ## every released model under the full suite, on the whole test set: hours
+	$(BIN)/python benchmarks/leaderboard.py
 
 clean:
 	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist

@@ -94,10 +94,28 @@ def _models() -> list[Entry]:
     from advbench.models import MODELS
     from advbench.models.load import released
 
+    empty: Entry = dict.fromkeys(("data", "threat", "clean", "robust", "certified", "images"), "")
     return [
-        *({"name": name, "kind": "architecture, for advbench train --model"} for name in MODELS),
-        *({"name": name, "kind": "released, for advbench attack"} for name in released()),
+        *({"name": name, "kind": "for train --model", **empty} for name in MODELS),
+        *({"name": name, "kind": "released", **empty, **_measured(name)} for name in released()),
     ]
+
+
+def _measured(name: str) -> Entry:
+    """What a released model's card says."""
+    from advbench.evaluation.card import Card
+    from advbench.models.load import RELEASED
+
+    if not (card := Card.load(RELEASED / name)):
+        return {}
+    return {
+        "data": card.data,
+        "threat": str(card.threat),
+        "clean": f"{card.clean.accuracy:.2%}",
+        "robust": f"{card.robust.accuracy:.2%}",
+        "certified": f"{card.certified.rate.accuracy:.2%}" if card.certified else "",
+        "images": card.robust.n,
+    }
 
 
 def _datasets() -> list[Entry]:
