@@ -52,8 +52,8 @@ def place(images: Any, labels: Any, held: int, streams: Streams, extra: tuple[An
     if extra:
         images, labels = (np.concatenate(pair) for pair in zip((images, labels), extra, strict=True))
     more = jnp.arange(count, len(images), dtype=jnp.int32)
-    data = Data(images, np.asarray(labels, np.int32), chosen[held:], chosen[:held], more)
-    return devices.replicated(jax.tree.map(jnp.asarray, data))
+    data = Data(jnp.asarray(images), jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held], more)
+    return devices.replicated(data)
 
 
 @jax.jit

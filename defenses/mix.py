@@ -37,7 +37,7 @@ def mix(key: Array, x: Array, y: Array, alpha: float, *, kind: str, classes: int
     if kind == "mixup":
         images = _weighted(keep, x, x[other])
     else:
-        inside = jax.vmap(partial(_box, size=x.shape[1:3]))(jax.random.split(places, len(x)), 1 - keep)
+        inside = jax.vmap(partial(_box, size=(x.shape[1], x.shape[2])))(jax.random.split(places, len(x)), 1 - keep)
         images, keep = jnp.where(inside[..., None], x[other], x), 1 - inside.mean((1, 2))
     return images, _weighted(keep, jax.nn.one_hot(y, classes), jax.nn.one_hot(y[other], classes))
 
