@@ -98,7 +98,7 @@ def true(name, x, y):
     return logits[np.arange(len(y)), y][:, None] - logits
 
 
-CASES = [*((name, "linf") for name in MODELS), *(("perceptron", norm) for norm in ("l2", "l1", "l0")), ("pooled", "l2")]
+CASES = [*((name, "linf") for name in MODELS), *(("perceptron", norm) for norm in ("l2", "l1", "l0")), ("smooth", "l2")]
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
