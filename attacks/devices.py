@@ -43,11 +43,11 @@ def replicated(tree: T) -> T:
 
 
 def _put(leaf: Any, spec: PartitionSpec) -> Any:
-    sharding = NamedSharding(_mesh(), spec)
-    if jax.process_count() == 1 or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
-        return jax.device_put(leaf, sharding)
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    sharding, several = NamedSharding(_mesh(), spec), jax.process_count() > 1
+    if several and isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), spec), impl=jax.random.key_impl(leaf))
+    if not several or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
+        return jax.device_put(leaf, sharding)
     host = np.asarray(leaf)  # each process hands over its part: nothing goes over the network
     return jax.make_array_from_callback(host.shape, sharding, lambda where: host[where])
 

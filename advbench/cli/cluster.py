@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ def join() -> None:
         When there is no such job, or not all of its processes came.
     """
     import jax
+    from jax.experimental.multihost_utils import sync_global_devices
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
@@ -36,11 +38,26 @@ def join() -> None:
             initialization_timeout=JOIN,
             heartbeat_timeout_seconds=HEARTBEAT,
         )
+        with _stdout_kept_clean():
+            sync_global_devices("joined")
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"--distributed found no job to join ({_line(error)}); outside of SLURM, Open MPI, Kubernetes and TPU pods "
             "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from None
+
+
+@contextmanager
+def _stdout_kept_clean() -> Iterator[None]:
+    """Gloo greets its peers on stdout, which belongs to what the command prints."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager
@@ -54,8 +71,8 @@ def together() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         _leave(error)
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if jax.process_count() == 1 or not re.match("[A-Z_]+: ", str(error)):  # a status of the runtime's
             raise
         _leave(DataUnavailable(f"another process of this job is gone; start all again with --resume ({_line(error)})"))
 

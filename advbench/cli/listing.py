@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Entry = dict[str, Any]
 
@@ -33,8 +36,17 @@ def list_names(
 
         typer.echo(dumps(entries, indent=1))
         return
-    from rich import box
     from rich.console import Console
+
+    console = Console()
+    if "paper" in entries[0]:
+        _show_plans(entries, console)
+    else:
+        _show_table(entries, console)
+
+
+def _show_table(entries: list[Entry], console: Console) -> None:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
@@ -43,7 +55,24 @@ def list_names(
         table.add_column(name, overflow="fold", no_wrap=name == "name")
     for entry in entries:
         table.add_row(*(Text(_shown(value)) for value in entry.values()))
-    Console().print(table)
+    console.print(table)
+
+
+def _show_plans(entries: list[Entry], console: Console) -> None:
+    """A line each, and below it, across the whole width, its settings and its paper."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    columns = [name for name in entries[0] if name not in ("settings", "paper")]
+    widths = [max(len(_shown(entry[name])) for entry in entries) for name in columns]
+    for entry in entries:
+        cells = (_shown(entry[name]).ljust(width) for name, width in zip(columns, widths, strict=True))
+        line = Text("  ".join(cells).rstrip())
+        line.stylize("bold", 0, widths[0])
+        console.print(line)
+        for name, style in (("settings", ""), ("paper", "dim")):
+            if entry[name]:
+                console.print(Padding(Text(_shown(entry[name]), style), (0, 0, 0, 4)))
 
 
 def _attacks() -> list[Entry]:

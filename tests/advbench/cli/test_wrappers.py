@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from advbench.cli import app
 
 SHORT = ("--data", "mnist", "--norm", "linf", "--eps", "0.2", "-n", "48", "--batch-size", "48", "--doublings", "0")
-PGD = ("--attack", "pgd:steps=10,rel_step_size=0.2,loss=margin")
+PGD = ("--attack", "pgd:steps=40,rel_step_size=0.2,loss=margin")
 
 
 def test_what_only_masks_falls_to_an_attack_that_knows_it(run, tmp_path):
