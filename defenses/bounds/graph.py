@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Model
+from advbench.attacks.plain import plainly
 from advbench.defenses.bounds.primitives import SMOOTH
-from advbench.models.plain import plainly
 
 
 class Unsupported(ValueError):

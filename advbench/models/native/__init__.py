@@ -13,8 +13,8 @@ import numpy as np
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
+from advbench.attacks.plain import wanted
 from advbench.models.native.build import lanes, problem
-from advbench.models.plain import wanted
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
