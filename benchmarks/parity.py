@@ -7,7 +7,6 @@ The comparison becomes a section of docs/parity.md.
 
 import argparse
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from peers.agreement import Answers, Side, put, section, version
+from peers.agreement import Answers, Side, put, section, typed, version
 from peers.contest import Worker, install
 from safetensors.numpy import load_file
 
@@ -83,7 +82,7 @@ def main() -> int:
         f"Ours: advbench {advbench.__version__}, {', '.join(asked.attack)}, seed 0, {len(cores)} threads, compilation "
         f"included. Reference: auto-attack {answers.version or 'a392200'}, `standard`, seed 0, {known}"
         f"{'' if fresh else ', run at another time (its answers were kept), so seconds compare loosely'}.",
-        f"Measured {time.strftime('%Y-%m-%d')} by `python benchmarks/parity.py {command()}`.",
+        f"Measured {time.strftime('%Y-%m-%d')} by `python benchmarks/parity.py {typed(sys.argv[1:])}`.",
     ]
     if rejected:
         notes.append(f"**Our judge turned down {rejected} images that the reference says it broke.**")
@@ -114,20 +113,6 @@ def arguments() -> argparse.Namespace:
     if asked.reference is None and not (asked.answers and asked.answers.exists()):
         parser.error("name the reference: --reference DIR, or answers of an earlier run: --answers FILE")
     return asked
-
-
-def command() -> str:
-    """What was typed, without the paths of one machine."""
-    words, kept = iter(sys.argv[1:]), []
-    for word in words:
-        if word == "--peers":
-            next(words)
-        elif word in ("--reference", "--answers", "--ours"):
-            kept += [word, {"--answers": "FILE"}.get(word, "DIR")]
-            next(words)
-        elif word != "--write":
-            kept.append(Path(word).name if Path(word).is_dir() else word)
-    return shlex.join(kept)
 
 
 def own(subject: Subject, asked: argparse.Namespace) -> Result:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from peers.agreement import version
+from peers.agreement import typed, version
 from peers.contest import CONTESTANTS, REFERENCE, Worker, install
 from peers.rows import ROWS, race
 from peers.tables import report, write
@@ -53,7 +53,7 @@ def main() -> int:
             if asked.only in (None, row.name):
                 results.append(race(row.smaller() if asked.quick else row, workers, asked.repetitions))
         results = [result for result in results if result.scores]
-    command = "make bench" if len(sys.argv) == 1 else "python benchmarks/side_by_side.py " + " ".join(sys.argv[1:])
+    command = f"python benchmarks/side_by_side.py {typed(sys.argv[1:])}" if sys.argv[1:] else "make bench"
     text, faults = report(results, workers, len(cores), command, asked.repetitions)
     print(text)
     if asked.only is None and not asked.quick:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import zip_longest
@@ -126,3 +128,18 @@ def put(page: Path, name: str, text: str) -> None:
     whole, block = page.read_text(), f"{begin}\n{text}\n{end}"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     page.write_text(pattern.sub(lambda _: block, whole) if begin in whole else f"{whole.rstrip()}\n\n{block}\n")
+
+
+def typed(words: Sequence[str]) -> str:
+    """What was typed after a script's name, without the paths of one machine."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--peers":
+            next(rest)
+        elif word in ("--reference", "--answers", "--ours"):
+            kept += [word, "FILE" if word == "--answers" else "DIR"]
+            next(rest)
+        elif word != "--write":
+            kept.append(Path(word).name if Path(word).is_dir() else word)
+    return shlex.join(kept)

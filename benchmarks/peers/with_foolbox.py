@@ -45,7 +45,7 @@ def ddn(job: Job):
 def ead(job: Job):
     s = job.settings
     numbers = {"binary_search_steps": s["rounds"], "initial_stepsize": s["lr"], "initial_const": s["c"]}
-    return attack(job, EADAttack(steps=s["steps"], **numbers), None)
+    return attack(job, EADAttack(steps=s["steps"], abort_early=False, **numbers), None)
 
 
 def cw_search(job: Job):
