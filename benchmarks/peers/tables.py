@@ -17,8 +17,9 @@ def report(
     results: list[Result], workers: dict[str, Worker], threads: int, command: str, repetitions: int
 ) -> tuple[str, list[str]]:
     """The tables as text, and a line on everything that does not agree."""
+    each = f"{threads} thread{'s' * (threads > 1)} each"
     parts = [
-        f"Measured {time.strftime('%Y-%m-%d')} by `{command}` on {machine()}, {threads} thread{'s' * (threads > 1)} each, "
+        f"Measured {time.strftime('%Y-%m-%d')} by `{command}` on {machine()}, {each}, "
         f"medians of {repetitions} interleaved repetitions (what takes over a minute runs once).",
         "Versions: " + ", ".join(f"{k} {v}" for w in workers.values() for k, v in w.versions.items()) + ".",
         "Seconds, lower is better; peers as *defaults / tuned*:",

@@ -74,10 +74,9 @@ def test_another_checkout_is_called_another(bench, tmp_path):
     assert bench[0].version(tmp_path) == "not a392200"
 
 
-def test_the_command_names_no_path(bench, monkeypatch):
-    typed = "parity.py m l2 0.5 9 --reference /a/b --peers /c --answers /d.npz --write"
-    monkeypatch.setattr(sys, "argv", typed.split())
-    assert bench[2].command() == "m l2 0.5 9 --reference DIR --answers FILE"
+def test_the_command_names_no_path(bench):
+    words = "m l2 0.5 9 --reference /a/b --peers /c --answers /d.npz --write"
+    assert bench[0].typed(words.split()) == "m l2 0.5 9 --reference DIR --answers FILE"
 
 
 class Bright:
