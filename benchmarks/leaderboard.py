@@ -72,7 +72,8 @@ def measure(name: str, images: int, out: Path) -> None:
     manifest = Manifest.model_validate_json((RELEASED / name / MANIFEST).read_text())
     threat, folder = manifest.record["threat"], out / f"{name}-{images}"
     what = ["--norm", threat["norm"], "--eps", threat["eps"]]
-    advbench("attack", name, *what, "--attack", SUITE, "-n", images, "--out", folder, "--resume")
+    if not (folder / "result.json").exists():
+        advbench("attack", name, *what, "--attack", SUITE, "-n", images, "--out", folder, "--resume")
     certificate = None
     if method := CERTIFIED.get(manifest.record["defense"].partition(":")[0]):
         proof = folder / "certificate.json"
@@ -106,7 +107,7 @@ def line(card: Card, manifest: Manifest) -> list[str]:
         f"{card.certified.rate.accuracy:.2%}" if card.certified else "",
         f"{card.robust.n:,}",
         ", ".join(f"{flag.name} ({flag.level})" for flag in card.flags),
-        f"{card.provenance.seconds:,.0f}",
+        f"{card.seconds:,.0f}",
         f"{record['seconds']:,.0f}",
     ]
 

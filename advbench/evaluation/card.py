@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from advbench.errors import UsageError, first_fault
-from advbench.evaluation.result import Flag, Provenance, Rate, Record, Result, ThreatInfo
+from advbench.evaluation.result import Flag, Provenance, Rate, Record, Result, Seconds, ThreatInfo
 from advbench.files import write
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Card(Record):
     certified: Certified | None = None
     flags: tuple[Flag, ...] = Field(default=(), strict=False)
     standing: str
+    seconds: Seconds  # of all attacks, compilation included
     provenance: Provenance
 
     @classmethod
@@ -73,6 +74,7 @@ class Card(Record):
             certified=Certified(method=certificate.method, rate=certificate.certified) if certificate else None,
             flags=result.flags,
             standing=b64encode(np.packbits([row.robust for row in result.rows]).tobytes()).decode(),
+            seconds=sum(report.seconds for report in result.attacks),
             provenance=result.provenance,
         )
 
