@@ -20,8 +20,6 @@ from advbench.evaluation.result import Rate, ThreatInfo
 from advbench.models.load import LoadedModel
 from advbench.spec import ThreatSpec
 
-CHUNK = 256  # images between two words on how far it is
-
 
 def certify(
     model: LoadedModel,
@@ -87,12 +85,7 @@ def _bounded(
 ) -> list[CertifiedRow]:
     judge = Judge(model.predict, threat, Batches(batch_size), batch_size)
     verdict, logits = judge(x, y, x), judge.logits(x)
-    parts = []
-    for at in range(0, len(x), CHUNK):
-        some = slice(at, at + CHUNK)
-        parts.append(lower_bounds(model, threat, x[some], y[some], method, batch_size))
-        tell(min(at + CHUNK, len(x)), len(x))
-    bounds = np.concatenate(parts)
+    bounds = lower_bounds(model, threat, x, y, method, batch_size, tell)
     proven = certified(bounds, logits)
     return [
         CertifiedRow(

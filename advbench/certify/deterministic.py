@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Any
@@ -19,13 +20,20 @@ from advbench.evaluation.judge import TOLERANCE
 from advbench.models.load import LoadedModel
 from advbench.spec import ThreatSpec
 
+CHUNK = 256  # images between two words on how far it is
 ROUNDING = 1e-5  # of an image's largest logit: more than float32 logits differ by between batch shapes and kernels
 MEMORY = 2**30  # bytes that the coefficients of one call may take
 COPIES = 4  # of the largest coefficients, at the same time
 
 
 def lower_bounds(
-    model: LoadedModel, threat: ThreatSpec, x: np.ndarray, y: np.ndarray, method: Method, batch_size: int
+    model: LoadedModel,
+    threat: ThreatSpec,
+    x: np.ndarray,
+    y: np.ndarray,
+    method: Method,
+    batch_size: int,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
     """Bound every image's margin from below, over a ball as large as the judge allows.
 
@@ -35,6 +43,7 @@ def lower_bounds(
     method : as for `advbench.defenses.bounds.margins`; linear bounds are never below those of intervals here, since
         both are computed.
     batch_size : images in a call, fewer where memory asks for it; it does not change the result.
+    tell : called with how many of how many images are done.
 
     Returns
     -------
@@ -66,10 +75,14 @@ def lower_bounds(
 
         return jax.vmap(of_image)(x, y)
 
-    with jax.enable_x64(True):
-        call = partial(worst, graph.constants, np.float64(eps))
-        found: np.ndarray = Batches(width).map(call, x.astype(np.float64), y, size=width)
-    return found
+    batches, found = Batches(width), []
+    for at in range(0, len(x), CHUNK):
+        some = slice(at, at + CHUNK)
+        with jax.enable_x64(True):
+            call = partial(worst, graph.constants, np.float64(eps))
+            found.append(batches.map(call, x[some].astype(np.float64), y[some], size=width))
+        tell(min(at + CHUNK, len(x)), len(x))
+    return np.concatenate(found)
 
 
 def certified(bounds: np.ndarray, logits: np.ndarray) -> np.ndarray:
