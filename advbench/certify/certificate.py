@@ -60,15 +60,6 @@ class Certificate(Record):
         """Images neither certified nor, as far as is known, broken."""
         return (self.attacked or self.clean).correct - self.certified.correct
 
-    @property
-    def exit_code(self) -> int:
-        """3 when proof and attack contradict each other, else 0."""
-        return 3 if any(flag.level == "invalid" for flag in self.flags) else 0
-
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
-
     def joined(self, result: Result) -> Certificate:
         """The same certificate with an upper bound from an attack.
 

@@ -15,6 +15,7 @@ from advbench.data import Dataset
 from advbench.defenses.bounds import Method
 from advbench.errors import UsageError
 from advbench.evaluation.batches import Batches
+from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Rate, ThreatInfo
 from advbench.models.load import LoadedModel
@@ -49,9 +50,8 @@ def certify(
         When the model can't be bounded, or the method does not serve the norm.
     """
     began = time.perf_counter()
-    x, y = data.images[list(indices)].astype(np.float32) / 255, data.labels[list(indices)].astype(np.int32)
-    if model.shape and model.shape != x.shape[1:]:
-        raise UsageError(f"{model.name} takes images of {model.shape}, and {data.name} has {x.shape[1:]}")
+    model.require(data)
+    x, y = pixels(data.images[list(indices)]), data.labels[list(indices)].astype(np.int32)
     if isinstance(method, Smoothing):
         rows = _smoothed(model, x, y, np.asarray(indices), threat, method, seed, batch_size, tell)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from advbench.cli.options import BatchSize, Data, Eps, Indices, Json, Markdown, Model, Norm, Number, Seed
-from advbench.errors import InvalidEvaluation, UsageError
+from advbench.errors import UsageError
 
 if TYPE_CHECKING:
     from advbench.certify import Smoothing
@@ -61,7 +61,7 @@ def certify(
         raise UsageError("an attack on the model says nothing of its smoothed classifier: leave --attack and --run out")
     prepare()
     from advbench.certify import certify as prove
-    from advbench.cli.evaluating import Request
+    from advbench.cli.evaluating import Request, refuse_invalid
     from advbench.evaluation import Result
     from advbench.reports.certificate import of_certificate
 
@@ -90,9 +90,7 @@ def certify(
     if joined:
         certificate = certificate.joined(joined)
     output.show(of_certificate(certificate), certificate.to_json(), json, markdown)
-    if certificate.exit_code:
-        names = ", ".join(flag.name for flag in certificate.flags if flag.level == "invalid")
-        raise InvalidEvaluation(f"these numbers can't be trusted: {names}")
+    refuse_invalid(certificate.flags)
 
 
 def _job(model: str, request: Request, joined: Result | None) -> Job:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from advbench.cli.options import BatchSize, Data, InputLayout, Json, Markdown, Mean, Model, Number, Seed, Std, Weights
-from advbench.errors import UsageError, unknown
+from advbench.errors import unknown
 
 
 def corruptions(
@@ -48,10 +48,7 @@ def corruptions(
     for name in kind or ():
         if name not in known:
             raise unknown(f"{images.name} corruption", name, known)
-    if loaded.shape and loaded.shape != images.images.shape[1:]:
-        raise UsageError(
-            f"{loaded.name} takes images of {loaded.shape}, and {images.name} has {images.images.shape[1:]}"
-        )
+    loaded.require(images)
 
     def tell(name: str, done: int, total: int) -> None:
         if done % len(levels) == 0:

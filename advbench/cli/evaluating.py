@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,6 +191,12 @@ def _told(flags: list[Flag]) -> list[Flag]:
     return flags
 
 
+def refuse_invalid(flags: Iterable[Flag]) -> None:
+    """Raise InvalidEvaluation where a flag says that the numbers can't be trusted."""
+    if names := dict.fromkeys(flag.name for flag in flags if flag.level == "invalid"):
+        raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
+
+
 def conclude(results: Sequence[Result]) -> None:
     """Turn results that don't stand into their exit code.
 
@@ -199,10 +205,8 @@ def conclude(results: Sequence[Result]) -> None:
     InvalidEvaluation, TargetUnavailable, Inconclusive
         When the numbers can't be trusted, a target failed, or there are none.
     """
+    refuse_invalid(flag for result in results for flag in result.flags)
     codes = {result.exit_code for result in results}
-    if InvalidEvaluation.exit_code in codes:
-        names = dict.fromkeys(flag.name for r in results for flag in r.flags if flag.level == "invalid")
-        raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
     if TargetUnavailable.exit_code in codes:
         failed = [flag.message for r in results for flag in r.flags if flag.name == "target_failed"]
         raise TargetUnavailable(failed[0].partition(". Robust accuracy")[0])

@@ -85,7 +85,7 @@ class Card(Record):
 
     def save(self, folder: Path) -> None:
         """Write it beside the weights."""
-        write(folder / CARD, (self.model_dump_json(indent=1) + "\n").encode())
+        write(folder / CARD, self.to_json().encode())
 
     @classmethod
     def load(cls, folder: Path) -> Card | None:

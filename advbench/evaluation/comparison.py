@@ -64,10 +64,6 @@ class Comparison(Record):
             notes=_notes(before, after),
         )
 
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
-
 
 def _differing(before: Result, after: Result) -> list[str]:
     """What must be the same and is not."""

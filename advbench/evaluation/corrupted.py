@@ -44,10 +44,6 @@ class Corruptions(Record):
     mean: Fractional
     stand_ins: dict[str, str]  # kinds that are made otherwise than in the published files
 
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
-
 
 def measure(
     model: LoadedModel,

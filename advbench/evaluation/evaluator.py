@@ -96,8 +96,7 @@ class Evaluator:
             raise UsageError("a time budget is more than 0 seconds, like 60s or 5m")
         if not self.attacks or len({attack.text for attack in self.attacks}) < len(self.attacks):
             raise UsageError("give at least one attack, and each only once")
-        if self.model.shape is not None and self.model.shape != (shape := self.data.images.shape[1:]):
-            raise UsageError(f"{self.model.name} takes images of {self.model.shape}, {self.data.name} has {shape}")
+        self.model.require(self.data)
         check_access(self.model, self.attacks)
 
     def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:

@@ -72,10 +72,6 @@ class History(Record):
                 groups.setdefault(series, []).append(told)
         return cls(series=tuple(_series(group) for group in groups.values()))
 
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
-
 
 def _series(group: Sequence[Told]) -> Series:
     first = group[0].result

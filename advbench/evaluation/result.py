@@ -25,6 +25,10 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
+    def to_json(self) -> str:
+        """The whole object as JSON, ended by a newline."""
+        return self.model_dump_json(indent=1) + "\n"
+
 
 class Rate(Record):
     """An accuracy (a fraction, not a percentage) with its 95 % interval."""
@@ -225,10 +229,6 @@ class Result(Record):
         """The same in a word."""
         states: dict[int, State] = {0: "complete", 3: "invalid", 5: "incomplete"}
         return states[self.exit_code]
-
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "result") -> Result:

@@ -58,10 +58,6 @@ class Baseline(Record):
     threats: tuple[Outcomes, ...] = Field(strict=False)
     versions: dict[str, str]
 
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
-
     @classmethod
     def load(cls, path: Path) -> Baseline:
         """Read what `to_json` wrote.

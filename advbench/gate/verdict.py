@@ -88,10 +88,6 @@ class Gate(Record):
         found = {outcome.verdict for outcome in outcomes}
         return next((verdict for verdict in EXIT_CODES if verdict in found), "inconclusive")
 
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
-
     @classmethod
     def load(cls, path: Path) -> Gate:
         """Read what `to_json` wrote.

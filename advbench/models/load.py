@@ -17,6 +17,7 @@ from advbench.models.users import users_model
 Access = Literal["gradient", "score", "decision"]
 
 if TYPE_CHECKING:
+    from advbench.data import Dataset
     from advbench.evaluation.result import Flag
 
 RELEASED = Path(__file__).parent / "released"
@@ -79,6 +80,17 @@ class LoadedModel:
     access: Access = "gradient"
     compare: Callable[["LoadedModel", Any], "Flag | None"] | None = None
     levels: int | None = None
+
+    def require(self, data: "Dataset") -> None:
+        """Refuse data whose images have another shape than those that the model takes.
+
+        Raises
+        ------
+        UsageError
+            Naming both shapes.
+        """
+        if self.shape is not None and self.shape != (shape := data.images.shape[1:]):
+            raise UsageError(f"{self.name} takes images of {self.shape}, and {data.name} has {shape}")
 
 
 def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None = None) -> LoadedModel:

@@ -24,9 +24,8 @@ def of_certificate(certificate: Certificate) -> Sheet:
     rates["certified, from below"] = certificate.certified
     n = certificate.clean.n
     gap = ("undecided", f"{certificate.undecided / n:.{2 if n > 1000 else 1}%}", "", f"{certificate.undecided:,}")
-    threat = f"{certificate.threat.norm} eps {certificate.threat.eps}"
     return Sheet(
-        title=f"{certificate.model} on {n:,} {certificate.data} {certificate.split} images, {threat}",
+        title=f"{certificate.model} on {n:,} {certificate.data} {certificate.split} images, {certificate.threat.title}",
         header=("", "accuracy", "95% interval", "images"),
         rows=(
             *((name, percent(rate), interval(rate), f"{rate.correct:,}") for name, rate in rates.items()),
