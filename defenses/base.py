@@ -125,6 +125,21 @@ class Defense(Plan):
         return PGD(steps=10, rel_step_size=0.25)(model, threat, x, y, keys).x
 
 
+class ByAttack(Defense):
+    """A defense that trains on what one attack finds: `attack` says which, with the defense's settings."""
+
+    @property
+    def attack(self) -> PGD:
+        """The attack that crafts the images."""
+        raise NotImplementedError
+
+    def check(self, threat: Threat) -> None:
+        self.attack.check(threat)
+
+    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+        return self.attack(model, threat, x, y, keys).x
+
+
 @jax.jit
 def predict(model: Model, x: Array) -> Array:
     """Logits `[B, K]`, compiled once for each architecture."""

@@ -11,11 +11,11 @@ from advbench.attacks import FGSM
 from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, slope
 from advbench.attacks.threat import Threat
-from advbench.defenses.base import Defense
+from advbench.defenses.base import ByAttack
 from advbench.defenses.frozen import freeze
 
 
-class GradAlign(Defense):
+class GradAlign(ByAttack):
     """Train on FGSM, and pay where the input gradient turns within the ball: there one step would be a poor attack.
 
     The gradients that are compared, at the clean image and at a random point of the ball, are those of the network in
@@ -29,16 +29,16 @@ class GradAlign(Defense):
     rel_step_size: float = 1.0  # in units of eps
 
     @property
-    def _attack(self) -> FGSM:
+    def attack(self) -> FGSM:
         return FGSM(rel_step_size=self.rel_step_size, keep=False)
 
     def check(self, threat: Threat) -> None:
-        self._attack.check(threat)
+        super().check(threat)
         if self.weight < 0:
             raise ValueError(f"GradAlign needs weight >= 0, not {self.weight:g}")
 
     def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        moved = self._attack(model, threat, x, y, keys).x
+        moved = self.attack(model, threat, x, y, keys).x
         return jnp.stack([moved, jax.vmap(threat.start)(keys, x)], 1)
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:

@@ -10,10 +10,10 @@ from advbench.attacks import PGD
 from advbench.attacks.base import Model
 from advbench.attacks.losses import kl
 from advbench.attacks.threat import Threat
-from advbench.defenses.base import Defense
+from advbench.defenses.base import ByAttack
 
 
-class MART(Defense):
+class MART(ByAttack):
     """Push the likeliest wrong class down too, and smooth most where the clean image is not recognised."""
 
     paper = "Wang et al. 2020, ICLR, openreview rklOg6EFwS"
@@ -23,16 +23,13 @@ class MART(Defense):
     rel_step_size: float = 0.25  # in units of eps
 
     @property
-    def _attack(self) -> PGD:
+    def attack(self) -> PGD:
         return PGD(steps=self.steps, rel_step_size=self.rel_step_size, start="jitter", keep=False)
 
     def check(self, threat: Threat) -> None:
-        self._attack.check(threat)
+        super().check(threat)
         if self.beta < 0:
             raise ValueError(f"MART needs beta >= 0, not {self.beta:g}")
-
-    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        return self._attack(model, threat, x, y, keys).x
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
         clean, moved = model(x), model(x_adv)

@@ -8,10 +8,10 @@ from advbench.attacks import PGD
 from advbench.attacks.base import Model
 from advbench.attacks.losses import kl
 from advbench.attacks.threat import Threat
-from advbench.defenses.base import Defense, predict
+from advbench.defenses.base import ByAttack, predict
 
 
-class TRADES(Defense):
+class TRADES(ByAttack):
     """Pay for errors on clean images, and for every change of the prediction within the ball."""
 
     paper = "Zhang et al. 2019, arXiv 1901.08573"
@@ -21,16 +21,16 @@ class TRADES(Defense):
     rel_step_size: float = 0.25  # in units of eps
 
     @property
-    def _attack(self) -> PGD:
+    def attack(self) -> PGD:
         return PGD(steps=self.steps, rel_step_size=self.rel_step_size, loss="kl", start="jitter", keep=False)
 
     def check(self, threat: Threat) -> None:
-        self._attack.check(threat)
+        super().check(threat)
         if self.beta < 0:
             raise ValueError(f"TRADES needs beta >= 0, not {self.beta:g}")
 
     def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        return self._attack(model, threat, x, predict(model, x), keys).x
+        return self.attack(model, threat, x, predict(model, x), keys).x
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
         clean, moved = model(x), model(x_adv)

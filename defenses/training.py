@@ -230,7 +230,7 @@ class Trainer:
         """Take one step; nothing here waits for the device."""
         recipe, step, ledger = self.recipe, self.ledger.step, self.ledger
         x, x_adv, y = self.batch(order, step, self.now.state)
-        threat = Threat(self.threat.norm, self.eps(step))
+        threat = self.ball(step)
         defense = self.defense.at(threat, recipe.eps_at(step, self.per_epoch, 1.0))
         static = {"graph": self.graph, "recipe": recipe, "classes": self.classes, "per_epoch": self.per_epoch}
         now, seen = one.update(self.now, defense, threat, x, x_adv, y, step, ledger.slower, **static)
@@ -248,8 +248,7 @@ class Trainer:
         if recipe.mix != "none":
             key = jax.random.fold_in(self.streams.mix, first)
             x, y = mix(key, x, y, recipe.mix_alpha, kind=recipe.mix, classes=self.classes)
-        threat = Threat(self.threat.norm, self.eps(step))
-        return x, self.defense.craft(self.view(state), threat, x, leading(y), keys), y
+        return x, self.defense.craft(self.view(state), self.ball(step), x, leading(y), keys), y
 
     def restate(self) -> None:
         """Give weights averaged over epochs batch statistics of their own, from the epoch's first batches again."""
@@ -260,6 +259,10 @@ class Trainer:
         steps = range(epoch * self.per_epoch, epoch * self.per_epoch + min(BATCHES, self.per_epoch))
         batches = (self.batch(order, step, average) for step in steps)
         self.now = self.now._replace(ema=restated(average, self.graph, self.defense, self.classes, batches))
+
+    def ball(self, step: int) -> Threat:
+        """What images are crafted for at a step."""
+        return Threat(self.threat.norm, self.eps(step))
 
     def eps(self, step: int) -> float:
         """Budget to train with at a step."""
