@@ -17,15 +17,17 @@ Size = tuple[int, int]
 Saved = tuple[jax.Array, jax.Array, jax.Array]
 
 
-def conv_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, padding: Padding, pool: bool = False) -> jax.Array:
-    """Convolve with stride 1, add a bias, cut off at zero, and take the maximum over 2x2 windows if asked for.
+def conv_relu(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int = 1, padding: Padding, pool: bool = False
+) -> jax.Array:
+    """Convolve, add a bias, cut off at zero, and take the maximum over 2x2 windows if asked for.
 
-    The same as `conv2d`, `jax.nn.relu` and `max_pool` one after the other; on CPU the native kernel does it all while
-    the values are in registers.
+    The same as `conv2d`, `jax.nn.relu` and `max_pool` one after the other; on CPU, with stride 1, the native kernel
+    does it all while the values are in registers.
 
     Parameters
     ----------
-    x, kernel, padding
+    x, kernel, stride, padding
         As for `conv2d`.
     bias : jax.Array
         [O], of the same dtype.
@@ -37,10 +39,10 @@ def conv_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, padding: Padd
     jax.Array
         [B, H', W', O], or half that size. NaN stays NaN.
     """
-    pads = explicit(padding, x.shape[1:3], kernel.shape[:2], 1)
-    if jax.default_backend() == "cpu" and native.serves(x, kernel.shape, gradient=True):
+    pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
+    if stride == 1 and jax.default_backend() == "cpu" and native.serves(x, kernel.shape, gradient=True):
         return _fused(x, kernel, bias, pads, 2 if pool else 1)
-    y = jax.nn.relu(conv2d(x, kernel, padding=pads) + bias)
+    y = jax.nn.relu(conv2d(x, kernel, stride=stride, padding=pads) + bias)
     return max_pool(y) if pool else y
 
 

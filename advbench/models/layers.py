@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from advbench.models.fused import conv_relu
-from advbench.models.ops import Padding, conv2d, max_pool
+from advbench.models.ops import Padding, conv2d
 
 Activation = Callable[[jax.Array], jax.Array]
 Init = Callable[..., jax.Array]
@@ -69,10 +69,8 @@ class Conv(nnx.Module):
 
     def relu(self, x: jax.Array, *, pool: bool = False) -> jax.Array:
         """Convolve, then ReLU, then 2x2 max-pooling if asked for: in one go where that is possible."""
-        if self.bias is None or self.stride > 1:
-            y = nnx.relu(self(x))
-            return max_pool(y) if pool else y
-        return conv_relu(x, self.kernel[...], self.bias[...], padding=self.padding, pool=pool)
+        bias = jnp.zeros(self.kernel.shape[-1], x.dtype) if self.bias is None else self.bias[...]
+        return conv_relu(x, self.kernel[...], bias, stride=self.stride, padding=self.padding, pool=pool)
 
 
 class Normalize(nnx.Module):
