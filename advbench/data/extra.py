@@ -68,12 +68,11 @@ def labelled(predict: Callable[..., Any], images: np.ndarray, size: int = 256) -
     """
     import jax
 
+    from advbench.evaluation.batches import Batches
+
     run = jax.jit(lambda x: predict(x.astype(np.float32) / 255).argmax(-1))
-    parts = []
-    for at in range(0, len(images), size):
-        rows = images[at : at + size]
-        parts.append(np.asarray(run(np.resize(rows, (size, *rows.shape[1:]))))[: len(rows)])
-    return np.concatenate(parts).astype(np.int32)
+    labels: np.ndarray = Batches(size).map(run, images, size=size)
+    return labels.astype(np.int32)
 
 
 def _images(archive: zipfile.ZipFile, path: Path, shape: Sequence[int] | None) -> np.ndarray:
