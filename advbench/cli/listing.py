@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,20 +103,20 @@ def _attacks() -> list[Entry]:
     ]
 
 
+def _plans(known: Mapping[str, Any]) -> list[Entry]:
+    return [{"name": name, "settings": _settings(plan), "paper": plan.paper} for name, plan in known.items()]
+
+
 def _defenses() -> list[Entry]:
     from advbench.defenses import DEFENSES
 
-    return [
-        {"name": name, "settings": _settings(defense), "paper": defense.paper} for name, defense in DEFENSES.items()
-    ]
+    return _plans(DEFENSES)
 
 
 def _wrappers() -> list[Entry]:
     from advbench.wrappers import WRAPPERS
 
-    return [
-        {"name": name, "settings": _settings(wrapper), "paper": wrapper.paper} for name, wrapper in WRAPPERS.items()
-    ]
+    return _plans(WRAPPERS)
 
 
 def _models() -> list[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from json import dumps
 from pathlib import Path
@@ -163,10 +162,8 @@ def _tell_all(records: list[dict[str, Any]], out: Path, json: Path | None) -> No
 
 def _json(content: dict[str, Any], json: Path | None) -> bool:
     """Write it where asked for; True if that was stdout, which then gets nothing else."""
-    text = dumps(content, indent=2) + "\n"
-    if str(json) == "-":
-        sys.stdout.write(text)
-        return True
-    if json:
-        json.write_text(text)
-    return False
+    from advbench.cli.output import emit
+
+    target = str(json) if json else None
+    emit(target, dumps(content, indent=2) + "\n")
+    return target == "-"
