@@ -5,12 +5,12 @@ Every run is that of the command line, `advbench train` and `advbench attack`; r
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
 from peers.agreement import table
+from peers.command import advbench
 
 from advbench.defenses import DEFENSES
 
@@ -70,15 +70,6 @@ def measure(asked: argparse.Namespace, name: str, seed: int) -> dict[str, float]
         "lite": 100 * result["robust"]["accuracy"],
         "seconds": json.loads((out / "model.json").read_text())["record"]["seconds"],
     }
-
-
-def advbench(*arguments: object) -> str:
-    """What a command prints."""
-    command = [sys.executable, "-m", "advbench", *map(str, arguments)]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
-    return done.stdout
 
 
 def line(name: str, found: list[dict[str, float]], standard: list[dict[str, float]] | None) -> list[str]:

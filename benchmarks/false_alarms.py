@@ -13,6 +13,7 @@ import numpy as np
 
 from advbench.cli.runtime import prepare
 from advbench.data import load
+from advbench.evaluation.images import pixels
 from advbench.masking import examine_masking
 from advbench.models.load import LoadedModel, load_model, released
 from advbench.models.ops import conv2d
@@ -56,7 +57,7 @@ def main() -> None:
     for model in models:
         data = load(str(model.dataset), "test")
         threat = ThreatSpec.parse(**model.record["threat"])
-        images = data.images[: 1000 if arguments.full else SEEN].astype(np.float32) / 255
+        images = pixels(data.images[: 1000 if arguments.full else SEEN])
         clock = time.perf_counter()
         flags = examine_masking(
             model, images, data.labels[: len(images)], threat, seed=0, batch_size=64, full=arguments.full

@@ -19,6 +19,7 @@ from peers.tables import report, write
 from safetensors.numpy import load_file
 
 from advbench.data import load
+from advbench.evaluation.images import pixels
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".venv-peers"
@@ -88,9 +89,7 @@ def inputs(folder: Path, weights: dict[str, np.ndarray]) -> None:
     np.savez(folder / "weights.npz", **weights)
     for split, n in (("test", 10_000), ("train", 4_000)):
         data = load("mnist", split)
-        np.savez(
-            folder / f"{split}.npz", x=data.images[:n].astype(np.float32) / 255, y=data.labels[:n].astype(np.int64)
-        )
+        np.savez(folder / f"{split}.npz", x=pixels(data.images[:n]), y=data.labels[:n].astype(np.int64))
 
 
 def agree(workers: dict[str, Worker]) -> None:

@@ -11,7 +11,7 @@ from advbench.evaluation import evaluate
 from advbench.evaluation.card import CARD, Card
 from advbench.evaluation.result import Result
 from advbench.models.load import RELEASED, load_model, released
-from advbench.models.store import MANIFEST, Manifest
+from advbench.models.store import MANIFEST, read_manifest
 from advbench.spec import ThreatSpec, attacks_of
 
 CARDS = [name for name in released() if (RELEASED / name / CARD).exists()]
@@ -41,7 +41,7 @@ def test_attacking_a_released_model_finds_what_its_card_says(name):
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_is_about_the_weights_beside_it(name):
     card = Card.load(RELEASED / name)
-    manifest = Manifest.model_validate_json((RELEASED / name / MANIFEST).read_text())
+    manifest = read_manifest(RELEASED / name / MANIFEST)
     assert card.model == name
     assert card.digest == manifest.digest
     assert str(card.threat) == "{norm} {eps}".format(**manifest.record["threat"])
