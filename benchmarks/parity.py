@@ -1,8 +1,8 @@
 """Our AutoAttack beside its authors' code, same weights, same images: `parity.py MODEL NORM EPS N --reference DIR`.
 
 The reference is not on PyPI: DIR is a checkout of github.com/fra31/auto-attack at commit a392200. It runs in the peers'
-environment; both are judged by our judge. What it found is kept in `--answers FILE` and read from there next time.
-The comparison becomes a section of docs/parity.md.
+environment; both are judged by our judge. What it found is kept in `--answers FILE` after each 250 images; a run that
+was stopped, or that asked for fewer, goes on there. The comparison becomes a section of docs/parity.md.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from peers.agreement import Answers, Side, put, section, typed, version
+from peers.agreement import Answers, Piece, Side, put, section, typed, version
 from peers.contest import Worker, install
 from safetensors.numpy import load_file
 
@@ -67,20 +67,19 @@ def main() -> int:
     os.sched_setaffinity(0, cores)
     os.environ |= {"BENCH_THREADS": str(len(cores)), "OMP_NUM_THREADS": str(len(cores)), "JAX_PLATFORMS": "cpu"}
     subject = Subject.of(asked)
-    if fresh := not (asked.answers and asked.answers.exists()):
-        answers = reference(subject, asked, len(cores))
-    else:
-        answers = stored(subject, asked.answers)
+    answers = kept(subject, asked, len(cores))
+    if fresh := answers.done < len(subject.x):
+        reference(subject, answers, asked)
     theirs, correct, rejected = scored(subject, answers)
     if asked.reference_only:
         print(f"the reference leaves {theirs.robust.sum()} of {len(correct)} standing")
         return 0
     ours = own(subject, asked)
     shown = attacked(ours)
-    known = f"{answers.threads} threads" if answers.threads else "threads not recorded"
     notes = [
-        f"Ours: advbench {advbench.__version__}, {', '.join(asked.attack)}, seed 0, {len(cores)} threads, compilation "
-        f"included. Reference: auto-attack {answers.version or 'a392200'}, `standard`, seed 0, {known}"
+        f"Ours: advbench {advbench.__version__}, {', '.join(asked.attack)}, seed 0, threads {len(cores)}, "
+        f"compilation included. Reference: auto-attack {answers.version}, `standard`, seed 0, "
+        f"threads {answers.threads}"
         f"{'' if fresh else ', run at another time (its answers were kept), so seconds compare loosely'}.",
         f"Measured {time.strftime('%Y-%m-%d')} by `python benchmarks/parity.py {typed(sys.argv[1:])}`.",
     ]
@@ -96,12 +95,14 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a released model or a run directory; small-cnn on MNIST, resnet8 on CIFAR-10")
+    parser.add_argument("model", help="a released model or a run directory; small-cnn, wong-cnn or resnet8")
     parser.add_argument("norm", help="linf, l2 or l1")
     parser.add_argument("eps", help="like 8/255")
     parser.add_argument("n", type=int, help="the first so many test images")
     parser.add_argument("--reference", type=Path, help="checkout of github.com/fra31/auto-attack at commit a392200")
-    parser.add_argument("--answers", type=Path, help="npz file for what the reference found; read where it exists")
+    parser.add_argument(
+        "--answers", type=Path, help="npz file for what the reference found; gone on with where it exists"
+    )
     parser.add_argument("--ours", type=Path, help="run directory for ours; gone on with where it exists")
     parser.add_argument("--attack", action="append", help="ours instead of `autoattack`; may be repeated")
     parser.add_argument("--peers", type=Path, help="an environment that holds the peers already; nothing is installed")
@@ -110,8 +111,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="put the section into docs/parity.md")
     asked = parser.parse_args()
     asked.attack = asked.attack or ["autoattack"]
-    if asked.reference is None and not (asked.answers and asked.answers.exists()):
-        parser.error("name the reference: --reference DIR, or answers of an earlier run: --answers FILE")
     return asked
 
 
@@ -139,68 +138,72 @@ def attacked(result: Result) -> Side:
 
 def scored(subject: Subject, answers: Answers) -> tuple[Side, np.ndarray, int]:
     """The reference by our judge, which images are right when clean, and how many it wrongly believes broken."""
-    judge = subject.judge()
+    n, judge = len(subject.x), subject.judge()
+    x_adv, pieces = answers.first(n)
     correct = ~judge(subject.x, subject.y, subject.x).broken
-    robust = ~judge(subject.x, subject.y, answers.x_adv).broken
-    changed = (answers.x_adv != subject.x).any((1, 2, 3))
-    after = [answers.after.get(attack) for attack in answers.seconds]
-    side = Side("reference", robust & correct, list(answers.seconds), after, list(answers.seconds.values()))
-    return side, correct, int((correct & robust & changed).sum())
+    robust = ~judge(subject.x, subject.y, x_adv).broken
+    changed = (x_adv != subject.x).any((1, 2, 3))
+    after = [sum(piece.after[attack] for piece in pieces) for attack in STANDARD]
+    seconds = [sum(piece.seconds[attack] for piece in pieces) for attack in STANDARD]
+    return (
+        Side("reference", robust & correct, [*STANDARD], after, seconds),
+        correct,
+        int((correct & robust & changed).sum()),
+    )
 
 
-def stored(subject: Subject, path: Path) -> Answers:
-    """Answers of an earlier run, cut to the images at hand."""
-    answers, n = Answers.load(path), len(subject.x)
-    eps = ThreatSpec.parse(answers.norm, answers.eps)
-    if eps.norm != subject.threat.norm or eps.eps.value != subject.threat.eps.value or len(answers.x_adv) < n:
-        raise SystemExit(f"{path} holds answers for {len(answers.x_adv)} images in {eps}, not for these")
-    if len(answers.x_adv) > n:
-        answers.after = {}  # these counts are of more images
-    answers.x_adv = answers.x_adv[:n]
+def kept(subject: Subject, asked: argparse.Namespace, threads: int) -> Answers:
+    """Answers that the file holds already, none where there is no file."""
+    if not (asked.answers and asked.answers.exists()):
+        return Answers(subject.threat.norm, subject.threat.eps.text, version(asked.reference), threads)
+    answers = Answers.load(asked.answers)
+    threat = ThreatSpec.parse(answers.norm, answers.eps)
+    if threat.norm != subject.threat.norm or threat.eps.value != subject.threat.eps.value:
+        raise SystemExit(f"{asked.answers} holds answers in {threat}, not in {subject.threat}")
     return answers
 
 
-def reference(subject: Subject, asked: argparse.Namespace, threads: int) -> Answers:
-    """Run the reference's attacks one after the other, each on what stands, and keep what each found."""
-    os.environ |= {"BENCH_REFERENCE": str(asked.reference), "BENCH_REFERENCE_VERSION": version(asked.reference)}
+def reference(subject: Subject, answers: Answers, asked: argparse.Namespace) -> None:
+    """Run the reference on the images that have no answers yet, a piece at a time, and keep what it found."""
+    if asked.reference is None:
+        raise SystemExit(f"{answers.done} of {len(subject.x)} images have answers: name the reference, --reference DIR")
+    os.environ |= {"BENCH_REFERENCE": str(asked.reference), "BENCH_REFERENCE_VERSION": answers.version}
     if asked.peers is None:
         install(ROOT, PEERS)
     python = (asked.peers or PEERS) / "bin" / "python"
-    eps = float(subject.threat.eps)
-    answers = Answers(
-        subject.x.copy(),
-        subject.threat.norm,
-        subject.threat.eps.text,
-        version=version(asked.reference),
-        threads=threads,
-    )
-    judge, y = subject.judge(), subject.y.astype(np.int64)
-    standing = np.flatnonzero(~judge(subject.x, subject.y, subject.x).broken)
+    judge = subject.judge()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "weights.npz", **weights(asked.model))
-        np.savez(folder / "clean.npz", x=subject.x, y=y)
         worker = Worker("with_reference.py", python, folder)
-        few = min(256, len(y))
-        off = np.abs(worker.logits("clean", few) - judge.logits(subject.x[:few])).max()
+        np.savez(folder / "clean.npz", x=subject.x[:BATCH], y=subject.y[:BATCH])
+        off = np.abs(worker.logits("clean", BATCH) - judge.logits(subject.x[:BATCH])).max()
         if not off <= LOGITS:
             raise SystemExit(f"the port's logits differ from ours by {off:.1e}: not the same network")
-        settings = {"norm": subject.threat.norm, "eps": eps, "seed": 0, "batch": BATCH}
-        for attack in STANDARD:
-            if not len(standing):
-                break
-            np.savez(folder / "standing.npz", x=subject.x[standing], y=y[standing])
-            seconds, x_adv = worker.time(
-                attack, tuned=False, images="standing", n=len(standing), settings=settings, warm=False
-            )
-            broken = judge(subject.x[standing], subject.y[standing], x_adv).broken
-            answers.x_adv[standing[broken]] = x_adv[broken]
-            standing = standing[~broken]
-            answers.seconds[attack], answers.after[attack] = seconds, len(standing)
-            print(f"reference {attack}: {len(standing)} stand, {seconds:.1f} s", file=sys.stderr, flush=True)
+        while (at := answers.done) < len(subject.x):
+            piece = slice(at, at + BATCH)
+            answers.add(*attack(worker, judge, subject.x[piece], subject.y[piece], subject.threat))
+            print(f"reference: {answers.told()}", file=sys.stderr, flush=True)
             if asked.answers:
                 answers.save(asked.answers)
-    return answers
+
+
+def attack(worker: Worker, judge: Judge, x: np.ndarray, y: np.ndarray, threat: ThreatSpec) -> tuple[np.ndarray, Piece]:
+    """One piece: the reference's attacks one after the other, each on what stands by our judge."""
+    found, seconds, after = x.copy(), {}, {}
+    standing = np.flatnonzero(~judge(x, y, x).broken)
+    settings = {"norm": threat.norm, "eps": float(threat.eps), "seed": 0, "batch": BATCH}
+    for name in STANDARD:
+        seconds[name] = 0.0
+        if len(standing):
+            np.savez(worker.folder / "standing.npz", x=x[standing], y=y[standing].astype(np.int64))
+            job = {"images": "standing", "n": len(standing), "settings": settings}
+            seconds[name], x_adv = worker.time(name, tuned=False, warm=False, **job)
+            broken = judge(x[standing], y[standing], x_adv).broken
+            found[standing[broken]] = x_adv[broken]
+            standing = standing[~broken]
+        after[name] = len(standing)
+    return found, Piece(len(x), seconds, after)
 
 
 def weights(spec: str) -> dict[str, np.ndarray]:

@@ -4,9 +4,9 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from math import comb
 from pathlib import Path
 
@@ -18,8 +18,10 @@ COMMIT = "a39220048b3c9f2cca9a4d3a54604793c68eca7e"
 SOURCES = "cf245a7be4161eb5655f4872ca94f2708ad8bdf3a8e3b04aa0239c689ac8e61d"
 
 
-def version(checkout: Path) -> str:
+def version(checkout: Path | None) -> str:
     """Which reference lies there: the commit we know, or that it is another."""
+    if checkout is None:
+        raise SystemExit("name the reference: --reference DIR, or answers of an earlier run: --answers FILE")
     return COMMIT[:7] if sources(checkout) == SOURCES else f"not {COMMIT[:7]}"
 
 
@@ -41,29 +43,62 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What the reference's attacks left and took on some images in a row."""
+
+    images: int
+    seconds: dict[str, float]  # by attack, in their order
+    after: dict[str, int]  # images standing after it
+
+
 @dataclass
 class Answers:
-    """What the reference found, as the file `--answers` keeps it."""
+    """What the reference found so far, as the file `--answers` keeps it."""
 
-    x_adv: np.ndarray  # [n, H, W, C] float32; the clean image where nothing was found
     norm: str
     eps: str
-    seconds: dict[str, float] = field(default_factory=dict)  # by attack, in their order
-    after: dict[str, int] = field(default_factory=dict)  # images standing after it
-    version: str = ""
-    threads: int = 0  # 0: not known
+    version: str
+    threads: int
+    found: list[np.ndarray] = field(
+        default_factory=list
+    )  # a piece's images [n, H, W, C] float32; clean where it failed
+    pieces: list[Piece] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Images that have answers."""
+        return sum(piece.images for piece in self.pieces)
+
+    def add(self, found: np.ndarray, piece: Piece) -> None:
+        self.found.append(found)
+        self.pieces.append(piece)
+
+    def told(self) -> str:
+        last = self.pieces[-1]
+        left = ", ".join(f"{name} {last.after[name]} in {last.seconds[name]:.1f} s" for name in last.after)
+        return f"{self.done} images; of the last {last.images} stand after {left}"
+
+    def first(self, n: int) -> tuple[np.ndarray, list[Piece]]:
+        """The answers for the first n images, and what they took; n ends a piece."""
+        ends = list(accumulate(piece.images for piece in self.pieces))
+        if n not in ends:
+            raise SystemExit(f"the answers are for the first {', '.join(map(str, ends))} images, not for {n}")
+        until = ends.index(n) + 1
+        return np.concatenate(self.found[:until]), self.pieces[:until]
 
     def save(self, path: Path) -> None:
-        told = {"seconds": json.dumps(self.seconds), "after": json.dumps(self.after)}
         about = {"norm": self.norm, "eps": self.eps, "version": self.version, "threads": self.threads}
-        np.savez(path, x_adv=self.x_adv, **told, **about)
+        pieces = json.dumps([asdict(piece) for piece in self.pieces])
+        np.savez(path, x_adv=np.concatenate(self.found), pieces=pieces, **about)
 
     @classmethod
     def load(cls, path: Path) -> "Answers":
         f = np.load(path, allow_pickle=False)
-        known = {name: f[name].item() for name in ("version", "threads") if name in f.files}
-        told = {name: json.loads(f[name].item()) for name in ("seconds", "after")}
-        return cls(f["x_adv"], f["norm"].item().lower(), f["eps"].item(), **told, **known)
+        pieces = [Piece(**piece) for piece in json.loads(f["pieces"].item())]
+        cuts = list(accumulate(piece.images for piece in pieces))[:-1]
+        about = {name: f[name].item() for name in ("norm", "eps", "version", "threads")}
+        return cls(**about, found=np.split(f["x_adv"], cuts), pieces=pieces)
 
 
 @dataclass(frozen=True)
@@ -73,7 +108,7 @@ class Side:
     name: str
     robust: np.ndarray  # bool [n]
     attacks: list[str]
-    after: list[int | None]  # None: not known
+    after: list[int]
     seconds: list[float]
 
 
@@ -114,7 +149,7 @@ def steps(ours: Side, theirs: Side) -> list[list[str]]:
 
 def each(side: Side):
     for name, left, seconds in zip(side.attacks, side.after, side.seconds, strict=True):
-        yield f"`{name}`", "" if left is None else f"{left:,}", f"{seconds:,.1f}"
+        yield f"`{name}`", f"{left:,}", f"{seconds:,.1f}"
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:

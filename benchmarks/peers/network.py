@@ -30,6 +30,19 @@ class SmallCNN(nn.Module):
         return fc3(nn.functional.relu(fc2(x)))
 
 
+class WongCNN(nn.Module):
+    """Two strided convolutions and two dense layers, for images [B, C, S, S] in [0, 1], S a multiple of 4."""
+
+    def __init__(self, channels: int, flat: int):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(channels, 16, 4, 2, 1), nn.Conv2d(16, 32, 4, 2, 1)
+        self.fc1, self.fc2 = nn.Linear(flat, 100), nn.Linear(100, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.relu(self.conv2(nn.functional.relu(self.conv1(x))))
+        return self.fc2(nn.functional.relu(self.fc1(x.flatten(1))))
+
+
 class ResNet8(nn.Module):
     """Three residual blocks behind a stem of stride 2, for CIFAR-10 images [B, 3, 32, 32] in [0, 1]."""
 
@@ -71,7 +84,8 @@ class Block(nn.Module):
 
 def network(job: Job) -> nn.Module:
     """Build the network with the job's weights, in evaluation mode; channels last when tuned."""
-    model = small_cnn(job.weights) if "fc1.kernel" in job.weights else resnet8(job.weights)
+    w = job.weights
+    model = small_cnn(w) if "fc3.kernel" in w else wong_cnn(w) if "fc1.kernel" in w else resnet8(w)
     return model.to(memory_format=torch.channels_last if job.tuned else torch.contiguous_format).eval()
 
 
@@ -94,6 +108,18 @@ def small_cnn(w: dict[str, np.ndarray]) -> nn.Module:
     first = w["fc1.kernel"].reshape(4, 4, 64, 200).transpose(3, 2, 0, 1)  # flattened as NHWC there, as NCHW here
     for i, (layer, kernel) in enumerate(zip(model.dense, (first, w["fc2.kernel"].T, w["fc3.kernel"].T), strict=True)):
         _put(layer, kernel, w[f"fc{i + 1}.bias"])
+    return model
+
+
+def wong_cnn(w: dict[str, np.ndarray]) -> nn.Module:
+    flat = len(w["fc1.kernel"])
+    side = int((flat / 32) ** 0.5)
+    model = WongCNN(w["conv1.kernel"].shape[2], flat)
+    for name in ("conv1", "conv2"):
+        _put(getattr(model, name), w[f"{name}.kernel"].transpose(3, 2, 0, 1), w[f"{name}.bias"])
+    first = w["fc1.kernel"].reshape(side, side, 32, 100).transpose(3, 2, 0, 1)  # flattened as NHWC there, as NCHW here
+    _put(model.fc1, first, w["fc1.bias"])
+    _put(model.fc2, w["fc2.kernel"].T, w["fc2.bias"])
     return model
 
 

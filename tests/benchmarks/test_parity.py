@@ -47,14 +47,33 @@ def test_a_section_counts_images_that_only_one_breaks(bench):
     assert "| all |  | 5.0 | all |  | 2.5 |" in text
 
 
-def test_answers_survive_a_file(bench, tmp_path):
+def answers_of(agreement, *sizes):
+    answers = agreement.Answers("l2", "0.5", "x", 2)
+    for size in sizes:
+        piece = agreement.Piece(size, {"apgd-ce": 1.5}, {"apgd-ce": size - 1})
+        answers.add(np.full((size, 1, 1, 1), size, np.float32), piece)
+    return answers
+
+
+def test_answers_survive_a_file_and_go_on(bench, tmp_path):
     agreement = bench[0]
-    before = agreement.Answers(np.ones((2, 1, 1, 1), np.float32), "l2", "0.5", {"apgd-ce": 1.5}, {"apgd-ce": 1}, "x", 2)
+    before = answers_of(agreement, 2, 3)
     before.save(tmp_path / "a.npz")
     after = agreement.Answers.load(tmp_path / "a.npz")
-    assert (after.norm, after.eps, after.seconds, after.after) == ("l2", "0.5", {"apgd-ce": 1.5}, {"apgd-ce": 1})
-    assert (after.version, after.threads) == ("x", 2)
-    assert np.array_equal(after.x_adv, before.x_adv)
+    assert (after.norm, after.eps, after.version, after.threads, after.done) == ("l2", "0.5", "x", 2, 5)
+    assert after.pieces == before.pieces
+    after.add(np.zeros((1, 1, 1, 1), np.float32), agreement.Piece(1, {"apgd-ce": 0.0}, {"apgd-ce": 0}))
+    after.save(tmp_path / "a.npz")
+    assert agreement.Answers.load(tmp_path / "a.npz").first(6)[0].ravel().tolist() == [2, 2, 3, 3, 3, 0]
+
+
+def test_answers_are_given_for_whole_pieces_only(bench):
+    answers = answers_of(bench[0], 2, 3)
+    x_adv, pieces = answers.first(2)
+    assert len(x_adv) == 2
+    assert pieces == answers.pieces[:1]
+    with pytest.raises(SystemExit, match="first 2, 5 images, not for 4"):
+        answers.first(4)
 
 
 def test_a_section_replaces_the_one_of_its_name(bench, tmp_path):

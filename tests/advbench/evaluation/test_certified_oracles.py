@@ -19,7 +19,7 @@ def both_sides(name, eps, indices, method, *attacks):
 def test_a_network_trained_to_be_certified_is_bracketed_tightly():
     """95.62 % of all test images are robust at 0.1; of these 100, the two sides leave little between them."""
     found = both_sides("mnist_wk17a", "0.1", range(100), "crown", "fgsm", "pgd:loss=margin,steps=10,rel_step_size=0.3")
-    assert found.exit_code == 0
+    assert not [flag for flag in found.flags if flag.level == "invalid"]
     assert 85 <= found.certified.correct <= found.attacked.correct <= 99
     assert found.undecided <= 6
 
