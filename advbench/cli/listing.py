@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from enum import StrEnum
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Entry = dict[str, Any]
+LONG = {"settings": "", "about": "", "paper": "dim"}  # what gets a line of its own, and its style
 
 
 class Kind(StrEnum):
@@ -21,6 +23,7 @@ class Kind(StrEnum):
     attacks = "attacks"
     defenses = "defenses"
     models = "models"
+    networks = "networks"
     datasets = "datasets"
     wrappers = "wrappers"
 
@@ -29,7 +32,7 @@ def list_names(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
 ) -> None:
-    """List attacks, defenses, models, data sets or wrappers, with their settings and papers."""
+    """List attacks, defenses, released models, networks to train, data sets or wrappers."""
     entries = ENTRIES[kind]()
     if json:
         from json import dumps
@@ -39,7 +42,7 @@ def list_names(
     from rich.console import Console
 
     console = Console()
-    if "paper" in entries[0]:
+    if LONG.keys() & entries[0].keys():
         _show_plans(entries, console)
     else:
         _show_table(entries, console)
@@ -50,28 +53,28 @@ def _show_table(entries: list[Entry], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in entries[0]:
-        table.add_column(name, overflow="fold", no_wrap=name == "name")
+        table.add_column(name, overflow="fold", no_wrap=name in ("name", "threat"))
     for entry in entries:
         table.add_row(*(Text(_shown(value)) for value in entry.values()))
     console.print(table)
 
 
 def _show_plans(entries: list[Entry], console: Console) -> None:
-    """A line each, and below it, across the whole width, its settings and its paper."""
+    """A line each, and below it, across the whole width, what is long."""
     from rich.padding import Padding
     from rich.text import Text
 
-    columns = [name for name in entries[0] if name not in ("settings", "paper")]
+    columns = [name for name in entries[0] if name not in LONG]
     widths = [max(len(_shown(entry[name])) for entry in entries) for name in columns]
     for entry in entries:
         cells = (_shown(entry[name]).ljust(width) for name, width in zip(columns, widths, strict=True))
         line = Text("  ".join(cells).rstrip())
         line.stylize("bold", 0, widths[0])
         console.print(line)
-        for name, style in (("settings", ""), ("paper", "dim")):
-            if entry[name]:
+        for name, style in LONG.items():
+            if entry.get(name):
                 console.print(Padding(Text(_shown(entry[name]), style), (0, 0, 0, 4)))
 
 
@@ -120,14 +123,22 @@ def _wrappers() -> list[Entry]:
 
 
 def _models() -> list[Entry]:
-    from advbench.models import MODELS
     from advbench.models.load import released
 
-    empty: Entry = dict.fromkeys(("data", "threat", "clean", "robust", "certified", "images"), "")
+    return [{"name": name} | _measured(name) for name in released()]
+
+
+def _networks() -> list[Entry]:
+    from advbench.models import MODELS
+
     return [
-        *({"name": name, "kind": "for train --model", **empty} for name in MODELS),
-        *({"name": name, "kind": "released", **empty, **_measured(name)} for name in released()),
+        {"name": name, "settings": _options(make), "about": inspect.getdoc(getattr(make, "func", make)).splitlines()[0]}
+        for name, make in MODELS.items()
     ]
+
+
+def _options(make: Any) -> Entry:
+    return {key: getattr(value, "__name__", value) for key, value in getattr(make, "keywords", {}).items()}
 
 
 def _measured(name: str) -> Entry:
@@ -135,8 +146,9 @@ def _measured(name: str) -> Entry:
     from advbench.evaluation.card import Card
     from advbench.models.load import RELEASED
 
-    if not (card := Card.load(RELEASED / name)):
-        return {}
+    card = Card.load(RELEASED / name)
+    if not card:
+        return dict.fromkeys(("data", "threat", "clean", "robust", "certified", "images"), "")
     return {
         "data": card.data,
         "threat": str(card.threat),
@@ -167,6 +179,7 @@ ENTRIES: dict[Kind, Callable[[], list[Entry]]] = {
     Kind.attacks: _attacks,
     Kind.defenses: _defenses,
     Kind.models: _models,
+    Kind.networks: _networks,
     Kind.datasets: _datasets,
     Kind.wrappers: _wrappers,
 }

@@ -14,7 +14,7 @@ from advbench.errors import UsageError
 
 def train(
     dataset: Annotated[str, typer.Argument(help="Data set to train on; see `advbench list datasets`.")],
-    model: Annotated[str, typer.Option(help="Architecture; see `advbench list models`.")] = "small-cnn",
+    model: Annotated[str, typer.Option(help="Architecture; see `advbench list networks`.")] = "small-cnn",
     defense: Annotated[str, typer.Option(help="With settings, if any: trades:beta=6,steps=10.")] = "pgd",
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1; by default the data set's.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budget, like 8/255 or 0.3; by default the data set's.")] = None,

@@ -14,6 +14,8 @@ from advbench.cli import app
 from advbench.data import DATASETS
 from advbench.defenses import DEFENSES
 from advbench.models import MODELS
+from advbench.models.load import released
+from advbench.wrappers import WRAPPERS
 
 COMMANDS = ("train", "attack", "bench", "certify", "gate", "verify", "doctor", "list", "data")
 
@@ -35,7 +37,15 @@ def test_version(run):
 
 
 @pytest.mark.parametrize(
-    ("kind", "registry"), [("attacks", ATTACKS), ("defenses", DEFENSES), ("models", MODELS), ("datasets", DATASETS)]
+    ("kind", "registry"),
+    [
+        ("attacks", ATTACKS),
+        ("defenses", DEFENSES),
+        ("networks", MODELS),
+        ("models", released()),
+        ("datasets", DATASETS),
+        ("wrappers", WRAPPERS),
+    ],
 )
 def test_the_list_is_the_registry(run, kind, registry):
     entries = json.loads(run("list", kind, "--json").stdout)
