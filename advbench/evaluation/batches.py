@@ -67,6 +67,15 @@ class Batches:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
 
 
+def padded(rows: int, size: int) -> int:
+    """Rows in a batch that holds `rows` images: up to the next eighth of `size`, in steps of 32 at least.
+
+    Padding costs as much as images do, another shape costs a compilation: so few shapes, and little padding.
+    """
+    step = max(-(-size // 8), 32)
+    return min(-(-rows // step) * step, size)
+
+
 def _out_of_memory(error: Exception) -> bool:
     """Of XLA, or of what else computes the model."""
     signs = ("RESOURCE_EXHAUSTED", "ut of memory", "allocate memory")

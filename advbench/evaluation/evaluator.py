@@ -18,7 +18,7 @@ from jax import Array
 from advbench.attacks import Randomised
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
-from advbench.evaluation.batches import Batches
+from advbench.evaluation.batches import Batches, padded
 from advbench.evaluation.grid import snap, within_steps
 from advbench.evaluation.images import digest, in_words, pixels
 from advbench.evaluation.judge import Judge
@@ -242,9 +242,7 @@ class Evaluator:
             aim = spec.attack.aim(model, images, jnp.asarray(y), task.run)
             return spec.attack(model, searched, images, aim, _keys(stream, indices))
 
-        few = max(1, judge.size // 4)  # a second fixed shape, for when few images are left
-        size = few if len(y) <= few else judge.size
-        proposal = batches.map(propose, x, y, self.indices[task.positions], size=size)
+        proposal = batches.map(propose, x, y, self.indices[task.positions], size=padded(len(y), judge.size))
         proposed = snap(self.threat, x, proposal.x, self.model.levels)
         verdict = judge(x, y, proposed)
         draws = self.model.predict.draws if isinstance(self.model.predict, Randomised) else 1

@@ -40,17 +40,21 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False) -> bool:
     x : jax.Array
         Images [B, H, W, C].
     window : sequence of int
-        Shape of the weights, [kh, kw, C, O]. The kernel takes 3x3 in float32, where C and O fill whole vectors (of 8 or
-        16 numbers, as the processor has them), or one of them, an image's channels, is at most 4.
+        Shape of the weights, [kh, kw, C, O]. The kernel takes 3x3 in float32, where C and O fill whole vectors (of 8
+        numbers, or as the processor has them), or one of them, an image's channels, is at most 4.
     gradient : bool
         Ask for `weight_gradient` or `conv_relu` in place of `conv`; these need O to fill whole vectors.
     """
     *size, c, o = window
     if wanted() or size != [3, 3] or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
         return False
-    whole = lanes()
-    deep, ends = c % whole == 0 and (o % whole == 0 or (o <= 4 and not gradient)), c <= 4 and o % whole == 0
-    return deep or ends
+    return any(_fits(c, o, whole) and not (gradient and o % whole) for whole in lanes())
+
+
+def _fits(c: int, o: int, whole: int) -> bool:
+    """Whether vectors of `whole` numbers suit these channels."""
+    deep, few, many = c % whole == o % whole == 0, c <= 4 and o % whole == 0, c % whole == 0 and o <= 4
+    return deep or few or many
 
 
 def conv(x: Array, kernel: Array, pads: Pads) -> Array:
@@ -71,7 +75,7 @@ def conv(x: Array, kernel: Array, pads: Pads) -> Array:
         [B, H', W', O] float32, to about 1e-6 of the largest. The same bits whatever the batch and the threads.
     """
     y = _f32(len(x), *_size(x.shape[1:3], pads), kernel.shape[3])
-    return _call("advbench_conv", (y,), 1, top=pads[0][0], left=pads[1][0])(x, kernel)[0]
+    return _call("conv", kernel.shape[2:], (y,), 1, top=pads[0][0], left=pads[1][0])(x, kernel)[0]
 
 
 def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, codes: bool) -> tuple[Array, Array]:
@@ -87,7 +91,7 @@ def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, 
     shape = (len(x), height // window, width // window, kernel.shape[3])
     which = jax.ShapeDtypeStruct(shape if codes else (len(x), 0), np.uint8)
     where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
-    y, kept = _call("advbench_relu", (_f32(*shape), which), 1, **where)(x, kernel, bias)
+    y, kept = _call("relu", kernel.shape[2:], (_f32(*shape), which), 1, **where)(x, kernel, bias)
     return y, kept
 
 
@@ -96,13 +100,13 @@ def conv_back(dy: Array, codes: Array, kernel: Array, size: Sequence[int], pads:
     height, width = size
     dx = _f32(len(dy), *_size(size, pads), kernel.shape[3])
     where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
-    return _call("advbench_back", (dx,), 2, **where)(dy, codes, kernel)[0]
+    return _call("back", kernel.shape[2:], (dx,), 2, **where)(dy, codes, kernel)[0]
 
 
 def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
     """Gradient [3, 3, C, O] of the kernel, for images `x` [B, H, W, C] and the gradient `dy` [B, H', W', O]."""
     dw = _f32(3, 3, x.shape[3], dy.shape[3])
-    return _call("advbench_weights", (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
+    return _call("weights", dw.shape[2:], (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
 
 
 def _f32(*shape: int) -> jax.ShapeDtypeStruct:
@@ -116,14 +120,15 @@ def _size(size: Sequence[int], pads: Pads) -> tuple[int, int]:
 
 
 def _call(
-    name: str, results: tuple[jax.ShapeDtypeStruct, ...], images: int, **where: int
+    name: str, channels: Sequence[int], results: tuple[jax.ShapeDtypeStruct, ...], images: int, **where: int
 ) -> Callable[..., Sequence[Array]]:
     """What calls the kernel; the first `images` arguments, and all results if there are any, have leading axis B."""
+    target = f"advbench_{name}_{next(whole for whole in lanes() if _fits(*channels, whole))}"
     attributes = {key: np.int64(value) for key, value in where.items()}
 
     @custom_vmap
     def call(*arguments: Array) -> Sequence[Array]:
-        return tuple(jax.ffi.ffi_call(name, results)(*arguments, **attributes))
+        return tuple(jax.ffi.ffi_call(target, results)(*arguments, **attributes))
 
     @call.def_vmap
     def rule(size: int, batched: Sequence[bool], *arguments: Array) -> tuple[Sequence[Array], Sequence[bool]]:
@@ -133,7 +138,7 @@ def _call(
         if images and not any(batched[images:]):  # the same weights: more images
             flat = [v.reshape(-1, *v.shape[2:]) for v in rows[:images]]
             more = tuple(jax.ShapeDtypeStruct((size * r.shape[0], *r.shape[1:]), r.dtype) for r in results)
-            found = _call(name, more, images, **where)(*flat, *arguments[images:])
+            found = _call(name, channels, more, images, **where)(*flat, *arguments[images:])
             found = tuple(v.reshape(size, *r.shape) for v, r in zip(found, results, strict=True))
         else:
             found = lax.map(lambda row: call(*row), tuple(rows))

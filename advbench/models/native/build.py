@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from itertools import product
@@ -25,40 +26,50 @@ _log = logging.getLogger(__name__)
 
 def problem() -> str | None:
     """Build, check and register the kernel once; return why not, if not."""
-    return None if isinstance(found := _load(), int) else found
+    return None if isinstance(found := _load(), tuple) else found
 
 
-def lanes() -> int:
-    """Numbers in a vector of this processor, once the kernel is there; 0 if it isn't."""
-    return found if isinstance(found := _load(), int) else 0
+def lanes() -> tuple[int, ...]:
+    """Numbers in the vectors that there is a kernel for, most first; none where it can't be had.
+
+    A processor with vectors of 16 gets one for 8 as well: networks of 24 or 40 channels are not rare.
+    """
+    return found if isinstance(found := _load(), tuple) else ()
 
 
 @cache
-def _load() -> int | str:
+def _load() -> tuple[int, ...] | str:
     try:
-        library = ctypes.CDLL(str(_build()))
-        _check(library)
-        for name in _TARGETS:
-            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
-        return int(library.lanes())
+        widest = _register()
+        return (widest, _register("-DLANES=8")) if widest > 8 else (widest,)
     except (OSError, AttributeError, RuntimeError, subprocess.SubprocessError) as error:
         _log.warning("the native kernel is off, convolutions are slower: %s", error)
         return str(error)
 
 
-def _build() -> Path:
+def _register(*options: str) -> int:
+    """Make the kernel known to XLA, by names that end in its number of lanes."""
+    library = ctypes.CDLL(str(_build(options)))
+    _check(library)
+    width = int(library.lanes())
+    for name in _TARGETS:
+        jax.ffi.register_ffi_target(f"{name}_{width}", jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    return width
+
+
+def _build(options: Sequence[str]) -> Path:
     """Compile unless the cache has it: written beside and renamed, so that processes may build at once."""
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
     if compiler is None:
         raise RuntimeError("no C++ compiler found")
-    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), compiler, _processor())).encode())
+    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), compiler, *options, _processor())).encode())
     folder = platformdirs.user_cache_path("advbench") / "native"
     library = folder / f"winograd-{key.hexdigest()[:20]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             built = Path(scratch) / library.name
-            command = [compiler, *_FLAGS, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
+            command = [compiler, *_FLAGS, *options, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
             if done.returncode:
                 raise RuntimeError(f"{compiler} failed: {done.stderr.strip().splitlines()[:1]}")

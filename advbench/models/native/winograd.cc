@@ -24,12 +24,17 @@ namespace {
 namespace ffi = xla::ffi;
 using Int = int64_t;
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kRows = 12;
-#elif defined(__AVX__)
-constexpr int kLanes = 8, kRows = 6;
+#if !defined(LANES) && defined(__AVX512F__)
+#define LANES 16
+#elif !defined(LANES) && defined(__AVX__)
+#define LANES 8
+#elif !defined(LANES)
+#define LANES 4
+#endif
+#if defined(__AVX512VL__)  // 32 registers instead of 16
+constexpr int kLanes = LANES, kRows = 12;
 #else
-constexpr int kLanes = 4, kRows = 6;
+constexpr int kLanes = LANES, kRows = 6;
 #endif
 typedef float Vec __attribute__((vector_size(4 * kLanes)));
 typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
@@ -41,7 +46,7 @@ inline Vec load(const float* p) { return *reinterpret_cast<const Unaligned*>(p);
 inline void store(float* p, Vec v) { *reinterpret_cast<Unaligned*>(p) = v; }
 
 // Eight bytes to eight integers and back: compilers take these conversions apart into single bytes.
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__) && LANES == 8
 inline Ints load(const Byte* p) { return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
 inline void store(Byte* p, Ints v) {
   const __m128i low = _mm256_castsi256_si128((__m256i)v), high = _mm256_extracti128_si256((__m256i)v, 1);

@@ -83,7 +83,7 @@ def plain_relu(x, kernel, bias, pads, pool):
 @pytest.mark.parametrize("pads", [VALID, SAME, FULL, ODD])
 @pytest.mark.parametrize(("h", "w", "c", "o"), [(9, 8, 16, 24), (28, 28, 1, 32), (7, 10, 3, 16), (12, 9, 32, 16)])
 def test_bias_relu_and_pooling_are_those_of_jax_and_so_are_their_gradients(h, w, c, o, pads, pool):
-    lanes = native.lanes()
+    lanes = native.lanes()[-1]
     o = -(-o // lanes) * lanes
     x, kernel, bias = normal(0, 3, h, w, c), normal(1, 3, 3, c, o) / np.float32(3 * np.sqrt(c)), normal(2, o)
     program = jax.jit(lambda *a: jax.vjp(lambda *b: conv_relu(*b, padding=pads, pool=pool), *a))
@@ -249,7 +249,7 @@ def test_processes_may_build_at_once(tmp_path):
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     processes = [subprocess.Popen(command, env=os.environ | home, stdout=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate()[0] for process in processes] == [b"on\n"] * 2
-    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == len(native.lanes())
 
 
 def test_the_environment_switches_it_off(monkeypatch):
