@@ -132,7 +132,11 @@ def _networks() -> list[Entry]:
     from advbench.models import MODELS
 
     return [
-        {"name": name, "settings": _options(make), "about": inspect.getdoc(getattr(make, "func", make)).splitlines()[0]}
+        {
+            "name": name,
+            "settings": _options(make),
+            "about": str(inspect.getdoc(getattr(make, "func", make))).split("\n")[0],
+        }
         for name, make in MODELS.items()
     ]
 

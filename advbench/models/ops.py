@@ -9,7 +9,7 @@ Gradients can be differentiated again, for training that penalises input gradien
 are each linear in both arguments, and the derivatives of each are the other two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Literal
 
@@ -45,9 +45,11 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding
     pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    if stride > 1:
-        x, kernel, pads = _unstride(x, kernel, stride, pads)
-    return _conv(x, kernel, pads)
+    if stride == 1:
+        return _conv(x, kernel, pads)
+    if native.serves(x, kernel.shape, stride=stride):
+        return _strided(x, kernel, pads, stride)
+    return _folded(x, kernel, pads, stride)
 
 
 def explicit(padding: Padding, size: Sequence[int], window: Sequence[int], stride: int) -> Pads:
@@ -56,6 +58,27 @@ def explicit(padding: Padding, size: Sequence[int], window: Sequence[int], strid
         padding = lax.padtype_to_pads(size, window, (stride, stride), padding)
     (top, bottom), (left, right) = padding
     return (int(top), int(bottom)), (int(left), int(right))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _strided(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Array:
+    return native.conv(x, kernel, pads, stride)
+
+
+def _strided_fwd(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return _strided(x, kernel, pads, stride), (x, kernel)
+
+
+def _strided_bwd(pads: Pads, stride: int, saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
+    back: Callable[..., tuple[jax.Array, ...]] = jax.vjp(lambda *a: _folded(*a, pads, stride), *saved)[1]
+    return back(dy)
+
+
+_strided.defvjp(_strided_fwd, _strided_bwd)
+
+
+def _folded(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Array:
+    return _conv(*_unstride(x, kernel, stride, pads))
 
 
 def _unstride(x: jax.Array, kernel: jax.Array, s: int, pads: Pads) -> tuple[jax.Array, jax.Array, Pads]:

@@ -16,6 +16,9 @@ from jax.custom_batching import custom_vmap
 from advbench.attacks.plain import wanted
 from advbench.models.native.build import lanes, problem
 
+LARGEST = 5  # side of a window
+CACHE = 1 << 17  # weights of a window, in numbers
+
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -32,7 +35,7 @@ def status() -> str:
     return f"off: {reason}" if reason else "on"
 
 
-def serves(x: Array, window: Sequence[int], *, gradient: bool = False) -> bool:
+def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: int = 1) -> bool:
     """Whether the kernel is there, takes these shapes, and no plain operations are asked for.
 
     Parameters
@@ -40,15 +43,21 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False) -> bool:
     x : jax.Array
         Images [B, H, W, C].
     window : sequence of int
-        Shape of the weights, [kh, kw, C, O]. The kernel takes 3x3 in float32, where C and O fill whole vectors (of 8
-        numbers, or as the processor has them), or one of them, an image's channels, is at most 4.
+        Shape of the weights, [kh, kw, C, O], in float32. Of 3x3 windows with stride 1 it takes those whose C and O fill
+        whole vectors (of 8 numbers, or as the processor has them), or one of them, an image's channels, is at most 4.
+        Of others up to 5x5 it takes those whose weights fit the processor's second cache.
     gradient : bool
-        Ask for `weight_gradient` or `conv_relu` in place of `conv`; these need O to fill whole vectors.
+        Ask for `weight_gradient` or `conv_relu` in place of `conv`; these need 3x3, and O to fill whole vectors.
+    stride : int
+        Step between windows.
     """
     *size, c, o = window
-    if wanted() or size != [3, 3] or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
+    if wanted() or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
         return False
-    return any(_fits(c, o, whole) and not (gradient and o % whole) for whole in lanes())
+    if size == [3, 3] and stride == 1:
+        return any(_fits(c, o, whole) and not (gradient and o % whole) for whole in lanes())
+    small = 1 < max(size) <= LARGEST and size[0] * size[1] * c * o <= CACHE
+    return small and not gradient and o >= lanes()[-1]
 
 
 def _fits(c: int, o: int, whole: int) -> bool:
@@ -57,25 +66,33 @@ def _fits(c: int, o: int, whole: int) -> bool:
     return deep or few or many
 
 
-def conv(x: Array, kernel: Array, pads: Pads) -> Array:
-    """Cross-correlate with stride 1.
+def conv(x: Array, kernel: Array, pads: Pads, stride: int = 1) -> Array:
+    """Cross-correlate.
 
     Parameters
     ----------
     x : jax.Array
         Images [B, H, W, C] float32.
     kernel : jax.Array
-        Weights [3, 3, C, O] float32.
+        Weights [kh, kw, C, O] float32.
     pads : pairs of int
         Rows and columns of zeros (low, high) around the image; negative ones crop.
+    stride : int
+        Step between windows.
 
     Returns
     -------
     jax.Array
         [B, H', W', O] float32, to about 1e-6 of the largest. The same bits whatever the batch and the threads.
     """
-    y = _f32(len(x), *_size(x.shape[1:3], pads), kernel.shape[3])
-    return _call("conv", kernel.shape[2:], (y,), 1, top=pads[0][0], left=pads[1][0])(x, kernel)[0]
+    *window, c, o = kernel.shape
+    width = next((whole for whole in lanes() if _fits(c, o, whole)), None) if window == [3, 3] and stride == 1 else None
+    if width is None:  # any number of inputs; outputs fill whole vectors, with zeros if need be
+        width = next((whole for whole in lanes() if o % whole == 0), lanes()[-1])
+        kernel = jnp.pad(kernel, [(0, 0)] * 3 + [(0, -o % width)])
+    size = ((n + low + high - k) // stride + 1 for n, k, (low, high) in zip(x.shape[1:3], window, pads, strict=True))
+    y = _f32(len(x), *size, kernel.shape[3])
+    return _call("conv", width, (y,), 1, top=pads[0][0], left=pads[1][0], stride=stride)(x, kernel)[0][..., :o]
 
 
 def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, codes: bool) -> tuple[Array, Array]:
@@ -91,7 +108,7 @@ def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, 
     shape = (len(x), height // window, width // window, kernel.shape[3])
     which = jax.ShapeDtypeStruct(shape if codes else (len(x), 0), np.uint8)
     where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
-    y, kept = _call("relu", kernel.shape[2:], (_f32(*shape), which), 1, **where)(x, kernel, bias)
+    y, kept = _call("relu", _width(kernel), (_f32(*shape), which), 1, **where)(x, kernel, bias)
     return y, kept
 
 
@@ -100,13 +117,18 @@ def conv_back(dy: Array, codes: Array, kernel: Array, size: Sequence[int], pads:
     height, width = size
     dx = _f32(len(dy), *_size(size, pads), kernel.shape[3])
     where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
-    return _call("back", kernel.shape[2:], (dx,), 2, **where)(dy, codes, kernel)[0]
+    return _call("back", _width(kernel), (dx,), 2, **where)(dy, codes, kernel)[0]
 
 
 def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
     """Gradient [3, 3, C, O] of the kernel, for images `x` [B, H, W, C] and the gradient `dy` [B, H', W', O]."""
     dw = _f32(3, 3, x.shape[3], dy.shape[3])
-    return _call("weights", dw.shape[2:], (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
+    return _call("weights", _width(dw), (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
+
+
+def _width(kernel: Array | jax.ShapeDtypeStruct) -> int:
+    """Lanes of the vectors that suit its channels best."""
+    return next(whole for whole in lanes() if _fits(kernel.shape[2], kernel.shape[3], whole))
 
 
 def _f32(*shape: int) -> jax.ShapeDtypeStruct:
@@ -120,10 +142,10 @@ def _size(size: Sequence[int], pads: Pads) -> tuple[int, int]:
 
 
 def _call(
-    name: str, channels: Sequence[int], results: tuple[jax.ShapeDtypeStruct, ...], images: int, **where: int
+    name: str, whole: int, results: tuple[jax.ShapeDtypeStruct, ...], images: int, **where: int
 ) -> Callable[..., Sequence[Array]]:
     """What calls the kernel; the first `images` arguments, and all results if there are any, have leading axis B."""
-    target = f"advbench_{name}_{next(whole for whole in lanes() if _fits(*channels, whole))}"
+    target = f"advbench_{name}_{whole}"
     attributes = {key: np.int64(value) for key, value in where.items()}
 
     @custom_vmap
@@ -138,7 +160,7 @@ def _call(
         if images and not any(batched[images:]):  # the same weights: more images
             flat = [v.reshape(-1, *v.shape[2:]) for v in rows[:images]]
             more = tuple(jax.ShapeDtypeStruct((size * r.shape[0], *r.shape[1:]), r.dtype) for r in results)
-            found = _call(name, channels, more, images, **where)(*flat, *arguments[images:])
+            found = _call(name, whole, more, images, **where)(*flat, *arguments[images:])
             found = tuple(v.reshape(size, *r.shape) for v, r in zip(found, results, strict=True))
         else:
             found = lax.map(lambda row: call(*row), tuple(rows))

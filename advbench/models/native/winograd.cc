@@ -1,7 +1,7 @@
-// 3x3 convolution of stride 1, float32, NHWC x HWIO, on CPU, called through XLA's foreign function interface.
+// Convolution, float32, NHWC x HWIO, on CPU, called through XLA's foreign function interface.
 //
-// Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016, arXiv:1509.09308) where both channel counts fill
-// whole vectors; else direct. All of it rests on one matrix product. Bias, ReLU and max-pooling can follow while the
+// Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016, arXiv:1509.09308) for 3x3 windows of stride 1 where
+// both channel counts fill whole vectors; else direct. All of it rests on one matrix product. Bias, ReLU and max-pooling can follow while the
 // values are still in registers. An output pixel is always summed in the same order: results depend neither on the
 // batch, nor on the number of threads.
 
@@ -108,16 +108,27 @@ void block(Left a, const float* b, Int ldb, float* c, Int ldc, bool add) {
     for (int n = 0; n < N; n++) store(c + m * ldc + n * kLanes, sum[m][n]);
 }
 
+// The block of that many rows, at most M.
 template <int M, int N>
-void blocks(Int m, Left a, const float* b, Int ldb, float* c, Int ldc, bool add) {
-  for (; m >= M; m -= M, a.at += M * a.row, c += M * ldc) block<M, N>(a, b, ldb, c, ldc, add);
-  if constexpr (M > 1) blocks<M / 2, N>(m, a, b, ldb, c, ldc, add);
+void rows(Int m, Left a, const float* b, Int ldb, float* c, Int ldc, bool add) {
+  if (m == M) return block<M, N>(a, b, ldb, c, ldc, add);
+  if constexpr (M > 1) rows<M - 1, N>(m, a, b, ldb, c, ldc, add);
+}
+
+// Blocks of nearly the same height, so that none is so low that its sums wait for each other.
+template <int N>
+void panel(Int m, Left a, const float* b, Int ldb, float* c, Int ldc, bool add) {
+  for (Int left = (m + kRows - 1) / kRows; left > 0; left--) {
+    const Int some = m / left;
+    rows<kRows, N>(some, a, b, ldb, c, ldc, add);
+    m -= some, a.at += some * a.row, c += some * ldc;
+  }
 }
 
 void multiply(Int m, Int n, Left a, const float* b, Int ldb, float* c, Int ldc, bool add = false) {
   Int j = 0;
-  for (; j + 2 * kLanes <= n; j += 2 * kLanes) blocks<kRows, 2>(m, a, b + j, ldb, c + j, ldc, add);
-  for (; j < n; j += kLanes) blocks<kRows, 1>(m, a, b + j, ldb, c + j, ldc, add);
+  for (; j + 2 * kLanes <= n; j += 2 * kLanes) panel<2>(m, a, b + j, ldb, c + j, ldc, add);
+  for (; j < n; j += kLanes) panel<1>(m, a, b + j, ldb, c + j, ldc, add);
 }
 
 // ---- Winograd: polynomials multiplied at the points 0, a, -a, b, -b and infinity.
@@ -193,7 +204,7 @@ ALWAYS void transform(const Read& read, const Write& write) {
 struct Size { Int height, width; };
 
 struct Problem {
-  Int B, H, W, C, HO, WO, O, top, left;
+  Int B, H, W, C, HO, WO, O, top, left, kh = 3, kw = 3, stride = 1;
   Int rows() const { return (HO + 3) / 4; }
   Int columns() const { return (WO + 3) / 4; }
   Size reach(Int more) const { return {4 * rows() + more, 4 * columns() + more}; }  // of all tiles
@@ -393,16 +404,18 @@ void winograd_weights(const Problem& p, const float* x, const float* dy, float* 
 
 // ---- Direct: few channels on one side.
 
-// The windows of an output row, 3 x 3C each, overlap in memory: they are a matrix as they lie.
+// The windows of an output row, kh x kw C each, overlap in memory: they are a matrix as they lie.
 void direct(const Problem& p, const float* x, const float* w, float* y, ffi::ThreadPool* pool, const After& after) {
   const Int window = after.window, height = p.HO / window, wide = p.WO / window, row = p.WO * p.O;
   parallel(pool, p.B, [&](Int b) {
-    const Int width = (p.WO + 2) * p.C;
-    const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, {p.HO + 2, p.WO + 2});
+    const Size want = {(p.HO - 1) * p.stride + p.kh, (p.WO - 1) * p.stride + p.kw};
+    const Int width = want.width * p.C;
+    const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, want);
     float* fresh = after.bias ? scratch<kProduct>(window * row) : nullptr;
     for (Int h = 0; h < height * window; h++) {
       float* out = fresh ? fresh + h % window * row : y + (b * p.HO + h) * row;
-      multiply(p.WO, p.O, {image + h * width, p.C, 1, 3 * p.C, width, 3}, w, p.O, out, p.O);
+      const Left windows = {image + h * p.stride * width, p.stride * p.C, 1, p.kw * p.C, width, p.kh};
+      multiply(p.WO, p.O, windows, w, p.O, out, p.O);
       if (!fresh || h % window < window - 1) continue;
       const Int at = (b * height + h / window) * wide * p.O;
       Byte* codes = after.codes ? after.codes + at : nullptr;
@@ -453,8 +466,9 @@ void direct_few(const Problem& p, const float* x, const float* w, float* y, ffi:
 
 void conv(const Problem& p, const float* x, const float* w, float* y, ffi::ThreadPool* pool, const After& after = {},
           const Before& before = {}) {
+  const bool tiles = p.kh == 3 && p.kw == 3 && p.stride == 1 && p.C % kLanes == 0;
   if (p.O % kLanes) direct_few(p, x, w, y, pool, before);
-  else if (p.C % kLanes) direct(p, x, w, y, pool, after);
+  else if (!tiles) direct(p, x, w, y, pool, after);
   else winograd(p, x, w, y, pool, after, before);
 }
 
@@ -466,9 +480,10 @@ using In = ffi::Buffer<ffi::F32>;
 using Out = ffi::ResultBuffer<ffi::F32>;
 using Shape = ffi::Span<const Int>;
 
-ffi::Error call_conv(ffi::ThreadPool pool, In x, In w, Out y, Int top, Int left) {
-  const Shape n = x.dimensions(), m = y->dimensions();
-  conv({n[0], n[1], n[2], n[3], m[1], m[2], m[3], top, left}, x.typed_data(), w.typed_data(), y->typed_data(), &pool);
+ffi::Error call_conv(ffi::ThreadPool pool, In x, In w, Out y, Int top, Int left, Int stride) {
+  const Shape n = x.dimensions(), k = w.dimensions(), m = y->dimensions();
+  conv({n[0], n[1], n[2], n[3], m[1], m[2], m[3], top, left, k[0], k[1], stride}, x.typed_data(), w.typed_data(),
+       y->typed_data(), &pool);
   return ffi::Error::Success();
 }
 
@@ -504,7 +519,7 @@ ffi::Error call_weights(ffi::ThreadPool pool, In x, In dy, Out dw, Int top, Int 
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_conv, call_conv, BIND.Arg<In>().Arg<In>().Ret<In>().PADS);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_conv, call_conv, BIND.Arg<In>().Arg<In>().Ret<In>().PADS.Attr<Int>("stride"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_weights, call_weights, BIND.Arg<In>().Arg<In>().Ret<In>().PADS);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_relu, call_relu,
                               BIND.Arg<In>().Arg<In>().Arg<In>().Ret<In>().Ret<ffi::Buffer<ffi::U8>>().FUSED);
@@ -514,9 +529,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_back, call_back,
 extern "C" {
 int lanes() { return kLanes; }
 
-// n: the nine of Problem, then the window.
+// n: the nine of Problem, then the pool's window; of a convolution, the rest of Problem.
 void alone_conv(const Int* n, const float* x, const float* w, float* y) {
-  conv({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]}, x, w, y, nullptr);
+  conv({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11]}, x, w, y, nullptr);
 }
 void alone_relu(const Int* n, const float* x, const float* w, const float* bias, float* y, Byte* codes) {
   conv({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]}, x, w, y, nullptr, {bias, codes, n[9]});

@@ -58,6 +58,44 @@ def test_it_convolves(b, h, w, c, o, pads):
 
 
 @needs_native
+@pytest.mark.parametrize("pads", [VALID, SAME, ODD, CROP])
+@pytest.mark.parametrize(
+    ("h", "w", "c", "o", "k", "stride"),
+    [(28, 28, 1, 16, 4, 2), (14, 13, 16, 32, 4, 2), (16, 17, 24, 48, 3, 2), (32, 32, 3, 24, 3, 2), (9, 11, 5, 12, 5, 3),
+     (9, 8, 6, 11, 2, 1)],
+)  # fmt: skip
+def test_other_windows_and_strides_are_those_of_jax_and_so_are_their_gradients(h, w, c, o, k, stride, pads):
+    x, kernel = normal(0, 3, h, w, c), normal(1, k, k, c, o) / np.float32(k * np.sqrt(c))
+
+    def ours(x, kernel):
+        return (conv2d(x, kernel, stride=stride, padding=pads) ** 2).sum()
+
+    def theirs(x, kernel):
+        y = lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=DIMENSIONS)
+        return (y**2).sum()
+
+    program = jax.jit(jax.value_and_grad(ours, (0, 1)))
+    assert "stablehlo.custom_call @advbench_conv" in program.lower(x, kernel).as_text()
+    (value, mine), (truth, others) = program(x, kernel), jax.value_and_grad(theirs, (0, 1))(x, kernel)
+    np.testing.assert_allclose(value, truth, rtol=1e-5)
+    for one, other in zip(mine, others, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
+
+
+@needs_native
+def test_a_strided_convolution_is_differentiated_again():
+    x, kernel = normal(0, 2, 8, 8, 4), normal(1, 3, 3, 4, 16) / 6
+
+    def steep(layer):
+        return lambda kernel: (jax.grad(lambda x: jnp.sin(layer(x, kernel)).sum())(x) ** 2).sum()
+
+    ours = steep(lambda x, kernel: conv2d(x, kernel, stride=2, padding=SAME))
+    theirs = steep(lambda x, kernel: lax.conv_general_dilated(x, kernel, (2, 2), SAME, dimension_numbers=DIMENSIONS))
+    mine, other = jax.grad(ours)(kernel), jax.grad(theirs)(kernel)
+    np.testing.assert_allclose(mine, other, atol=1e-5 * np.abs(other).max())
+
+
+@needs_native
 def test_the_gradients_of_conv2d_are_those_of_jax():
     x, kernel = normal(0, 3, 8, 8, 16), normal(1, 3, 3, 16, 32) / 12
 
@@ -199,7 +237,9 @@ def test_a_nan_stays_in_its_image():
 
 def test_it_refuses_what_it_was_not_made_for():
     x = jnp.zeros((1, 8, 8, 16))
-    assert not native.serves(x, (5, 5, 16, 16))
+    assert not native.serves(x, (7, 7, 16, 16))
+    assert not native.serves(x, (1, 1, 16, 16))
+    assert not native.serves(x, (3, 3, 16, 16), stride=2, gradient=True)
     assert not native.serves(x, (3, 3, 16, 10))
     assert not native.serves(x, (3, 3, 16, 3), gradient=True)
     assert not native.serves(x.astype(jnp.bfloat16), (3, 3, 16, 16))
