@@ -70,7 +70,7 @@ def _strided_fwd(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> tu
 
 
 def _strided_bwd(pads: Pads, stride: int, saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
-    back: Callable[..., tuple[jax.Array, ...]] = jax.vjp(lambda *a: _folded(*a, pads, stride), *saved)[1]
+    back: Callable[..., tuple[jax.Array, ...]] = jax.vjp(partial(_folded, pads=pads, stride=stride), *saved)[1]
     return back(dy)
 
 
