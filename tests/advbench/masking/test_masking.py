@@ -52,6 +52,11 @@ def noisy(w, x):
     return network(w, x + jax.lax.stop_gradient(0.1 * jnp.sin(1e5 * x)))
 
 
+def reversed_slope(w, x):
+    """The same answers, and gradients that lead away from every adversarial image."""
+    return network(w, 2 * jax.lax.stop_gradient(x) - x)
+
+
 HONEST = {
     "tanh": network,
     "relu": lambda w, x: jax.nn.relu((x.reshape(len(x), -1) - 0.5) @ w[0]) @ w[1],
@@ -59,6 +64,7 @@ HONEST = {
 }
 HIDING = {
     "input in 8 levels": (lambda w, x: network(w, jnp.round(7 * x) / 7), "black_box_beats_gradients", "invalid"),
+    "a reversed slope": (reversed_slope, "random_beats_gradients", None),
     "thresholded input": (lambda w, x: network(w, (x > 0.5) * 1.0), "unbounded_attack_fails", "invalid"),
     "ripples": (ripples, "black_box_beats_gradients", "invalid"),
     "winners take all": (winners, "black_box_beats_gradients", None),
@@ -109,6 +115,13 @@ def test_everything_passes_an_honest_model_and_binarization_fails_a_quantised_on
     flags = found(HIDING["input in 8 levels"][0], full=True)
     assert flags["binarization_test_fails"].evidence["success"] < 0.5
     assert flags["binarization_test_fails"].level == "invalid"
+
+
+def test_images_made_on_an_imitation_break_a_model_whose_gradients_mislead():
+    assert "transfer_beats_gradients" not in found(network, full=True)
+    flag = found(reversed_slope, full=True)["transfer_beats_gradients"]
+    assert flag.level == "invalid"
+    assert flag.evidence["trained_on"] == N - flag.evidence["n"]
 
 
 def test_saturation_is_a_verdict_only_where_no_attack_is_free_of_scale():
