@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -19,6 +22,23 @@ EXPORTED = "call_exported"  # what is inside can't be seen
 HIDING = (EXTERNAL, EXPORTED)
 CONVOLUTION = "conv_general_dilated"
 SPAN = 200  # steps after which it is looked at how many images are done
+
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+class TimeUp(Exception):
+    """The deadline passed between two dispatches; what was reached is lost."""
+
+
+@contextmanager
+def until(deadline: float | None) -> Iterator[None]:
+    """Within this block attacks stepped from the host raise `TimeUp` once `time.monotonic()` is past `deadline`."""
+    token = _deadline.set(deadline)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
 
 
 class Steps(Protocol):
@@ -39,8 +59,10 @@ def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((attack, model, threat, x, y, state))):
         return _many(attack, model, threat, x, y, state, steps)[0]
     advance, stride = (_many, STRIDE) if loops_on_device(model, x) else (_one, 1)
-    left = int(steps)
+    left, deadline = int(steps), _deadline.get()
     while left > 0:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeUp
         try:
             reached, finished = advance(attack, model, threat, x, y, state, min(stride, left))
             over = bool(finished)

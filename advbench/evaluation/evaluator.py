@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks import Randomised
+from advbench.attacks.loop import TimeUp, until
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches, padded
@@ -185,7 +186,13 @@ class Evaluator:
             if shard is None:
                 if (signal := self.should_stop()) is not None:
                     raise Interrupted(_stopped(directory), signal)
-                shard = self._asked(task, x[task.positions], y[task.positions], judge, batches, directory)
+                try:
+                    with until(plan.deadline):
+                        shard = self._asked(task, x[task.positions], y[task.positions], judge, batches, directory)
+                except TimeUp:
+                    plan.abandon(task)
+                    number -= 1
+                    break
                 if (end := ended(self.model)) is not None:
                     tally.add(task.attack, shard)
                     plan.cut(task, reason(end))

@@ -53,6 +53,7 @@ class Plan:
         self.finished = 0  # images that withstood everything asked for, where that ended early
         self._begun = np.arange(0)  # images of the run under way
         self._queues: list[_Queue] = []
+        self.deadline: float | None = None  # by `time.monotonic()`, within a time budget
 
     def whole(self) -> Iterator[Task]:
         """Everything, in the order asked for; then the last iterative attack again while it has not converged."""
@@ -77,18 +78,27 @@ class Plan:
     def within(self, seconds: float) -> Iterator[Task]:
         """Small batches, each attack tried once and then the one that broke most images a second, until time is up.
 
-        What is not begun when time is up, or would not end in time, is skipped.
+        What is not done when time is up, or would not end in time, is skipped.
         """
-        began, few = time.monotonic(), max(1, self.size // 4)
+        self.deadline, few = time.monotonic() + seconds, max(1, self.size // 4)
         queues = self._queues = [_Queue(self, attack, few) for attack in range(len(self.attacks))]
         while True:
-            left = seconds - (time.monotonic() - began)
+            left = self.deadline - time.monotonic()
             open_ = [q for q in queues if q.waiting() and q.seconds_a_batch() < left]
             if left <= 0 or not open_:
                 break
             best = max(open_, key=lambda q: q.rate())
             yield from best.next()
-        self.skipped = tuple(q.skipped() for q in queues if q.waiting())
+        self._skip()
+
+    def abandon(self, task: Task) -> None:
+        """Note that time was up in the middle of a task, of which nothing is known."""
+        queue = self._queues[task.attack]
+        queue.left = np.concatenate([task.positions, queue.left])
+        self._skip()
+
+    def _skip(self) -> None:
+        self.skipped = tuple(q.skipped() for q in self._queues if q.waiting())
 
     def cut(self, task: Task, reason: Literal["queries", "target"]) -> None:
         """Note what is left undone when a target ends in the middle of a task."""

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-BASE = {"ADVBENCH_NATIVE": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "80", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+BASE = {"ADVBENCH_NATIVE": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "80"}
+BASE |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
 RUN = [
     *["mnist", "--model", "mlp", "--defense", "pgd:steps=3,rel_step_size=0.5", "--eps", "0.1", "--epochs", "2"],
     *["--validation", "60", "--batch-size", "32", "--train-size", "380", "--mix", "cutmix", "--augment", "crop-flip"],
@@ -54,6 +55,14 @@ def assert_close(a, b):
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory):
+    """What one process of this file compiled, the next need not: most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BASE, "JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield
 
 
 @pytest.fixture(scope="module")

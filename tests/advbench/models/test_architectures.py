@@ -39,7 +39,7 @@ def test_as_many_parameters_as_published(name, shape, count):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("shape", [MNIST, CIFAR])
 def test_every_network_takes_either_shape(name, shape):
-    if name in {"resnet20", "preact-resnet18"} or name.startswith("wrn"):
+    if name.startswith(("resnet20", "preact", "wrn")):  # shapes alone: nothing is computed
         out = nnx.eval_shape(lambda: create(name, shape=shape, classes=7, seed=0)(jnp.zeros((2, *shape))))
     else:
         out = freeze(create(name, shape=shape, classes=7, seed=0))(jnp.zeros((2, *shape)))
