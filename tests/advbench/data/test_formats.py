@@ -142,7 +142,11 @@ def test_tar_member_must_not_be_too_large_nor_come_twice(tmp_path: Path) -> None
         list(read_tar(tmp_path / "twice.tar.gz", {"a": 2}))
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", gzip.compress(b"not a tar" * 100)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not an archive", gzip.compress(b"not a tar" * 100)],
+    ids=["empty", "text", "gzip"],  # gzip notes the second: two workers would not agree on a name
+)
 def test_tar_of_other_bytes_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.tar.gz"
     path.write_bytes(content)
