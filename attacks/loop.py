@@ -23,7 +23,6 @@ HIDING = (EXTERNAL, EXPORTED)
 CONVOLUTION = "conv_general_dilated"
 SPAN = 200  # steps after which it is looked at how many images are done
 
-
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 

@@ -165,8 +165,8 @@ def kept(subject: Subject, asked: argparse.Namespace, threads: int) -> Answers:
 
 def reference(subject: Subject, answers: Answers, asked: argparse.Namespace) -> None:
     """Run the reference on the images that have no answers yet, a piece at a time, and keep what it found."""
-    if asked.reference is None:
-        raise SystemExit(f"{answers.done} of {len(subject.x)} images have answers: name the reference, --reference DIR")
+    if (found := version(asked.reference)) != answers.version:
+        raise SystemExit(f"the answers so far are of auto-attack {answers.version}, the checkout is {found}")
     os.environ |= {"BENCH_REFERENCE": str(asked.reference), "BENCH_REFERENCE_VERSION": answers.version}
     if asked.peers is None:
         install(ROOT, PEERS)

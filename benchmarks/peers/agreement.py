@@ -21,7 +21,7 @@ SOURCES = "cf245a7be4161eb5655f4872ca94f2708ad8bdf3a8e3b04aa0239c689ac8e61d"
 def version(checkout: Path | None) -> str:
     """Which reference lies there: the commit we know, or that it is another."""
     if checkout is None:
-        raise SystemExit("name the reference: --reference DIR, or answers of an earlier run: --answers FILE")
+        raise SystemExit("name the reference, --reference DIR, or answers that are complete, --answers FILE")
     return COMMIT[:7] if sources(checkout) == SOURCES else f"not {COMMIT[:7]}"
 
 
@@ -60,9 +60,7 @@ class Answers:
     eps: str
     version: str
     threads: int
-    found: list[np.ndarray] = field(
-        default_factory=list
-    )  # a piece's images [n, H, W, C] float32; clean where it failed
+    found: list[np.ndarray] = field(default_factory=list)  # a piece's images [n, H, W, C]; clean where it failed
     pieces: list[Piece] = field(default_factory=list)
 
     @property

@@ -85,13 +85,13 @@ def conv(x: Array, kernel: Array, pads: Pads, stride: int = 1) -> Array:
     jax.Array
         [B, H', W', O] float32, to about 1e-6 of the largest. The same bits whatever the batch and the threads.
     """
-    *window, c, o = kernel.shape
-    width = next((whole for whole in lanes() if _fits(c, o, whole)), None) if window == [3, 3] and stride == 1 else None
-    if width is None:  # any number of inputs; outputs fill whole vectors, with zeros if need be
+    *window, _, o = kernel.shape
+    if window == [3, 3] and stride == 1:
+        width = _width(kernel)
+    else:  # any number of inputs; outputs fill whole vectors, with zeros if need be
         width = next((whole for whole in lanes() if o % whole == 0), lanes()[-1])
         kernel = jnp.pad(kernel, [(0, 0)] * 3 + [(0, -o % width)])
-    size = ((n + low + high - k) // stride + 1 for n, k, (low, high) in zip(x.shape[1:3], window, pads, strict=True))
-    y = _f32(len(x), *size, kernel.shape[3])
+    y = _f32(len(x), *_size(x.shape[1:3], pads, window, stride), kernel.shape[3])
     return _call("conv", width, (y,), 1, top=pads[0][0], left=pads[1][0], stride=stride)(x, kernel)[0][..., :o]
 
 
@@ -135,10 +135,10 @@ def _f32(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, np.float32)
 
 
-def _size(size: Sequence[int], pads: Pads) -> tuple[int, int]:
+def _size(size: Sequence[int], pads: Pads, window: Sequence[int] = (3, 3), stride: int = 1) -> tuple[int, int]:
     """Height and width of what a convolution makes."""
-    (height, width), ((top, bottom), (left, right)) = size, pads
-    return height + top + bottom - 2, width + left + right - 2
+    height, width = ((n + low + high - k) // stride + 1 for n, k, (low, high) in zip(size, window, pads, strict=True))
+    return height, width
 
 
 def _call(

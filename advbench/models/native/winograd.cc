@@ -1,9 +1,9 @@
 // Convolution, float32, NHWC x HWIO, on CPU, called through XLA's foreign function interface.
 //
 // Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016, arXiv:1509.09308) for 3x3 windows of stride 1 where
-// both channel counts fill whole vectors; else direct. All of it rests on one matrix product. Bias, ReLU and max-pooling can follow while the
-// values are still in registers. An output pixel is always summed in the same order: results depend neither on the
-// batch, nor on the number of threads.
+// both channel counts fill whole vectors; else direct. All of it rests on one matrix product. Bias, ReLU and
+// max-pooling can follow while the values are still in registers. An output pixel is always summed in the same order:
+// results depend neither on the batch, nor on the number of threads.
 
 #include <algorithm>
 #include <atomic>
@@ -402,7 +402,7 @@ void winograd_weights(const Problem& p, const float* x, const float* dy, float* 
   });
 }
 
-// ---- Direct: few channels on one side.
+// ---- Direct: other windows and strides, or few channels on one side.
 
 // The windows of an output row, kh x kw C each, overlap in memory: they are a matrix as they lie.
 void direct(const Problem& p, const float* x, const float* w, float* y, ffi::ThreadPool* pool, const After& after) {

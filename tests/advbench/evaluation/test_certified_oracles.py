@@ -18,9 +18,11 @@ def both_sides(name, eps, indices, method, *attacks):
 
 def test_a_network_trained_to_be_certified_is_bracketed_tightly():
     """95.62 % of all test images are robust at 0.1; of these 40, the two sides leave little between them."""
-    found = both_sides("mnist_wk17a", "0.1", range(40), "crown", "fgsm", "pgd:loss=margin,steps=10,rel_step_size=0.3")
+    found = both_sides(
+        "mnist_wk17a", "0.1", range(60, 100), "crown", "fgsm", "pgd:loss=margin,steps=10,rel_step_size=0.3"
+    )
     assert not [flag for flag in found.flags if flag.level == "invalid"]
-    assert 38 <= found.certified.correct <= found.attacked.correct
+    assert 35 <= found.certified.correct <= found.attacked.correct <= 39
     assert found.undecided <= 2
 
 
