@@ -18,6 +18,7 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
     "madry-cnn": MadryCNN,
     "wong-cnn": WongCNN,
     "resnet8": partial(ResNet, depth=8, width=24, stem=2),
+    "resnet14": partial(ResNet, depth=14, width=48, stem=2),
     "resnet20": ResNet,
     "preact-resnet18": preact_resnet18,
     "preact-resnet18-silu": partial(preact_resnet18, activation=nnx.silu),
