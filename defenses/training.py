@@ -190,9 +190,11 @@ class Trainer:
         self.since = time.perf_counter()
         while self.ledger.step < self.total and not self.over():
             self.epoch()
-            self.restate()
-            self.judge()
+            if not self.over():  # else the weights are the best ones again, and judged already
+                self.restate()
+                self.judge()
             self.save()
+        self.conclude()
         ledger = self.ledger
         return Fitted(nnx.merge(self.graph, self.best.ema), ledger.best, ledger.history, ledger.seconds)
 
@@ -203,10 +205,10 @@ class Trainer:
         return ledger.rollbacks >= watchdog.PATIENCE or bool(patience and waited >= patience)
 
     def epoch(self) -> None:
-        """Take the steps that are left of this epoch."""
+        """Take the steps that are left of this epoch, unless overfitting ends the run in its middle."""
         ledger, epoch = self.ledger, self.ledger.step // self.per_epoch
         order = shuffled(self.data, self.streams, epoch)
-        while ledger.step < (epoch + 1) * self.per_epoch:
+        while ledger.step < (epoch + 1) * self.per_epoch and not self.over():
             if signal := self.signal():
                 self.save()
                 raise Stopped(signal, ledger.step)
@@ -334,6 +336,16 @@ class Trainer:
             f"{self.defense.against} {accuracy.robust:.1%}; "
             f"back to the weights of epoch {ledger.best['epoch']}, lr halved{ends}"
         )
+
+    def conclude(self) -> None:
+        """Warn of a network that was never robust to more than the one step that it was trained on."""
+        best = self.ledger.best
+        found = Accuracy(best["clean"], best["fgsm"], best["robust"])
+        if self.defense.robust and watchdog.one_step_only(found):
+            self.say(
+                f"these weights withstand single steps only: FGSM accuracy {found.fgsm:.1%}, "
+                f"{self.defense.against} {found.robust:.1%}; train on more steps, or with a smaller eps"
+            )
 
     def save(self) -> None:
         """Write a checkpoint of what is known to be finite."""

@@ -10,3 +10,8 @@ PATIENCE = 3  # roll-backs before training ends
 def overfits(now: Accuracy, best: float) -> bool:
     """Whether the network has learned to withstand one step only; `best` is its best PGD accuracy so far, in [0, 1]."""
     return now.robust < best - FALL and now.robust < SHARE * now.fgsm
+
+
+def one_step_only(best: Accuracy) -> bool:
+    """Whether even the best weights withstand one step and no more: nothing fell, for there was nothing to fall from."""
+    return best.robust < best.fgsm - FALL and best.robust < SHARE * best.fgsm

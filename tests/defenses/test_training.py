@@ -11,31 +11,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from advbench.defenses import FastTraining, PGDTraining, Standard
+from advbench.defenses import PGDTraining, Standard
 from advbench.defenses.checkpoints import damage
 from advbench.defenses.frozen import freeze
-from advbench.defenses.metrics import JsonLines, Listener, writers
+from advbench.defenses.metrics import JsonLines, writers
 from advbench.defenses.training import Diverged, Stopped, Trainer, fit
-from advbench.defenses.validation import Accuracy
-from advbench.defenses.watchdog import overfits
 
-from .tiny import LINF, RECIPE, Net, blobs, same
+from .tiny import LINF, RECIPE, Ears, Net, blobs, same, scripted
 
 PGD3 = PGDTraining(steps=3, rel_step_size=0.5)
-
-
-class Ears(Listener):
-    def __init__(self):
-        self.windows, self.epochs, self.said = [], [], []
-
-    def window(self, record):
-        self.windows.append(record)
-
-    def epoch(self, record):
-        self.epochs.append(record)
-
-    def say(self, text):
-        self.said.append(text)
 
 
 class Spy(Standard):
@@ -154,60 +138,6 @@ def test_a_stop_saves_no_spoiled_weights(tmp_path, spy, monkeypatch):
     with pytest.raises(Diverged):
         fit(Net(), spy, LINF, *blobs(), RECIPE, out=tmp_path, should_stop=stop_at(4))
     assert not (tmp_path / "checkpoints").exists()
-
-
-def scripted(monkeypatch, *accuracies):
-    """Let validation find these (clean, fgsm, robust), one after another, the last one for ever."""
-    left = [Accuracy(*each) for each in accuracies]
-    monkeypatch.setattr(Trainer, "measure", lambda self, count: left.pop(0) if len(left) > 1 else left[0])
-
-
-def test_catastrophic_overfitting_rolls_back_says_so_and_slows_down(monkeypatch):
-    good, bad, fine = (0.9, 0.8, 0.7), (0.9, 0.95, 0.05), (0.9, 0.8, 0.75)
-    scripted(monkeypatch, good, bad, fine)
-    ears = Ears()
-    trainer = Trainer(
-        Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, epochs=3, schedule="constant"), lambda: None, [ears]
-    )
-    trainer.epoch()
-    trainer.judge()
-    best = trainer.best
-    trainer.epoch()
-    assert not same(trainer.now, best)
-    trainer.judge()
-    assert same(trainer.now, best)
-    assert "catastrophic overfitting at step 16" in ears.said[0]
-    assert "95.0%" in ears.said[0]
-    trainer.epoch()
-    trainer.judge()
-    assert ears.windows[-1]["lr"] == pytest.approx(RECIPE.lr / 2)
-    assert trainer.ledger.best["robust"] == 0.75
-    assert len(ears.said) == 1
-
-
-def test_overfitting_that_comes_back_ends_the_run_with_the_best_weights(monkeypatch):
-    scripted(monkeypatch, (0.9, 0.8, 0.7), (0.9, 0.95, 0.05))
-    ears = Ears()
-    fitted = fit(Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, epochs=50), listeners=[ears])
-    assert len(fitted.history) == 4
-    assert len(ears.said) == 3
-    assert fitted.best["robust"] == 0.7
-
-
-def test_fast_training_is_watched_within_its_epochs(monkeypatch):
-    monkeypatch.setattr(FastTraining, "watch", 4)
-    scripted(monkeypatch, (0.9, 0.8, 0.7), (0.9, 0.95, 0.05), (0.9, 0.8, 0.7))
-    ears = Ears()
-    fit(Net(), FastTraining(), LINF, *blobs(), RECIPE, listeners=[ears])
-    assert len(ears.said) == 1
-    assert "at step 12" in ears.said[0]
-
-
-def test_what_counts_as_overfitting():
-    assert overfits(Accuracy(0.9, 0.9, 0.1), 0.6)
-    assert not overfits(Accuracy(0.9, 0.9, 0.5), 0.6)  # fell little
-    assert not overfits(Accuracy(0.3, 0.2, 0.15), 0.6)  # fell with FGSM: unlearned, not overfitted
-    assert not overfits(Accuracy(0.9, 0.5, 0.05), 0.1)  # never was robust
 
 
 def test_patience_ends_a_run_that_does_not_improve(monkeypatch):

@@ -1,11 +1,14 @@
-"""A network, images and a recipe small enough to train in a second."""
+"""A network, images and a recipe small enough to train in a second, and what to listen with."""
 
 import jax
 import numpy as np
 from flax import nnx
 
 from advbench.attacks import NORMS, Threat
+from advbench.defenses.metrics import Listener
 from advbench.defenses.recipe import Recipe
+from advbench.defenses.training import Trainer
+from advbench.defenses.validation import Accuracy
 
 LINF = Threat(NORMS["linf"], 0.1)
 RECIPE = Recipe(epochs=2, batch_size=16, validation=32, lr=0.01, eps_warmup=0.5, ema=0.9)
@@ -34,6 +37,28 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.layer(x.reshape(len(x), -1))
+
+
+class Ears(Listener):
+    """Remembers all that a run says."""
+
+    def __init__(self):
+        self.windows, self.epochs, self.said = [], [], []
+
+    def window(self, record):
+        self.windows.append(record)
+
+    def epoch(self, record):
+        self.epochs.append(record)
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def scripted(monkeypatch, *accuracies):
+    """Let validation find these (clean, fgsm, robust), one after another, the last one for ever."""
+    left = [Accuracy(*each) for each in accuracies]
+    monkeypatch.setattr(Trainer, "measure", lambda self, count: left.pop(0) if len(left) > 1 else left[0])
 
 
 def blobs(n: int = 160, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
