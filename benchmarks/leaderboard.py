@@ -1,7 +1,8 @@
 """Evaluate the models that come with the package, write their cards, and make docs/leaderboard.* of the cards.
 
-Each model meets the full suite under the threat it was trained for; those trained on bounds are certified too. What is
-measured stays in `runs/leaderboard`, so that a run that ended early goes on. `--render` only renders.
+Each model meets the full suite under the threat it was trained for; those trained on bounds are certified too. A card is
+gone on with, some images at a time, and written after each part; one of other weights must be removed first. `--render`
+only renders.
 """
 
 import argparse
@@ -40,7 +41,8 @@ def main() -> int:
     asked = arguments()
     for name in asked.models or released():
         if not asked.render:
-            measure(name, asked.images, asked.out)
+            while measure(name, asked.images, asked.part, asked.out):
+                pass
         describe(name)
     everything = [(card, read_manifest(RELEASED / card.model / MANIFEST)) for card in cards()]
     (DOCS / "leaderboard.json").write_text(json.dumps([entry(*each) for each in everything], indent=1) + "\n")
@@ -54,6 +56,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", help="names; all of them by default")
     parser.add_argument("--images", type=int, default=10_000, help="the first so many test images")
+    parser.add_argument("--part", type=int, default=1000, help="images between two writings of the card")
     parser.add_argument("--out", type=Path, default=Path("runs/leaderboard"))
     parser.add_argument("--render", action="store_true", help="evaluate nothing, render the cards that are there")
     return parser.parse_args()
@@ -65,19 +68,24 @@ def cards() -> list[Card]:
     return sorted(found, key=lambda card: (card.data, str(card.threat), -card.robust.accuracy, -card.clean.accuracy))
 
 
-def measure(name: str, images: int, out: Path) -> None:
-    """Attack, certify where there is hope, and write the card."""
-    manifest = read_manifest(RELEASED / name / MANIFEST)
-    threat, folder = manifest.record["threat"], out / f"{name}-{images}"
-    what = ["--norm", threat["norm"], "--eps", threat["eps"]]
+def measure(name: str, images: int, part: int, out: Path) -> bool:
+    """Attack the next images, certify where there is hope, and write the card; False: it has so many already."""
+    manifest, before = read_manifest(RELEASED / name / MANIFEST), Card.load(RELEASED / name)
+    first = before.robust.n if before else 0
+    last = min(first + part, images) - 1
+    if last < first:
+        return False
+    threat, folder = manifest.record["threat"], out / f"{name}-{first}-{last}"
+    what = ["--norm", threat["norm"], "--eps", threat["eps"], "--attack", SUITE, "--indices", f"{first}-{last}"]
     if not (folder / "result.json").exists():
-        advbench("attack", name, *what, "--attack", SUITE, "-n", images, "--out", folder, "--resume", allowed=STANDING)
+        advbench("attack", name, *what, "--out", folder, "--resume", allowed=STANDING)
     certificate = None
     if method := CERTIFIED.get(manifest.record["defense"].partition(":")[0]):
         proof = folder / "certificate.json"
         advbench("certify", name, "--run", folder, "--method", method, "--json", proof, allowed=STANDING)
         certificate = Certificate.model_validate_json(proof.read_text())
-    Card.of(Result.load(folder), (SUITE,), certificate).save(RELEASED / name)
+    Card.of(Result.load(folder), (SUITE,), certificate, before).save(RELEASED / name)
+    return True
 
 
 def page(shown: list[tuple[Card, Manifest]]) -> str:

@@ -13,5 +13,5 @@ def overfits(now: Accuracy, best: float) -> bool:
 
 
 def one_step_only(best: Accuracy) -> bool:
-    """Whether even the best weights withstand one step and no more: nothing fell, for there was nothing to fall from."""
+    """Whether even the best weights withstand one step and no more, so that there was nothing to fall from."""
     return best.robust < best.fgsm - FALL and best.robust < SHARE * best.fgsm

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from advbench.errors import UsageError, first_fault
-from advbench.evaluation.result import Flag, Provenance, Rate, Record, Result, Seconds, ThreatInfo
+from advbench.evaluation.result import Count, Flag, Provenance, Rate, Record, Result, Seconds, ThreatInfo
 from advbench.files import write
 
 if TYPE_CHECKING:
@@ -27,18 +27,27 @@ class Certified(Record):
     rate: Rate
 
 
+class Part(Record):
+    """Consecutive images that were measured together."""
+
+    n: Count
+    images: str  # digest of just these images and labels
+    seconds: Seconds  # of all attacks, compilation included
+    provenance: Provenance
+
+
 class Card(Record):
-    """One evaluation of a released model, on the first images of the test set.
+    """One evaluation of a released model, on the first images of the test set, in one part or several.
 
     `standing` has a bit an image, 1 where nothing broke it, the first image's bit highest, in base64. Since an image's
-    attacks depend on nothing but the image and the seed, any part of them can be checked against it.
+    attacks depend on nothing but the image and the seed, any part of them can be checked against it, and more images
+    can be measured later.
     """
 
     schema_version: Literal[1] = 1
     model: str
     digest: str
     data: str
-    images: str  # digest of just these images and labels
     threat: ThreatInfo
     suite: tuple[str, ...] = Field(strict=False)  # attacks as asked for
     seed: int
@@ -47,25 +56,26 @@ class Card(Record):
     certified: Certified | None = None
     flags: tuple[Flag, ...] = Field(default=(), strict=False)
     standing: str
-    seconds: Seconds  # of all attacks, compilation included
-    provenance: Provenance
+    parts: tuple[Part, ...] = Field(strict=False)
 
     @classmethod
-    def of(cls, result: Result, suite: tuple[str, ...], certificate: Certificate | None = None) -> Card:
-        """The card of an evaluation.
+    def of(
+        cls, result: Result, suite: tuple[str, ...], certificate: Certificate | None = None, before: Card | None = None
+    ) -> Card:
+        """The card of an evaluation, which goes on where the card `before` ended.
 
         Raises
         ------
         UsageError
-            When its images are not the first ones, or it was not finished.
+            When its images are not the first ones, or the next ones, it was not finished, or it is another model's.
         """
-        if not result.complete or [row.index for row in result.rows] != list(range(len(result.rows))):
-            raise UsageError("a card tells of the first images of the test set, all of them attacked")
-        return cls(
+        first = before.robust.n if before else 0
+        if not result.complete or [row.index for row in result.rows] != list(range(first, first + len(result.rows))):
+            raise UsageError(f"a card tells of the test set's images from {first} on, all of them attacked")
+        card = cls(
             model=result.model.name,
             digest=result.model.digest,
             data=result.data.name,
-            images=result.data.digest,
             threat=result.threat,
             suite=suite,
             seed=result.seed,
@@ -73,10 +83,50 @@ class Card(Record):
             robust=result.robust,
             certified=Certified(method=certificate.method, rate=certificate.certified) if certificate else None,
             flags=result.flags,
-            standing=b64encode(np.packbits([row.robust for row in result.rows]).tobytes()).decode(),
-            seconds=sum(report.seconds for report in result.attacks),
-            provenance=result.provenance,
+            standing=_packed([row.robust for row in result.rows]),
+            parts=(
+                Part(
+                    n=len(result.rows),
+                    images=result.data.digest,
+                    seconds=sum(report.seconds for report in result.attacks),
+                    provenance=result.provenance,
+                ),
+            ),
         )
+        return before.followed_by(card) if before else card
+
+    def followed_by(self, card: Card) -> Card:
+        """Join the card of the next images to this one.
+
+        Raises
+        ------
+        UsageError
+            When they differ in anything but the images.
+        """
+        if self.question != card.question:
+            raise UsageError(f"{self.model}: this card can't go on, for it is about something else: remove it")
+        both = {
+            "clean": self.clean + card.clean,
+            "robust": self.robust + card.robust,
+            "flags": (*self.flags, *(flag for flag in card.flags if flag.name not in {f.name for f in self.flags})),
+            "standing": _packed([*self.mask, *card.mask]),
+            "parts": (*self.parts, *card.parts),
+        }
+        if self.certified and card.certified:
+            rate = self.certified.rate + card.certified.rate
+            both["certified"] = Certified(method=self.certified.method, rate=rate)
+        return self.model_copy(update=both)
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What was asked: two cards with the same question differ in images alone."""
+        method = self.certified.method if self.certified else None
+        return self.digest, self.data, str(self.threat), self.suite, self.seed, method
+
+    @property
+    def seconds(self) -> float:
+        """Of all attacks on all images."""
+        return sum(part.seconds for part in self.parts)
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -104,3 +154,7 @@ class Card(Record):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise UsageError(f"{folder / CARD} is no card: {first_fault(error)}") from None
+
+
+def _packed(standing: list[bool]) -> str:
+    return b64encode(np.packbits(standing).tobytes()).decode()

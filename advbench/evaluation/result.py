@@ -46,6 +46,10 @@ class Rate(Record):
         low, high = wilson(correct, n)
         return cls(accuracy=correct / n if n else 0.0, low=low, high=high, n=n, correct=correct)
 
+    def __add__(self, other: Rate) -> Rate:
+        """Of both sets of images together."""
+        return Rate.of(self.correct + other.correct, self.n + other.n)
+
 
 class ThreatInfo(Record):
     """What the adversary may do: `eps` as typed, as a float, and as an exact fraction, pixels in [0, 1]."""

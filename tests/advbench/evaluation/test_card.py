@@ -65,8 +65,17 @@ def test_a_card_keeps_every_verdict(tmp_path):
     card = Card.load(tmp_path)
     assert card.mask.tolist() == [row.robust for row in found.rows]
     assert (card.clean, card.robust, card.suite) == (found.clean, found.robust, ("fgsm",))
-    with pytest.raises(UsageError, match="first images"):
+    with pytest.raises(UsageError, match="images from 0 on"):
         Card.of(result(range(1, 4)), ("fgsm",))
+    begun = Card.of(result(range(5)), ("fgsm",))
+    whole = Card.of(result(range(5, 11)), ("fgsm",), before=begun)
+    assert whole.model_dump(exclude={"parts"}) == card.model_dump(exclude={"parts"})
+    assert [part.n for part in whole.parts] == [5, 6]
+    assert whole.seconds == begun.seconds + whole.parts[1].seconds
+    with pytest.raises(UsageError, match="images from 11 on"):
+        Card.of(result(range(5, 11)), ("fgsm",), before=card)
+    with pytest.raises(UsageError, match="something else"):
+        Card.of(result(range(5, 11)), ("pgd",), before=begun)
     assert Card.load(tmp_path / "nowhere") is None
     (tmp_path / CARD).write_text("{}")
     with pytest.raises(UsageError, match="is no card"):
