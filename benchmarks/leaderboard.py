@@ -1,8 +1,8 @@
 """Evaluate the models that come with the package, write their cards, and make docs/leaderboard.* of the cards.
 
-Each model meets the full suite under the threat it was trained for; those trained on bounds are certified too. A card is
-gone on with, some images at a time, and written after each part; one of other weights must be removed first. `--render`
-only renders.
+Each model meets the full suite under the threat it was trained for; those trained on bounds are certified too. A card
+goes on where it ended, and is written after each part; one of other weights must be removed first. `--render` only
+renders.
 """
 
 import argparse
