@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 
@@ -39,3 +40,26 @@ def freeze(module: nnx.Module) -> Callable[[jax.Array], jax.Array]:
     graph, state = nnx.split(frozen)
     leaves, tree = jax.tree.flatten(state)
     return jax.tree_util.Partial(_Apply(graph, tree), *leaves)
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """Another network's function, called on bfloat16."""
+
+    apply: Callable[..., jax.Array]
+
+    def __call__(self, *leaves_and_images: jax.Array) -> jax.Array:
+        *leaves, images = leaves_and_images
+        return self.apply(*leaves, _half(images)).astype(images.dtype)
+
+
+def coarse(model: jax.tree_util.Partial) -> jax.tree_util.Partial:
+    """Compute a frozen network in bfloat16: twice as fast or more where a device has units for it, and half the memory.
+
+    Images and logits stay float32. Good enough to find images to train on, not to judge them.
+    """
+    return jax.tree_util.Partial(_Coarse(model.func), *map(_half, model.args))
+
+
+def _half(array: jax.Array) -> jax.Array:
+    return array.astype(jnp.bfloat16) if array.dtype == jnp.float32 else array

@@ -14,6 +14,7 @@ from advbench.defenses.mix import KINDS
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "one-cycle", "piecewise")
 AUGMENTS = ("none", "crop-flip")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Recipe:
     mix: str = "none"  # or mixup, cutmix: each image with another one of its batch
     mix_alpha: float = 1.0  # shares are drawn from Beta(alpha, alpha)
     extra_fraction: float = 0.5  # of every batch, from the extra data where there are any
+    craft: str = "float32"  # or bfloat16: what the network computes in while images are crafted to train on
     validation: int = 1000  # training images held out to choose the weights by
     patience: int = 0  # epochs without a better validation accuracy before training ends; 0: never
     seed: int = 0
@@ -51,7 +53,13 @@ class Recipe:
         ValueError
             With one line on what is wrong.
         """
-        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augment": AUGMENTS, "mix": KINDS}
+        choices = {
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
+            "augment": AUGMENTS,
+            "mix": KINDS,
+            "craft": PRECISIONS,
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r} (there are: {', '.join(known)})")

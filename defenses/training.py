@@ -21,7 +21,7 @@ from advbench.defenses.base import Defense
 from advbench.defenses.batches import Streams, draw, place, shuffled
 from advbench.defenses.checkpoints import CheckpointError, Checkpoints
 from advbench.defenses.fingerprint import fingerprint
-from advbench.defenses.frozen import freeze
+from advbench.defenses.frozen import coarse, freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.mix import leading, mix
 from advbench.defenses.recipe import Recipe
@@ -250,7 +250,7 @@ class Trainer:
         if recipe.mix != "none":
             key = jax.random.fold_in(self.streams.mix, first)
             x, y = mix(key, x, y, recipe.mix_alpha, kind=recipe.mix, classes=self.classes)
-        return x, self.defense.craft(self.view(state), self.ball(step), x, leading(y), keys), y
+        return x, self.defense.craft(self.crafting(state), self.ball(step), x, leading(y), keys), y
 
     def restate(self) -> None:
         """Give weights averaged over epochs batch statistics of their own, from the epoch's first batches again."""
@@ -274,6 +274,11 @@ class Trainer:
         """The network with these weights, in evaluation mode."""
         view: Model = jax.tree_util.Partial(self.evaluated, *jax.tree.leaves(state))
         return view
+
+    def crafting(self, state: Any) -> Model:
+        """The same, in the precision that images are crafted in."""
+        view: Any = self.view(state)
+        return coarse(view) if self.recipe.craft == "bfloat16" else view
 
     def look(self) -> None:
         """Fetch what the last steps measured, refuse what is not finite, and tell the listeners."""

@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,3 +193,25 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(arguments, words, tmp_pa
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert not out.exists()
+
+
+def test_the_documented_gpu_recipe_works_from_end_to_end_at_small_size(environment, tmp_path):
+    """Every option as documented; only the network, the data and the counts are small."""
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    lines = re.findall(r"^    advbench ((?:.*\\\n)*.*)", page.split("### The strongest")[1], re.MULTILINE)
+    recipe, judge = (shlex.split(line.replace("\\\n", " ")) for line in lines[:2])
+    out = tmp_path / "run"
+    small = {"--model": "mlp", "--epochs": "3", "--batch-size": "64", "--out": str(out)}
+    for option, value in small.items():
+        recipe[recipe.index(option) + 1] = value
+    recipe[1] = "mnist"
+    recipe[recipe.index("--defense") + 1] = recipe[recipe.index("--defense") + 1].replace("warmup=10", "warmup=2")
+    code, _, stderr = train(environment, *recipe[1:], "--train-size", "320", "--validation", "64")
+    assert code == 0, stderr
+    assert json.loads((out / "model.json").read_text())["record"]["recipe"]["craft"] == "bfloat16"
+    judge[judge.index("-n") + 1] = "4"
+    judge[1], judge[-1] = str(out), str(out / "autoattack")
+    command = [sys.executable, "-m", "advbench", *judge]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode in (0, 3), done.stderr  # of so few images the checks may warn
+    assert (out / "autoattack" / "result.json").exists()

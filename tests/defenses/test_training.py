@@ -6,6 +6,7 @@ import json
 import sys
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import JsonLines, writers
 from advbench.defenses.training import Diverged, Stopped, Trainer, fit
 
-from .tiny import LINF, RECIPE, Ears, Net, blobs, same, scripted
+from .tiny import LINF, RECIPE, Ears, Linear, Net, blobs, leaves, same, scripted
 
 PGD3 = PGDTraining(steps=3, rel_step_size=0.5)
 
@@ -208,3 +209,43 @@ def test_a_network_without_dropout_or_statistics_trains_too():
 
     fitted = fit(Plain(), Standard(), LINF, *blobs(), dataclasses.replace(RECIPE, lr=0.05, augment="crop-flip"))
     assert not same(fitted.module, Plain())
+
+
+class Tells(Linear):
+    """Notes what it is computed in, each time it is traced."""
+
+    dtypes = set()  # noqa: RUF012
+
+    def __call__(self, x):
+        Tells.dtypes.add((x.dtype.name, self.layer.kernel[...].dtype.name))
+        return super().__call__(x)
+
+
+@pytest.mark.parametrize("craft", ["float32", "bfloat16"])
+def test_images_can_be_crafted_in_bfloat16_and_nothing_else_is(craft, monkeypatch):
+    monkeypatch.setattr(Tells, "dtypes", set())
+    recipe = dataclasses.replace(RECIPE, craft=craft)
+    trainer = Trainer(Tells(), PGD3, LINF, *blobs(), recipe, lambda: None, [])
+    jax.clear_caches()  # what is cached is not traced, and tells nothing
+    Tells.dtypes.clear()
+    order = np.arange(trainer.per_epoch * recipe.batch_size)
+    x, x_adv, _ = trainer.batch(jnp.asarray(order), 0, trainer.now.state)
+    assert Tells.dtypes == {(craft, craft)}
+    assert x.dtype == x_adv.dtype == np.float32
+    assert float(jnp.abs(x_adv - x).max()) == pytest.approx(trainer.eps(0), rel=1e-3)
+    trainer.epoch()
+    jax.clear_caches()
+    Tells.dtypes.clear()
+    trainer.judge()
+    assert Tells.dtypes == {("float32", "float32")}
+    assert all(leaf.dtype == np.float32 for leaf in leaves(nnx.state(nnx.merge(trainer.graph, trainer.now.state))))
+
+
+def test_coarse_images_lead_nearly_where_exact_ones_do():
+    def crafted(craft):
+        trainer = Trainer(Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, craft=craft), lambda: None, [])
+        order = jnp.arange(trainer.per_epoch * RECIPE.batch_size)
+        return trainer.batch(order, 20, trainer.now.state)[1]
+
+    exact, near = crafted("float32"), crafted("bfloat16")
+    assert float((jnp.abs(exact - near) < 1e-3).mean()) > 0.9
