@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from hashlib import sha256
 
 import numpy as np
 
+from advbench.data.spec import content_digest
 from advbench.evaluation.result import Rate, Result, Row
 from advbench.evaluation.tally import Images
 
@@ -44,7 +44,7 @@ def broken_rows(result: Result) -> list[tuple[int, Row]]:
 def _inputs(e: Evidence) -> Iterator[str]:
     if e.digest != e.result.model.digest:
         yield f"the model has digest {e.digest}, expected {e.result.model.digest}"
-    actual = sha256(e.clean.tobytes() + e.labels.astype("<i4").tobytes()).hexdigest()
+    actual = content_digest(e.clean, e.labels)
     if actual != e.result.data.digest:
         yield f"the clean images and labels have sha256 {actual}, expected {e.result.data.digest}"
     for row, label in zip(e.result.rows, e.labels.tolist(), strict=True):

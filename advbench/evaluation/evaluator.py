@@ -17,6 +17,7 @@ from jax import Array
 
 from advbench.attacks import Randomised
 from advbench.attacks.loop import TimeUp, until
+from advbench.data.spec import content_digest
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches, padded
@@ -117,7 +118,7 @@ class Evaluator:
         return {
             "model": self.model.digest,
             "preprocessing": self.model.preprocess.record(),
-            "data": digest(self._uint8, self._labels),
+            "data": content_digest(self._uint8, self._labels),
             "indices": digest(self.indices),
             "norm": self.threat.norm,
             "eps": str(self.threat.eps.value),
@@ -288,7 +289,7 @@ class Evaluator:
                 name=data.name,
                 split=data.split,
                 source=data.source,
-                digest=digest(self._uint8, self._labels),
+                digest=content_digest(self._uint8, self._labels),
                 n=len(self.indices),
                 indices=in_words(self.indices),
                 classes=tuple(data.classes),
