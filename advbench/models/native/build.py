@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
 from itertools import product
@@ -40,16 +41,17 @@ def lanes() -> tuple[int, ...]:
 @cache
 def _load() -> tuple[int, ...] | str:
     try:
-        widest = _register()
-        return (widest, _register("-DLANES=8")) if widest > 8 else (widest,)
+        wide = [(), ("-DLANES=8",)] if "avx512f" in _processor() else [()]
+        with ThreadPoolExecutor() as pool:  # each takes seconds
+            return tuple(map(_register, list(pool.map(_build, wide))))
     except (OSError, AttributeError, RuntimeError, subprocess.SubprocessError) as error:
         _log.warning("the native kernel is off, convolutions are slower: %s", error)
         return str(error)
 
 
-def _register(*options: str) -> int:
+def _register(built: Path) -> int:
     """Make the kernel known to XLA, by names that end in its number of lanes."""
-    library = ctypes.CDLL(str(_build(options)))
+    library = ctypes.CDLL(str(built))
     _check(library)
     width = int(library.lanes())
     for name in _TARGETS:
