@@ -65,12 +65,8 @@ class Transform(Wrapper):
         return x
 
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
-        """As `Wrapper.wrap`; weights, where there are any, come from `loaded`."""
-        return before(self.loaded(shape), model, adaptive=adaptive)
-
-    def loaded(self, shape: Shape) -> Any:
-        """A pytree that has `apply` and `stand_in`."""
-        return self
+        """As `Wrapper.wrap`."""
+        return before(self, model, adaptive=adaptive)
 
 
 @jax.tree_util.register_dataclass
@@ -78,7 +74,7 @@ class Transform(Wrapper):
 class Transformed:
     """A `Model`, or one draw of a randomised one, that sees transformed images."""
 
-    transform: Any  # a pytree with `apply` and `stand_in`
+    transform: Any  # a pytree with `apply`, and `stand_in` if adaptive
     inner: Any  # images, and a key if it is a draw -> logits
     adaptive: bool = field(metadata={"static": True})
 

@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from advbench.attacks import Model
 from advbench.errors import UsageError
-from advbench.wrappers.base import Shape, Transform
+from advbench.wrappers.base import Shape, Wrapper, before
+from advbench.wrappers.facing import Unaware
 from advbench.wrappers.generator import Generator
 
 
 @dataclass(frozen=True)
-class Purify(Transform):
+class Purify(Wrapper):
     """Project images onto the range of a generator (Samangouei, Kabkab & Chellappa 2018, arXiv 1805.06605).
 
     Defense-GAN searches from random latent vectors, hundreds of steps. Here the generator is a variational
@@ -47,6 +49,18 @@ class Purify(Transform):
             )
         if self.steps < 0 or not self.rate > 0:
             raise ValueError("purify: steps should be 0 or more, and rate above 0")
+
+    def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
+        """Attacks that know it climb through every step of the search; others climb the network without it.
+
+        The identity as stand-in (BPDA) is the weaker attack here: an image moves, in the search, along the generator's
+        range only, and the exact gradient says where that is.
+        """
+        purifier = self.loaded(shape)
+        if adaptive:
+            return before(purifier, model, adaptive=False)
+        defended, bare = (model.defended, model.bare) if isinstance(model, Unaware) else (model, model)
+        return Unaware(before(purifier, defended, adaptive=False), bare)
 
     def loaded(self, shape: Shape) -> Purifier:
         """With the generator's weights."""
@@ -84,7 +98,3 @@ class Purifier:
         start = self.generator.encode(x)
         z, _ = jax.lax.fori_loop(0, self.steps, step, (start, adam.init(start)))
         return self.generator.decode(z)
-
-    def stand_in(self, x: Array) -> Array:
-        """The identity: a projection moves images of the data little."""
-        return x
