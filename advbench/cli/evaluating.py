@@ -36,7 +36,7 @@ class Request:
     norm: str | None
     eps: str | None
     n: int | None
-    indices: Path | None
+    indices: str | None
     seed: int
     batch_size: int
     resume: bool

@@ -74,7 +74,7 @@ def gate(
         "model": model,
         "data": data,
         "n": n,
-        "indices": None if indices is None else str(indices),
+        "indices": indices,
         "seed": seed,
         "batch-size": batch_size,
         "error": error,

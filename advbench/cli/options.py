@@ -30,7 +30,10 @@ Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, l0 or any; by defa
 Eps = Annotated[str | None, typer.Option(help="Budget, white being 1, like 8/255 or 0.3.")]
 EpsList = Annotated[str | None, typer.Option("--eps", help="Budget, white being 1, like 8/255 or 0.3; or a list.")]
 Number = Annotated[int | None, typer.Option("-n", min=1, help="Attack the first N test images.", show_default="1000")]
-Indices = Annotated[Path | None, typer.Option(help="File of test image numbers, instead of -n.")]
+Indices = Annotated[
+    str | None,
+    typer.Option(metavar="LIST|FILE", help="Test images by number, like 0-99,500, or a file of such, instead of -n."),
+]
 InputLayout = Annotated[
     str | None,
     typer.Option(

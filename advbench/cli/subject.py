@@ -28,7 +28,7 @@ def subject(
     spec: str,
     data: str | None,
     n: int | None,
-    indices: Path | None = None,
+    indices: str | None = None,
     preprocess: Preprocess | None = None,
     weights: Path | None = None,
     *,
@@ -114,32 +114,37 @@ def _trained(model: LoadedModel, dataset: str) -> dict[str, str]:
     return model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
 
 
-def _indices(data: Dataset, n: int | None, path: Path | None, most: int) -> list[int]:
-    if path is None:
+def _indices(data: Dataset, n: int | None, named: str | None, most: int) -> list[int]:
+    if named is None:
         n = n or min(most, len(data))
         data.require(n)
         return list(range(n))
     if n is not None:
         raise UsageError("give -n or --indices, not both")
-    indices = _read_indices(path)
-    last = max(indices)
+    ranges = _ranges(named)
+    last = max(stop for _, stop in ranges)
     if last >= data.total:
-        raise UsageError(f"{path} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
+        raise UsageError(f"{named} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
     data.require(last + 1)
-    return indices
-
-
-def _read_indices(path: Path) -> list[int]:
-    """Whole numbers, by white space or commas; each once."""
-    try:
-        words = re.split(r"[\s,]+", path.read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't read image numbers from {path}: {getattr(error, 'strerror', 'not text')}") from None
-    wrong = next((word for word in words if not re.fullmatch(r"[0-9]{1,9}", word)), None)
-    if wrong is not None:
-        raise UsageError(f"{path} should hold image numbers, from 0, and nothing else; it has {wrong[:40]!r}")
-    indices = [int(word) for word in words]
+    indices = [i for first, stop in ranges for i in range(first, stop + 1)]
     twice = next((i for i, times in Counter(indices).items() if times > 1), None)
     if twice is not None:
-        raise UsageError(f"{path} names image {twice} more than once")
+        raise UsageError(f"{named} names image {twice} more than once")
     return indices
+
+
+def _ranges(named: str) -> list[tuple[int, int]]:
+    """First and last of every range, by white space or commas: of what was typed if it is one, else of a file."""
+    try:
+        text = named if re.fullmatch(r"[0-9][0-9,-]*", named) else Path(named).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"can't read image numbers from {named}: {getattr(error, 'strerror', 'not text')}") from None
+    words = re.split(r"[\s,]+", text.strip())
+    found = [re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word) for word in words]
+    ranges = [(int(each[1]), int(each[2] or each[1])) for each in found if each]
+    wrong = next((word for word, each in zip(words, found, strict=True) if not each), None)
+    if wrong is not None:
+        raise UsageError(f"{named} should hold image numbers, from 0, or ranges like 0-99; it has {wrong[:40]!r}")
+    if backwards := next(((first, last) for first, last in ranges if last < first), None):
+        raise UsageError(f"{named} has the range {backwards[0]}-{backwards[1]}, which ends before it begins")
+    return ranges

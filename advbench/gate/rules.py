@@ -103,7 +103,9 @@ class GateRules(_Table):
     )
     std: Annotated[str | None, Field(description="What pixels are then divided by, likewise.")] = None
     n: Annotated[Positive | None, Field(description="The first n test images; by default all that are here.")] = None
-    indices: Annotated[str | None, Field(description="File of test image numbers, instead of n.")] = None
+    indices: Annotated[
+        str | None, Field(description="Test images by number, like 0-99,500, or a file of such, instead of n.")
+    ] = None
     seed: Annotated[Seed, Field(description="Fixes the order of images, and every random start.")] = 0
     batch_size: Annotated[Positive, Field(description="Images looked at between two looks, at least.")] = 64
     error: Annotated[float, Field(gt=0, le=0.5, description="How often a verdict may be wrong, over all rules.")] = 0.05

@@ -88,6 +88,11 @@ def test_indices_choose_the_images(attack, tmp_path):
     (tmp_path / "which.txt").write_text("7\n3, 11\n")
     found = json.loads(attack("net", "--indices", "which.txt", "--json", "-").stdout)
     assert [row["index"] for row in found["rows"]] == [7, 3, 11]
+    (tmp_path / "which.txt").write_text("7 2-4")
+    found = json.loads(attack("net", "--indices", "which.txt", "--json", "-").stdout)
+    assert [row["index"] for row in found["rows"]] == [7, 2, 3, 4]
+    found = json.loads(attack("net", "--indices", "9-10,0", "--json", "-").stdout)
+    assert [row["index"] for row in found["rows"]] == [9, 10, 0]
 
 
 def test_the_default_cascade_orders_attacks_as_it_must(run):
@@ -151,6 +156,11 @@ def test_wrong_options_are_refused_before_any_attack(attack, words, parts):
         (b"1 10000", "ends at 9999"),
         (b"\xff\xfe\x00", "not text"),
         (b"99999999999999999999", "'999999"),
+        (b"1-3 2", "image 2 more than once"),
+        (b"0-10000", "ends at 9999"),
+        (b"0-999999999", "ends at 9999"),
+        (b"3-1", "ends before it begins"),
+        (b"3-", "'3-'"),
     ],
 )
 def test_indices_that_make_no_sense_are_refused(attack, tmp_path, content, part):
