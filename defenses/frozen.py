@@ -49,8 +49,7 @@ class _Coarse:
     apply: Callable[..., jax.Array]
 
     def __call__(self, *leaves_and_images: jax.Array) -> jax.Array:
-        *leaves, images = leaves_and_images
-        return self.apply(*leaves, _half(images)).astype(images.dtype)
+        return self.apply(*map(_half, leaves_and_images)).astype(leaves_and_images[-1].dtype)
 
 
 def coarse(model: jax.tree_util.Partial) -> jax.tree_util.Partial:
@@ -58,7 +57,7 @@ def coarse(model: jax.tree_util.Partial) -> jax.tree_util.Partial:
 
     Images and logits stay float32. Good enough to find images to train on, not to judge them.
     """
-    return jax.tree_util.Partial(_Coarse(model.func), *map(_half, model.args))
+    return jax.tree_util.Partial(_Coarse(model.func), *model.args)
 
 
 def _half(array: jax.Array) -> jax.Array:

@@ -14,4 +14,4 @@ def overfits(now: Accuracy, best: float) -> bool:
 
 def one_step_only(best: Accuracy) -> bool:
     """Whether even the best weights withstand one step and no more, so that there was nothing to fall from."""
-    return best.robust < best.fgsm - FALL and best.robust < SHARE * best.fgsm
+    return overfits(best, best.fgsm)

@@ -36,7 +36,7 @@ class Rejecting(Protocol):
 def climbed(model: Model, y: Array) -> Model:
     """What attacks meet, on images with labels `y`, int32 `[B]`."""
     if isinstance(model, Unaware):
-        return model.bare
+        return climbed(model.bare, y)
     return model.against(y) if isinstance(model, Rejecting) else model
 
 

@@ -56,11 +56,8 @@ class Purify(Wrapper):
         The identity as stand-in (BPDA) is the weaker attack here: an image moves, in the search, along the generator's
         range only, and the exact gradient says where that is.
         """
-        purifier = self.loaded(shape)
-        if adaptive:
-            return before(purifier, model, adaptive=False)
-        defended, bare = (model.defended, model.bare) if isinstance(model, Unaware) else (model, model)
-        return Unaware(before(purifier, defended, adaptive=False), bare)
+        defended = before(self.loaded(shape), model, adaptive=False)
+        return defended if adaptive else Unaware(defended, model)
 
     def loaded(self, shape: Shape) -> Purifier:
         """With the generator's weights."""

@@ -9,7 +9,7 @@ from flax import nnx
 
 from advbench.attacks import FGSM, NORMS, PGD, Threat
 from advbench.data import load
-from advbench.defenses import FastTraining, PGDTraining, Standard
+from advbench.defenses import FastTraining, Standard
 from advbench.defenses.frozen import freeze
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import Trainer, fit
@@ -17,9 +17,7 @@ from advbench.defenses.validation import Accuracy
 from advbench.defenses.watchdog import PATIENCE, one_step_only, overfits
 from advbench.models.resnet import ResNet
 
-from .tiny import LINF, RECIPE, Ears, Net, blobs, same, scripted
-
-PGD3 = PGDTraining(steps=3, rel_step_size=0.5)
+from .tiny import LINF, PGD3, RECIPE, Ears, Net, blobs, same, scripted
 
 
 def test_catastrophic_overfitting_rolls_back_says_so_and_slows_down(monkeypatch):

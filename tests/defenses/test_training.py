@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from advbench.defenses import PGDTraining, Standard
+from advbench.defenses import Standard
 from advbench.defenses.checkpoints import damage
 from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import JsonLines, writers
 from advbench.defenses.training import Diverged, Stopped, Trainer, fit
 
-from .tiny import LINF, RECIPE, Ears, Linear, Net, blobs, leaves, same, scripted
-
-PGD3 = PGDTraining(steps=3, rel_step_size=0.5)
+from .tiny import LINF, PGD3, RECIPE, Ears, Linear, Net, blobs, leaves, same, scripted
 
 
 class Spy(Standard):

@@ -5,12 +5,14 @@ import numpy as np
 from flax import nnx
 
 from advbench.attacks import NORMS, Threat
+from advbench.defenses import PGDTraining
 from advbench.defenses.metrics import Listener
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import Trainer
 from advbench.defenses.validation import Accuracy
 
 LINF = Threat(NORMS["linf"], 0.1)
+PGD3 = PGDTraining(steps=3, rel_step_size=0.5)
 RECIPE = Recipe(epochs=2, batch_size=16, validation=32, lr=0.01, eps_warmup=0.5, ema=0.9)
 
 

@@ -43,7 +43,7 @@ def _load() -> tuple[int, ...] | str:
     try:
         wide = [(), ("-DLANES=8",)] if "avx512f" in _processor() else [()]
         with ThreadPoolExecutor() as pool:  # each takes seconds
-            return tuple(map(_register, list(pool.map(_build, wide))))
+            return tuple(map(_register, pool.map(_build, wide)))
     except (OSError, AttributeError, RuntimeError, subprocess.SubprocessError) as error:
         _log.warning("the native kernel is off, convolutions are slower: %s", error)
         return str(error)

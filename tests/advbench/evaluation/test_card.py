@@ -72,6 +72,9 @@ def test_a_card_keeps_every_verdict(tmp_path):
     assert whole.model_dump(exclude={"parts"}) == card.model_dump(exclude={"parts"})
     assert [part.n for part in whole.parts] == [5, 6]
     assert whole.seconds == begun.seconds + whole.parts[1].seconds
+    here = found.provenance.model_copy(update={"command": "advbench attack x -n 5 --out '/a b/c' --resume --seed 1"})
+    (part,) = Card.of(found.model_copy(update={"provenance": here}), ("fgsm",)).parts
+    assert part.provenance.command == "advbench attack x -n 5 --seed 1"
     with pytest.raises(UsageError, match="images from 11 on"):
         Card.of(result(range(5, 11)), ("fgsm",), before=card)
     with pytest.raises(UsageError, match="something else"):
