@@ -1,45 +1,24 @@
 """Which masking flags honest networks raise, where none may be invalid: `python benchmarks/false_alarms.py [--full]`.
 
-The released networks, those of known robustness in `../shared/oracles`, and any run directory that is named.
+The released networks, those of known robustness in `tests/oracles`, and any run directory that is named.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from advbench.cli.runtime import prepare
 from advbench.data import load
 from advbench.evaluation.images import pixels
 from advbench.masking import examine_masking
-from advbench.models.load import LoadedModel, load_model, released
-from advbench.models.ops import conv2d
+from advbench.models.load import load_model, released
 from advbench.spec import ThreatSpec
 
-ORACLES = Path(__file__).parents[2] / "shared" / "oracles"
-PROVEN = {"mnist_wk17a": "0.1", "mnist_cnn_a_adv": "0.3", "cifar10_cnn_a_adv": "2/255"}
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.oracles import EPS, load_oracle
+
 SEEN = 128
-
-
-def proven(name: str) -> LoadedModel:
-    with np.load(ORACLES / f"{name}.npz", allow_pickle=False) as file:
-        weights = {key: jnp.asarray(value) for key, value in file.items() if not key.startswith("reference")}
-    data = name.partition("_")[0]
-    shape = (28, 28, 1) if data == "mnist" else (32, 32, 3)
-    record = {"threat": {"norm": "linf", "eps": PROVEN[name]}}
-    return LoadedModel(name, jax.tree_util.Partial(network, weights), shape, 10, data, name, record)
-
-
-def network(w: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    x = (x - w["mean"]) / w["std"]
-    for layer in ("conv1", "conv2"):
-        kernel, bias = w[f"{layer}_kernel"], w[f"{layer}_bias"]
-        x = jax.nn.relu(conv2d(x, kernel, stride=2, padding=((1, 1), (1, 1))) + bias)
-    x = jax.nn.relu(x.reshape(len(x), -1) @ w["fc1_kernel"] + w["fc1_bias"])
-    return x @ w["fc2_kernel"] + w["fc2_bias"]
 
 
 def main() -> None:
@@ -52,7 +31,7 @@ def main() -> None:
     models = [load_model(name) for name in arguments.models]
     if not arguments.only:
         models += [load_model(name) for name in released()]
-        models += [proven(name) for name in PROVEN if ORACLES.is_dir()]
+        models += [load_oracle(name) for name in EPS]
     print("| model | threat | flags | invalid | seconds |\n|---|---|---|---|---|")
     for model in models:
         data = load(str(model.dataset), "test")

@@ -4,8 +4,7 @@ from advbench.certify import certify
 from advbench.data import load
 from advbench.evaluation import evaluate
 from advbench.spec import AttackSpec, ThreatSpec
-
-from .oracle import load_indices, load_oracle
+from tests.oracles import load_indices, load_oracle
 
 
 def both_sides(name, eps, indices, method, *attacks):

@@ -5,8 +5,7 @@ import pytest
 from advbench.data import load
 from advbench.evaluation import evaluate
 from advbench.spec import AttackSpec, ThreatSpec
-
-from .oracle import load_indices, load_oracle
+from tests.oracles import load_indices, load_oracle
 
 AUTOATTACK = ("apgd", "apgd:loss=dlr,targets=9")  # what follows in the suite breaks none of these images
 CW = "cw:rounds=3,steps=100,c=100,lr=0.1"
