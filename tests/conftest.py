@@ -1,12 +1,44 @@
-"""What holds for every test."""
+"""What holds for every test: cheap compilation, each program once, and bounded memory."""
 
+import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
-import jax
 import pytest
 
 MAPS = Path("/proc/self/maps")
 MANY = 20_000  # of the 65,530 mappings that Linux grants a process; every compiled program takes several
+
+CHEAP = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""Tests check arithmetic, not speed: nearly all their time would go into optimising programs that run once."""
+
+
+def _compile_cheaply() -> Path | None:
+    """Set up XLA by the environment, which the workers of xdist and commands run by tests inherit.
+
+    Every program is compiled once for all of them: what one compiled the others read from a folder of this session.
+    Return that folder where this process made it.
+    """
+    assert "jax" not in sys.modules, "jax was imported before its environment was set"
+    os.environ["XLA_FLAGS"] = f"{CHEAP} {os.environ.get('XLA_FLAGS', '')}".strip()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA suspects programs from the cache of features nobody has
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return None
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="advbench-tests-")
+    return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+MADE = None if "PYTEST_XDIST_WORKER" in os.environ else _compile_cheaply()
+
+
+def pytest_unconfigure() -> None:
+    """Remove the programs of this session."""
+    if MADE is not None:
+        shutil.rmtree(MADE, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -14,4 +46,6 @@ def few_programs():
     """Forget compiled programs before there are too many: at the limit, the next compilation crashes."""
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY:
+        import jax
+
         jax.clear_caches()
