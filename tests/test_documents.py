@@ -232,4 +232,5 @@ def test_the_reference_has_every_option_of_the_parser():
         words = set(
             re.findall(r"(?<=[`/ ])--?[a-z][a-z-]*", "".join(re.findall(r"^\| `[^`]*`", told[name], re.MULTILINE)))
         )
+        assert re.findall(r"^\| `[^`]*` \|\s*\|", told[name], re.MULTILINE) == []  # nothing goes unexplained
         assert words == options - {"--help", "-h"}, name
