@@ -2,20 +2,10 @@
 
 import json
 import re
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-from advbench.attacks import ATTACKS, SUITES
-from advbench.attacks.suites import expand
-from advbench.data import DATASETS
-from advbench.defenses import DEFENSES
-from advbench.models import MODELS
-from advbench.reports.formats import FORMATS
-from advbench.wrappers import WRAPPERS
 
 from . import commands
 from .documents import REFUSED, ROOT, Document, documents
@@ -159,78 +149,3 @@ def test_files_shown_in_documents_can_be_read(folder):
         elif "[gate]" in block.text:
             (folder / "advbench.toml").write_text(block.text)
             assert read(folder / "advbench.toml", {})[0].threats, document.name
-
-
-# Tables and the reference
-
-
-def rows(name, heading):
-    """Cells of the first table below a heading."""
-    text = DOCUMENTS[name].text.partition(f"\n{heading}\n")[2]
-    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)[0]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()[2:]]
-
-
-def test_the_table_of_attacks_is_the_registry():
-    told = {
-        row[0].strip("`"): row
-        for row in rows("docs/attacks.md", "    advbench attack MODEL --norm l0 --eps 10 --attack fmn")
-    }
-    assert list(told) == list(ATTACKS)
-    for name, attack in ATTACKS.items():
-        _, _, norms, needs, cost, paper = told[name]
-        assert (norms, needs, cost, paper) == (", ".join(attack.norms), attack.access, attack.cost, attack.paper), name
-
-
-def test_the_table_of_suites_says_what_they_stand_for():
-    told = {
-        name: re.findall(r"`([^`]*)`", row[1].partition(";")[0])
-        for row in rows("docs/attacks.md", "## Suites")
-        for name in re.findall(r"`([^`]*)`", row[0])
-    }
-    assert {name: tuple(parts) for name, parts in told.items()} == {name: expand(name, "linf") for name in SUITES}
-
-
-def test_the_table_of_defenses_is_the_registry():
-    told = [row[0].strip("`") for row in rows("docs/training.md", "## Defenses")]
-    assert set(told) == {name for name in DEFENSES if not name.startswith("awp-")} | {"awp-NAME"}
-    for name, _, _, _, paper in rows("docs/training.md", "## Defenses"):
-        defense = DEFENSES[name.strip("`").replace("NAME", "pgd")]
-        assert paper.split(",")[0] in defense.paper or defense.paper.split(",")[0] in paper or not paper, name
-
-
-@pytest.mark.parametrize(
-    ("name", "heading", "registry"),
-    [
-        ("docs/wrappers.md", "    advbench list wrappers", WRAPPERS),
-        ("docs/data.md", "    advbench data fetch cifar10         # bring a full set", DATASETS),
-        ("docs/ci.md", "## Formats", FORMATS),
-    ],
-)
-def test_a_table_of_names_is_the_registry(name, heading, registry):
-    assert {row[0].strip("`") for row in rows(name, heading)} == set(registry)
-
-
-def test_every_network_is_told_of():
-    told = {row[0].strip("`") for row in rows("docs/models.md", "## Architectures")}
-    assert told <= set(MODELS)
-    assert [name for name in MODELS if f"`{name}`" not in DOCUMENTS["docs/models.md"].text] == []
-
-
-def test_the_reference_is_what_the_application_says(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
-    made = runpy.run_path(str(ROOT / "docs" / "reference.py"))["reference"]()
-    assert made == Path(ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), "run: make reference"
-
-
-def test_the_reference_has_every_option_of_the_parser():
-    parts = re.split(r"^## `advbench (.*)`$", DOCUMENTS["docs/reference.md"].text, flags=re.MULTILINE)[1:]
-    told = dict(zip(parts[::2], parts[1::2], strict=True))
-    assert list(told) == sorted(told, key=list(commands.LEAVES).index) and set(told) == set(commands.LEAVES)
-    for name, node in commands.LEAVES.items():
-        options = {each for param in node.params for each in commands.spelled(param) if each.startswith("-")}
-        words = set(
-            re.findall(r"(?<=[`/ ])--?[a-z][a-z-]*", "".join(re.findall(r"^\| `[^`]*`", told[name], re.MULTILINE)))
-        )
-        assert re.findall(r"^\| `[^`]*` \|\s*\|", told[name], re.MULTILINE) == []  # nothing goes unexplained
-        assert words == options - {"--help", "-h"}, name
