@@ -15,7 +15,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from advbench.attacks import ATTACKS, NORMS, SUITES
+from advbench.attacks import NORMS
 from advbench.cli import app
 from advbench.cli.evaluating import seconds
 from advbench.cli.subject import cascade, threats_of
@@ -289,33 +289,3 @@ def readers_of(option: str) -> list[Callable[[str], Any]] | None:
     """How the commands that have an option read its value; None if none has it."""
     having = [param.name for node in LEAVES.values() for param in node.params if option in spelled(param)]
     return [READERS[name] for name in having if name in READERS] if having else None
-
-
-def problem_of_value(option: str, value: str) -> str | None:
-    """What is wrong with the value that a sentence gives to an option."""
-    if value in PLACEHOLDERS or value.isupper():
-        return None
-    if option == "--model" and "/" not in value and value not in (*MODELS, *released()):
-        return f"there is no network or model {value!r}"
-    return _refusal(readers_of(option) or [], value)
-
-
-def problem_of_setting(text: str) -> str | None:
-    """What is wrong with `name:key=value`, whichever registry has the name."""
-    name = text.partition(":")[0]
-    homes = ((ATTACKS | SUITES, _attack), (DEFENSES, _defense), (WRAPPERS, _wrapper))
-    readers = [read for registry, read in homes if name in registry]
-    return _refusal(readers, text) if readers else f"nothing of the name {name!r} has settings"
-
-
-def _refusal(readers: list[Callable[[str], Any]], text: str) -> str | None:
-    """What the readers say against a text; None if one of them takes it, or there are none."""
-    said = None
-    for read in readers:
-        try:
-            read(text)
-        except (AdvbenchError, ValueError) as error:
-            said = str(error)
-        else:
-            return None
-    return said

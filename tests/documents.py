@@ -6,15 +6,23 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from .commands import problem_of, problem_of_setting, problem_of_value, readers_of
+from advbench.attacks import ATTACKS, SUITES
+from advbench.defenses import DEFENSES
+from advbench.errors import AdvbenchError
+from advbench.models import MODELS
+from advbench.models.load import released
+from advbench.wrappers import WRAPPERS
+
+from .commands import PLACEHOLDERS, READERS, problem_of, readers_of
 
 ROOT = Path(__file__).parents[1]
 SHELLS = ("", "sh", "console")  # languages of a block whose lines may be commands; indented blocks have none
@@ -173,7 +181,8 @@ def problem_of_line(words: list[str]) -> str | None:
     if program == "advbench":
         return problem_of(rest)
     if program == "make":
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        heads = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = " ".join(heads).split()
         missing = [word for word in rest if re.fullmatch("[a-z-]+", word) and word not in targets]
         return f"the Makefile has no {missing[0]}" if missing else None
     script = rest[1].replace(".", "/") + ".py" if rest[0] == "-m" else rest[0]
@@ -225,6 +234,36 @@ def problem_of_option(option: str, value: str | None) -> str | None:
     if any(f'"{option}"' in script.read_text() for script in scripts):
         return None
     return None if option in FOREIGN else "no command has this option"
+
+
+def problem_of_value(option: str, value: str) -> str | None:
+    """What is wrong with the value that a sentence gives to an option."""
+    if value in PLACEHOLDERS or value.isupper():
+        return None
+    if option == "--model" and "/" not in value and value not in (*MODELS, *released()):
+        return f"there is no network or model {value!r}"
+    return _refusal(readers_of(option) or [], value)
+
+
+def problem_of_setting(text: str) -> str | None:
+    """What is wrong with `name:key=value`, whichever registry has the name."""
+    name = text.partition(":")[0]
+    homes = {"attacks": ATTACKS | SUITES, "defense": DEFENSES, "wrap": WRAPPERS}
+    readers = [READERS[kind] for kind, registry in homes.items() if name in registry]
+    return _refusal(readers, text) if readers else f"nothing of the name {name!r} has settings"
+
+
+def _refusal(readers: list[Callable[[str], Any]], text: str) -> str | None:
+    """What the readers say against a text; None if one of them takes it, or there are none."""
+    said = None
+    for read in readers:
+        try:
+            read(text)
+        except (AdvbenchError, ValueError) as error:
+            said = str(error)
+        else:
+            return None
+    return said
 
 
 REFUSED = {"fmn:steps=0"}

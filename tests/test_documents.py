@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from . import commands
-from .documents import REFUSED, ROOT, Document, documents
+from .documents import REFUSED, ROOT, Document, documents, problem_of_setting
 
 DOCUMENTS = {document.name: document for document in documents()}
 
@@ -97,7 +97,7 @@ def test_what_is_right_is_not_complained_of(folder):
 
 
 def test_what_is_named_since_it_is_refused_is_refused():
-    assert [text for text in REFUSED if commands.problem_of_setting(text) is None] == []
+    assert [text for text in REFUSED if problem_of_setting(text) is None] == []
 
 
 def test_every_text_that_a_command_takes_is_read_or_known_to_be_free():
