@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEV    := $(VENV)/.ready-dev
 
-.PHONY: demo test lint bench leaderboard clean
+.PHONY: demo test lint bench leaderboard reference clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,9 @@ bench: $(READY)  ## side by side with the peers, which get an environment of the
 
 leaderboard: $(READY)  ## every released model under the full suite, on the whole test set: hours
 	$(BIN)/python benchmarks/leaderboard.py
+
+reference: $(READY)  ## docs/reference.md, from the application
+	$(BIN)/python docs/reference.py
 
 clean:
 	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist

@@ -25,7 +25,7 @@ MODEL = (
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
 Data = Annotated[str | None, typer.Option(help="Data set whose test split is attacked; by default the model's own.")]
-Attacks = Annotated[list[str] | None, typer.Option("--attack", help=ATTACKS, show_default="fgsm, pgd, ...")]
+Attacks = Annotated[list[str] | None, typer.Option("--attack", help=ATTACKS, show_default="fgsm, apgd, apgd:loss=dlr")]
 Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, l0 or any; by default what the model was trained for.")]
 Eps = Annotated[str | None, typer.Option(help="Budget, white being 1, like 8/255 or 0.3.")]
 EpsList = Annotated[str | None, typer.Option("--eps", help="Budget, white being 1, like 8/255 or 0.3; or a list.")]

@@ -18,7 +18,7 @@ def train(
     defense: Annotated[str, typer.Option(help="With settings, if any: trades:beta=6,steps=10.")] = "pgd",
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1; by default the data set's.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budget, like 8/255 or 0.3; by default the data set's.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 20,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Fixes weights, order, augmentation and attacks.")
     ] = 0,
@@ -27,14 +27,16 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(help="Run directory: model, metrics and checkpoints.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint in --out.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 128,
     optimizer: Annotated[str, typer.Option(help="adam, or sgd with Nesterov momentum.")] = "adam",
     lr: Annotated[float, typer.Option(help="Learning rate at its peak.")] = 1e-3,
     schedule: Annotated[str, typer.Option(help="constant, cosine, one-cycle or piecewise.")] = "cosine",
     warmup: Annotated[float, typer.Option(help="Epochs in which the learning rate rises.")] = 0.0,
-    weight_decay: Annotated[float, typer.Option()] = 0.0,
+    weight_decay: Annotated[
+        float, typer.Option(help="Decoupled for adam (AdamW), part of the gradient for sgd; 0: none.")
+    ] = 0.0,
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.")] = 0.0,
-    label_smoothing: Annotated[float, typer.Option()] = 0.0,
+    label_smoothing: Annotated[float, typer.Option(help="Share of each label that is spread over all classes.")] = 0.0,
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0: no averaging.")] = 0.0,
     swa: Annotated[
         float, typer.Option(help="Share of the epochs after which weights are averaged once an epoch; 0: never.")

@@ -62,8 +62,8 @@ def examine_answers(model: LoadedModel, logits: NDArray[Any], labels: NDArray[An
     accuracy, known = float((logits.argmax(1) == labels).mean()), int(labels.max()) + 1
     if accuracy <= 1.5 / max(known, 2) and n >= classes:
         message = (
-            f"clean accuracy is {accuracy:.1%}, near chance: check the order of classes, and `pixels` and `layout` "
-            "in a target file"
+            f"clean accuracy is {accuracy:.1%}, near chance: check the order of classes, `pixels` in a target file, "
+            "and --input-layout"
         )
         flags.append(Flag(name="near_chance", level="note", evidence={"accuracy": accuracy, "n": n}, message=message))
     return flags

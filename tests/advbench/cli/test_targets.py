@@ -111,9 +111,17 @@ def test_other_images_are_refused(attack, server):
     in_one_line(attack(data="cifar10"), 2, "[28, 28, 1]", "[32, 32, 3]")
 
 
-@pytest.mark.parametrize("words", [("--checks", "full"), ("--weights", "w.pt")])
-def test_what_a_target_does_not_have_is_refused(attack, words):
-    in_one_line(attack(*words), 2)
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--checks", "full"), ("--checks full looks at gradients",)),
+        (("--weights", "w.pt"), ("--weights is for file.py:factory", "a target has its own")),
+        (("--wrap", "jpeg"), ("--wrap needs a model that runs here", "queries only")),
+        (("--eot", "5"), ("--eot is for randomised models",)),
+    ],
+)
+def test_what_a_target_does_not_have_is_refused(attack, words, says):
+    in_one_line(attack(*words), 2, *says)
 
 
 def test_a_query_budget_is_for_targets(run):

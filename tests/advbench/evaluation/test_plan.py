@@ -1,13 +1,12 @@
 """What is done next: suites, convergence, time budgets."""
 
-import time
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 from advbench.attacks import Attack, Proposal
 from advbench.attacks.base import setting
+from advbench.attacks.loop import TimeUp
 from advbench.attacks.suites import SUITES, expand
 from advbench.errors import UsageError
 from advbench.evaluation import evaluate
@@ -96,34 +95,70 @@ def test_a_run_that_doubled_resumes_to_the_same_result(data, tmp_path):
     assert resumed.rows == whole.rows and resumed.attacks[0].convergence == whole.attacks[0].convergence
 
 
-class Slow(Attack):
-    """Breaks nothing, and takes its time."""
+class Clock:
+    """Stands still unless an attack takes its time."""
 
-    norms = ("linf",)
-    cost = ""
-    paper = ""
+    now = 0.0
 
-    def __call__(self, model, threat, x, y, keys):
-        time.sleep(0.3)
-        zero = jnp.zeros(len(x), jnp.int32)
-        return Proposal(x, zero, zero)
+    def monotonic(self):
+        return self.now
+
+    perf_counter = monotonic
 
 
-def test_a_budget_puts_first_what_breaks_most_and_names_what_it_skips(model, data, threat, tmp_path):
-    slow = AttackSpec("slow", Slow(restarts=1000))
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    for module in ("attacks.loop", "evaluation.plan", "evaluation.evaluator"):
+        monkeypatch.setattr(f"advbench.{module}.time", clock)
+    monkeypatch.setattr("advbench.evaluation.evaluator.compile_seconds", lambda: 0.0)
+    return clock
+
+
+def slow(clock, seconds, deadline=None):
+    """Breaks nothing, takes so many seconds a batch, and gives up past a deadline if it knows of one."""
+
+    class Slow(Attack):
+        norms = ("linf",)
+        cost = ""
+        paper = ""
+
+        def __call__(self, model, threat, x, y, keys):
+            clock.now += seconds
+            if deadline is not None and clock.now > deadline:
+                raise TimeUp
+            zero = jnp.zeros(len(x), jnp.int32)
+            return Proposal(x, zero, zero)
+
+    return AttackSpec("slow", Slow(restarts=1000))
+
+
+def test_a_budget_puts_first_what_breaks_most_and_names_what_it_skips(model, data, threat, tmp_path, clock):
     (pgd,) = attacks("pgd:steps=10,rel_step_size=0.2")
     plain = evaluate(model, data, range(N), [pgd], threat, seed=0, batch_size=16)
-    began = time.monotonic()
-    result = evaluate(
-        model, data, range(N), [slow, pgd], threat, seed=0, batch_size=16, budget=4.0, out=tmp_path / "run"
-    )
-    assert time.monotonic() - began < 10
+    told = []
+    options = {"seed": 0, "batch_size": 16, "budget": 4.0, "out": tmp_path / "run", "progress": told.append}
+    result = evaluate(model, data, range(N), [slow(clock, 0.3), pgd], threat, **options)
+    # A batch of each; all that is left to the one that breaks, in batches of 4; and no batch that would end too late.
+    by_pgd = -(-plain.clean.correct // 4)
+    assert [each.attack for each in told] == ["slow", *[pgd.text] * by_pgd, *["slow"] * 12]
+    assert clock.now == pytest.approx(13 * 0.3)
     assert not result.complete and result.exit_code == 5
-    assert [skipped.spec for skipped in result.skipped] == ["slow"]
-    assert result.skipped[0].runs > 900
+    (skipped,) = result.skipped
+    assert skipped.spec == "slow" and skipped.reason == "time"
+    last = told[-1]
+    assert skipped.runs == 1000 - last.run - (last.done == last.total) > 900
     assert result.robust == plain.robust  # the one that breaks was never kept waiting
     assert "time_budget" in [flag.name for flag in result.flags]
     assert verify(tmp_path / "run", model=model, data=data).failures == []
+
+
+def test_what_is_abandoned_when_time_is_up_counts_as_skipped(model, data, threat, clock):
+    specs = [slow(clock, 0.3, deadline=1.0)]
+    result = evaluate(model, data, range(N), specs, threat, seed=0, batch_size=16, budget=1.0)
+    (skipped,) = result.skipped  # three batches of 4 end in time; the fourth began in time, and is lost
+    assert (skipped.runs, skipped.images) == (1000, result.clean.correct - 3 * 4)
+    assert result.attacks[0].tried == 3 * 4 and result.exit_code == 5
 
 
 def test_a_budget_that_suffices_changes_no_verdict(model, data, threat):

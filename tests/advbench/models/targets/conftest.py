@@ -1,5 +1,8 @@
 """A served linear model, and images that it classifies rightly."""
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -18,6 +21,19 @@ def server(monkeypatch):
     yield served
     served.shutdown()
     served.server_close()
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """Every nap between tries, in seconds as asked for: what a busy machine adds to them counts for nothing."""
+    taken = []
+
+    def sleep(seconds):
+        taken.append(seconds)
+        time.sleep(seconds)
+
+    monkeypatch.setattr("advbench.models.http.transport.time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    return taken
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -110,14 +109,12 @@ def drop(handler: Handler) -> bool:
     return True
 
 
-def drip(handler: Handler, seconds: float) -> bool:
+def drip(handler: Handler, until: threading.Event) -> bool:
     """An answer that comes byte by byte, never finished."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    until = time.monotonic() + seconds
     try:
-        while time.monotonic() < until:
+        while not until.wait(0.02):
             handler.wfile.write(b" ")
-            time.sleep(0.02)
     except OSError:
         pass
     return drop(handler)
