@@ -29,7 +29,7 @@ demo: $(READY)  ## train on real MNIST with and without a defense, attack both, 
 	$(BIN)/advbench attack runs/demo/robust --attack pgd -n 100 --figure runs/demo/examples.png
 
 test: lint  ## lint, types and the whole suite
-	$(BIN)/python -m pytest -n auto --dist loadfile  # a file's tests share what they compile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov  # a file's tests share what they compile
 
 lint: $(DEV)
 	$(BIN)/ruff check .

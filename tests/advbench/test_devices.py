@@ -21,7 +21,7 @@ RUN = [
 
 
 def start(*arguments, devices=1, **environment):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", "advbench", *map(str, arguments)],
         env={**os.environ, **BASE, "XLA_FLAGS": flags, **environment},
@@ -55,14 +55,6 @@ def assert_close(a, b):
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-4, err_msg=name)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled(tmp_path_factory):
-    """What one process of this file compiled, the next need not: most of their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BASE, "JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        yield
 
 
 @pytest.fixture(scope="module")
