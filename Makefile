@@ -34,6 +34,8 @@ test: lint  ## lint, types and the whole suite
 lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/deptry advbench attacks defenses
+	$(BIN)/deptry tests examples benchmarks --ignore DEP002,DEP004
 	$(BIN)/mypy
 
 bench: $(READY)  ## side by side with the peers, which get an environment of their own
