@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from advbench.errors import AdvbenchError, DataUnavailable, UsageError
 
@@ -75,6 +75,22 @@ def together() -> Iterator[None]:
         if jax.process_count() == 1 or not re.match("[A-Z_]+: ", str(error)):  # a status of the runtime's
             raise
         _leave(DataUnavailable(f"another process of this job is gone; start all again with --resume ({_line(error)})"))
+    if jax.process_count() > 1:
+        _part()
+
+
+def _part() -> None:
+    """End as the job does: process 0, which holds what the others sign off at, goes when they have gone."""
+    import jax
+    from jax.experimental.multihost_utils import live_devices
+
+    if jax.process_index() == 0:
+        # Entered once every other process has signed off, or was silent for HEARTBEAT seconds. Recoverable processes
+        # don't wait for each other, and one that finds nobody to sign off at is killed by its runtime. Who fails
+        # this late leaves nothing undone here.
+        with suppress(Exception), live_devices(jax.devices()):
+            pass
+    jax.distributed.shutdown()
 
 
 def _leave(error: AdvbenchError) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from advbench.models.fused import conv_relu
 from advbench.models.ops import Padding, conv2d
@@ -24,7 +25,7 @@ zeros: Init = nnx.initializers.zeros
 def torch_bias(fan_in: int) -> Init:
     """Uniform within 1 / sqrt(fan_in), PyTorch's default for a bias."""
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
 
     return init

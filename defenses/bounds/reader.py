@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from advbench.defenses.bounds.graph import Const, Node, Operand, Ref
 from advbench.defenses.bounds.primitives import AFFINE, BILINEAR, CALLS, LOWEST, SMOOTH, numbers
@@ -65,8 +65,8 @@ class Reader:
         primitive, params = equation.primitive, equation.params
         if primitive.name in CALLS:
             inner: Any = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
-            inner, consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
-            return self.run(inner, consts, operands)
+            consts = getattr(inner, "consts", ())  # closed over, unless by an older jax's plain `Jaxpr`
+            return self.run(getattr(inner, "jaxpr", inner), consts, operands)
         if not any(isinstance(operand, VARYING) for operand in operands):
             found = primitive.bind(*operands, **params)
             return found if primitive.multiple_results else [found]

@@ -18,12 +18,24 @@ RUN = [
     *["mnist", "--model", "mlp", "--defense", "pgd:steps=3,rel_step_size=0.5", "--eps", "0.1", "--epochs", "2"],
     *["--validation", "60", "--batch-size", "32", "--train-size", "380", "--mix", "cutmix", "--augment", "crop-flip"],
 ]
+TOGETHER = ["train", *RUN, "--distributed"]
+# The end of a job alone, which a training reaches in whatever order: the process of this number comes a second late.
+LATE = """
+import sys, time
+from advbench.cli.runtime import prepare
+prepare()
+import jax
+from advbench.cli.cluster import join, together
+join()
+with together():
+    time.sleep(jax.process_index() == int(sys.argv[1]))
+"""
 
 
-def start(*arguments, devices=1, **environment):
+def start(*arguments, devices=1, program=("-m", "advbench"), **environment):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
-        [sys.executable, "-m", "advbench", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         env={**os.environ, **BASE, "XLA_FLAGS": flags, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -37,13 +49,13 @@ def ended(process):
     return out
 
 
-def pair(*arguments):
+def pair(*arguments, **options):
     """Two processes of one job on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     job = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2"}
-    return [start("train", *arguments, "--distributed", **job, JAX_PROCESS_ID=str(i)) for i in range(2)]
+    return [start(*arguments, **options, **job, JAX_PROCESS_ID=str(i)) for i in range(2)]
 
 
 def weights(out):
@@ -81,17 +93,23 @@ def test_eight_devices_find_the_same_images_broken(alone):
 
 
 def test_two_processes_train_the_same_network(alone, tmp_path):
-    first, second = pair(*RUN, "--out", tmp_path / "run")
+    first, second = pair(*TOGETHER, "--out", tmp_path / "run")
     told = ended(first)
     assert ended(second) == ""  # only one talks and writes
     assert "best epoch" in told
     assert_close(alone, tmp_path / "run")
 
 
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_job_ends_well_whichever_process_is_done_last(late):
+    for process in pair(late, program=("-c", LATE)):
+        assert ended(process) == ""
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_process_dies_the_other_stops_and_resuming_goes_on(alone, tmp_path, victim):
     out = tmp_path / "run"
-    processes = pair(*RUN, "--out", out)
+    processes = pair(*TOGETHER, "--out", out)
     wait_for_checkpoint(out, processes)
     processes[victim].send_signal(signal.SIGKILL)
     _, told = processes[1 - victim].communicate(timeout=120)
@@ -101,7 +119,7 @@ def test_when_one_process_dies_the_other_stops_and_resuming_goes_on(alone, tmp_p
         assert len(lines) == 1
         assert "start all again with --resume" in lines[0], told
         assert "Traceback" not in told
-    for process in pair(*RUN, "--out", out, "--resume"):
+    for process in pair(*TOGETHER, "--out", out, "--resume"):
         ended(process)
     assert_close(alone, out)
 
