@@ -32,8 +32,8 @@ class State(NamedTuple):
 class FMN(Aimed):
     """Minimum-norm attack in every norm; the defaults are those of the authors' code, but for two.
 
-    Theirs takes 10 steps, which are for speed; the paper's longest runs take 1,000. And the paper chooses the first step
-    size anew for each network and norm.
+    Theirs takes 10 steps, for speed; the paper's longest runs take 1,000. And the paper chooses the first step size
+    anew for each network and norm.
     """
 
     norms = ("linf", "l2", "l1", "l0")

@@ -19,7 +19,7 @@ LEFT_OUT = 1e-12  # more than all of them together, which is added instead
 def changed(won: int, lost: int, n: int, population: int, level: float) -> tuple[int, int]:
     """Bounds of won minus lost in the whole population; they hold with probability `level` at least, whatever it is.
 
-    What is drawn is a uniformly random part of the population. Outcomes are ordered by the bound that Tango approximates,
+    What is drawn is a uniformly random part of the population. Outcomes are ordered by the bound that Tango gives,
     and a change is kept unless the outcome, or one further out, is too improbable however many images changed (Buehler
     1957, doi 10.1080/01621459.1957.10501404), of the numbers that are not improbable themselves (Berger & Boos 1994,
     doi 10.1080/01621459.1994.10476836). Probabilities are summed, never approximated from below.
@@ -67,10 +67,7 @@ def highest(won: int, lost: int, n: int, population: int, tail: float) -> int:
 
 def most_changed(drawn: int, n: int, population: int, error: float) -> int:
     """The largest number of changed images in the population that `drawn` of `n` leave possible at this error."""
-    kept, gone = (
-        drawn * population // n,
-        population - (n - drawn) + 1,
-    )  # the estimate, and what was seen to be unchanged
+    kept, gone = drawn * population // n, population - (n - drawn) + 1
     while gone - kept > 1:
         middle = (kept + gone) // 2
         likely = _probability(np.full(n + 1, drawn), population, middle, 0) > error

@@ -67,8 +67,9 @@ def decide(asked: Asked, evidence: Evidence) -> tuple[Outcome, bool]:
 def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray]], population: int) -> list[Outcome]:
     """What becomes of the rules about drops, once every image of the baseline has been attacked: the only look.
 
-    A drop is certain where the whole interval of the change in the population lies on one side of it, which is exact; of
-    the whole population the count decides. To fail, losses must also be more than chance: exact McNemar, Holm over these rules.
+    A drop is certain where the whole interval of the change in the population, which is exact, lies on one side of it;
+    of the whole population the count decides. To fail, losses must also be more than chance: exact McNemar, Holm over
+    these rules.
     """
     found = [Difference.of(*pair, _level(rule.error), population) for rule, pair in zip(asked, pairs, strict=True)]
     adjusted = holm([difference.p for difference in found])
@@ -77,7 +78,7 @@ def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray
 
 
 def _level(error: float) -> float:
-    """Of the interval: each side is wrong with the whole error, since a wrong pass and a wrong fail exclude each other."""
+    """Of the interval: each side has the whole error, since a wrong pass and a wrong fail exclude each other."""
     return max(1 - 2 * error, 0.5)
 
 

@@ -113,7 +113,8 @@ def test_the_default_cascade_orders_attacks_as_it_must(run):
         "-",
     )
     found = json.loads(got.stdout)
-    assert [report["name"] for report in found["attacks"]] == ["fgsm", "apgd", "apgd", "cw"]
+    assert [report["name"] for report in found["attacks"]] == ["fgsm", "apgd", "apgd", "apgd", "cw"]
+    assert [(report["spec"], report["runs"]) for report in found["attacks"]][3] == ("apgd:loss=dlr,targets=9", 9)
     left = [report["after"]["accuracy"] for report in found["attacks"]]
     assert left == sorted(left, reverse=True)
     assert found["robust"]["accuracy"] == left[-1]
