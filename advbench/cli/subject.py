@@ -91,10 +91,12 @@ def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | No
     UsageError
         For what is no threat, or an eps that is missing for this norm.
     """
+    from advbench.attacks import NORMS
+    from advbench.names import found
     from advbench.spec import ThreatSpec
 
     trained = _trained(model, dataset)
-    norm = norm or trained["norm"]
+    norm = found("norm", norm, NORMS) if norm else trained["norm"]
     if norm == "any":
         trained = {"norm": "any", "eps": "1"}
     if eps is None and norm != trained["norm"]:
