@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from advbench.errors import UsageError, unknown
+from advbench.names import ATTACK_NAMES, NO_OTHER_NAMES, found, number, plain
 
 if TYPE_CHECKING:
     from advbench.attacks import Attack, Threat
@@ -25,7 +26,7 @@ class Epsilon:
 
     @classmethod
     def parse(cls, text: str) -> Epsilon:
-        """Read `8/255`, `0.3` or `3e-1`.
+        """Read `8/255`, `0.25/255`, `0.3` or `3e-1`.
 
         Raises
         ------
@@ -33,7 +34,7 @@ class Epsilon:
             When it is no number, not finite, or negative.
         """
         try:
-            value = Fraction(text.strip())
+            value = number(text)
         except (ValueError, ZeroDivisionError):
             raise UsageError(f"eps {text!r} is not a number; write it like 8/255 or 0.3") from None
         if value < 0:
@@ -62,8 +63,7 @@ class ThreatSpec:
         """
         from advbench.attacks import NORMS
 
-        if norm not in NORMS:
-            raise unknown("norm", norm, NORMS)
+        norm = found("norm", norm, NORMS)
         budget = Epsilon.parse(eps)
         if norm == "any" and budget.value != 1:
             raise UsageError("under norm any every image is allowed: its eps is 1")
@@ -102,14 +102,13 @@ class AttackSpec:
         """
         from advbench.attacks import ATTACKS, SUITES
 
-        if text.strip().partition(":")[0] not in ATTACKS:
-            raise unknown("attack", text.strip(), [*ATTACKS, *SUITES])
+        text = named("attack", text, ATTACKS, ATTACK_NAMES, also=SUITES)
         attack = build("attack", text, ATTACKS)
         try:
             attack.check(threat.threat)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        return cls(text.strip(), attack)
+        return cls(text, attack)
 
 
 def attacks_of(texts: Iterable[str], threat: ThreatSpec) -> list[AttackSpec]:
@@ -120,16 +119,42 @@ def attacks_of(texts: Iterable[str], threat: ThreatSpec) -> list[AttackSpec]:
     UsageError
         As `AttackSpec.parse`, and for a suite that has no recipe for the norm.
     """
+    from advbench.attacks import ATTACKS, SUITES
     from advbench.attacks.suites import expand
 
     try:
-        expanded = [part for text in texts for part in expand(text.strip(), threat.norm)]
+        asked = [named("attack", text, ATTACKS, ATTACK_NAMES, also=SUITES) for text in texts]
+        expanded = [part for text in asked for part in expand(text, threat.norm)]
     except ValueError as error:
         raise UsageError(str(error)) from None
     return [AttackSpec.parse(text, threat) for text in dict.fromkeys(expanded)]
 
 
-def build(kind: str, text: str, known: dict[str, type[T]]) -> T:
+def named(
+    kind: str,
+    text: str,
+    known: Iterable[str],
+    other_names: Mapping[str, str] = NO_OTHER_NAMES,
+    also: Iterable[str] = (),
+) -> str:
+    """The text with the name before its settings as it is known; or the one of `also`, settings and all, that is meant.
+
+    Raises
+    ------
+    UsageError
+        When no known name is meant.
+    """
+    text, wholes = text.strip(), list(also)
+    if whole := next((each for each in wholes if plain(each) == plain(text)), None):
+        return whole
+    name, _, rest = text.partition(":")
+    stands = found(kind, name, [*known, *wholes], other_names)
+    if rest and stands in wholes:
+        raise unknown(kind, text, [*known, *wholes])
+    return stands + (("," if ":" in stands else ":") + rest if rest else "")
+
+
+def build(kind: str, text: str, known: dict[str, type[T]], other_names: Mapping[str, str] = NO_OTHER_NAMES) -> T:
     """`name:key=value,key=value` -> an instance of `known[name]`, each value read by its default's type.
 
     Raises
@@ -137,15 +162,12 @@ def build(kind: str, text: str, known: dict[str, type[T]]) -> T:
     UsageError
         For an unknown name or key (with the nearest one), a repeated key, or a value of the wrong kind.
     """
-    name, _, rest = text.strip().partition(":")
-    if name not in known:
-        raise unknown(kind, name, known)
+    name, _, rest = named(kind, text, known, other_names).partition(":")
     defaults = {f.name: f.default for f in fields(known[name])}  # type: ignore[arg-type]
     settings: dict[str, Any] = {}
     for pair in filter(None, rest.split(",")):
         key, equals, value = (part.strip() for part in pair.partition("="))
-        if key not in defaults:
-            raise unknown(f"setting of {name}", key, defaults)
+        key = found(f"setting of {name}", key, defaults)
         if not equals or key in settings:
             raise UsageError(f"write settings of {name} as key=value, each once; got {pair!r}")
         settings[key] = _read(name, key, value, defaults[key])
@@ -159,9 +181,9 @@ def _read(name: str, key: str, value: str, default: Any) -> Any:
         if isinstance(default, int):
             return int(value)
         if isinstance(default, float):
-            number = float(Fraction(value)) if "/" in value else float(value)
-            if math.isfinite(number):
-                return number
+            real = float(number(value)) if "/" in value else float(value)
+            if math.isfinite(real):
+                return real
         if isinstance(default, str):
             return value
     except (KeyError, ValueError, ZeroDivisionError):

@@ -61,11 +61,11 @@ class Pace(NamedTuple):
 
 
 class State(NamedTuple):
-    """Per image: where it is, was a step ago and was best, and its pace."""
+    """Per image: where it is, where its last step began and where it was best, and its pace."""
 
     x: Array
-    last: Array
-    loss: Array  # at `last`
+    last: Array  # after a restart the best point, as in the authors' code: where the abandoned one led is no momentum
+    loss: Array  # of the image met before, abandoned or not
     best: Point
     pace: Pace | SparsePace
     fooled: Array
@@ -123,7 +123,7 @@ class APGD(Aimed):
         pace, restart = state.pace.review(self, x0, best, here.loss > state.loss)
         begin = _where(restart, best, here)
         x = pace.move(threat, x0, begin, state.last, state.gradients == 0)
-        moved = State(x, here.x, here.loss, best, pace, fools, state.gradients + 1)
+        moved = State(x, begin.x, here.loss, best, pace, fools, state.gradients + 1)
         after: State = _where(state.fooled, state, moved)
         return after
 

@@ -30,7 +30,11 @@ class State(NamedTuple):
 
 
 class DDN(Aimed):
-    """Minimum-norm attack in L2; the defaults are those of the authors' code."""
+    """Minimum-norm attack in L2; the defaults are those of the authors' code, but for `levels`.
+
+    Theirs rounds every image to 256 levels, since their images must be files. Here any pixels in [0, 1] are allowed, as
+    to every other attack, and rounding would only lengthen what is found; `levels=256` is theirs.
+    """
 
     norms = ("l2",)
     cost = "100 gradients"
@@ -40,7 +44,7 @@ class DDN(Aimed):
     step_size: float = 1.0  # the first; they fall to a hundredth along a cosine
     gamma: float = 0.05  # by which part the radius changes
     radius: float = 1.0  # the first
-    levels: int = setting(default=0)  # round every image to so many values per pixel (the paper: 256); 0: don't
+    levels: int = setting(default=0)  # round every image to so many values per pixel; 0: don't
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

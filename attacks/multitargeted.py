@@ -9,7 +9,10 @@ from advbench.attacks.pgd import PGD
 
 
 class MultiTargeted(PGD):
-    """PGD on the difference of logits to every other class, the likeliest first."""
+    """PGD on the difference of logits to every other class, the likeliest first.
+
+    Steps and their size are those of `pgd`; the authors' own evaluations step by Adam, and restart.
+    """
 
     cost = "40 gradients a class"
     paper = "Gowal et al. 2019, arXiv 1910.09338"

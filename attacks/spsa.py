@@ -33,7 +33,10 @@ class State(NamedTuple):
 
 
 class SPSA(Aimed):
-    """Gradient-free ascent; the defaults are those of the authors' code."""
+    """Gradient-free ascent; the defaults are those of the authors' code.
+
+    The paper's strongest runs take many times as many samples a step: raise `samples` where the queries can be had.
+    """
 
     norms = ("linf",)
     access = "score"

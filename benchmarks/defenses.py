@@ -18,6 +18,8 @@ SETTINGS = {  # for eps 0.3 on MNIST, where these differ from the defaults
     "pgd": "steps=10,rel_step_size=0.25",
     "alp": "steps=10,rel_step_size=0.25",
     "awp-pgd": "steps=10,rel_step_size=0.25",
+    "trades": "rel_step_size=0.25",
+    "mart": "rel_step_size=0.25",
 }
 LITE = ("pgd", "apgd", "apgd:loss=dlr,targets=3")  # PGD-40, then the first half of AutoAttack with fewer targets
 HEAD = ("defense", "clean", "PGD-40", "AutoAttack-lite", "seconds", "cost")

@@ -27,8 +27,9 @@ DEFENSES: dict[str, type[Defense]] = {
     "alp": LogitPairing,
     "noise": NoiseTraining,
 }
+AWP_TRADES = {"gamma": 0.005, "rel_step_size": 0.25}  # as the authors of AWP have it: steps of 2/255 at eps 8/255
 DEFENSES |= {
-    f"awp-{name}": around(defense, gamma=0.005 if defense is TRADES else 0.01)
+    f"awp-{name}": around(defense, **(AWP_TRADES if defense is TRADES else {}))
     for name, defense in DEFENSES.items()
     if defense.robust
 }

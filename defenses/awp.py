@@ -38,13 +38,13 @@ class AWP(Defense):
         return super().gradient(cost, jax.tree.map(move, params, ascent), here)
 
 
-def around(base: type[Defense], gamma: float = 0.01) -> type[Defense]:
-    """The defense `base` with AWP: it has the settings of both."""
+def around(base: type[Defense], **published: float) -> type[Defense]:
+    """The defense `base` with AWP: it has the settings of both, with defaults of its own where `published` says so."""
     body = {
         "__doc__": f"{base.__name__} with perturbed weights.",
         "__module__": __name__,
-        "__annotations__": {"gamma": "float"},
-        "gamma": gamma,
+        "__annotations__": dict.fromkeys(published, "float"),
+        **published,
         "paper": f"Wu et al. 2020, arXiv 2004.05884, around {base.paper}",
     }
     perturbed = types.new_class(f"AWP{base.__name__}", (AWP, base), exec_body=lambda space: space.update(body))

@@ -10,7 +10,7 @@ import numpy as np
 
 from advbench.certify.certificate import Certificate, CertifiedRow, Smoothing, contradictions
 from advbench.certify.deterministic import certified, lower_bounds
-from advbench.certify.smoothing import smooth
+from advbench.certify.smoothing import least_draws, smooth
 from advbench.data import Dataset
 from advbench.defenses.bounds import Method
 from advbench.errors import UsageError
@@ -112,6 +112,10 @@ def _smoothed(
 ) -> list[CertifiedRow]:
     if threat.norm != "l2":
         raise UsageError(f"smoothing certifies in l2, not in {threat.norm}: name it with --norm l2 --eps")
+    if how.samples < (least := least_draws(how.alpha)):
+        raise UsageError(
+            f"{how.samples:,} draws an image can certify nothing at alpha {how.alpha:g}: it takes {least:,} or more"
+        )
     found = smooth(model.predict, x, indices, how, seed=seed, batch_size=batch_size, tell=tell)
     return [
         CertifiedRow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import NamedTuple
 
 import jax
@@ -32,6 +33,11 @@ def radius(votes: int, draws: int, sigma: float, alpha: float) -> float:
 
     low, _ = clopper_pearson(votes, draws, 1 - 2 * alpha)
     return float(sigma * ndtri(low)) if low > 0.5 else 0.0
+
+
+def least_draws(alpha: float) -> int:
+    """The fewest draws that can certify anything: with fewer, not even all votes prove that most are for a class."""
+    return next(draws for draws in count(1) if radius(draws, draws, 1.0, alpha) > 0)
 
 
 def smooth(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from advbench.cli.options import BatchSize, Data, InputLayout, Json, Markdown, Mean, Model, Number, Seed, Std, Weights
-from advbench.errors import unknown
+from advbench.names import found
 
 
 def corruptions(
@@ -45,9 +45,7 @@ def corruptions(
     loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights)
     loaded = targets.ready(loaded, images, indices)
     known = kinds(images.images.shape[-1])
-    for name in kind or ():
-        if name not in known:
-            raise unknown(f"{images.name} corruption", name, known)
+    kind = kind and [found(f"{images.name} corruption", name, known) for name in kind]
     loaded.require(images)
 
     def tell(name: str, done: int, total: int) -> None:

@@ -90,7 +90,7 @@ class Job:
         if request.attacks:
             check_access(model, attacks_of(request.attacks, threats[0]))  # before a target is asked anything
         model = targets.ready(model, data, indices)
-        texts = request.attacks or cascade(model, threats[0].norm)
+        texts = request.attacks or cascade(model, threats[0].norm, len(data.classes))
         attacks = [attacks_of(texts, threat) for threat in threats]  # each is checked under every threat
         check_access(model, attacks[0])
         return cls(model, data, indices, threats, attacks[0], request)
@@ -209,7 +209,7 @@ def conclude(results: Sequence[Result]) -> None:
     codes = {result.exit_code for result in results}
     if TargetUnavailable.exit_code in codes:
         failed = [flag.message for r in results for flag in r.flags if flag.name == "target_failed"]
-        raise TargetUnavailable(failed[0].partition(". Robust accuracy")[0])
+        raise TargetUnavailable(failed[0].partition(". Robust accuracy")[0] if failed else "the target failed")
     if codes - {0}:
         skipped = dict.fromkeys(s.spec for r in results for s in r.skipped)
         spent = any(s.reason == "queries" for r in results for s in r.skipped)

@@ -119,7 +119,10 @@ def _subject(rules: GateRules) -> Subject:
     model = wrapped(model, data.images.shape[1:], rules.wrap)
     threats = [threat for t in rules.threats for threat in threats_of(model, data.name, t.norm, t.eps)]
     named = [own.attacks or rules.attacks for own in rules.threats]
-    attacks = [attacks_of(texts or cascade(model, t.norm), t) for texts, t in zip(named, threats, strict=True)]
+    attacks = [
+        attacks_of(texts or cascade(model, t.norm, len(data.classes)), t)
+        for texts, t in zip(named, threats, strict=True)
+    ]
     return Subject(model, data, drawn(chosen, rules.seed), threats, attacks)
 
 

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 IMAGES = 1000  # attacked unless told otherwise
 
 CASCADE = ("fgsm", "apgd", "apgd:loss=dlr")
-"""Attacks used unless others are named: cheap ones first, then those that are hard to hide from."""
-CASCADE_L2 = (*CASCADE, "cw:rounds=5,steps=100")
+"""Attacks used unless others are named: cheap ones first, then those that are hard to hide from, and then, which breaks
+most of what they leave, APGD towards classes."""
+FEWEST = 4  # classes that the targeted DLR loss needs; with fewer the margin takes its place
+TARGETS = 9  # of that, as published; all wrong classes where there are fewer
+CASCADE_L2 = ("cw:rounds=5,steps=100",)
 
 
 def subject(
@@ -70,13 +73,14 @@ def model_and_data(
     return model, images
 
 
-def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
-    """The attacks used in a norm unless others are named, by what the model answers."""
+def cascade(model: LoadedModel, norm: str, classes: int) -> tuple[str, ...]:
+    """The attacks used in a norm unless others are named, by what the model answers and how many classes there are."""
     from advbench.cli import targets
 
     if model.access != "gradient":
         return targets.cascade(model, norm)
-    return CASCADE_L2 if norm == "l2" else CASCADE
+    towards = f"apgd:loss={'dlr' if classes >= FEWEST else 'margin'},targets={min(TARGETS, max(classes - 1, 1))}"
+    return (*CASCADE, towards, *(CASCADE_L2 if norm == "l2" else ()))
 
 
 def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | None) -> list[ThreatSpec]:
@@ -87,10 +91,12 @@ def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | No
     UsageError
         For what is no threat, or an eps that is missing for this norm.
     """
+    from advbench.attacks import NORMS
+    from advbench.names import found
     from advbench.spec import ThreatSpec
 
     trained = _trained(model, dataset)
-    norm = norm or trained["norm"]
+    norm = found("norm", norm, NORMS) if norm else trained["norm"]
     if norm == "any":
         trained = {"norm": "any", "eps": "1"}
     if eps is None and norm != trained["norm"]:

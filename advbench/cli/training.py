@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advbench.errors import AdvbenchError, Interrupted, UsageError, unknown
+from advbench.errors import AdvbenchError, Interrupted, UsageError
+from advbench.names import DEFENSE_NAMES, found
 
 if TYPE_CHECKING:
     from advbench.data import Dataset
@@ -70,11 +71,11 @@ class Job:
         from advbench.spec import ThreatSpec, build
 
         info = find(dataset)
+        dataset = info.name
         shape, classes = info.shape, len(info.classes)
         threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
-        objective = build("defense", defense, DEFENSES)
-        if model not in MODELS:  # told before data are read
-            raise unknown("model", model, MODELS)
+        objective = build("defense", defense, DEFENSES, DEFENSE_NAMES)
+        model = found("model", model, MODELS)  # told before data are read
         data = load(dataset, "train")
         size = train_size or len(data.images)
         if size > len(data.images):

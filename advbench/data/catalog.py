@@ -3,13 +3,11 @@
 from advbench.data.cifar import CIFAR10, CIFAR100
 from advbench.data.mnist import FASHION_MNIST, MNIST
 from advbench.data.spec import DatasetInfo
-from advbench.errors import unknown
+from advbench.names import found
 
 DATASETS: dict[str, DatasetInfo] = {each.name: each for each in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 
 
 def find(name: str) -> DatasetInfo:
     """The data set of that name; UsageError with the nearest name if there is none."""
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    return DATASETS[name]
+    return DATASETS[found("data set", name, DATASETS)]

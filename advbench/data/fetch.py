@@ -47,6 +47,7 @@ def fetch(
         If every source failed: it says how each did, and which file to place where by hand.
     """
     spec = find(name)
+    name = spec.name
     folder = data_folder(name, data_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,8 @@ from advbench.data import embedded
 from advbench.data.catalog import DATASETS, find
 from advbench.data.formats import CorruptData
 from advbench.data.spec import Dataset, DatasetInfo, RawFile, content_digest
-from advbench.errors import DataUnavailable, unknown
+from advbench.errors import DataUnavailable
+from advbench.names import found
 
 
 def data_folder(name: str, data_dir: Path | None = None) -> Path:
@@ -50,8 +51,7 @@ def load(name: str, split: str = "test", *, data_dir: Path | None = None) -> Dat
         If the split is neither in the data folder nor embedded, or the folder can't be read.
     """
     spec = find(name)
-    if split not in spec.splits:
-        raise unknown("split", split, spec.splits)
+    name, split = spec.name, found("split", split, spec.splits)
     folder = data_folder(name, data_dir)
     if all((folder / file.name).is_file() for file in spec.files[split]):
         try:

@@ -11,6 +11,7 @@ import numpy as np
 from advbench.data.spec import content_digest
 from advbench.evaluation.result import Rate, Result, Row
 from advbench.evaluation.tally import Images
+from advbench.names import number
 
 SLACK = 1e-6  # pixel units; for eps above 1, a millionth of eps
 TIE = 1e-5  # of the largest logit: another batch shape may tip a prediction that is this close
@@ -56,7 +57,7 @@ def _threat(e: Evidence) -> Iterator[str]:
     threat = e.result.threat
     try:
         exact = Fraction(threat.eps_exact)
-        if not (Fraction(threat.eps) == exact and float(exact) == threat.eps_value):
+        if not (number(threat.eps) == exact and float(exact) == threat.eps_value):
             yield f"eps is {threat.eps}, {threat.eps_exact} and {threat.eps_value} at once"
     except (ValueError, ZeroDivisionError):
         yield f"eps {threat.eps!r} is not a number"

@@ -33,19 +33,29 @@ class Difference(Record):
         before: Sequence[bool] | np.ndarray,
         after: Sequence[bool] | np.ndarray,
         level: float = LEVEL,
+        population: int | None = None,
     ) -> Difference:
-        """Compare outcomes of the same images, in the same order; the interval holds at `level`.
+        """Compare outcomes of the same images, in the same order.
+
+        The interval is Tango's and holds at about `level`; where the images are a random part of a finite `population`
+        it is of the change in the population, and exact: it never holds less often.
 
         Raises
         ------
         ValueError
             When there are not as many of the one as of the other.
         """
+        from advbench.evaluation.exact import changed
+
         was, is_ = np.asarray(before, bool), np.asarray(after, bool)
         if was.shape != is_.shape or was.ndim != 1:
             raise ValueError(f"outcomes of shapes {was.shape} and {is_.shape} are not pairs")
         n, lost, won = len(was), int((was & ~is_).sum()), int((~was & is_).sum())
-        low, high = tango(won, lost, n, level)
+        if population is None:
+            low, high = tango(won, lost, n, level)
+        else:
+            least, most = changed(won, lost, n, population, level)
+            low, high = least / population, most / population
         return cls(
             n=n,
             before=int(was.sum()),
@@ -56,7 +66,7 @@ class Difference(Record):
             low=low,
             high=high,
             p=mcnemar(lost, won),
-            interval=f"tango-{100 * level:.10g}",
+            interval=f"{'tango' if population is None else 'exact'}-{100 * level:.10g}",
         )
 
 
@@ -88,19 +98,23 @@ def tango(won: int, lost: int, n: int, level: float = LEVEL) -> tuple[float, flo
         return -1.0, 1.0
     z = NormalDist().inv_cdf((1 + level) / 2)
 
-    def score(delta: float) -> float:
-        a = 2.0 * n
-        b = -won - lost + (2 * n - won + lost) * delta
-        c = -lost * delta * (1 - delta)
-        p21 = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-        spread = n * (2 * p21 + delta * (1 - delta))
-        off = won - lost - n * delta
-        return off / math.sqrt(spread) if spread > 0 else math.copysign(math.inf, off) if off else 0.0
-
     middle = (won - lost) / n
-    low = _root(lambda delta: score(delta) - z, -1.0, middle)
-    high = _root(lambda delta: score(delta) + z, middle, 1.0)
+    low = _root(lambda delta: float(score(won, lost, n, delta)) - z, -1.0, middle)
+    high = _root(lambda delta: float(score(won, lost, n, delta)) + z, middle, 1.0)
     return low, high
+
+
+def score(won: np.ndarray | int, lost: np.ndarray | int, n: int, delta: float) -> np.ndarray:
+    """How many deviations won minus lost is above `n * delta`: Tango's statistic, of one outcome or of several."""
+    a = 2.0 * n
+    b = -won - lost + (2 * n - won + lost) * delta
+    c = -lost * delta * (1 - delta)
+    p21 = (np.sqrt(np.maximum(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    spread = n * (2 * p21 + delta * (1 - delta))
+    off = np.asarray(won - lost - n * delta, float)
+    beyond = np.where(off == 0, 0.0, np.copysign(np.inf, off))
+    found: np.ndarray = np.where(spread > 0, off / np.sqrt(np.where(spread > 0, spread, 1.0)), beyond)
+    return found
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -230,8 +230,8 @@ class Result(Record):
 
     @property
     def state(self) -> State:
-        """The same in a word."""
-        states: dict[int, State] = {0: "complete", 3: "invalid", 5: "incomplete"}
+        """The same in a word; a target that failed left something out, as a budget that is spent does."""
+        states: dict[int, State] = {0: "complete", 3: "invalid", 4: "incomplete", 5: "incomplete"}
         return states[self.exit_code]
 
     @classmethod

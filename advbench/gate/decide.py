@@ -67,13 +67,19 @@ def decide(asked: Asked, evidence: Evidence) -> tuple[Outcome, bool]:
 def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray]], population: int) -> list[Outcome]:
     """What becomes of the rules about drops, once every image of the baseline has been attacked: the only look.
 
-    A drop is certain where the whole interval of the change lies on one side of it, or where the pairs are the whole
-    population. To fail, losses must also be more than chance: exact McNemar, Holm over these rules.
+    A drop is certain where the whole interval of the change in the population, which is exact, lies on one side of it;
+    of the whole population the count decides. To fail, losses must also be more than chance: exact McNemar, Holm over
+    these rules.
     """
-    found = [Difference.of(*pair, 1 - rule.error) for rule, pair in zip(asked, pairs, strict=True)]
+    found = [Difference.of(*pair, _level(rule.error), population) for rule, pair in zip(asked, pairs, strict=True)]
     adjusted = holm([difference.p for difference in found])
     error = sum(rule.error for rule in asked)  # of the family
     return [_drop(a, d, p < error, population) for a, d, p in zip(asked, found, adjusted, strict=True)]
+
+
+def _level(error: float) -> float:
+    """Of the interval: each side has the whole error, since a wrong pass and a wrong fail exclude each other."""
+    return max(1 - 2 * error, 0.5)
 
 
 def trusted(bad: Sequence[Flag], allowed: Sequence[str], place: Place | None) -> Outcome:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
+from advbench import names
 from advbench.errors import UsageError
 from advbench.gate.verdict import Kind
 from advbench.spec import Epsilon
@@ -47,6 +48,15 @@ def _eps(value: object) -> str:
         raise ValueError(str(error)) from None
 
 
+def _norm(value: object) -> object:
+    """The norm that is plainly meant; what is none is left to be refused."""
+    try:
+        return names.found("norm", value, NORMS) if isinstance(value, str) else value
+    except UsageError:
+        return value
+
+
+NORMS = ("linf", "l2", "l1", "l0", "any")
 _PERCENT = {"type": "string", "pattern": r"^\d+(\.\d+)? *%$"}
 _FRACTION = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 _EPS = {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
@@ -75,7 +85,9 @@ class ThreatRules(_Table):
     """`[[gate.threats]]`: what is asked for under one threat."""
 
     norm: Annotated[
-        Literal["linf", "l2", "l1", "l0", "any"] | None, Field(description="By default what the model is for.")
+        Literal["linf", "l2", "l1", "l0", "any"] | None,
+        BeforeValidator(_norm),
+        Field(description="By default what the model is for."),
     ] = None
     eps: Annotated[Eps | None, Field(description="White being 1; by default what the model is for.")] = None
     min_robust: Annotated[Accuracy | None, Field(description="Robust accuracy, at least.")] = None
@@ -178,7 +190,7 @@ def _contradictions(gate: GateRules) -> Iterator[str]:
         yield "max-drop is about robust accuracy: add a [[gate.threats]]"
     known: list[tuple[ThreatRules, Fraction | None]] = []
     for threat in gate.threats:
-        eps = None if threat.eps is None else Fraction(threat.eps)
+        eps = None if threat.eps is None else names.number(threat.eps)
         for other, its in known:
             yield from _pair(threat, eps, other, its)
         known.append((threat, eps))

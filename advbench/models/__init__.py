@@ -8,9 +8,9 @@ from functools import partial
 
 from flax import nnx
 
-from advbench.errors import unknown
 from advbench.models.mnist import MLP, MadryCNN, SmallCNN, WongCNN
 from advbench.models.resnet import ResNet, preact_resnet18, wide_resnet
+from advbench.names import found
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "mlp": MLP,
@@ -53,6 +53,4 @@ def create(name: str, *, shape: tuple[int, int, int], classes: int, seed: int) -
     UsageError
         The name is not in `MODELS`.
     """
-    if name not in MODELS:
-        raise unknown("model", name, MODELS)
-    return MODELS[name](shape, classes, rngs=nnx.Rngs(seed))
+    return MODELS[found("model", name, MODELS)](shape, classes, rngs=nnx.Rngs(seed))

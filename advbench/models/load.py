@@ -13,6 +13,7 @@ from advbench.models import exported, robustbench, store
 from advbench.models.http import is_target, open_target
 from advbench.models.preprocess import AS_IS, OwnPreprocessing, Preprocess, prepared
 from advbench.models.users import users_model
+from advbench.names import plain
 
 Access = Literal["gradient", "score", "decision"]
 
@@ -138,8 +139,8 @@ def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedMode
         raise UsageError(f"--weights is for file.py:factory and module:factory; {spec} has its own")
     if path.is_dir() or path.suffix == ".safetensors":
         return _stored(path, preprocess)
-    if (RELEASED / spec / store.MANIFEST).is_file():
-        return _stored(RELEASED / spec, preprocess)
+    if (RELEASED / (name := _meant(spec)) / store.MANIFEST).is_file():
+        return _stored(RELEASED / name, preprocess)
     if path.name.endswith((".onnx", ".onnx.gz")):
         from advbench.models import onnx
 
@@ -155,6 +156,11 @@ def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedMode
     if path.parent != Path():
         raise UsageError(f"no model at {spec}: expected a directory with {store.MANIFEST}, or a .safetensors file")
     raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")
+
+
+def _meant(spec: str) -> str:
+    """The released model that is plainly meant, or what was typed."""
+    return next((name for name in released() if plain(name) == plain(spec) and "/" not in spec), spec)
 
 
 def released() -> list[str]:

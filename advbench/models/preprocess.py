@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 import jax
@@ -14,6 +13,7 @@ from jax import Array
 
 from advbench.attacks import Model, Randomised
 from advbench.errors import UsageError, unknown
+from advbench.names import number
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -181,7 +181,7 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
     parts = [part.strip() for part in text.split(",")] if text is not None else []
     try:
         if all(re.fullmatch(_NUMBER, part) for part in parts):
-            return tuple(float(Fraction(part)) for part in parts)
+            return tuple(float(number(part)) for part in parts)
     except (ValueError, ZeroDivisionError):
         pass
     raise UsageError(f"{option} {text!r} should be a number for each channel, like 0.485,0.456,0.406 or 1/2")

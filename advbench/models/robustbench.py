@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from advbench.errors import DataUnavailable, UsageError, unknown
+from advbench.errors import DataUnavailable, UsageError
 from advbench.models import pytorch
 from advbench.models.external import External
 from advbench.models.fingerprint import fingerprint
 from advbench.models.users import one_line
+from advbench.names import found
 
 PREFIX: Final = "robustbench:"
 FOLDER: Final = Path("models")  # in the working directory, where RobustBench keeps them by default
@@ -53,8 +54,7 @@ def load(spec: str) -> Zoo:
         why = " ".join(str(error).split())
         raise UsageError(f"{spec} needs the packages robustbench and torch, and they fail: {why[:200]}") from error
     zoo = model_zoo.model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat)]
-    if name not in zoo:
-        raise unknown("RobustBench model", name, zoo)
+    name = found("RobustBench model", name, zoo)
     file = FOLDER / dataset / threat / f"{name}.pt"
     there = file.is_file()
     try:

@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from advbench.errors import UsageError, unknown
+from advbench.errors import UsageError
+from advbench.names import found as known_name
 
 if TYPE_CHECKING:
     from advbench.gate.verdict import Gate
@@ -63,8 +64,7 @@ def wanted(texts: Iterable[str]) -> list[tuple[str, Path]]:
         name, equals, file = text.partition("=")
         if not equals or not file:
             raise UsageError(f"--report {text} should be FORMAT=FILE, like junit=gate.xml")
-        if name not in FORMATS:
-            raise unknown("report format", name, FORMATS)
+        name = known_name("report format", name, FORMATS)
         if file == "-":
             raise UsageError(f"--report {text}: reports go to files; --json - writes to stdout")
         if Path(file) in found:

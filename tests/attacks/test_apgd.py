@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from advbench.attacks import APGD, NORMS, Threat
-from advbench.attacks.apgd import Pace, Point
+from advbench.attacks.apgd import Pace, Point, State
 from advbench.attacks.apgd_l1 import SparsePace, _largest
 
 from .conftest import Linear
@@ -166,3 +166,18 @@ def test_l1_follows_how_sparse_the_best_point_is(changed, size, back):
     assert float(later.few) == pytest.approx(changed / 1.5) and float(later.spread) == changed
     soon, restart = pace._replace(steps=jnp.int32(1)).review(APGD(), x0, best, jnp.bool_(True))
     assert not restart and float(soon.size) == 0.5
+
+
+def test_after_a_restart_the_momentum_is_of_the_best_point():
+    """Two looks without a slope, so that all that moves is momentum; at the first one the loss has stalled."""
+    x0, none = jnp.full((1, 1, 2), 0.5), jnp.zeros((1, 1, 2))
+    best, last, here = (x0 + jnp.array(d) for d in ([0.1, 0.0], [0.0, 0.04], [-0.1, 0.1]))
+    pace = Pace.begin(100)._replace(steps=jnp.int32(21))
+    state = State(here, last, jnp.float32(3), Point(best, none, jnp.float32(3)), pace, jnp.bool_(False), jnp.int32(22))
+    advance = jax.jit(lambda x, loss, state: APGD()._advance(threat, x0, Point(x, none, loss), jnp.bool_(False), state))
+    threat = Threat(NORMS["l2"], 0.4)
+    state = advance(here, jnp.float32(1), state)
+    np.testing.assert_allclose(state.x, best + 0.25 * (best - last), atol=1e-6)
+    after = advance(state.x, jnp.float32(2), state)
+    np.testing.assert_allclose(after.x, state.x + 0.25 * (state.x - best), atol=1e-6)
+    assert float(after.pace.rises) == 1  # above the point that was left, as the authors count

@@ -83,7 +83,8 @@ def test_every_robust_defense_has_one_with_the_settings_of_both():
             perturbed = DEFENSES[f"awp-{name}"]
             assert (perturbed.craft, perturbed.loss) == (base.craft, base.loss)
     assert DEFENSES["awp-pgd"]().gamma == 0.01
-    assert DEFENSES["awp-trades"]().gamma == 0.005
+    assert (DEFENSES["awp-trades"]().gamma, DEFENSES["awp-trades"]().rel_step_size) == (0.005, 0.25)
+    assert DEFENSES["awp-mart"]().rel_step_size == DEFENSES["mart"]().rel_step_size
     built = build("defense", "awp-trades:beta=3,gamma=0.02,warmup=1", DEFENSES)
     assert (built.beta, built.gamma, built.warmup, built.steps) == (3.0, 0.02, 1.0, 10)
     assert repr(built).startswith("AWPTRADES(beta=3.0")

@@ -158,3 +158,9 @@ def test_batch_statistics_follow_the_update_only(batch):
     now, _ = one.update(one.begin(state, recipe), Standard(), LINF, x, x_adv, y, 0, 1.0, **static)
     seen = np.asarray(module.first(x_adv.reshape(len(x_adv), -1)).mean(0))
     np.testing.assert_allclose(now.state["norm"]["mean"][...], 0.99 * before + 0.01 * seen, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("defense", [TRADES(), MART()])
+def test_steps_are_the_authors(defense):
+    """10 of 0.007 at eps 0.031."""
+    assert (defense.steps, 0.031 * defense.rel_step_size) == (10, pytest.approx(0.007))

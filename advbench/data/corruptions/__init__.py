@@ -15,7 +15,8 @@ from zlib import crc32
 import numpy as np
 
 from advbench.data.corruptions import blur, digital, geometry, noise, strokes, weather
-from advbench.errors import UsageError, unknown
+from advbench.errors import UsageError
+from advbench.names import found
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Corruption = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]
@@ -150,8 +151,7 @@ def corrupt(
         For an unknown kind or severity.
     """
     known = kinds(images.shape[-1])
-    if kind not in known:
-        raise unknown("corruption", kind, known)
+    kind = found("corruption", kind, known)
     if severity not in SEVERITIES:
         raise UsageError(f"severity {severity} should be from 1 to 5")
     function, strengths = known[kind]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import weakref
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from threading import Timer
@@ -46,6 +47,7 @@ class Exchange:
     def __init__(self, address: Address, timeout: float, most: int):
         self.address, self.timeout, self.most = address, timeout, most
         self.idle: list[HTTPConnection] = []
+        weakref.finalize(self, _close, self.idle)
         self.tls = ssl.create_default_context() if address.scheme == "https" else None
 
     def __call__(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
@@ -111,6 +113,11 @@ class Exchange:
         if response.length:  # what is still owed
             raise Broken("broke off in the middle of an answer")
         return content
+
+
+def _close(connections: list[HTTPConnection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _cut(connection: HTTPConnection, late: list[bool]) -> None:

@@ -17,7 +17,7 @@ from advbench.reports.sheet import of_result
 from advbench.reports.sources import Found, Run
 
 ROWS = 5000  # of the tables of images, in a page
-MOODS = {0: "good", 1: "bad", 3: "bad", 5: "warn"}  # of exit codes
+MOODS = {0: "good", 1: "bad", 3: "bad", 4: "warn", 5: "warn"}  # of exit codes
 
 
 def of_found(found: Found) -> str:

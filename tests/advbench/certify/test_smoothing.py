@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, norm
 
 from advbench.certify.certificate import Smoothing
-from advbench.certify.smoothing import radius, smooth
+from advbench.certify.smoothing import least_draws, radius, smooth
 
 W = jnp.asarray(np.random.default_rng(0).normal(size=(16, 2)), jnp.float32)
 MODEL = jax.tree_util.Partial(lambda w, x: (x.reshape(len(x), -1) - 0.5) @ w, W)
@@ -51,6 +51,13 @@ def test_the_bound_is_clopper_and_pearson_s():
     low = norm.cdf(radius(votes, draws, 0.5, alpha) / 0.5)
     assert binom.sf(votes - 1, draws, low) == pytest.approx(alpha, rel=1e-6)
     assert radius(draws, draws, 1.0, alpha) == pytest.approx(norm.ppf(alpha ** (1 / draws)))
+
+
+@pytest.mark.parametrize(("alpha", "draws"), [(0.001, 10), (0.01, 7), (0.49, 2), (1e-6, 20)])
+def test_the_fewest_draws_that_certify_anything(alpha, draws):
+    """Of all votes the bound is alpha ** (1 / draws), which must exceed a half."""
+    assert least_draws(alpha) == draws
+    assert alpha ** (1 / draws) > 0.5 >= alpha ** (1 / (draws - 1))
 
 
 @pytest.mark.parametrize(("votes", "draws"), [(50, 100), (0, 100), (60, 100), (5, 5)])

@@ -113,7 +113,8 @@ def test_the_default_cascade_orders_attacks_as_it_must(run):
         "-",
     )
     found = json.loads(got.stdout)
-    assert [report["name"] for report in found["attacks"]] == ["fgsm", "apgd", "apgd", "cw"]
+    assert [report["name"] for report in found["attacks"]] == ["fgsm", "apgd", "apgd", "apgd", "cw"]
+    assert [(report["spec"], report["runs"]) for report in found["attacks"]][3] == ("apgd:loss=dlr,targets=9", 9)
     left = [report["after"]["accuracy"] for report in found["attacks"]]
     assert left == sorted(left, reverse=True)
     assert found["robust"]["accuracy"] == left[-1]
@@ -270,3 +271,10 @@ def test_a_randomised_model_is_averaged_and_says_so(attack):
     assert flag["level"] == "note" and flag["evidence"]["draws"] == 3
     assert result["attacks"][0]["gradients"] == 3 * result["attacks"][0]["tried"]
     in_one_line(attack("net", "--eot", "3"), 2, "randomised models")
+
+
+def test_names_and_numbers_as_papers_write_them(attack):
+    got = attack("net", "--data", "MNIST", "--norm", "L_inf", "--eps", "25.5/255", "--attack", "FGSM", "--json", "-")
+    found = json.loads(got.stdout)
+    assert (found["data"]["name"], found["threat"]["norm"], found["threat"]["eps_exact"]) == ("mnist", "linf", "1/10")
+    assert found["attacks"][0]["spec"] == "fgsm" and found["threat"]["eps"] == "25.5/255"

@@ -49,6 +49,7 @@ def test_certified_and_broken_is_a_contradiction(run, attacked):
         (("--method", "smoothing", "--attack", "pgd"), "smoothed classifier"),
         (("--method", "smoothing", "-n", "2"), "certifies in l2"),
         (("--method", "smoothing", "--norm", "l2", "--eps", "0.5", "--alpha", "0.7"), "alpha"),
+        (("--method", "smoothing", "--norm", "l2", "--eps", "0.5", "--samples", "5"), "it takes 10 or more"),
         (("--eps", "0.1,0.2"), "one --eps"),
     ],
 )

@@ -134,5 +134,5 @@ def test_the_interval_has_the_level_of_the_rule():
     was = np.arange(400) < 300
     wide, narrow = (drop(was, was, "0.02", 10_000, error).difference for error in (0.001, 0.1))
     assert wide.low < narrow.low < 0 < narrow.high < wide.high
-    assert (wide.interval, narrow.interval) == ("tango-99.9", "tango-90")
+    assert (wide.interval, narrow.interval) == ("exact-99.8", "exact-80")
     assert Difference.of(was, was).interval == "tango-95"

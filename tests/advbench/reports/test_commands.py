@@ -77,6 +77,30 @@ def test_several_runs_go_into_one_table_each_under_a_name_of_its_own(run, stored
     ]
 
 
+@pytest.mark.parametrize(
+    ("ended", "state"),
+    [
+        ({}, "complete"),
+        ({"reason": "time"}, "incomplete"),
+        ({"reason": "queries"}, "incomplete"),
+        ({"reason": "target"}, "incomplete"),
+        ({"flags": [("target_failed", "invalid")]}, "invalid"),
+    ],
+    ids=str,
+)
+def test_runs_are_told_of_however_they_ended(ended, state, run, stored):
+    skipped = [{"spec": "fgsm", "runs": 1, "images": 3, "reason": ended["reason"]}] if "reason" in ended else []
+    flags = ended.get("flags", [("target_failed", "note")] * (ended.get("reason") == "target"))
+    stored("a", flags=flags, changes={"skipped": skipped, "complete": not skipped})
+    stored("b")
+    result = Result.load(Path("a"))
+    assert result.state == state
+    for words in (("report", "a", "--html", "a.html", "--markdown", "-"), ("history", "."), ("compare", "a", "b")):
+        told = run(*words)
+        assert told.exit_code in (0, result.exit_code) and "Traceback" not in told.output, told.output
+        assert state == "complete" or words[0] == "report" or state in told.stdout
+
+
 def test_files_of_json_hold_runs_too(run, stored, tmp_path):
     results = [stored("a").result, stored("b", eps="0.1").result]
     (tmp_path / "several.json").write_text("[" + ",".join(result.to_json() for result in results) + "]")
