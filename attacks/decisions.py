@@ -96,7 +96,7 @@ def _candidates(keys: Array, x: Array, y: Array | Starts, count: Array) -> Array
     noise = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
 
     def later() -> Array:
-        mixed = jax.vmap(_mixture)(keys, x, count)
+        mixed = jax.vmap(_mixture)(keys, x, noise, count)
         if isinstance(y, Starts) and y.images.shape[1]:
             mixed = per_image(count >= DRAWS + BLENDS)(seeds(y, count - DRAWS - BLENDS), mixed)
         chosen: Array = per_image(count >= DRAWS)(mixed, noise)
@@ -106,20 +106,16 @@ def _candidates(keys: Array, x: Array, y: Array | Starts, count: Array) -> Array
     return found
 
 
-def _mixture(key: Array, x: Array, count: Array) -> Array:
-    """One image mixed with noise of one of four kinds in turn, to a random share."""
-    how, *kinds = jax.random.split(key, 5)
-    channels = x.shape[-1]
-    coarse = jax.random.uniform(kinds[3], (COARSE, COARSE, channels))
-    noises = (
-        jax.random.uniform(kinds[0], x.shape),
-        jnp.clip(0.5 + 0.5 * jax.random.normal(kinds[1], x.shape), 0.0, 1.0),
-        jnp.broadcast_to(jax.random.uniform(kinds[2], (channels,)), x.shape),
-        jax.image.resize(coarse, x.shape, "linear"),
+def _mixture(key: Array, x: Array, noise: Array, count: Array) -> Array:
+    """One image mixed with noise of one of four kinds in turn, made of uniform noise, to a random share."""
+    kinds = (
+        noise,
+        jnp.clip(0.5 + 0.5 * jax.scipy.special.ndtri(noise), 0.0, 1.0),  # normal
+        jnp.broadcast_to(noise[0, 0], x.shape),
+        jax.image.resize(noise[:COARSE, :COARSE], x.shape, "linear"),
     )
-    noise = jnp.stack(noises)[count % len(noises)]
-    share = 1 - jax.random.uniform(how)  # in (0, 1]
-    return x + share * (noise - x)
+    share = 1 - jax.random.uniform(jax.random.fold_in(key, 1))  # in (0, 1]
+    return x + share * (jnp.stack(kinds)[count % len(kinds)] - x)
 
 
 def seeds(y: Starts, number: Array) -> Array:

@@ -128,7 +128,7 @@ def test_the_bound_is_on_what_stands_not_on_the_sample(doublings, falls):
     spec = AttackSpec("late", Late(falls=" ".join(map(str, when + [1000000] * 40))))
     result = judged(numbered(), spec, n=100, doublings=doublings)
     assert result.robust.correct == 40
-    assert 9 / 100 < (result.robust.high - result.robust.low) / 2
+    assert (result.robust.high - result.robust.low) / 2 > 9 / 100
     (flag,) = converging(result)
     assert (flag.evidence["late"], flag.evidence["standing"], result.exit_code) == (9, 40, 3)
 
