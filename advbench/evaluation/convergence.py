@@ -103,8 +103,9 @@ class Falls:
         """
         if amount == "restarts":
             return True
-        last = self.passes[attack] > 0.75 * self.longest[attack]
-        return NEXT * int((fell & self._first(attack) & last).sum()) > bound
+        share = self.passes[attack, fell & self._first(attack)] / max(self.longest[attack], 1)
+        told = bool((share < 1).any())  # else the attack may have taken all its steps in spite of successes
+        return told and NEXT * int((share > 0.75).sum()) > bound
 
     def _first(self, attack: int) -> np.ndarray:
         """Images that fell before anything was doubled, or to nothing."""

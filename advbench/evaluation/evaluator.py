@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
 
 DOUBLINGS = 2  # of the steps, and of the restarts, of an attack that has not converged, at most
+ORDER = 2  # number of the rules by which batches follow each other: a journal of another order can't be gone on with
 Before = tuple[Result, Images]  # what a smaller eps found
 
 
@@ -134,6 +135,7 @@ class Evaluator:
             "draws": getattr(self.model.predict, "draws", 1),
             "images broken at a smaller eps": before[1].digest() if before else "",
             "versions": versions(),
+            "order of batches": ORDER,
             **({"starts": self._starts} if any(spec.attack.starts for spec in self.attacks) else {}),
         }
 

@@ -229,6 +229,22 @@ def test_what_can_not_be_told_is_not_judged(data):
     assert flag.level == "note" and asking.attacks[0].convergence.doublings == 0
 
 
+class Thorough(Late):
+    """Takes all its steps in spite of successes, as attacks do that a noisy model may undo."""
+
+    def __call__(self, model, threat, x, y, keys):
+        found = super().__call__(model, threat, x, y, keys)
+        all_ = jnp.zeros_like(found.forwards) + self.steps
+        return found._replace(forwards=all_, gradients=all_)
+
+
+def test_an_attack_that_took_all_its_steps_is_judged_by_doubling_them(data):
+    spec = AttackSpec("thorough", Thorough(falls="1 2 3 1000000"))
+    given, twice = (judged(data, spec, doublings=doublings) for doublings in (0, 2))
+    assert not converging(given) and not converging(twice)
+    assert (twice.attacks[0].convergence.doublings, twice.attacks[0].convergence.late_steps) == (1, 0)
+
+
 def test_where_attacks_are_compared_it_is_a_note(data):
     (flag,) = converging(judged(data, AttackSpec("late", Late()), each=True))
     assert flag.level == "note" and flag.evidence["doublings"] == 0
@@ -244,7 +260,7 @@ def test_a_missing_flag_is_found(data, tmp_path):
 
 
 def test_convergence_counts_what_the_rows_say(model, data, threat):
-    result = evaluate(model, data, range(N), attacks("pgd:restarts=2"), threat, seed=0, batch_size=16)
+    result = evaluate(model, data, range(N), attacks("pgd:restarts=2"), threat, seed=0, batch_size=16, doublings=0)
     (attack,) = result.attacks
     found = attack.convergence
     assert found.after_runs[-1] == found.standing[-1] == result.robust.correct
