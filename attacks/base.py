@@ -26,12 +26,21 @@ class Aim(NamedTuple):
     target: Array
 
 
+class Starts(NamedTuple):
+    """The true label, and images of other classes from which an attack may set out; see `Attack.starts`."""
+
+    label: Array  # int32 [B]
+    images: Array  # float32 [B, S, H, W, C], the nearest first
+    available: Array  # int32 [B]: how many of the S there are; the rest are blank
+
+
 class Proposal(NamedTuple):
     """What an attack returns. It proposes; whether an image is broken, only the judge says."""
 
     x: Array  # perturbed images, float32, the clean images' shape
     forwards: Array  # int32 [B]: forward passes spent on each image
     gradients: Array  # int32 [B]: how many of these went on to an input gradient
+    tried: Array | None = None  # bool [B]: False where the attack had no place to start from; None: all were tried
 
 
 def setting(*, default: Any) -> Any:
@@ -59,6 +68,7 @@ class Attack(Plan):
     cost: ClassVar[str]  # of one run at its defaults, for people: "40 gradients", "5,000 queries"
     paper: ClassVar[str]
     stops: ClassVar[bool] = False  # whether an image that fools costs no more passes, so that its count tells when
+    starts: ClassVar[int] = 0  # images of other classes it wants for each image; if any, `y` may be a `Starts`
 
     restarts: int = setting(default=1)
 
@@ -92,7 +102,7 @@ class Attack(Plan):
         model : images `[B, H, W, C]` -> logits `[B, K]`, in evaluation mode.
         threat : the norm ball and pixel box to stay in.
         x : clean images, float32 `[B, H, W, C]` in [0, 1].
-        y : what the loss refers to, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        y : what the loss refers to, leading axis B: labels int32 `[B]`, an `Aim`, clean logits, or a `Starts`.
         keys : one PRNG key per image, so that no result depends on the batch.
         """
         raise NotImplementedError

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Attack, Model, Proposal
-from advbench.attacks.decisions import fresh, start, unit
+from advbench.attacks.decisions import STARTS, fresh, start, unit
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
 from advbench.attacks.rows import allowed, per_image
@@ -48,6 +48,7 @@ class Boundary(Attack):
 
     norms = ("l2",)
     access = "decision"
+    starts = STARTS
     cost = "27,500 queries"
     paper = "Brendel et al. 2018, arXiv 1712.04248"
 
@@ -66,7 +67,7 @@ class Boundary(Attack):
         turns = self.steps + self.steps // EVERY
         state = _begin(self, begun.x, begun.found, begun.forwards)
         ended = iterate(self, model, threat, x, (y, keys), state, turns)
-        return Proposal(allowed(threat, x, ended.x), ended.forwards, jnp.zeros_like(ended.forwards))
+        return Proposal(allowed(threat, x, ended.x), ended.forwards, 0 * ended.forwards, begun.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Ask for a proposal or, every eleventh time, only for its spherical part."""

@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Model, Plan
+from advbench.attacks.base import Model, Plan, Starts
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
 from advbench.attacks.rows import per_image
 from advbench.attacks.threat import TINY, Threat
 
-DRAWS = 1000  # noise images tried before an image is given up
-HALVINGS = 10  # of the way from the noise to the clean image
+DRAWS = 1000  # noise images tried first, as many as Foolbox tries
+BLENDS = 200  # mixtures of noise and the clean image tried after them
+STARTS = 3  # images of other classes tried last
+HALVINGS = 10  # of the way from the start to the clean image
+COARSE = 4  # cells along each side of low-frequency noise
 
 
 class Start(NamedTuple):
@@ -23,50 +26,102 @@ class Start(NamedTuple):
 
     x: Array
     found: Array
-    noise: Array  # the adversarial noise, once found
-    low: Array  # share of noise that is known not to fool
+    origin: Array  # the first that fooled, once found
+    low: Array  # share of the way to it that is known not to fool
     high: Array  # and that is known to
     forwards: Array
+    limit: Array  # candidates after which the image is given up
     halvings: Array
 
 
-class Blend(Plan):
-    """Draw uniform noise until it fools, then bisect the way to the clean image. One query a step."""
+class Search(Plan):
+    """Try candidates until one fools, then bisect the way to the clean image. One query a step.
+
+    The candidates are uniform noise, as in the papers; then mixtures of the clean image with noise, as in Foolbox
+    (Rauber, Brendel & Bethge 2017, arXiv 1707.04131), also Gaussian, constant and of low frequency (Guo, Frank &
+    Weinberger 2019, arXiv 1809.08758), since networks answer uniform noise with one class; then images of other
+    classes, if the evaluation gave any.
+    """
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Start) -> Start:
-        """Try the next noise, or the middle of the way."""
-        labels, keys = y
-        drawn = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(fresh(keys, state.forwards))
-        middle = (state.low + state.high) / 2
-        noise = per_image(state.found)(state.noise, drawn)
-        query = x + jnp.where(state.found, middle, 1.0)[:, None, None, None] * (noise - x)
-        query = jnp.clip(query, 0.0, 1.0)
+        """Try the next candidate, or the middle of the way."""
+        y, keys = y
+        origin = per_image(state.found)(state.origin, _candidates(keys, x, y, state.forwards))
+        share = jnp.where(state.found, (state.low + state.high) / 2, 1.0)
+        query = jnp.clip(x + share[:, None, None, None] * (origin - x), 0.0, 1.0)
         active = ~self.done(state)
-        hit = fooled(model(query), labels) & active
+        hit = fooled(model(query), y) & active
         low, high = narrow(hit, state.low, state.high)
         halving = active & state.found
         return Start(
             x=per_image(hit)(query, state.x),
             found=state.found | hit,
-            noise=noise,
+            origin=origin,
             low=jnp.where(halving, low, state.low),
             high=jnp.where(halving, high, state.high),
             forwards=state.forwards + active,
+            limit=state.limit,
             halvings=state.halvings + halving,
         )
 
     def done(self, state: Start) -> Array:
         """Images that are near enough, or given up."""
-        return jnp.where(state.found, state.halvings >= HALVINGS, state.forwards >= DRAWS)
+        return jnp.where(state.found, state.halvings >= HALVINGS, state.forwards >= state.limit)
 
 
-def start(model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Start:
-    """An adversarial image for each; the clean one where no noise fooled."""
+def start(model: Model, threat: Threat, x: Array, y: Array | Starts, keys: Array) -> Start:
+    """Find an adversarial image for each; where there is none, the clean one with `found` false.
+
+    Parameters
+    ----------
+    model, threat, x, keys : as for an attack
+    y : labels int32 `[B]`, or a `Starts` with images to fall back on.
+
+    Returns
+    -------
+    Start
+        Whose images that were found lie within 2**-`HALVINGS` of the way from a boundary.
+    """
     zero, one = jnp.zeros(len(x)), jnp.ones(len(x))
-    count = jnp.zeros(len(x), jnp.int32)
-    begun = Start(x, zero > 0, x, zero, one, count, count)
-    ended: Start = iterate(Blend(), model, threat, x, (y, keys), begun, DRAWS + HALVINGS)
+    none = jnp.zeros(len(x), jnp.int32)
+    limit = none + DRAWS + BLENDS + (y.available if isinstance(y, Starts) else 0)
+    begun = Start(x, zero > 0, x, zero, one, none, limit, none)
+    ended: Start = iterate(Search(), model, threat, x, (y, keys), begun, DRAWS + BLENDS + STARTS + HALVINGS)
     return ended
+
+
+def _candidates(keys: Array, x: Array, y: Array | Starts, count: Array) -> Array:
+    """The next candidate of each image, after `count`."""
+    keys = fresh(keys, count)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
+
+    def later() -> Array:
+        mixed = jax.vmap(_mixture)(keys, x, noise, count)
+        if isinstance(y, Starts) and y.images.shape[1]:
+            mixed = per_image(count >= DRAWS + BLENDS)(seeds(y, count - DRAWS - BLENDS), mixed)
+        chosen: Array = per_image(count >= DRAWS)(mixed, noise)
+        return chosen
+
+    found: Array = jax.lax.cond((count >= DRAWS).any(), later, lambda: noise)
+    return found
+
+
+def _mixture(key: Array, x: Array, noise: Array, count: Array) -> Array:
+    """One image mixed with noise of one of four kinds in turn, made of uniform noise, to a random share."""
+    kinds = (
+        noise,
+        jnp.clip(0.5 + 0.5 * jax.scipy.special.ndtri(noise), 0.0, 1.0),  # normal
+        jnp.broadcast_to(noise[0, 0], x.shape),
+        jax.image.resize(noise[:COARSE, :COARSE], x.shape, "linear"),
+    )
+    share = 1 - jax.random.uniform(jax.random.fold_in(key, 1))  # in (0, 1]
+    return x + share * (jnp.stack(kinds)[count % len(kinds)] - x)
+
+
+def seeds(y: Starts, number: Array) -> Array:
+    """For each image that one of its images of other classes, by number `[B]`."""
+    chosen: Array = jax.vmap(lambda images, at: images[jnp.clip(at, 0, len(images) - 1)])(y.images, number)
+    return chosen
 
 
 def narrow(hit: Array, low: Array, high: Array) -> tuple[Array, Array]:

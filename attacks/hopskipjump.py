@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Attack, Model, Proposal
-from advbench.attacks.decisions import fresh, narrow, start, towards, unit
+from advbench.attacks.decisions import STARTS, fresh, narrow, start, towards, unit
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
 from advbench.attacks.rows import allowed, per_image
@@ -52,6 +52,7 @@ class HopSkipJump(Attack):
 
     norms = ("l2", "linf")
     access = "decision"
+    starts = STARTS
     cost = "36,000 queries"
     paper = "Chen, Jordan & Wainwright 2020, arXiv 1904.02144"
 
@@ -69,7 +70,7 @@ class HopSkipJump(Attack):
         begun = start(model, threat, x, y, keys)
         state = _begin(self, threat, x, begun.x, begun.found, begun.forwards)
         ended = iterate(self, model, threat, x, (y, keys), state, ENDLESS)
-        return Proposal(allowed(threat, x, ended.best), ended.forwards, jnp.zeros_like(ended.forwards))
+        return Proposal(allowed(threat, x, ended.best), ended.forwards, 0 * ended.forwards, begun.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Ask once for every image, and decide what it asks next."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_softmax
 
-from advbench.attacks.base import Aim, Model
+from advbench.attacks.base import Aim, Model, Starts
 from advbench.attacks.randomised import Randomised
 
 Loss = Callable[[Array, Any], Array]
@@ -78,7 +78,7 @@ def losses(targets: int) -> dict[str, Loss]:
 
 def fooled(logits: Array, y: Any) -> Array:
     """Which rows of logits `[B, K]` are misclassified, bool `[B]`; none where `y` holds clean logits, not labels."""
-    label = y.label if isinstance(y, Aim) else y
+    label = y.label if isinstance(y, Aim | Starts) else y
     if label.ndim != 1:
         return jnp.zeros(len(logits), bool)
     return logits.argmax(-1) != label

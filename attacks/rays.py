@@ -11,14 +11,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Attack, Model, Proposal, setting
-from advbench.attacks.decisions import narrow
+from advbench.attacks.base import Attack, Model, Proposal, Starts, setting
+from advbench.attacks.decisions import STARTS, narrow, seeds
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import fooled
 from advbench.attacks.rows import allowed, per_image
 from advbench.attacks.threat import Threat
 
 TOLERANCE = 1e-3  # of the radius, as Euclidean length
+PATIENCE = (
+    100  # flips that may find nothing, a tenth of the queries at most; then images of other classes say the signs
+)
 
 
 class State(NamedTuple):
@@ -27,7 +30,7 @@ class State(NamedTuple):
     signs: Array
     radius: Array  # along the signs, at which the image fools; 1, the whole box, until one does
     found: Array
-    block: Array  # whose flip is being tried
+    block: Array  # whose flip is being tried; -1: none, the signs themselves
     blocks: Array  # how many there are at this level
     bisecting: Array  # the flipped signs fool at `high`, and not at `low`
     low: Array
@@ -41,6 +44,7 @@ class RayS(Attack):
 
     norms = ("linf",)
     access = "decision"
+    starts = STARTS
     cost = "up to 10,000 queries"
     paper = "Chen & Gu 2020, arXiv 2006.12792"
     stops = True
@@ -57,11 +61,12 @@ class RayS(Attack):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         ended = iterate(self, model, threat, x, y, _begin(x), self.queries)
-        return Proposal(allowed(threat, x, _best(x, ended)), ended.forwards, jnp.zeros_like(ended.forwards))
+        return Proposal(allowed(threat, x, _best(x, ended)), ended.forwards, 0 * ended.forwards, ended.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Try the next flip at the best radius so far, or a flip that was good at half of the interval."""
-        s, active = state, ~self.done(state)
+        active = ~self.done(state)
+        s, seeding = self._seeded(x, y, state)
         flipped = _flip(s)
         query = _along(x, flipped, jnp.where(s.bisecting, (s.low + s.high) / 2, s.high))
         hit = fooled(model(query), y) & active
@@ -73,8 +78,9 @@ class RayS(Attack):
         better = ended & ((high < s.radius) | ~s.found)
         found = s.found | hit
 
-        over = ended | (trying & ~hit)
+        over = ended | (trying & ~hit & ~seeding)
         last = (s.block + 1) * _length(s) >= x[0].size
+        s = jax.tree.map(per_image(seeding & ~hit), state, s)
         return State(
             signs=per_image(better)(flipped, s.signs),
             radius=jnp.where(better, high, s.radius),
@@ -91,6 +97,19 @@ class RayS(Attack):
     def done(self, state: State) -> Array:
         """Images that fool within eps."""
         return state.within
+
+    def _seeded(self, x: Array, y: Any, s: State) -> tuple[State, Array]:
+        """Signs that point to an image of another class, for images whose flips found nothing so far; and which."""
+        if not isinstance(y, Starts) or not y.images.shape[1]:
+            return s, jnp.zeros_like(s.found)
+        number = s.forwards - jnp.minimum(PATIENCE, self.queries // 10)
+        seeding = ~s.found & (number >= 0) & (number < y.available)
+        signs = jnp.where(seeds(y, number) > x, 1.0, -1.0)
+        return s._replace(
+            signs=per_image(seeding)(signs, s.signs),
+            block=jnp.where(seeding, -1, s.block),
+            blocks=jnp.where(seeding, 1, s.blocks),
+        ), seeding
 
 
 def _length(state: State) -> Array:

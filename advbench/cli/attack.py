@@ -69,7 +69,8 @@ def attack(
     wrap: Wrap = None,
     adaptive: Adaptive = True,
     doublings: Annotated[
-        int, typer.Option(min=0, max=9, help="How often an attack that has not converged may double its steps.")
+        int,
+        typer.Option(min=0, max=9, help="How often an attack that has not converged may double steps, or restarts."),
     ] = 2,
     json: Json = None,
     markdown: Markdown = None,

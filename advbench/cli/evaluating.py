@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from advbench.spec import AttackSpec, ThreatSpec
 
 PREFLIGHT = 128  # images that the doctor looks at
+ENDS = {
+    "queries": "the query budget is spent",
+    "time": "time was up",
+    "start": "attacks found no image to start from",
+}
 POOL = 4096  # more images, on which the full checks train a surrogate
 
 
@@ -212,8 +217,8 @@ def conclude(results: Sequence[Result]) -> None:
         raise TargetUnavailable(failed[0].partition(". Robust accuracy")[0] if failed else "the target failed")
     if codes - {0}:
         skipped = dict.fromkeys(s.spec for r in results for s in r.skipped)
-        spent = any(s.reason == "queries" for r in results for s in r.skipped)
-        what = "the query budget is spent" if spent else "time was up"
+        reasons = {s.reason for r in results for s in r.skipped}
+        what = next((words for reason, words in ENDS.items() if reason in reasons), "")
         raise Inconclusive(f"{what}; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")
 
 

@@ -76,7 +76,8 @@ def evaluate(
         Seconds: attacks are tried by what they break a second, and what does not fit is skipped and named. The
         result is then incomplete, its robust accuracy an upper bound, and it can't be resumed.
     doublings : int
-        How often the last iterative attack may double its steps while it has not converged; 0: every attack as given.
+        How often each iterative attack may double its steps, and its restarts, while it has not converged; 0: every
+        attack as given.
 
     Returns
     -------
@@ -173,6 +174,6 @@ def curve(
         folder = out / f"eps-{threat.eps.text.replace('/', '_')}" if out else None
         before = replace(first, threat=threat).run(folder, resume, before)
         results.append(before[0])
-        if any(skipped.reason != "time" for skipped in before[0].skipped):
+        if before[0].cut_short:
             break  # the target answers no more
     return results

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from advbench.data.spec import content_digest
-from advbench.evaluation.result import Rate, Result, Row
+from advbench.evaluation.result import AttackReport, Rate, Result, Row
 from advbench.evaluation.tally import Images
 from advbench.names import number
 
@@ -195,9 +195,39 @@ def _verdict(e: Evidence) -> Iterator[str]:
         "proposal_out_of_bounds": any(attack.out_of_bounds for attack in e.result.attacks),
     }
     flagged = {flag.name for flag in e.result.flags if flag.level == "invalid"}
+    needed["under_converged"] = any(_moving(attack, e.result.robust.correct) for attack in e.result.attacks)
     for name, applies in needed.items():
         if applies and name not in flagged:
             yield f"the flag {name} is missing"
+
+
+def _moving(attack: AttackReport, standing: int) -> bool:
+    """Whether the last of an attack's doublings broke more than a hundredth of what stands, and more than two."""
+    found = attack.convergence
+    if found is None or not standing:
+        return False
+    pairs = ((found.doublings, found.late_steps), (found.restart_doublings, found.late_restarts))
+    return any(times and (late or 0) > max(2, standing / 100) for times, late in pairs)
+
+
+def _completeness(e: Evidence) -> Iterator[str]:
+    """What was skipped is known, and no attack claims images that it found no start for."""
+    result = e.result
+    if result.complete != (not result.skipped):
+        yield f"complete is {result.complete}, and {len(result.skipped)} attacks were cut short"
+    unstarted = {s.spec: s.images for s in result.skipped if s.reason == "start"}
+    noted = {
+        k: v for flag in result.flags if flag.name == "no_start" for k, v in flag.evidence.get("images", {}).items()
+    }
+    if unstarted != noted:
+        yield f"the flag no_start says {noted}, skipped {unstarted}"
+    for attack in result.attacks:
+        images = unstarted.get(attack.spec, 0)
+        left = sum(attack.spec not in (row.broken_by, *row.also_broken_by) for row in result.rows)
+        if images > min(attack.tried, left):
+            yield f"{attack.spec}: no start on {images} images, of which {min(attack.tried, left)} can be"
+        if images and attack.alone:
+            yield f"{attack.spec}: an accuracy alone, though it had no start on {images} images"
 
 
 CHECKS: dict[str, Callable[[Evidence], Iterator[str]]] = {
@@ -210,4 +240,5 @@ CHECKS: dict[str, Callable[[Evidence], Iterator[str]]] = {
     "totals": _totals,
     "intervals": _intervals,
     "verdict": _verdict,
+    "completeness": _completeness,
 }

@@ -16,19 +16,22 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks import Randomised
+from advbench.attacks.base import Starts
 from advbench.attacks.loop import TimeUp, until
 from advbench.data.spec import content_digest
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches, padded
+from advbench.evaluation.convergence import doubled
 from advbench.evaluation.grid import snap, within_steps
 from advbench.evaluation.images import digest, in_words, pixels
 from advbench.evaluation.judge import Judge
-from advbench.evaluation.plan import Plan, Task, doubled
+from advbench.evaluation.plan import Plan, Task
 from advbench.evaluation.provenance import commit, compile_seconds, machine, versions
 from advbench.evaluation.queries import counted, ended, ending_flag, listen, reason
 from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, Skipped, ThreatInfo
 from advbench.evaluation.run import RunDirectory
+from advbench.evaluation.starts import Pool, candidates
 from advbench.evaluation.tally import Images, Shard, Tally
 from advbench.spec import AttackSpec, ThreatSpec
 from advbench.wrappers.facing import climbed, judged
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
     from advbench.data import Dataset
     from advbench.models.load import LoadedModel
 
-DOUBLINGS = 2  # of the steps of an attack that has not converged, at most
+DOUBLINGS = 2  # of the steps, and of the restarts, of an attack that has not converged, at most
+ORDER = 2  # number of the rules by which batches follow each other: a journal of another order can't be gone on with
 Before = tuple[Result, Images]  # what a smaller eps found
 
 
@@ -110,7 +114,7 @@ class Evaluator:
         with RunDirectory(out, self.fingerprint(before), resume) as directory:
             if (finished := directory.finished()) is None:
                 finished = self._attack(directory, before)
-                directory.finish(*finished, keep=any(s.reason != "time" for s in finished[0].skipped))
+                directory.finish(*finished, keep=finished[0].cut_short)
             return finished
 
     def fingerprint(self, before: Before | None = None) -> dict[str, Any]:
@@ -131,7 +135,15 @@ class Evaluator:
             "draws": getattr(self.model.predict, "draws", 1),
             "images broken at a smaller eps": before[1].digest() if before else "",
             "versions": versions(),
+            "order of batches": ORDER,
+            **({"starts": self._starts} if any(spec.attack.starts for spec in self.attacks) else {}),
         }
+
+    @property
+    def _starts(self) -> str:
+        """Digest of the images that attacks may set out from."""
+        chosen = candidates(self.data.labels)
+        return content_digest(self.data.images[chosen], self.data.labels[chosen])
 
     @property
     def _uint8(self) -> np.ndarray:
@@ -179,6 +191,7 @@ class Evaluator:
         if before:
             tally.carry(before[0].rows, before[1])
         plan = Plan(tally, self.attacks, runs, size, self.each, self.doublings)
+        pool = Pool(self.data, judge, tally)
         tasks = plan.within(self.budget) if self.budget else plan.whole()
         number = first
         for number, task in enumerate(tasks, start=first):
@@ -189,13 +202,13 @@ class Evaluator:
                     raise Interrupted(_stopped(directory), signal)
                 try:
                     with until(plan.deadline):
-                        shard = self._asked(task, x[task.positions], y[task.positions], judge, batches, directory)
+                        shard = self._asked(task, x[task.positions], y[task.positions], judge, batches, directory, pool)
                 except TimeUp:
                     plan.abandon(task)
                     number -= 1
                     break
                 if (end := ended(self.model)) is not None:
-                    tally.add(task.attack, shard)
+                    tally.add(task.attack, shard._replace(tried=shard.tried | True))  # which had no start is not known
                     plan.cut(task, reason(end))
                     break
                 if directory:
@@ -203,7 +216,7 @@ class Evaluator:
             batches.limit = min(batches.limit, shard.limit)
             tally.add(task.attack, shard)
             spec, robust = self.attacks[task.attack].text, int(tally.robust.sum())
-            self.progress(Progress(spec, task.run, runs[task.attack], task.done, task.total, robust, len(y), resumed))
+            self.progress(Progress(spec, task.turn, runs[task.attack], task.done, task.total, robust, len(y), resumed))
         return Done(plan, classes, batches.limit, number + 1)
 
     def concluded(self, done: Done, started: datetime, seconds: float) -> tuple[Result, Images]:
@@ -224,11 +237,18 @@ class Evaluator:
         return self._result(tally, plan.runs, images, flags, provenance, plan.skipped), images
 
     def _asked(
-        self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, directory: RunDirectory | None
+        self,
+        task: Task,
+        x: np.ndarray,
+        y: np.ndarray,
+        judge: Judge,
+        batches: Batches,
+        directory: RunDirectory | None,
+        pool: Pool,
     ) -> Shard:
         """As `_try`; of a target that ended meanwhile, what could still be judged, which may be nothing."""
         try:
-            shard = self._try(task, x, y, judge, batches)
+            shard = self._try(task, x, y, judge, batches, pool)
         except (TargetUnavailable, QueriesSpent, Interrupted):
             if ended(self.model) is None:
                 raise
@@ -237,20 +257,23 @@ class Evaluator:
             raise Interrupted(_stopped(directory), end.exit_code - 128)
         return shard
 
-    def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches) -> Shard:
+    def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool) -> Shard:
         """Let an attack propose, and judge what it proposes."""
         clock, compiled = time.perf_counter(), compile_seconds()
-        spec = doubled(self.attacks[task.attack], task.doubling)
+        spec = doubled(self.attacks[task.attack], task.phase.steps_doubled, task.phase.restarts_doubled)
         searched = within_steps(self.threat, self.model.levels).threat
         target, restart = divmod(task.run, spec.attack.restarts)
         stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
-        def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Any:
+        def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
             images, model = jnp.asarray(x), climbed(self.model.predict, jnp.asarray(y))
             aim = spec.attack.aim(model, images, jnp.asarray(y), task.run)
+            aim = Starts(aim, *map(jnp.asarray, starts)) if starts else aim
             return spec.attack(model, searched, images, aim, _keys(stream, indices))
 
-        proposal = batches.map(propose, x, y, self.indices[task.positions], size=padded(len(y), judge.size))
+        starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
+        size = padded(len(y), judge.size)
+        proposal = batches.map(propose, x, y, self.indices[task.positions], *starts, size=size)
         proposed = snap(self.threat, x, proposal.x, self.model.levels)
         verdict = judge(x, y, proposed)
         draws = self.model.predict.draws if isinstance(self.model.predict, Randomised) else 1
@@ -260,6 +283,7 @@ class Evaluator:
             x_adv=proposed[verdict.broken],
             forwards=proposal.forwards * draws,
             gradients=proposal.gradients * draws,
+            tried=np.ones(len(y), bool) if proposal.tried is None else proposal.tried,
             seconds=time.perf_counter() - clock,
             compile_seconds=compile_seconds() - compiled,
             limit=batches.limit,

@@ -59,7 +59,10 @@ class Growing:
         first = self.done.batches if self.done else 0
         new = part.attacked(self.directory, size=self.evaluator.batch_size, first=first)
         if new.plan.skipped:  # an image that no attack finished with must not count as robust
-            raise Inconclusive(f"not all attacks could be finished: {', '.join(s.spec for s in new.plan.skipped)}")
+            words = (
+                f"{s.spec} (no start on {s.images} images)" if s.reason == "start" else s.spec for s in new.plan.skipped
+            )
+            raise Inconclusive(f"not all attacks could be finished: {', '.join(words)}")
         self.done = _joined(self.done, new) if self.done else new
         self.seconds += time.perf_counter() - clock
 

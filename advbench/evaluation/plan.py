@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from advbench.evaluation.convergence import AMOUNTS, Amount, Phase, bound, doubles, remedy
 from advbench.evaluation.result import Flag, Skipped
 from advbench.evaluation.tally import Tally
 from advbench.spec import AttackSpec
-
-BUDGETS = ("steps", "queries")  # the settings that say how long an attack goes on
 
 
 class Task(NamedTuple):
     """One batch of one run of one attack."""
 
     attack: int
-    run: int
-    doubling: int  # how often the steps are doubled
+    run: int  # its number: target class times restarts, plus restart
+    turn: int  # how many of the attack's runs came before
+    phase: Phase
     positions: np.ndarray  # int32, in the list of images
     done: int  # images of this run, this batch included
     total: int
@@ -43,36 +42,74 @@ class Plan:
     each : bool
         Whether every attack tries every image.
     doublings : int
-        How often the steps of an attack that has not converged may double.
+        How often the steps, and the restarts, of an attack that has not converged may double.
     """
 
     def __init__(self, tally: Tally, attacks: list[AttackSpec], runs: list[int], size: int, each: bool, doublings: int):
         self.tally, self.attacks, self.runs, self.size, self.each = tally, attacks, runs, size, each
         self.doublings = 0 if each else doublings
-        self.skipped: tuple[Skipped, ...] = ()
+        self._left: tuple[Skipped, ...] = ()
         self.finished = 0  # images that withstood everything asked for, where that ended early
         self._begun = np.arange(0)  # images of the run under way
         self._queues: list[_Queue] = []
         self.deadline: float | None = None  # by `time.monotonic()`, within a time budget
 
-    def whole(self) -> Iterator[Task]:
-        """Everything, in the order asked for; then the last iterative attack again while it has not converged."""
-        for attack, count in enumerate(self.runs):
-            for run in range(count):
-                yield from self._run(attack, run, 0)
-        last = self._last_iterative()
-        for doubling in range(1, self.doublings + 1):
-            if last is None or not self.tally.moving(last):
-                return
-            self.tally.doublings[last] = doubling
-            for run in range(self.runs[last]):
-                yield from self._run(last, run, doubling)
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was asked for and not done: where time or target ended, and images that an attack had no start for."""
+        counts = [(a, self.tally.unstarted(a, self.each)) for a in range(len(self.attacks))]
+        return self._left + tuple(
+            Skipped(spec=self.attacks[a].text, runs=self.runs[a], images=images, reason="start")
+            for a, images in counts
+            if images
+        )
 
-    def _run(self, attack: int, run: int, doubling: int) -> Iterator[Task]:
+    def whole(self) -> Iterator[Task]:
+        """Everything, in the order asked for; then more of what has not converged, on the images that stand."""
+        for attack in range(len(self.attacks)):
+            for turn, (run, phase) in enumerate(self.order(attack)):
+                yield from self._run(attack, run, turn, phase)
+        more = True
+        while more:
+            more = False
+            for attack in range(len(self.attacks)):
+                for amount in AMOUNTS:
+                    if self._doubles(attack, amount):
+                        more = True
+                        for turn, (run, phase) in enumerate(self.order(attack, amount)):
+                            yield from self._run(attack, run, turn, phase)
+
+    def order(self, attack: int, double: Amount | None = None) -> list[tuple[int, Phase]]:
+        """An attack's runs, by number, and what each is: each restart of all targets before the next restart.
+
+        Parameters
+        ----------
+        attack : int
+            Which.
+        double : "steps" or "restarts", optional
+            The runs that come of doubling these once more: all of them with more steps, or those that are new.
+        """
+        times = {amount: self.tally.falls.doublings[amount][attack] + (amount == double) for amount in AMOUNTS}
+        asked = self.attacks[attack].attack.restarts
+        restarts = asked * 2 ** times["restarts"]
+        first = restarts // 2 if double == "restarts" else 0
+        return [
+            (target * restarts + restart, Phase(restart, restarts, times["steps"], times["restarts"], double))
+            for restart in range(first, restarts)
+            for target in range(self.runs[attack] // asked)
+        ]
+
+    def _doubles(self, attack: int, amount: Amount) -> bool:
+        """Whether an attack that has not converged may still be doubled."""
+        left = self.tally.falls.doublings[amount][attack] < self.doublings
+        return left and doubles(self.attacks[attack].attack) and self.tally.moving(attack, amount, self.each)
+
+    def _run(self, attack: int, run: int, turn: int, phase: Phase) -> Iterator[Task]:
+        self.tally.begin_run(attack, phase)
         standing = self._begun = self.tally.standing(attack, self.each).astype(np.int32)
         for at in range(0, len(standing), self.size):
             batch = standing[at : at + self.size]
-            yield Task(attack, run, doubling, batch, at + len(batch), len(standing))
+            yield Task(attack, run, turn, phase, batch, at + len(batch), len(standing))
         self.tally.end_run(attack)
 
     def within(self, seconds: float) -> Iterator[Task]:
@@ -98,42 +135,26 @@ class Plan:
         self._skip()
 
     def _skip(self) -> None:
-        self.skipped = tuple(q.skipped() for q in self._queues if q.waiting())
+        self._left = tuple(q.skipped() for q in self._queues if q.waiting())
 
     def cut(self, task: Task, reason: Literal["queries", "target"]) -> None:
         """Note what is left undone when a target ends in the middle of a task."""
         done = task.done - len(task.positions)
-        left = [(task.attack, self.runs[task.attack] - task.run, task.total - done)]
+        left = [(task.attack, self.runs[task.attack] - task.turn, task.total - done)]
         for attack in range(task.attack + 1, len(self.attacks)):
             left.append((attack, self.runs[attack], len(self.tally.standing(attack, self.each))))
         if self._queues:
             left = [(queue.attack, self.runs[queue.attack] - queue.run, len(queue.left)) for queue in self._queues]
         elif len(left) == left[0][1] == 1:
             self.finished = int(self.tally.robust[self._begun[:done]].sum())
-        self.skipped = tuple(
+        self._left = tuple(
             Skipped(spec=self.attacks[attack].text, runs=runs, images=images, reason=reason)
             for attack, runs, images in left
         )
 
-    def _last_iterative(self) -> int | None:
-        """The last attack that climbs gradients and whose counts tell when an image fell."""
-        able = [a for a, spec in enumerate(self.attacks) if _can_double(spec.attack)]
-        return able[-1] if able else None
-
     def flags(self, classes: int) -> list[Flag]:
         """What to say about how far the attacks went."""
-        found = []
-        last = self._last_iterative()
-        if last is not None and not self.skipped and self.tally.moving(last):
-            late, spec = self.tally.late(last), self.attacks[last].text
-            found.append(
-                Flag(
-                    name="under_converged",
-                    level="note" if self.each else "invalid",
-                    evidence={"attack": spec, "late": late, "n": len(self.tally.labels)},
-                    message=f"{late} images fell only in the last doubling of {spec}: give it more steps or restarts",
-                )
-            )
+        found = [] if self._left else self._converging()
         few = [s.text for s in self.attacks if getattr(s.attack, "loss", "") == "dlr" and classes < _needs(s.attack)]
         if few:
             found.append(
@@ -145,16 +166,74 @@ class Plan:
                     f"{', '.join(few)} used the difference of logits",
                 )
             )
-        if self.skipped and self.skipped[0].reason == "time":
-            words = ", ".join(f"{s.spec} ({s.runs} runs on {s.images} images)" for s in self.skipped)
+        if self._left and self._left[0].reason == "time":
+            words = ", ".join(f"{s.spec} ({s.runs} runs on {s.images} images)" for s in self._left)
             found.append(
                 Flag(
                     name="time_budget",
                     level="note",
-                    evidence={"skipped": [s.spec for s in self.skipped]},
+                    evidence={"skipped": [s.spec for s in self._left]},
                     message=f"time was up: robust accuracy is an upper bound; skipped: {words}",
                 )
             )
+        if starts := {s.spec: s.images for s in self.skipped if s.reason == "start"}:
+            words = ", ".join(f"{spec} ({images} images)" for spec, images in starts.items())
+            found.append(
+                Flag(
+                    name="no_start",
+                    level="note",
+                    evidence={"images": starts},
+                    message="no noise and no image of another class was misclassified, so that these could not begin: "
+                    f"{words}; the images were not tried, and robust accuracy is an upper bound",
+                )
+            )
+        return found
+
+    def _slack(self, attack: int, amount: Amount) -> bool:
+        """Whether more of an attack would break too many of the images that stand, as far as is known.
+
+        Where it was doubled, that is known. Else images must have fallen till the end; and no later attack of its kind
+        may have broken what this one left and have converged.
+        """
+        if not self.tally.moving(attack, amount, self.each):
+            return False
+        if self.tally.falls.doublings[amount][attack]:
+            return True
+        later = [] if self.each else range(attack + 1, len(self.attacks))
+        surpassed = any(
+            doubles(self.attacks[a].attack)
+            and self.tally.late(a, "steps") is not None
+            and self.tally.fell[a].any()
+            and not self.tally.moving(a, "steps", self.each)
+            for a in later
+        )
+        return self.tally.falling(attack, amount, self.each) and not surpassed
+
+    def _converging(self) -> list[Flag]:
+        """Attacks whose last doubling, of the steps or of the restarts, broke too many of the images that stand."""
+        found = []
+        for attack, spec in enumerate(self.attacks):
+            standing = len(self.tally.standing(attack, self.each))
+            for amount in AMOUNTS:
+                if not self._slack(attack, amount):
+                    continue
+                late, times = self.tally.late(attack, amount), self.tally.falls.doublings[amount][attack]
+                found.append(
+                    Flag(
+                        name="under_converged",
+                        level="invalid" if doubles(spec.attack) and not self.each else "note",
+                        evidence={
+                            "attack": spec.text,
+                            "amount": amount,
+                            "late": late,
+                            "standing": standing,
+                            "bound": bound(standing),
+                            "doublings": times,
+                        },
+                        message=f"{late} images fell only in the last doubling of the {amount} of {spec.text}, and "
+                        f"{standing} stand: give it {remedy(spec, amount, times)}",
+                    )
+                )
         return found
 
 
@@ -163,6 +242,7 @@ class _Queue:
 
     def __init__(self, plan: Plan, attack: int, size: int):
         self.plan, self.attack, self.size, self.run = plan, attack, size, 0
+        self.order = plan.order(attack)
         self.left = plan.tally.standing(attack, plan.each).astype(np.int32)
         self.total, self.batches, self.began = len(self.left), 0, plan.tally.seconds[attack]
 
@@ -181,7 +261,9 @@ class _Queue:
     def next(self) -> Iterator[Task]:
         batch, self.left = self.left[: self.size], self.left[self.size :]
         self.batches += 1
-        yield Task(self.attack, self.run, 0, batch, self.total - len(self.left), self.total)
+        run, phase = self.order[self.run]
+        self.plan.tally.begin_run(self.attack, phase)
+        yield Task(self.attack, run, self.run, phase, batch, self.total - len(self.left), self.total)
 
     def _running(self) -> float:
         tally = self.plan.tally
@@ -201,19 +283,6 @@ class _Queue:
         return Skipped(spec=spec, runs=self.plan.runs[self.attack] - self.run, images=len(self.left))
 
 
-def _can_double(attack: Any) -> bool:
-    early = attack.stops and not getattr(attack, "minimise", False)
-    return early and attack.access == "gradient" and any(getattr(attack, b, 1) > 1 for b in BUDGETS)
-
-
 def _needs(attack: Any) -> int:
     """Classes that the DLR loss is defined for."""
     return 4 if getattr(attack, "targets", 0) else 3
-
-
-def doubled(spec: AttackSpec, times: int) -> AttackSpec:
-    """The attack with 2**times as many steps; its random numbers stay, since they don't depend on steps."""
-    if not times:
-        return spec
-    more = {name: getattr(spec.attack, name) * 2**times for name in BUDGETS if hasattr(spec.attack, name)}
-    return AttackSpec(spec.text, replace(spec.attack, **more))

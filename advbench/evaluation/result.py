@@ -129,6 +129,9 @@ class Convergence(Record):
     standing: tuple[Count, ...] = Field(strict=False)
     after_runs: tuple[Count, ...] = Field(strict=False)
     doublings: Count  # how often the steps were doubled since the last doubling still broke many
+    restart_doublings: Count = 0  # likewise the restarts
+    late_steps: Count | None = None  # images that fell only in the last doubling of the steps; None: can't be told
+    late_restarts: Count | None = None  # likewise of the restarts
 
 
 class AttackReport(Record):
@@ -151,12 +154,12 @@ class AttackReport(Record):
 
 
 class Skipped(Record):
-    """What the time or the queries did not suffice for, or the target failed in."""
+    """What the time or the queries did not suffice for, the target failed in, or the attack found no start for."""
 
     spec: str
-    runs: Count  # of the attack that were not finished
+    runs: Count  # of the attack that were not finished; with reason "start" all, none of which found one
     images: Count  # that were to meet it then
-    reason: Literal["time", "queries", "target"] = "time"
+    reason: Literal["time", "queries", "target", "start"] = "time"
 
 
 class Row(Record):
@@ -227,6 +230,11 @@ class Result(Record):
         if any(skipped.reason == "target" for skipped in self.skipped):
             return 4
         return 0 if self.complete and self.rows else 5
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a target ended before the attacks did: the run can then be gone on with."""
+        return any(skipped.reason in ("queries", "target") for skipped in self.skipped)
 
     @property
     def state(self) -> State:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from advbench.evaluation.convergence import Amount, Falls, Phase, bound
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.result import AttackReport, Convergence, Flag, Rate, Row
 from advbench.spec import AttackSpec
 
-PER_ATTACK = ("fell", "tried", "forwards", "gradients", "out_of_bounds", "fell_at")  # arrays [attacks, n]
+PER_ATTACK = ("fell", "tried", "started", "forwards", "gradients", "out_of_bounds", "fell_at")  # arrays [attacks, n]
 PER_IMAGE = ("prediction", "margin", "finite", "distance")  # arrays [n]
 
 
@@ -25,6 +26,7 @@ class Shard(NamedTuple):
     x_adv: np.ndarray  # float32 [b, H, W, C], the broken ones in order
     forwards: np.ndarray  # int32 [m]
     gradients: np.ndarray  # int32 [m]
+    tried: np.ndarray  # bool [m]: the attack found where to start from
     seconds: float
     compile_seconds: float
     limit: int  # images that fitted in memory at once
@@ -34,7 +36,7 @@ class Shard(NamedTuple):
         """Of no images, which have that shape."""
         no, none = np.zeros(0, bool), np.zeros(0, np.int32)
         verdict = Verdict(no, no, no, none, np.zeros(0, np.float32), np.zeros(0))
-        return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, 0.0, 0.0, 0)
+        return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, no, 0.0, 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,14 @@ class Tally:
         self.attacks, self.indices, self.labels, self.clean = attacks, indices, labels, clean
         self.fell = np.zeros(shape, bool)
         self.tried = np.zeros(shape, bool)
+        self.started = np.zeros(shape, bool)  # in some run the attack found where to start from
         self.forwards, self.gradients, self.out_of_bounds = (np.zeros(shape, np.int64) for _ in range(3))
         self.seconds, self.compile_seconds = np.zeros(shape[0]), np.zeros(shape[0])
         self.prediction, self.margin, self.finite = clean.prediction.copy(), clean.margin.copy(), clean.finite.copy()
         self.distance = np.where(clean.broken, 0.0, np.nan)
         self.fell_at = np.zeros(shape, np.int64)  # forward passes of the attack by the time the image fell to it
         self.after_runs: list[list[int]] = [[] for _ in attacks]
-        self.doublings = [0] * len(attacks)
+        self.falls = Falls(*shape)
         self.images: dict[int, np.ndarray] = {}
         self.carried = 0
 
@@ -91,7 +94,7 @@ class Tally:
             [sum(run) for run in zip(*runs, strict=True)]
             for runs in zip(*(part.after_runs for part in parts), strict=True)
         ]
-        joined.doublings = [max(times) for times in zip(*(part.doublings for part in parts), strict=True)]
+        joined.falls = Falls.join([part.falls for part in parts])
         joined.carried = sum(part.carried for part in parts)
         before = 0
         for part in parts:
@@ -117,6 +120,7 @@ class Tally:
         """Take note of one judged batch."""
         at, verdict = shard.positions, shard.verdict
         self.tried[attack, at] = True
+        self.started[attack, at] |= shard.tried
         self.forwards[attack, at] += shard.forwards
         self.gradients[attack, at] += shard.gradients
         self.out_of_bounds[attack, at] += ~verdict.allowed
@@ -132,24 +136,38 @@ class Tally:
             getattr(self, name)[at[first]] = getattr(verdict, name)[first]
         broken = np.flatnonzero(verdict.broken)
         self.images |= {int(at[i]): x for i, x in zip(broken, shard.x_adv, strict=True) if standing[i]}
-        new = at[broken][~self.fell[attack, at[broken]]]
+        broken = broken[~self.fell[attack, at[broken]]]
+        new = at[broken]
         self.fell[attack, new] = True
         self.fell_at[attack, new] = self.forwards[attack, new]
+        self.falls.add(attack, shard.forwards, new, broken)
 
     def end_run(self, attack: int) -> None:
         """Take note of what stands, of the images it was given, after a whole run of an attack."""
         self.after_runs[attack].append(int((self.tried[attack] & ~self.fell[attack]).sum()))
 
-    def late(self, attack: int) -> int:
-        """How many images fell in the last doubling of the passes that the attack was given."""
-        budget = int(self.forwards[attack].max(initial=0))
-        fell = self.fell[attack] & self.tried[attack]
-        return int((fell & (self.fell_at[attack] > budget / 2)).sum())
+    def begin_run(self, attack: int, phase: Phase) -> None:
+        """Say which run the attack's next batches belong to."""
+        self.falls.begin(attack, phase)
 
-    def moving(self, attack: int) -> bool:
-        """Whether that last doubling still moved robust accuracy by more than its interval reaches to either side."""
-        rate = self.rate(self.robust)
-        return rate.correct > 0 and self.late(attack) / rate.n > (rate.high - rate.low) / 2
+    def late(self, attack: int, amount: Amount) -> int | None:
+        """How many images fell only in the last doubling of the attack's steps or restarts; None: can't be told."""
+        return self.falls.late(attack, self.attacks[attack], amount, self.fell[attack] & self.tried[attack])
+
+    def moving(self, attack: int, amount: Amount, each: bool) -> bool:
+        """Whether that doubling broke more than may be of the images that stand."""
+        standing = len(self.standing(attack, each))
+        return standing > 0 and (self.late(attack, amount) or 0) > bound(standing)
+
+    def falling(self, attack: int, amount: Amount, each: bool) -> bool:
+        """Whether images still fell at its end."""
+        fell = self.fell[attack] & self.tried[attack]
+        return self.falls.falling(attack, amount, fell, bound(len(self.standing(attack, each))))
+
+    def unstarted(self, attack: int, each: bool) -> int:
+        """How many images stand that the attack was given and found no place to start from in any run."""
+        standing = self.standing(attack, each)
+        return int((self.tried[attack] & ~self.started[attack])[standing].sum())
 
     def _convergence(self, attack: int) -> Convergence | None:
         if not self.after_runs[attack]:
@@ -162,7 +180,10 @@ class Tally:
             passes=tuple(passes),
             standing=tuple(standing),
             after_runs=tuple(self.after_runs[attack]),
-            doublings=self.doublings[attack],
+            doublings=self.falls.doublings["steps"][attack],
+            restart_doublings=self.falls.doublings["restarts"][attack],
+            late_steps=self.late(attack, "steps"),
+            late_restarts=self.late(attack, "restarts"),
         )
 
     def carry(self, rows: tuple[Row, ...], images: Images) -> None:
@@ -214,7 +235,7 @@ class Tally:
 
     def _met(self, attack: int) -> bool:
         """Whether the attack met every image that was right when clean (or is known to break it)."""
-        return bool((self.tried[attack] | self.fell[attack] | ~self.correct).all())
+        return bool(((self.tried[attack] & self.started[attack]) | self.fell[attack] | ~self.correct).all())
 
     def rows(self) -> tuple[Row, ...]:
         """One per image, in the order of the indices."""

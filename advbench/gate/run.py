@@ -75,6 +75,7 @@ class Run:
             Where they can't be compared.
         """
         self.settled: dict[str, Outcome] = {}
+        self.ended = "time was up"  # why no more was drawn, where rules are open
         self.before = self._before()
 
     def __call__(self) -> Found:
@@ -93,7 +94,7 @@ class Run:
             in_time = not invalid and self._draw()
             seen = [stream for stream in self.streams if stream.seen]
             results = tuple(stream.finish() if in_time else stream.result()[0] for stream in seen)
-        outcomes = self._outcomes("the evaluation is invalid" if invalid else "time was up")
+        outcomes = self._outcomes("the evaluation is invalid" if invalid else self.ended)
         everything = self._preflight() + [flag for result in results for flag in result.flags]
         place = self.source.place(("allow-flags",))
         outcomes = (*outcomes, trusted(self._unallowed(everything), self.rules.allow_flags, place))
@@ -162,7 +163,8 @@ class Run:
                     raise Interrupted("stopped before anything was certain", signal)
                 try:
                     stream.extend(max(size, stream.seen // BLOCKS // size * size))
-                except Inconclusive:
+                except Inconclusive as error:
+                    self.ended = str(error)
                     return False
                 except Interrupted as error:
                     if error.exit_code == 128 + CLOCK:

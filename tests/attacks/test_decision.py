@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from advbench.attacks import NORMS, Boundary, HopSkipJump, RayS, Threat
-from advbench.attacks.decisions import DRAWS, HALVINGS, start
+from advbench.attacks.base import Starts
+from advbench.attacks.decisions import BLENDS, DRAWS, HALVINGS, start
 from tests.attacks.conftest import make
 
 FAR = {"linf": 1.0, "l2": 99.0}
@@ -72,7 +73,51 @@ def test_where_nothing_fools_the_image_stays_as_it_was(name, two):
     attack, norm, _ = ATTACKS[name]
     found = attacked(attack, norm, two, blind=True)
     np.testing.assert_array_equal(found.x, two.x)
-    np.testing.assert_array_equal(found.forwards, attack.queries if name == "rays" else DRAWS)
+    np.testing.assert_array_equal(found.forwards, attack.queries if name == "rays" else DRAWS + BLENDS)
+    assert not np.asarray(found.tried).any()
+
+
+CHECKS = jnp.asarray(np.indices((6, 6)).sum(0)[..., None] % 2, jnp.float32)
+
+
+def only_checks(x):
+    """Class 1 near a pattern that no noise and no mixture comes near."""
+    far = jnp.abs(x - CHECKS).mean((1, 2, 3))
+    return jnp.stack([far - 0.05, 0 * far], -1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm", "most"),
+    [
+        (Boundary(steps=40), "l2", DRAWS + BLENDS + 2 + HALVINGS + 44),
+        (HopSkipJump(steps=1, initial_num_evals=10), "linf", DRAWS + BLENDS + 2 + HALVINGS + 100),
+        (RayS(queries=200, early_stop=False), "linf", 200),
+    ],
+)
+def test_images_of_other_classes_are_the_last_resort(attack, norm, most):
+    """The second image given fools; the last of the images attacked has none, the first has too few."""
+    images = jnp.stack([jnp.full_like(CHECKS, 0.5), CHECKS])
+    x = jnp.full((3, *CHECKS.shape), 0.4)
+    y = Starts(jnp.zeros(3, jnp.int32), jnp.stack([images] * 3), jnp.array([1, 2, 0], jnp.int32))
+    model = jax.tree_util.Partial(only_checks)
+    keys = jax.random.split(jax.random.key(0), 3)
+    found = attack(model, Threat(NORMS[norm], FAR[norm]), x, y, keys)
+    np.testing.assert_array_equal(found.tried, [False, True, False])
+    np.testing.assert_array_equal(model(found.x).argmax(-1), [0, 1, 0])
+    assert int(found.forwards.max()) <= most
+
+
+def test_mixtures_find_classes_that_noise_does_not():
+    """Bright or dark images are another class, and noise is neither; mixtures with a constant are."""
+
+    def grey(x):
+        return jnp.stack([0.2 - jnp.abs(x.mean((1, 2, 3)) - 0.5), jnp.zeros(len(x))], -1)
+
+    x, y = jnp.full((4, 6, 6, 1), 0.5), jnp.zeros(4, jnp.int32)
+    keys = jax.random.split(jax.random.key(0), 4)
+    begun = start(jax.tree_util.Partial(grey), Threat(NORMS["l2"], 1.0), x, y, keys)
+    assert bool(begun.found.all())
+    assert (begun.forwards > DRAWS).all() and (begun.forwards <= DRAWS + BLENDS + HALVINGS).all()
 
 
 def test_the_start_fools_and_lies_next_to_a_boundary(two):

@@ -63,7 +63,12 @@ def flags(result: Result) -> Table | None:
     """What bears on trust, with its evidence; None where nothing does."""
     rows = [_flag(flag) for flag in result.flags]
     rows += [
-        ("incomplete", "skipped", f"{s.spec} was not finished", f"runs: {s.runs:,}; images: {s.images:,}")
+        (
+            "incomplete",
+            "skipped",
+            f"{s.spec} {'had no image to start from' if s.reason == 'start' else 'was not finished'}",
+            f"runs: {s.runs:,}; images: {s.images:,}",
+        )
         for s in result.skipped
     ]
     header = ("level", "flag", "what it means", "evidence")

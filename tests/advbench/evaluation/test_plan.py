@@ -2,14 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from advbench.attacks import Attack, Proposal
-from advbench.attacks.base import setting
+from advbench.attacks.base import Aimed, setting
 from advbench.attacks.loop import TimeUp
 from advbench.attacks.suites import SUITES, expand
+from advbench.data import Dataset
 from advbench.errors import UsageError
 from advbench.evaluation import evaluate
+from advbench.evaluation.convergence import bound
+from advbench.evaluation.evaluator import Evaluator
 from advbench.evaluation.verification import verify
 from advbench.spec import AttackSpec, ThreatSpec, attacks_of
 
@@ -42,10 +46,16 @@ def brightness(weights, x):
     return jnp.where(exact[:, None], logits, -logits)
 
 
-def judged(data, spec, **options):
+def judged(data, specs, n=N, **options):
     threat = ThreatSpec.parse("linf", "0.01001")
     options = {"seed": 0, "batch_size": 16} | options
-    return evaluate(make_model(brightness), data, range(N), [spec], threat, **options)
+    specs = specs if isinstance(specs, list) else [specs]
+    return evaluate(make_model(brightness), data, range(n), specs, threat, **options)
+
+
+def converging(result):
+    """What is said of convergence."""
+    return [flag for flag in result.flags if flag.name == "under_converged"]
 
 
 def test_steps_double_while_the_last_doubling_breaks_many(data):
@@ -54,7 +64,10 @@ def test_steps_double_while_the_last_doubling_breaks_many(data):
     assert attack.convergence.doublings == 2
     left = attack.convergence.after_runs  # 16 steps, then 32, then 64: a quarter falls to each
     assert len(left) == 3 and left[0] > left[1] > left[2] == result.robust.correct > 0
-    assert "under_converged" in [flag.name for flag in result.flags]
+    (flag,) = converging(result)
+    assert (flag.level, flag.evidence["amount"], flag.evidence["doublings"]) == ("invalid", "steps", 2)
+    assert flag.evidence["late"] == left[1] - left[2] == attack.convergence.late_steps
+    assert "of the steps of late" in flag.message and "steps=128" in flag.message
     assert result.exit_code == 3
 
 
@@ -72,8 +85,181 @@ def test_what_has_converged_is_not_run_again(data):
     assert list(attack.convergence.standing) == sorted(attack.convergence.standing, reverse=True)
 
 
+def test_an_attack_that_finds_everything_early_raises_nothing(data):
+    """The control: most images fall, all in the first tenth of the steps."""
+    for doublings in (0, 2):
+        result = judged(data, AttackSpec("late", Late(steps=40, falls="1 2 3 4 1000000")), doublings=doublings)
+        assert not result.flags and result.exit_code == 0 and result.robust.correct > 0
+        assert result.attacks[0].convergence.late_steps == result.attacks[0].convergence.doublings == 0
+
+
+def test_every_iterative_attack_is_judged_not_only_the_last(data):
+    """As AutoAttack, whose last gradient attack breaks nothing and so has always converged."""
+    late, last = AttackSpec("late", Late()), AttackSpec("last", Late(falls="1000000"))
+    result = judged(data, [late, last])
+    (flag,) = converging(result)
+    assert flag.evidence["attack"] == "late" and flag.level == "invalid"
+    assert [attack.convergence.doublings for attack in result.attacks] == [2, 0]
+    assert [attack.convergence.late_steps for attack in result.attacks] == [flag.evidence["late"], 0]
+
+
+def test_what_a_later_attack_makes_up_for_is_no_fault(data):
+    """Late successes of an attack count by what more of it would break of the images that stand in the end."""
+    late, strong = AttackSpec("late", Late()), AttackSpec("strong", Late(falls="1 1 1 1000000"))
+    for doublings in (0, 2):
+        result = judged(data, [late, strong], doublings=doublings)
+        assert result.exit_code == 0 and not converging(result)
+    assert result.attacks[0].convergence.doublings == 1  # which broke nothing more
+
+
+def numbered(n=100):
+    """Images that `Late` tells apart by their first pixel, all of them right."""
+    images = np.random.default_rng(6).integers(0, 256, (n, 5, 5, 1), dtype=np.uint8)
+    images[:, 0, 0, 0] = np.arange(n)
+    labels = np.asarray(make_model().predict(images / np.float32(255))).argmax(1).astype(np.int32)
+    return Dataset("numbered", "test", images, labels, tuple("abcd"), "made here", "numbered", n)
+
+
+@pytest.mark.parametrize(("doublings", "falls"), [(2, [33, 9, 9, 9]), (0, [51, 9])])
+def test_the_bound_is_on_what_stands_not_on_the_sample(doublings, falls):
+    """At 40 % robust and n = 100 the last doubling breaks 9 images, less than the interval reaches to either side."""
+    when = [step for step, count in zip((1, 16, 32, 64), falls, strict=False) for _ in range(count)]
+    spec = AttackSpec("late", Late(falls=" ".join(map(str, when + [1000000] * 40))))
+    result = judged(numbered(), spec, n=100, doublings=doublings)
+    assert result.robust.correct == 40
+    assert (result.robust.high - result.robust.low) / 2 > 9 / 100
+    (flag,) = converging(result)
+    assert (flag.evidence["late"], flag.evidence["standing"], result.exit_code) == (9, 40, 3)
+
+
+def test_one_or_two_images_are_no_sign_and_a_hundredth_of_many_is_none():
+    assert [bound(standing) for standing in (1, 100, 200, 1000)] == [2, 2, 2, 10]
+
+
+class Lucky(Attack):
+    """Breaks each image in the restart that `falls` gives it, at the first of its steps."""
+
+    norms = ("linf",)
+    cost = ""
+    paper = ""
+    stops = True
+    steps: int = 10
+    falls: str = setting(default="0 1 2 4 1000000")
+
+    def aim(self, model, x, y, run):
+        return jnp.full(len(x), run % self.restarts)
+
+    def __call__(self, model, threat, x, y, keys):
+        falls = [int(word) for word in self.falls.split()]
+        hit = jnp.asarray(falls)[jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32) % len(falls)] == y
+        moved = jnp.clip(x + jnp.where(hit, threat.eps, 0.0)[:, None, None, None], 0, 1)
+        passes = jnp.where(hit, 1, self.steps).astype(jnp.int32)
+        return Proposal(moved, passes, passes)
+
+
+def test_restarts_double_while_the_last_doubling_breaks_many(data):
+    result = judged(data, AttackSpec("lucky", Lucky(restarts=2)))
+    found = result.attacks[0].convergence
+    assert (found.restart_doublings, found.doublings, found.late_steps) == (2, 0, 0)
+    assert len(found.after_runs) == 8  # of 2, 4 and 8 restarts only the new ones are done
+    (flag,) = converging(result)
+    assert (flag.evidence["amount"], flag.evidence["late"]) == ("restarts", found.late_restarts)
+    assert "restarts=16" in flag.message and result.exit_code == 3
+
+
+def test_doubled_restarts_that_find_nothing_settle_it(data):
+    result = judged(data, AttackSpec("lucky", Lucky(restarts=2, falls="0 1 1000000")))
+    found = result.attacks[0].convergence
+    assert (found.restart_doublings, found.late_restarts) == (1, 0) and not converging(result)
+
+
+def test_doubling_restarts_finds_what_asking_for_twice_as_many_does(data):
+    doubled = judged(data, AttackSpec("lucky", Lucky(restarts=2)), doublings=1)
+    asked = judged(data, AttackSpec("lucky", Lucky(restarts=4)), doublings=0)
+    assert doubled.attacks[0].convergence.restart_doublings == 1
+    assert [row.robust for row in doubled.rows] == [row.robust for row in asked.rows]
+    assert doubled.attacks[0].convergence.after_runs == asked.attacks[0].convergence.after_runs
+
+
+class Choosy(Aimed):
+    """Breaks an image when aimed at the class of the rank that its first pixel says."""
+
+    norms = ("linf",)
+    cost = ""
+    paper = ""
+    stops = True
+    steps: int = 10
+
+    def aim(self, model, x, y, run):
+        return jnp.full(len(x), run // self.restarts)
+
+    def __call__(self, model, threat, x, y, keys):
+        hit = jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32) % 4 == y
+        moved = jnp.clip(x + jnp.where(hit, threat.eps, 0.0)[:, None, None, None], 0, 1)
+        passes = jnp.where(hit, 1, self.steps).astype(jnp.int32)
+        return Proposal(moved, passes, passes)
+
+
+def test_targets_are_no_restarts(data):
+    """A quarter of the images falls to each of three targets: the last one breaks as many as the first."""
+    result = judged(data, AttackSpec("choosy", Choosy(targets=3)))
+    found = result.attacks[0].convergence
+    assert len(found.after_runs) == 3 and found.after_runs[1] > found.after_runs[2] == result.robust.correct > 0
+    assert found.late_restarts is None and found.late_steps == 0 and not converging(result)
+    twice = judged(data, AttackSpec("choosy", Choosy(targets=3, restarts=2)))
+    assert twice.attacks[0].convergence.late_restarts == 0 and not converging(twice)
+
+
+def test_each_restart_meets_all_targets_before_the_next(data, model, threat):
+    specs = [AttackSpec("choosy", Choosy(targets=3, restarts=2))]
+    evaluator = Evaluator(model, data, np.arange(N, dtype=np.int32), specs, threat, 0, 16, doublings=0)
+    plan = evaluator.attacked().plan
+    assert [run for run, _ in plan.order(0)] == [0, 2, 4, 1, 3, 5]
+    assert [run for run, _ in plan.order(0, "restarts")] == [2, 6, 10, 3, 7, 11]
+    assert [run for run, _ in plan.order(0, "steps")] == [0, 2, 4, 1, 3, 5]
+
+
+def test_what_can_not_be_told_is_not_judged(data):
+    """An attack that goes on after a success, and one whose passes are the adversary's queries."""
+    on = judged(data, AttackSpec("late", type("On", (Late,), {"stops": False})()))
+    assert on.attacks[0].convergence.late_steps is None and not on.flags
+    asking = judged(data, AttackSpec("late", type("Asking", (Late,), {"access": "score"})()))
+    (flag,) = converging(asking)
+    assert flag.level == "note" and asking.attacks[0].convergence.doublings == 0
+
+
+class Thorough(Late):
+    """Takes all its steps in spite of successes, as attacks do that a noisy model may undo."""
+
+    def __call__(self, model, threat, x, y, keys):
+        found = super().__call__(model, threat, x, y, keys)
+        all_ = jnp.zeros_like(found.forwards) + self.steps
+        return found._replace(forwards=all_, gradients=all_)
+
+
+def test_an_attack_that_took_all_its_steps_is_judged_by_doubling_them(data):
+    spec = AttackSpec("thorough", Thorough(falls="1 2 3 1000000"))
+    given, twice = (judged(data, spec, doublings=doublings) for doublings in (0, 2))
+    assert not converging(given) and not converging(twice)
+    assert (twice.attacks[0].convergence.doublings, twice.attacks[0].convergence.late_steps) == (1, 0)
+
+
+def test_where_attacks_are_compared_it_is_a_note(data):
+    (flag,) = converging(judged(data, AttackSpec("late", Late()), each=True))
+    assert flag.level == "note" and flag.evidence["doublings"] == 0
+
+
+def test_a_missing_flag_is_found(data, tmp_path):
+    result = judged(data, AttackSpec("late", Late()), out=tmp_path / "run")
+    model = make_model(brightness)
+    assert verify(tmp_path / "run", model=model, data=data).failures == []
+    path = tmp_path / "run" / "result.json"
+    path.write_text(result.model_copy(update={"flags": ()}).to_json())
+    assert verify(tmp_path / "run", model=model, data=data).failures == ["verdict: the flag under_converged is missing"]
+
+
 def test_convergence_counts_what_the_rows_say(model, data, threat):
-    result = evaluate(model, data, range(N), attacks("pgd:restarts=2"), threat, seed=0, batch_size=16)
+    result = evaluate(model, data, range(N), attacks("pgd:restarts=2"), threat, seed=0, batch_size=16, doublings=0)
     (attack,) = result.attacks
     found = attack.convergence
     assert found.after_runs[-1] == found.standing[-1] == result.robust.correct

@@ -63,7 +63,7 @@ def test_an_honest_run_verifies(copy, model, data):
     verification = verify(copy.path, model=model, data=data)
     assert verification.failures == []
     assert verification.exit_code == 0
-    assert len(verification.claims) == 10
+    assert len(verification.claims) == 11
     assert len(copy.broken) > 3
     assert len(copy.robust) > 3
 
@@ -119,6 +119,23 @@ def test_missing_image_and_wrong_shape_are_found(copy, model, data):
 def test_changed_row_is_found(copy, model, data, where, field, value, found):
     copy.edit(lambda content: content["rows"][getattr(copy, where)[0]].update({field: value}))
     assert found in failures(copy, model, data)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"complete": False}, "complete is False, and 0 attacks were cut short"),
+        (
+            {"complete": False, "skipped": [{"spec": "fgsm", "runs": 1, "images": 2, "reason": "start"}]},
+            "no_start says {}",
+        ),
+        ({"complete": False, "skipped": [{"spec": "fgsm", "runs": 1, "images": 999, "reason": "start"}]}, "of which"),
+    ],
+)
+def test_what_was_not_tried_must_be_told(copy, model, data, change, found):
+    copy.edit(lambda content: content.update(change))
+    told = failures(copy, model, data)
+    assert "completeness: " in told and found in told
 
 
 def test_robust_row_turned_broken_and_back_is_found(copy, model, data):
