@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from advbench.attacks.ambient import own_settings
 from advbench.attacks.threat import Threat
 
 
@@ -61,6 +62,11 @@ class Attack(Plan):
     stops: ClassVar[bool] = False  # whether an image that fools costs no more passes, so that its count tells when
 
     restarts: int = setting(default=1)
+
+    def __init_subclass__(cls) -> None:
+        for name in {"__call__", "aim"} & vars(cls).keys():
+            setattr(cls, name, own_settings()(vars(cls)[name]))
+        super().__init_subclass__()
 
     def check(self, threat: Threat) -> None:
         """Refuse settings that can't work, before any compute.
