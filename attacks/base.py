@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from advbench.attacks.ambient import own_settings
 from advbench.attacks.threat import Threat
 
 
@@ -71,6 +72,11 @@ class Attack(Plan):
     starts: ClassVar[int] = 0  # images of other classes it wants for each image; if any, `y` may be a `Starts`
 
     restarts: int = setting(default=1)
+
+    def __init_subclass__(cls) -> None:
+        for name in {"__call__", "aim"} & vars(cls).keys():
+            setattr(cls, name, own_settings()(vars(cls)[name]))
+        super().__init_subclass__()
 
     def check(self, threat: Threat) -> None:
         """Refuse settings that can't work, before any compute.

@@ -42,7 +42,8 @@ def main() -> None:
             model, images, data.labels[: len(images)], threat, seed=0, batch_size=64, full=arguments.full
         )
         taken = time.perf_counter() - clock
-        raised = ", ".join(f"{f.name} ({f.evidence.get('missed', '-')} of {f.evidence['n']})" for f in flags) or "none"
+        told = [f"{f.name} ({f.evidence.get('missed', '-')} of {f.evidence.get('n', '-')})" for f in flags]
+        raised = ", ".join(told) or "none"
         invalid = sum(flag.level == "invalid" for flag in flags)
         print(f"| {model.name} | {threat} | {raised} | {invalid} | {taken:.0f} |", flush=True)
 

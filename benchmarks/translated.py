@@ -49,7 +49,7 @@ def errors(path: Path, model: LoadedModel) -> tuple[str, str, str]:
     true = np.load(path.parent / f"{path.stem.rsplit('-', 1)[0]}.npz")
     x = true["x"].transpose(0, 2, 3, 1)
     logits, gradient = _with_gradient(model.predict, x, true["cotangent"])
-    graph = model.predict.predict.func  # type: ignore[attr-defined]
+    graph = model.predict.predict.network.func  # type: ignore[attr-defined]
     flag = compare(path, graph, model, x)
     agrees = "agrees" if flag is None else flag.message
     return _off(logits, true["logits"]), _off(np.asarray(gradient).transpose(0, 3, 1, 2), true["gradient"]), agrees

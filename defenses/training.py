@@ -15,6 +15,7 @@ from flax import nnx
 from jax import Array
 
 from advbench.attacks import Model, Threat, devices
+from advbench.attacks.ambient import own_settings
 from advbench.defenses import step as one
 from advbench.defenses import watchdog
 from advbench.defenses.base import Defense
@@ -68,6 +69,7 @@ class Ledger:
     seconds: float = 0.0
 
 
+@own_settings()
 def fit(
     module: nnx.Module,
     defense: Defense,

@@ -8,20 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from advbench.attacks.ambient import own_settings
 from advbench.certify.certificate import Certificate, CertifiedRow, Smoothing, contradictions
 from advbench.certify.deterministic import certified, lower_bounds
 from advbench.certify.smoothing import least_draws, smooth
 from advbench.data import Dataset
 from advbench.defenses.bounds import Method
+from advbench.doctor.classes import extra_outputs
+from advbench.doctor.contract import check_outputs
+from advbench.doctor.made import flags_of
 from advbench.errors import UsageError
 from advbench.evaluation.batches import Batches
 from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Rate, ThreatInfo
 from advbench.models.load import LoadedModel
+from advbench.models.outputs import expecting
 from advbench.spec import ThreatSpec
 
 
+@own_settings()
 def certify(
     model: LoadedModel,
     data: Dataset,
@@ -32,6 +38,7 @@ def certify(
     seed: int = 0,
     batch_size: int = 128,
     tell: Callable[[int, int], None] = lambda done, total: None,
+    allow_extra_outputs: bool = False,
 ) -> Certificate:
     """Prove of as many images as possible that nothing in the ball around them is misclassified.
 
@@ -43,15 +50,19 @@ def certify(
     seed : fixes the noise of smoothing.
     batch_size : images in a call.
     tell : called with how many of how many images are done.
+    allow_extra_outputs : whether more outputs than the data has classes are meant; else they are a flag.
 
     Raises
     ------
     UsageError
-        When the model can't be bounded, or the method does not serve the norm.
+        When the model gives no logits, can't be bounded, or the method does not serve the norm.
     """
     began = time.perf_counter()
     model.require(data)
+    model = expecting(model, classes := len(data.classes))
     x, y = pixels(data.images[list(indices)]), data.labels[list(indices)].astype(np.int32)
+    outputs, _ = check_outputs(model, x, y, classes)
+    flags = flags_of([extra_outputs(outputs, classes, allowed=allow_extra_outputs)])
     if isinstance(method, Smoothing):
         rows = _smoothed(model, x, y, np.asarray(indices), threat, method, seed, batch_size, tell)
     else:
@@ -67,7 +78,7 @@ def certify(
         clean=Rate.of(sum(row.prediction == row.label for row in rows), len(rows)),
         certified=Rate.of(sum(row.certified for row in rows), len(rows)),
         abstained=sum(row.prediction is None for row in rows),
-        flags=tuple(contradictions(rows)),
+        flags=(*flags, *contradictions(rows)),
         seconds=time.perf_counter() - began,
         rows=tuple(rows),
     )

@@ -19,10 +19,12 @@ from advbench.cli.options import (
     Eot,
     EpsList,
     ExpectClean,
+    ExtraOutputs,
     Force,
     Indices,
     InputLayout,
     Json,
+    LogitsName,
     Markdown,
     Mean,
     Model,
@@ -56,6 +58,8 @@ def attack(
     std: Std = None,
     weights: Weights = None,
     expect_clean: ExpectClean = None,
+    logits: LogitsName = None,
+    allow_extra_outputs: ExtraOutputs = False,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     out: Out = None,
@@ -112,6 +116,8 @@ def attack(
         queries=query_budget,
         wrap=wrap,
         adaptive=adaptive,
+        logits=logits,
+        extra_outputs=allow_extra_outputs,
     )
     job = Job.of(model, request)
     with TemporaryDirectory() as scratch:

@@ -18,10 +18,12 @@ from advbench.cli.options import (
     Depth,
     Eot,
     Eps,
+    ExtraOutputs,
     Force,
     Indices,
     InputLayout,
     Json,
+    LogitsName,
     Markdown,
     Mean,
     Norm,
@@ -50,6 +52,8 @@ def bench(
     input_layout: InputLayout = None,
     mean: Mean = None,
     std: Std = None,
+    logits: LogitsName = None,
+    allow_extra_outputs: ExtraOutputs = False,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     out: Out = None,
@@ -96,6 +100,8 @@ def bench(
         queries=query_budget,
         wrap=wrap,
         adaptive=adaptive,
+        logits=logits,
+        extra_outputs=allow_extra_outputs,
     )
     jobs = [_job(model, request) for model in models]
     _comparable(jobs)

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advbench.cli.options import BatchSize, Data, Eps, Indices, Json, Markdown, Model, Norm, Number, Seed
+from advbench.cli.options import (
+    BatchSize,
+    Data,
+    Eps,
+    ExtraOutputs,
+    Indices,
+    Json,
+    LogitsName,
+    Markdown,
+    Model,
+    Norm,
+    Number,
+    Seed,
+)
 from advbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +58,8 @@ def certify(
     samples: Annotated[int, typer.Option(min=1, help="Smoothing: draws an image.")] = 100_000,
     selection: Annotated[int, typer.Option(min=1, help="Smoothing: draws that select the class.")] = 100,
     alpha: Annotated[float, typer.Option(help="Smoothing: chance that a radius is wrong.")] = 0.001,
+    logits: LogitsName = None,
+    allow_extra_outputs: ExtraOutputs = False,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -68,7 +83,8 @@ def certify(
     joined = Result.load(run) if run else None
     if joined:
         norm, eps = norm or joined.threat.norm, eps or joined.threat.eps
-    job = _job(model, Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False), joined)
+    outputs: dict[str, Any] = {"logits": logits, "extra_outputs": allow_extra_outputs}
+    job = _job(model, Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False, **outputs), joined)
     how: Any = _smoothing(sigma, samples, selection, alpha) if method is How.smoothing else method.value
 
     def tell(done: int, total: int) -> None:
@@ -84,6 +100,7 @@ def certify(
         seed=seed,
         batch_size=batch_size,
         tell=tell,
+        allow_extra_outputs=allow_extra_outputs,
     )
     if attacks:
         joined = job.run(None, each=False)[0]

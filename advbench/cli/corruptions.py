@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from advbench.cli.options import BatchSize, Data, InputLayout, Json, Markdown, Mean, Model, Number, Seed, Std, Weights
+from advbench.cli.options import (
+    BatchSize,
+    Data,
+    ExtraOutputs,
+    InputLayout,
+    Json,
+    LogitsName,
+    Markdown,
+    Mean,
+    Model,
+    Number,
+    Seed,
+    Std,
+    Weights,
+)
 from advbench.names import found
 
 
@@ -24,6 +38,8 @@ def corruptions(
     mean: Mean = None,
     std: Std = None,
     weights: Weights = None,
+    logits: LogitsName = None,
+    allow_extra_outputs: ExtraOutputs = False,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -42,7 +58,7 @@ def corruptions(
     from advbench.reports import sheet
 
     preprocess = Preprocess.parse(input_layout, mean, std)
-    loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights)
+    loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights, logits=logits)
     loaded = targets.ready(loaded, images, indices)
     known = kinds(images.images.shape[-1])
     kind = kind and [found(f"{images.name} corruption", name, known) for name in kind]
@@ -54,5 +70,15 @@ def corruptions(
 
     levels = tuple(sorted(set(severity or SEVERITIES)))
     chosen = tuple(dict.fromkeys(kind or known))
-    result = measure(loaded, images, indices, chosen, levels, seed=seed, batch_size=batch_size, tell=tell)
+    result = measure(
+        loaded,
+        images,
+        indices,
+        chosen,
+        levels,
+        seed=seed,
+        batch_size=batch_size,
+        tell=tell,
+        allow_extra_outputs=allow_extra_outputs,
+    )
     output.show(sheet.of_corruptions(result), result.to_json(), json, markdown)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from advbench.cli.options import Adaptive, ExpectClean, InputLayout, Mean, Std, Weights, Wrap
+from advbench.cli.options import Adaptive, ExpectClean, ExtraOutputs, InputLayout, LogitsName, Mean, Std, Weights, Wrap
 from advbench.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from advbench.evaluation.result import Flag
     from advbench.models.load import LoadedModel
 
-STYLES = {"pass": "green", "note": "yellow", "fail": "bold red"}
+STYLES = {"pass": "green", "note": "yellow", "not made": "yellow", "fail": "bold red"}
 
 Line = tuple[str, str, str]  # verdict, what was asked, what was found
 
@@ -32,6 +32,8 @@ def doctor(
     std: Std = None,
     weights: Weights = None,
     expect_clean: ExpectClean = None,
+    logits: LogitsName = None,
+    allow_extra_outputs: ExtraOutputs = False,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
     wrap: Wrap = None,
@@ -54,9 +56,9 @@ def doctor(
 
         if expect_clean is not None:
             accuracy_range(expect_clean)
-        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights)
+        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights, logits)
         defended = wrapped(bare, test.images.shape[1:], wrap, adaptive=adaptive)
-        examined = _examine(defended, test, n, seed, full, expect_clean)
+        examined = _examine(defended, test, n, seed, full, expect_clean, allow_extra_outputs)
     checks = selftest(seed=seed)
     _write_json(json, checks, examined)
     if str(json) != "-":
@@ -79,11 +81,14 @@ class Examined(NamedTuple):
     asked: dict[str, str]  # every check that was made, by the name of its flag
 
 
-def _examine(model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, expect_clean: str | None) -> Examined:
+def _examine(
+    model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, expect_clean: str | None, extra: bool
+) -> Examined:
     import numpy as np
 
     from advbench.cli import targets
     from advbench.doctor import CHECKS, EXPECTED, TRANSLATED, clean_accuracy, examine, expected
+    from advbench.doctor.made import NotMade, flags_of
     from advbench.doctor.queries import CHECKS as QUERIES
     from advbench.evaluation.images import pixels
     from advbench.masking import ASKED
@@ -92,16 +97,20 @@ def _examine(model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, e
         raise UsageError(f"-n {n} is more than the {len(test.images)} images of {test.name} that are here")
     chosen = np.sort(np.random.default_rng(seed).choice(len(test.images), n, replace=False))
     images, labels = pixels(test.images[chosen]), test.labels[chosen]
-    flags, asked = targets.preflight(targets.ready(model, test, chosen.tolist()), test.images[chosen], labels), QUERIES
+    held: dict[str, Any] = {"classes": len(test.classes), "allow_extra_outputs": extra}
+    ready = targets.ready(model, test, chosen.tolist())
+    flags, asked = targets.preflight(ready, test.images[chosen], labels, **held), QUERIES
     if flags is None:
-        flags, asked = examine(model, images, labels), CHECKS | (TRANSLATED if model.compare else {})
+        flags, asked = examine(model, images, labels, **held), CHECKS | (TRANSLATED if model.compare else {})
     elif full:
         raise UsageError("--full looks at gradients, which can't be had through queries")
     accuracy = clean_accuracy(model, images, labels)
     if expect_clean is not None:
         flags, asked = flags + expected(accuracy, n, expect_clean), asked | EXPECTED
-    if full and all(flag.level == "note" for flag in flags):
-        flags, asked = flags + _masking(model, test, chosen, seed), asked | ASKED
+    if full:
+        fatal = any(flag.level == "invalid" for flag in flags)
+        left_out = flags_of([NotMade(tuple(ASKED), "the model can't be evaluated as it is")])
+        flags, asked = flags + (left_out if fatal else _masking(model, test, chosen, seed)), asked | ASKED
     return Examined(model, accuracy, flags, asked)
 
 
@@ -116,7 +125,8 @@ def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, seed: int) -
 
     at = np.concatenate([chosen, np.setdiff1d(np.arange(min(POOL, len(test.images))), chosen)])
     images, labels = pixels(test.images[at]), test.labels[at]
-    return examine_masking(model, images, labels, own_threat(model, test.name), seed=seed, batch_size=64, full=True)
+    threat, classes = own_threat(model, test.name), len(test.classes)
+    return examine_masking(model, images, labels, threat, seed=seed, batch_size=64, full=True, classes=classes)
 
 
 def _versions() -> str:
@@ -133,12 +143,18 @@ def _machine_line(check: Check) -> Line:
 
 
 def _model_lines(examined: Examined) -> list[Line]:
+    from advbench.doctor.made import not_made
+
     raised = {flag.name: flag for flag in examined.flags}
+    left_out = not_made(examined.flags)
     verdicts = {"invalid": "fail", "note": "note"}
-    return [
-        (verdicts[raised[name].level], asked, raised[name].message) if name in raised else ("pass", asked, "")
-        for name, asked in examined.asked.items()
-    ]
+
+    def line(name: str, asked: str) -> Line:
+        if name in raised:
+            return verdicts[raised[name].level], asked, raised[name].message
+        return ("not made", asked, left_out[name]) if name in left_out else ("pass", asked, "")
+
+    return [line(name, asked) for name, asked in examined.asked.items()]
 
 
 def _print(title: str, caption: str, lines: list[Line]) -> None:
@@ -147,6 +163,7 @@ def _print(title: str, caption: str, lines: list[Line]) -> None:
     from rich.table import Table
 
     table = Table("", "check", "found", title=escape(title), caption=escape(caption), title_justify="left")
+    table.columns[0].no_wrap = True
     table.columns[2].overflow = "fold"
     for verdict, asked, found in lines:
         table.add_row(f"[{STYLES[verdict]}]{verdict}[/]", escape(asked), escape(found))

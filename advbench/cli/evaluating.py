@@ -56,6 +56,8 @@ class Request:
     queries: int | None = None  # that may be asked of a target
     wrap: Sequence[str] | None = None  # defenses at inference
     adaptive: bool = True  # whether attacks know of them
+    logits: str | None = None  # name of the output that holds them
+    extra_outputs: bool = False  # whether there may be more of them than classes
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,13 @@ class Job:
         if request.expect_clean is not None:
             accuracy_range(request.expect_clean)
         model, data, indices = subject(
-            spec, request.data, request.n, request.indices, request.preprocess, request.weights
+            spec,
+            request.data,
+            request.n,
+            request.indices,
+            request.preprocess,
+            request.weights,
+            logits=request.logits,
         )
         model = wrapped(model, data.images.shape[1:], request.wrap, adaptive=request.adaptive)
         model = targets.limited(_averaging(model, request.eot), request.queries)
@@ -146,9 +154,13 @@ class Job:
 
         few = self.indices[:PREFLIGHT]
         images, labels = self.data.images[few], self.data.labels[few]
-        flags = targets.preflight(self.model, images, labels)
+        held: dict[str, Any] = {
+            "classes": len(self.data.classes),
+            "allow_extra_outputs": self.request.extra_outputs,
+        }
+        flags = targets.preflight(self.model, images, labels, **held)
         if flags is None:
-            flags = examine(self.model, pixels(images), labels)
+            flags = examine(self.model, pixels(images), labels, **held)
         return _told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:
@@ -186,6 +198,7 @@ class Job:
             batch_size=self.request.batch_size,
             full=full,
             scale_free=any(_scale_free(spec) for spec in self.attacks),
+            classes=len(self.data.classes),
         )
         return _told(flags)
 

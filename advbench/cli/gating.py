@@ -113,7 +113,9 @@ def _subject(rules: GateRules) -> Subject:
     from advbench.wrappers import wrapped
 
     preprocess = Preprocess.parse(rules.input_layout, rules.mean, rules.std)
-    model, data, chosen = subject(str(rules.model), rules.data, rules.n, rules.indices, preprocess, most=sys.maxsize)
+    model, data, chosen = subject(
+        str(rules.model), rules.data, rules.n, rules.indices, preprocess, most=sys.maxsize, logits=rules.logits
+    )
     if model.access != "gradient":
         raise UsageError(f"a gate attacks with gradients, which {model.name} does not have")
     model = wrapped(model, data.images.shape[1:], rules.wrap)

@@ -55,6 +55,21 @@ Weights = Annotated[
         metavar="FILE", help="Put into the PyTorch or Keras model that file.py:factory or module:factory makes."
     ),
 ]
+LogitsName = Annotated[
+    str | None,
+    typer.Option(
+        "--logits",
+        metavar="NAME",
+        help="Output that holds the logits, where the model has several: a key, or a place from 0.",
+        show_default="by name or width",
+    ),
+]
+ExtraOutputs = Annotated[
+    bool,
+    typer.Option(
+        "--allow-extra-outputs", help="The model may have more outputs than the data has classes: they are no features."
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes every random start.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Results do not depend on it.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory: result, adversarial images, journal.")]

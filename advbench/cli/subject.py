@@ -36,6 +36,7 @@ def subject(
     weights: Path | None = None,
     *,
     most: int | None = None,
+    logits: str | None = None,
 ) -> tuple[LoadedModel, Dataset, list[int]]:
     """The model, its test images or those named, and which of them: the first `most` that are here unless told.
 
@@ -46,19 +47,24 @@ def subject(
     """
     from advbench.cli import targets
 
-    model, images = model_and_data(spec, data, preprocess, weights)
+    model, images = model_and_data(spec, data, preprocess, weights, logits)
     usual = IMAGES if model.access == "gradient" else targets.IMAGES
     return model, images, _indices(images, n, indices, most or usual)
 
 
 def model_and_data(
-    spec: str, data: str | None, preprocess: Preprocess | None, weights: Path | None = None
+    spec: str,
+    data: str | None,
+    preprocess: Preprocess | None,
+    weights: Path | None = None,
+    logits: str | None = None,
 ) -> tuple[LoadedModel, Dataset]:
-    """The model, its input layout found out, and the test images that it or the user names."""
+    """The model, its input layout and its logits found out, and the test images that it or the user names."""
     from advbench.data import load
     from advbench.evaluation.images import pixels
     from advbench.models.layout import PROBE, find_layout
     from advbench.models.load import load_model
+    from advbench.models.outputs import expecting
     from advbench.models.preprocess import AS_IS
 
     model = load_model(spec, preprocess or AS_IS, weights)
@@ -66,6 +72,7 @@ def model_and_data(
     if name is None:
         raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
     images = load(name, "test")
+    model = expecting(model, len(images.classes), logits)
     model, scores = find_layout(model, pixels(images.images[:PROBE]), images.labels[:PROBE])
     if scores:
         tried = ", ".join(f"{layout} {score:.1%}" for layout, score in scores.items())

@@ -68,7 +68,9 @@ def ready(model: LoadedModel, data: Dataset, indices: list[int]) -> LoadedModel:
     return tried(model, data.images[indices[:ASKED]], len(data.classes))
 
 
-def preflight(model: LoadedModel, images: np.ndarray, labels: np.ndarray) -> list[Flag] | None:
+def preflight(
+    model: LoadedModel, images: np.ndarray, labels: np.ndarray, *, classes: int, allow_extra_outputs: bool = False
+) -> list[Flag] | None:
     """What a target's answers to a few images say, uint8 `[n, H, W, C]`; None for any other model."""
     import numpy as np
 
@@ -77,7 +79,8 @@ def preflight(model: LoadedModel, images: np.ndarray, labels: np.ndarray) -> lis
     if (target := target_of(model)) is None:
         return None
     logits = target.ask(images[:ASKED].astype(np.float32) / np.float32(255))
-    return examine_answers(model, logits, labels[:ASKED], target.found.resolution if target.found else 0.0)
+    step = target.found.resolution if target.found else 0.0
+    return examine_answers(model, logits, labels[:ASKED], step, classes, allow_extra_outputs=allow_extra_outputs)
 
 
 def announce(model: LoadedModel, attacks: list[AttackSpec], n: int) -> None:

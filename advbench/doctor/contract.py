@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from advbench.errors import AdvbenchError, UsageError
+from advbench.models.outputs import logits_type
+from advbench.wrappers.facing import rejects
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -34,12 +34,33 @@ def check_data(images: Any, labels: Any) -> tuple[Array, Array]:
     return x.astype(np.float32), y.astype(np.int32)
 
 
-def check_outputs(model: LoadedModel, x: Array, y: Array) -> int:
-    """The number of classes K, once the model is known to take the images and to give `[B, K]`, or a UsageError."""
+def check_outputs(model: LoadedModel, x: Array, y: Array, classes: int | None = None) -> tuple[int, frozenset[str]]:
+    """Hold against the data what the model takes and gives.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    x, y : np.ndarray
+        As `check_data` gives them.
+    classes : int, optional
+        Of the data; as many logits there must be, and one more of a model that rejects images by it.
+
+    Returns
+    -------
+    int
+        How many logits there are, without one that rejects.
+    frozenset of str
+        Types that they have before they become float32.
+
+    Raises
+    ------
+    UsageError
+        The model does not take the images, or gives something else than float logits `[B, K]`, or too few.
+    """
     if model.shape and tuple(model.shape) != x.shape[1:]:
         raise UsageError(f"{model.name} takes images {list(model.shape)}, but the data has {list(x.shape[1:])}")
     try:
-        out = jax.eval_shape(model.predict, jax.ShapeDtypeStruct((2, *x.shape[1:]), jnp.float32))
+        out, types = logits_type(model.predict, x.shape[1:])
     except Exception as error:  # whatever a user's own code may raise
         raise UsageError(f"{model.name} can't be called on images {list(x.shape[1:])}: {first_line(error)}") from error
     shape = getattr(out, "shape", None)
@@ -52,7 +73,10 @@ def check_outputs(model: LoadedModel, x: Array, y: Array) -> int:
         raise UsageError(f"{model.name} is said to have {model.classes} classes but gives {shape[1]} logits")
     if y.min() < 0 or y.max() >= shape[1]:
         raise UsageError(f"labels span {y.min()}..{y.max()}, but {model.name} gives {shape[1]} logits")
-    return int(shape[1])
+    outputs = shape[1] - rejects(model.predict)
+    if classes is not None and outputs < classes:
+        raise UsageError(f"the data has {classes} classes, but {model.name} gives {outputs} logits")
+    return outputs, types
 
 
 def first_line(error: Exception) -> str:

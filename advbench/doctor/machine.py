@@ -18,6 +18,7 @@ from jax import lax
 from numpy.typing import NDArray
 
 from advbench.attacks import NORMS
+from advbench.attacks.ambient import own_settings
 from advbench.doctor import truth
 from advbench.models.ops import conv2d, max_pool
 
@@ -65,6 +66,7 @@ def selftest(cases: Iterable[Case] | None = None, seed: int = 0) -> list[Check]:
         return list(pool.map(partial(check, seed=seed), standard_cases() if cases is None else cases))
 
 
+@own_settings()
 def check(case: Case, seed: int = 0) -> Check:
     """Compile a case in each setting and compare with the truth."""
     rng = np.random.default_rng(seed)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from advbench.attacks import Randomised
+from advbench.attacks.ambient import own_settings
 from advbench.attacks.base import Model
-from advbench.attacks.losses import cross_entropy, margin, slope
-from advbench.doctor.contract import check_data, check_outputs, first_line
-from advbench.doctor.queries import queries_only
+from advbench.doctor.classes import extra_outputs, near_chance
+from advbench.doctor.contract import check_data, check_outputs
+from advbench.doctor.gradients import gradients
+from advbench.doctor.made import Finding, NotMade, flags_of
+from advbench.doctor.passes import in_batches, predict
 from advbench.evaluation.result import Flag
-from advbench.models.external import raised
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -29,6 +30,7 @@ CHECKS: Final = {
     "nonfinite_outputs": "every logit is finite",
     "probabilities": "outputs are logits, not probabilities",
     "log_probabilities": "outputs are logits, not log-probabilities",
+    "extra_outputs": "there are no more outputs than classes",
     "low_precision": "logits are float32",
     "random_outputs": "the same batch gives the same logits",
     "randomised": "the model does not draw random numbers",
@@ -43,12 +45,19 @@ CHECKS: Final = {
 """What is asked of a model, by the name of the flag that is raised when it is not so."""
 
 SAME: Final = 1e-4  # of the largest logit: what batch size and summation order may change
-FEW: Final = 0.1  # share of images with a zero gradient that an honest network may have
-ROUNDING: Final = 2.0**-23  # of float32
 PROBE: Final = 32  # images for what costs several passes
 
 
-def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 64) -> list[Flag]:
+@own_settings()
+def examine(
+    model: LoadedModel,
+    images: Any,
+    labels: Any,
+    *,
+    batch_size: int = 64,
+    classes: int | None = None,
+    allow_extra_outputs: bool = False,
+) -> list[Flag]:
     """Look for what makes an evaluation of this model worthless, before any attack.
 
     Parameters
@@ -57,12 +66,15 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
     images : clean images, float32 `[n, H, W, C]` in [0, 1], n at least 1; 64 or more say most.
     labels : true classes, integers `[n]`.
     batch_size : images a pass; the last batch is padded by repetition.
+    classes : of the data; the number of outputs, unless given.
+    allow_extra_outputs : whether it is meant that there are more outputs than classes, which is then but noted.
 
     Returns
     -------
     list of Flag
         What was found, named as in `CHECKS`: `invalid` where no number of this model would mean anything, `note`
-        where it may still. Empty for a model without findings.
+        where it may still; and the note `checks_not_made`, with the names of checks and why, where some could not be
+        made. Empty for a model without findings.
 
     Raises
     ------
@@ -70,50 +82,33 @@ def examine(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 6
         In one line, when images, labels or outputs have a wrong shape, kind or range, so that nothing can be run.
     """
     x, y = check_data(images, labels)
-    classes = check_outputs(model, x, y)
+    outputs, types = check_outputs(model, x, y, classes)
     size = min(batch_size, len(x))
-    logits = _in_batches(_predict, model.predict, size, x)
-    flags = [
-        _nonfinite(logits),
-        None if model.access == "decision" else _probabilities(logits),
-        _precision(model.predict, x),
-        _random(model.predict, x[: min(size, PROBE)]),
-        _randomised(model.predict),
-        _batch_dependent(model.predict, x[: min(size, PROBE)]),
-        _constant(x, logits),
-        *(_gradients(model.predict, x, y, size) if model.access == "gradient" else [queries_only(model.access)]),
-        _chance(logits, y, classes),
-        _other_input(model.predict, x, y, logits, size),
-        model.compare(model, x) if model.compare else None,
-    ]
-    return [flag for flag in flags if flag]
+    logits = in_batches(predict, model.predict, size, x)
+    right = int((logits.argmax(-1) == y).sum())
+    return flags_of(
+        [
+            _nonfinite(logits),
+            _probabilities(logits, model.access),
+            extra_outputs(outputs, classes, allowed=allow_extra_outputs),
+            _precision(types),
+            _random(model.predict, x[: min(size, PROBE)]),
+            _randomised(model.predict),
+            _batch_dependent(model.predict, x[: min(size, PROBE)]),
+            _constant(x, logits),
+            *gradients(model, x, y, size),
+            near_chance(right, len(y), classes or outputs, "layout, normalisation and the order of labels"),
+            _other_input(model.predict, x, y, right, size),
+            model.compare(model, x) if model.compare else None,
+        ]
+    )
 
 
+@own_settings()
 def clean_accuracy(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 64) -> float:
     """Share of images, float32 `[n, H, W, C]` in [0, 1], whose largest logit is the label's."""
     size = min(batch_size, len(images))
-    return float((_in_batches(_predict, model.predict, size, images).argmax(-1) == labels).mean())
-
-
-@jax.jit
-def _predict(model: Model, x: Array) -> jax.Array:
-    return model(jnp.asarray(x)).astype(jnp.float32)
-
-
-@jax.jit
-def _slopes(model: Model, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Largest slope of the margin and of the cross-entropy at each image, `[B]` each; NaN where one is."""
-    sizes = [jnp.abs(slope(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
-    return sizes[0], sizes[1]
-
-
-def _in_batches(compute: Any, model: Model, size: int, *arrays: Array) -> Any:
-    """`compute(model, *batch)` over all rows, in batches of one size, as a pytree of NumPy arrays."""
-    n = len(arrays[0])
-    rows = np.arange(-(-n // size) * size) % n
-    with raised():
-        parts = [compute(model, *(a[take] for a in arrays)) for take in rows.reshape(-1, size)]
-        return jax.tree.map(lambda *part: np.concatenate(part)[:n], *parts)
+    return float((in_batches(predict, model.predict, size, images).argmax(-1) == labels).mean())
 
 
 def _difference(a: Array, b: Array) -> float:
@@ -136,10 +131,11 @@ def _nonfinite(logits: Array) -> Flag | None:
     )
 
 
-def _probabilities(logits: Array) -> Flag | None:
+def _probabilities(logits: Array, access: str) -> Finding:
     rows = logits[np.isfinite(logits).all(-1)].astype(float)
-    if not len(rows):
-        return None
+    if access == "decision" or not len(rows):
+        why = "no logits are finite" if access != "decision" else "the model answers with labels alone"
+        return NotMade(("probabilities", "log_probabilities"), why)
     off = float(np.abs(rows.sum(-1) - 1).max())
     if rows.min() >= 0 and rows.max() <= 1 + 1e-5 and off <= 1e-5:
         return Flag(
@@ -160,24 +156,24 @@ def _probabilities(logits: Array) -> Flag | None:
     return None
 
 
-def _precision(model: Model, x: Array) -> Flag | None:
-    dtype = jax.eval_shape(model, jax.ShapeDtypeStruct(x.shape, jnp.float32)).dtype
-    if dtype.itemsize >= 4:
+def _precision(types: frozenset[str]) -> Flag | None:
+    low = sorted(types - {"float32", "float64"})
+    if not low:
         return None
     return Flag(
         name="low_precision",
         level="note",
-        evidence={"dtype": str(dtype)},
-        message=f"logits are {dtype}: ties and rounding hide small margins; evaluate in float32",
+        evidence={"dtype": low[0]},
+        message=f"logits are {low[0]}: ties and rounding hide small margins; evaluate in float32",
     )
 
 
 def _random(model: Model, x: Array) -> Flag | None:
     """Compiled thrice over, and twice as plain Python: noise drawn by the host is frozen into a compiled program."""
-    first = np.asarray(_predict(model, x))
+    first = np.asarray(predict(model, x))
     few = jnp.asarray(x[:2])
     off = max(
-        *(_difference(first, np.asarray(_predict(model, x))) for _ in range(2)),
+        *(_difference(first, np.asarray(predict(model, x))) for _ in range(2)),
         _difference(*(np.asarray(model(few), np.float32) for _ in range(2))),
     )
     if off <= SAME:
@@ -205,8 +201,8 @@ def _randomised(model: Model) -> Flag | None:
 
 def _batch_dependent(model: Model, x: Array) -> Flag | None:
     """Other neighbours, another place, another batch size: logits must stay."""
-    first = np.asarray(_predict(model, x))
-    among_others = np.asarray(_predict(model, np.concatenate([1 - x[::-1], x])))[len(x) :]
+    first = np.asarray(predict(model, x))
+    among_others = np.asarray(predict(model, np.concatenate([1 - x[::-1], x])))[len(x) :]
     off = _difference(first, among_others)
     if off <= SAME:
         return None
@@ -219,8 +215,12 @@ def _batch_dependent(model: Model, x: Array) -> Flag | None:
     )
 
 
-def _constant(x: Array, logits: Array) -> Flag | None:
-    if (x == x[0]).all() or not np.isfinite(logits).any() or _difference(logits, logits[:1].repeat(len(x), 0)) > 1e-6:
+def _constant(x: Array, logits: Array) -> Finding:
+    if (x == x[0]).all():
+        return NotMade(("constant_outputs",), "all images are the same" if len(x) > 1 else "there is but one image")
+    if not np.isfinite(logits).any():
+        return NotMade(("constant_outputs",), "no logits are finite")
+    if _difference(logits, logits[:1].repeat(len(x), 0)) > 1e-6:
         return None
     return Flag(
         name="constant_outputs",
@@ -230,62 +230,8 @@ def _constant(x: Array, logits: Array) -> Flag | None:
     )
 
 
-def _gradients(model: Model, x: Array, y: Array, size: int) -> list[Flag]:
-    try:
-        by_margin, by_entropy = _in_batches(_slopes, model, size, x, y)
-    except Exception as error:  # whatever differentiating a user's own code may raise
-        return [_no_gradient({"error": first_line(error)}, f"can't be differentiated ({first_line(error)})")]
-    n = len(x)
-    bad = int((~np.isfinite(by_margin)).sum())
-    zero = int((by_margin == 0).sum())
-    lost = int((by_entropy < ROUNDING * by_margin).sum())
-    flags = []
-    if bad:
-        flags.append(_no_gradient({"images": bad, "n": n}, f"gives NaN or infinite gradients at {bad} of {n} images"))
-    if zero:
-        flags.append(
-            Flag(
-                name="zero_gradients",
-                level="invalid" if zero > FEW * n else "note",
-                evidence={"images": zero, "n": n},
-                message=f"the margin's gradient is exactly zero at {zero} of {n} images: "
-                "quantised, thresholded or cut-off inputs hide from gradient attacks; give them a backward pass by "
-                "advbench.attacks.bpda, or use score attacks",
-            )
-        )
-    if lost > FEW * n:
-        flags.append(
-            Flag(
-                name="saturated",
-                level="note",
-                evidence={"images": lost, "n": n},
-                message=f"the cross-entropy's gradient is lost in rounding at {lost} of {n} images, "
-                "since logits are large: attack with the margin or DLR loss too",
-            )
-        )
-    return flags
-
-
-def _no_gradient(evidence: dict[str, Any], what: str) -> Flag:
-    message = f"the model {what}: gradient attacks can't see it"
-    return Flag(name="no_gradient", level="invalid", evidence=evidence, message=message)
-
-
-def _chance(logits: Array, y: Array, classes: int) -> Flag | None:
-    accuracy = float((logits.argmax(-1) == y).mean())
-    if accuracy > 1.5 / classes or len(y) < classes:
-        return None
-    return Flag(
-        name="near_chance",
-        level="note",
-        evidence={"accuracy": accuracy, "n": len(y), "chance": 1 / classes},
-        message=f"clean accuracy is {accuracy:.1%}, near chance: check layout, normalisation and the order of labels",
-    )
-
-
-def _other_input(model: Model, x: Array, y: Array, logits: Array, size: int) -> Flag | None:
+def _other_input(model: Model, x: Array, y: Array, right: int, size: int) -> Flag | None:
     """Whether the model was made for pixels of another scale or order."""
-    right = int((logits.argmax(-1) == y).sum())
     others = {
         "pixels in [0, 255]": 255 * x,
         "pixels in [-1, 1]": 2 * x - 1,
@@ -295,7 +241,7 @@ def _other_input(model: Model, x: Array, y: Array, logits: Array, size: int) -> 
     }
     others = {name: other for name, other in others.items() if other.shape == x.shape}
     scores = {
-        name: int((_in_batches(_predict, model, size, other).argmax(-1) == y).sum()) for name, other in others.items()
+        name: int((in_batches(predict, model, size, other).argmax(-1) == y).sum()) for name, other in others.items()
     }
     best = max(scores, key=scores.__getitem__)
     if scores[best] - right <= max(0.1 * len(y), 2 * np.sqrt(len(y))):

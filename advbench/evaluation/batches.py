@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from advbench.attacks import devices
+from advbench.attacks.ambient import own_settings
 from advbench.errors import DataUnavailable
 from advbench.models.external import raised
 
@@ -25,6 +26,7 @@ class Batches:
     def __init__(self, limit: int):
         self.limit = limit
 
+    @own_settings()
     def map(self, f: Callable[..., Any], *arrays: np.ndarray, size: int) -> Any:
         """Call `f` on slices of `size` rows, or of `limit` if that is fewer, and join what it returns.
 

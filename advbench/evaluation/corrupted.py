@@ -8,13 +8,18 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
+from advbench.attacks.ambient import own_settings
 from advbench.data import Dataset
 from advbench.data.corruptions import STAND_INS, corrupt
+from advbench.doctor.classes import extra_outputs
+from advbench.doctor.contract import check_outputs
+from advbench.errors import InvalidEvaluation
 from advbench.evaluation.batches import Batches
 from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
-from advbench.evaluation.result import Count, Fractional, Rate, Record
+from advbench.evaluation.result import Count, Flag, Fractional, Rate, Record
 from advbench.models.load import LoadedModel
+from advbench.models.outputs import expecting
 from advbench.spec import ThreatSpec
 
 SCHEMA_VERSION: Final = 1
@@ -45,6 +50,7 @@ class Corruptions(Record):
     stand_ins: dict[str, str]  # kinds that are made otherwise than in the published files
 
 
+@own_settings()
 def measure(
     model: LoadedModel,
     data: Dataset,
@@ -55,6 +61,7 @@ def measure(
     seed: int = 0,
     batch_size: int = 128,
     tell: Callable[[str, int, int], None] = lambda kind, done, total: None,
+    allow_extra_outputs: bool = False,
 ) -> Corruptions:
     """Corrupt the images in every way asked for, and count what the model still gets right.
 
@@ -65,15 +72,23 @@ def measure(
     seed : fixes all corruptions.
     batch_size : does not change the result.
     tell : called with the kind, and how many of how many corruptions are done.
+    allow_extra_outputs : whether it is meant that the model has more outputs than the data classes.
 
     Raises
     ------
     UsageError
         When the model does not return one row of logits per image.
+    InvalidEvaluation
+        When it gives more outputs than there are classes, and that is not allowed.
     """
+    model = expecting(model, classes := len(data.classes))
     clean, labels = data.images[list(indices)], data.labels[list(indices)]
     judge = Judge(model.predict, ThreatSpec.parse("any", "1"), Batches(batch_size), batch_size)
     x = pixels(clean)
+    outputs, _ = check_outputs(model, x, labels, classes)
+    extra = extra_outputs(outputs, classes, allowed=allow_extra_outputs)
+    if isinstance(extra, Flag) and extra.level == "invalid":
+        raise InvalidEvaluation(extra.message)
 
     def rate(images: np.ndarray) -> Rate:
         return Rate.of(int((~judge(x, labels, pixels(images)).broken).sum()), len(labels))

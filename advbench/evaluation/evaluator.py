@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks import Randomised
+from advbench.attacks.ambient import own_settings
 from advbench.attacks.base import Starts
 from advbench.attacks.loop import TimeUp, until
 from advbench.data.spec import content_digest
@@ -33,6 +34,7 @@ from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Re
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.starts import Pool, candidates
 from advbench.evaluation.tally import Images, Shard, Tally
+from advbench.models.outputs import expecting
 from advbench.spec import AttackSpec, ThreatSpec
 from advbench.wrappers.facing import climbed, judged
 
@@ -102,9 +104,11 @@ class Evaluator:
             raise UsageError("a time budget is more than 0 seconds, like 60s or 5m")
         if not self.attacks or len({attack.text for attack in self.attacks}) < len(self.attacks):
             raise UsageError("give at least one attack, and each only once")
+        object.__setattr__(self, "model", expecting(self.model, len(self.data.classes)))
         self.model.require(self.data)
         check_access(self.model, self.attacks)
 
+    @own_settings()
     def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:
         """Do what is not done yet, and store it all."""
         if self.budget is not None and resume:
@@ -160,6 +164,7 @@ class Evaluator:
         done = self.attacked(directory, before=before)
         return self.concluded(done, started, time.perf_counter() - clock)
 
+    @own_settings()
     def attacked(
         self,
         directory: RunDirectory | None = None,
@@ -219,6 +224,7 @@ class Evaluator:
             self.progress(Progress(spec, task.turn, runs[task.attack], task.done, task.total, robust, len(y), resumed))
         return Done(plan, classes, batches.limit, number + 1)
 
+    @own_settings()
     def concluded(self, done: Done, started: datetime, seconds: float) -> tuple[Result, Images]:
         """What comes of it, with the images that broke."""
         plan, tally = done.plan, done.plan.tally

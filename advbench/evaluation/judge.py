@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks import Model
+from advbench.attacks.ambient import own_settings
 from advbench.errors import UsageError
 from advbench.evaluation.batches import Batches
 from advbench.spec import ThreatSpec
@@ -48,6 +49,7 @@ class Judge:
     def __init__(self, model: Model, threat: ThreatSpec, batches: Batches, size: int):
         self.model, self.threat, self.batches, self.size = model, threat, batches, size
 
+    @own_settings()
     def __call__(self, x: np.ndarray, y: np.ndarray, x_adv: np.ndarray) -> Verdict:
         """Judge `x_adv` against the clean `x`, float32 `[m, H, W, C]`, and labels `y`, int32 `[m]`.
 
@@ -74,6 +76,7 @@ class Judge:
             distance=distance,
         )
 
+    @own_settings()
     def logits(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
         """Logits of images that may be anything at all; what is not finite is shown to the model as 0.
 

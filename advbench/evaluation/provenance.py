@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from advbench.models import native
 
@@ -42,7 +43,7 @@ def machine() -> dict[str, Any]:
     return {
         "device": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
-        "x64": bool(jax.config.values["jax_enable_x64"]),
+        "x64": jnp.result_type(float).itemsize == 8,
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"] or "default"),
     }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from advbench.attacks.ambient import own_settings
 from advbench.errors import UsageError
 from advbench.evaluation.claims import CHECKS, Evidence, broken_rows, ties
 from advbench.evaluation.result import Result
@@ -23,6 +24,7 @@ from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
 from advbench.models.external import raised
 from advbench.models.http import is_target, tried
+from advbench.models.outputs import as_in
 from advbench.wrappers.facing import judged
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Verification:
         return 3 if self.failures else 0
 
 
+@own_settings()
 def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None = None) -> Verification:
     """Check every claim of a run against its stored images.
 
@@ -97,7 +100,7 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     if stored.failures:
         return Verification((stored,))
     indices = [row.index for row in result.rows]
-    model = tried(model, data.images[indices], len(data.classes))
+    model = tried(as_in(result, model, len(data.classes)), data.images[indices], len(data.classes))
     clean, labels = data.images[indices], data.labels[indices].astype(np.int32)
     logits = _logits(model, np.concatenate([clean / np.float32(255), images.x_adv]))
     evidence = Evidence(result, images, clean, labels, model.digest, logits[: len(clean)], logits[len(clean) :])

@@ -114,6 +114,9 @@ class GateRules(_Table):
         None
     )
     std: Annotated[str | None, Field(description="What pixels are then divided by, likewise.")] = None
+    logits: Annotated[str | None, Field(description="Output that holds the logits, where the model has several.")] = (
+        None
+    )
     n: Annotated[Positive | None, Field(description="The first n test images; by default all that are here.")] = None
     indices: Annotated[
         str | None, Field(description="Test images by number, like 0-99,500, or a file of such, instead of n.")

@@ -14,6 +14,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from advbench.attacks import PGD, Model, Threat
+from advbench.doctor.made import Finding, NotMade
 from advbench.evaluation.intervals import clopper_pearson
 from advbench.evaluation.result import Flag
 from advbench.masking.guard import FEW
@@ -25,7 +26,7 @@ WANTED = 0.95  # share of the images in which the attack must succeed
 STEPS = 50
 
 
-def binarization_test_fails(p: Probe) -> Flag | None:
+def binarization_test_fails(p: Probe) -> Finding:
     """The attack misses adversarial images that exist."""
     inside = np.stack([p.map(lambda k, x: _inside(p.threat, k, x), f"inner {i}", p.x) for i in range(INNER)], 1)
     edge = p.map(lambda k, x: _edge(p.threat, k, x), "edge", p.x)
@@ -33,7 +34,8 @@ def binarization_test_fails(p: Probe) -> Flag | None:
         p.logits(inside.reshape(-1, *p.x.shape[1:])).reshape(len(p.x), INNER, -1), p.logits(edge)
     )
     if separable.sum() < FEW:
-        return None
+        why = f"of {len(p.x)} images {int(separable.sum())} have an edge that logits tell from the inside"
+        return NotMade(("binarization_test_fails",), why)
 
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", loss="margin")
 

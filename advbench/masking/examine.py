@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from advbench.attacks.ambient import own_settings
 from advbench.doctor.contract import check_data, check_outputs, first_line
+from advbench.doctor.made import Finding, NotMade, flags_of
 from advbench.errors import AdvbenchError
 from advbench.evaluation.result import Flag
 from advbench.masking import binarization, indicators, saturation, signs, surrogate
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 SAMPLE: Final = 64  # images that the model gets right
 LEAST: Final = 8  # fewer say nothing
 
-Check = Callable[[Probe], Flag | None]
+Check = Callable[[Probe], Finding]
 
 ANYWHERE: Final[dict[str, Check]] = {
     "unavailable_gradients": indicators.unavailable_gradients,
@@ -63,6 +65,7 @@ ASKED: Final = {
 """What is asked of a model, by the name of the flag that is raised when it is not so."""
 
 
+@own_settings()
 def examine_masking(
     model: LoadedModel,
     images: np.ndarray,
@@ -73,6 +76,7 @@ def examine_masking(
     batch_size: int,
     full: bool = False,
     scale_free: bool = True,
+    classes: int | None = None,
 ) -> list[Flag]:
     """Look for gradients that hide adversarial images from attacks, by short attacks that contradict each other.
 
@@ -87,12 +91,14 @@ def examine_masking(
     batch_size : images a pass, at most.
     full : also train a surrogate, and take the binarization test; a matter of tens of seconds.
     scale_free : whether the numbers rest on at least one attack that no scale of the logits can starve.
+    classes : of the data; the number of outputs, unless given.
 
     Returns
     -------
     list of Flag
         Named as in `CHECKS` and `FULL`: `invalid` where robust accuracy can't be what gradient attacks say, `note`
-        where it is likely a matter of their budget. Empty where nothing was found, or too few images are right.
+        where it is likely a matter of their budget; and the note `checks_not_made`, with the names of checks and why,
+        where some could not be made, as on too few images that the model gets right. Empty where nothing was found.
 
     Raises
     ------
@@ -100,24 +106,31 @@ def examine_masking(
         In one line, when images, labels or outputs have a wrong shape, kind or range.
     """
     x, y = check_data(images, labels)
-    check_outputs(model, x, y)
+    outputs, _ = check_outputs(model, x, y, classes)
+    chance = 1 / (classes or outputs)
     size = min(batch_size, SAMPLE)
-    whole = Probe(model.predict, x, y, x[:0], threat.threat, seed, size, full, scale_free)
+    whole = Probe(model.predict, x, y, x[:0], threat.threat, seed, size, full, scale_free, chance)
     # A model that is right nowhere near the front of the data has other troubles.
     head = min(len(x), 8 * SAMPLE)
     sample = np.flatnonzero(whole.logits(x[:head]).argmax(1) == y[:head])[:SAMPLE]
+    wanted = CHECKS | FULL if full else CHECKS
     if len(sample) < LEAST:
-        return []
+        return flags_of(
+            [NotMade(tuple(wanted), f"the model gets {len(sample)} of {head} images right, fewer than {LEAST}")]
+        )
     rest = np.delete(x, sample, axis=0) if full else x[:0]
-    probe = Probe(model.predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free)
+    probe = Probe(model.predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free, chance)
     try:
         _ = probe.slopes
     except AdvbenchError:
         raise
     except Exception as error:  # whatever differentiating a user's own code may raise
-        return [_without_gradient(first_line(error))]
-    checks = (CHECKS | FULL if full else CHECKS) if probe.bounded else ANYWHERE
-    return [flag for check in checks.values() if (flag := check(probe))]
+        others = tuple(name for name in wanted if name != "unavailable_gradients")
+        return flags_of([_without_gradient(first_line(error)), NotMade(others, "the model can't be differentiated")])
+    checks = wanted if probe.bounded else ANYWHERE
+    left_out = tuple(name for name in wanted if name not in checks)
+    unbounded = NotMade(left_out, "there is no ball in which gradient attacks can be compared") if left_out else None
+    return flags_of([*(check(probe) for check in checks.values()), unbounded])
 
 
 def _without_gradient(error: str) -> Flag:

@@ -10,6 +10,7 @@ import numpy as np
 
 from advbench.attacks import PGD, Model
 from advbench.attacks.losses import margin
+from advbench.doctor.made import Finding, NotMade
 from advbench.evaluation.result import Flag
 from advbench.masking.guard import level, missed
 from advbench.masking.probe import STEPS, Probe
@@ -34,7 +35,7 @@ def unavailable_gradients(p: Probe) -> Flag | None:
     )
 
 
-def unstable_predictions(p: Probe) -> Flag | None:
+def unstable_predictions(p: Probe) -> Finding:
     """The margin jumps: a tenth of the way changes it by much more than a tenth."""
 
     def both(keys: jax.Array, x: np.ndarray, y: np.ndarray) -> tuple[jax.Array, jax.Array]:
@@ -43,7 +44,7 @@ def unstable_predictions(p: Probe) -> Flag | None:
     far, near = p.map(both, "rough", p.x, p.y)
     moves = far > 0
     if not moves.any():
-        return None
+        return NotMade(("unstable_predictions",), "no random step changes the margin of any image")
     rough = float(np.median(near[moves] / far[moves]))
     if not rough > ROUGH:
         return None

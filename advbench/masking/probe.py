@@ -41,6 +41,7 @@ class Probe:
     size: int  # images in a batch
     full: bool
     scale_free: bool  # whether the numbers rest on an attack that no scale of the logits can starve
+    chance: float  # accuracy of a guess: 1 over the data's classes
 
     @cached_property
     def batches(self) -> Batches:
@@ -170,7 +171,7 @@ def _keys(base: jax.Array, places: jax.Array) -> jax.Array:
 
 @jax.jit
 def _predict(model: Model, x: jax.Array) -> jax.Array:
-    return model(x).astype(jnp.float32)
+    return model(x)
 
 
 @jax.jit

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from advbench.evaluation.result import Flag
+from advbench.attacks import Randomised
+from advbench.doctor.made import Finding, NotMade
 from advbench.masking.guard import missed
 from advbench.masking.probe import Probe
 
 
-def saturated_loss(p: Probe) -> Flag | None:
+def saturated_loss(p: Probe) -> Finding:
     """Dividing the logits by a constant changes no prediction, and must not change what an attack finds."""
+    if isinstance(p.model, Randomised):
+        return NotMade(("saturated_loss",), "logits of a randomised model are climbed draw by draw, as they are")
     message = "with logits rescaled, the cross-entropy breaks {count} of {n} images that it misses as they are"
     advice = "" if p.scale_free else "; no attack asked for has a loss that this leaves alone: use margin or dlr"
     return missed(

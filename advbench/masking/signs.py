@@ -30,8 +30,7 @@ def random_beats_gradients(p: Probe) -> Flag | None:
 def unbounded_attack_fails(p: Probe) -> Flag | None:
     """An attack that may change everything leaves images standing."""
     count, n = int((~p.unbounded).sum()), len(p.y)
-    chance = 1 / p.logits(p.x[:1]).shape[1]
-    if (how := level(count, n, chance)) is None:
+    if (how := level(count, n, p.chance)) is None:
         return None
     return Flag(
         name="unbounded_attack_fails",
@@ -40,8 +39,8 @@ def unbounded_attack_fails(p: Probe) -> Flag | None:
             "standing": count,
             "n": n,
             "accuracy": count / n,
-            "chance": chance,
-            "threshold": chance,
+            "chance": p.chance,
+            "threshold": p.chance,
             "low": clopper_pearson(count, n)[0],
             "eps": float(p.everything.eps),
         },

@@ -12,7 +12,7 @@ from flax import nnx
 
 from advbench.attacks import PGD
 from advbench.defenses.frozen import freeze
-from advbench.evaluation.result import Flag
+from advbench.doctor.made import Finding, NotMade
 from advbench.masking.guard import missed
 from advbench.masking.probe import STEPS, Probe
 from advbench.models import create
@@ -22,10 +22,11 @@ BATCH = 64
 ENOUGH = 128  # images to learn from
 
 
-def transfer_beats_gradients(p: Probe) -> Flag | None:
+def transfer_beats_gradients(p: Probe) -> Finding:
     """Images made on a surrogate break what the model's own gradients don't."""
     if len(p.rest) < ENOUGH:
-        return None
+        why = f"an imitation needs {ENOUGH} images more to learn from, and there are {len(p.rest)}"
+        return NotMade(("transfer_beats_gradients",), why)
     labels = p.logits(p.rest)
     surrogate, agreement = imitate(p.rest, labels.argmax(1).astype(np.int32), labels.shape[1], p.seed)
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", keep=False)  # deep into the wrong side

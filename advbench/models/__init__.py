@@ -8,6 +8,7 @@ from functools import partial
 
 from flax import nnx
 
+from advbench.attacks.ambient import own_settings
 from advbench.models.mnist import MLP, MadryCNN, SmallCNN, WongCNN
 from advbench.models.resnet import ResNet, preact_resnet18, wide_resnet
 from advbench.names import found
@@ -29,6 +30,7 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
 }
 
 
+@own_settings()
 def create(name: str, *, shape: tuple[int, int, int], classes: int, seed: int) -> nnx.Module:
     """Make a freshly initialised network.
 

@@ -41,7 +41,7 @@ class Exported(NamedTuple):
 
     predict: Model
     shape: tuple[int, int, int] | None  # (H, W, C), where the export fixed it
-    classes: int
+    classes: int | None  # where there is one output
     digest: str
 
 
@@ -118,10 +118,12 @@ def _checked(path: Path, exported: Any, digest: str) -> Exported:
     takes, gives = exported.in_avals, exported.out_avals
     if len(takes) != 1 or not 2 <= len(takes[0].shape) <= 4 or takes[0].dtype != jnp.float32:
         raise UsageError(f"{path} takes {_kinds(takes)}, not images float32[B,H,W,C]")
-    if len(gives) != 1 or len(gives[0].shape) != 2 or gives[0].dtype.kind not in "fV":
+    widths = [out.shape[1] for out in gives if len(out.shape) == 2 and out.dtype.kind in "fV"]
+    if not widths:
         raise UsageError(f"{path} gives {_kinds(gives)}, not logits float32[B,K]")
-    if not isinstance(classes := gives[0].shape[1], int):
+    if not all(isinstance(width, int) for width in widths):
         raise UsageError(f"{path} does not fix the number of classes")
+    classes = widths[0] if len(gives) == 1 else None
     if (here := jax.default_backend()) not in exported.platforms:
         platforms = ", ".join(exported.platforms)
         raise UsageError(f'{path} is for {platforms}, this is {here}: export it with platforms=["cpu", "cuda"]')
@@ -138,10 +140,10 @@ def _kinds(avals: Any) -> str:
 def _in_batches(exported: Any, size: int) -> Any:
     """A function of a fixed number of images, for any number."""
 
-    def predict(x: Array) -> Array:
+    def predict(x: Array) -> Any:
         rows = -(-len(x) // size) * size
         padded = jnp.resize(x, (rows, *x.shape[1:]))
-        logits = jax.lax.map(exported.call, padded.reshape(-1, size, *x.shape[1:]))
-        return logits.reshape(rows, -1)[: len(x)]  # type: ignore[no-any-return]
+        outputs = jax.lax.map(exported.call, padded.reshape(-1, size, *x.shape[1:]))
+        return jax.tree.map(lambda y: y.reshape(rows, *y.shape[2:])[: len(x)], outputs)
 
     return predict

@@ -23,6 +23,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from advbench.errors import AdvbenchError, UsageError
+from advbench.models.outputs import ANY, Wanted
 
 Forward = Callable[[np.ndarray], np.ndarray]
 Pull = Callable[[np.ndarray], np.ndarray]
@@ -44,11 +45,20 @@ class External:
         gradient `[B, H, W, C]`. Without it the model answers queries only, and differentiating it is a UsageError.
     classes : int, optional
         K; asked of `forward` on one black image of each new shape if left out.
+    wanted : Wanted
+        What `forward` and `vjp` choose the logits by, where the model has several outputs.
+    choose : callable, optional
+        The same model, with the logits chosen by another `Wanted`; without it there is no choice.
+    given : set of str
+        Names of the types that logits had, before they became float32.
     """
 
     forward: Forward
     vjp: Vjp | None = None
     classes: int | None = None
+    wanted: Wanted = ANY
+    choose: Callable[[Wanted], External] | None = None
+    given: set[str] = field(default_factory=set, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
     _widths: dict[tuple[int, ...], int] = field(default_factory=dict, repr=False)
     _last: dict[str, Any] = field(default_factory=dict, repr=False)  # images and pull of the last `vjp`
@@ -57,6 +67,10 @@ class External:
         """Logits `[B, K]` float32 of images `[B, H, W, C]`."""
         logits: Array = _logits(self, jnp.asarray(x, jnp.float32))
         return logits
+
+    def expecting(self, wanted: Wanted) -> External:
+        """As `outputs.Network.expecting`."""
+        return self if self.choose is None or wanted == self.wanted else self.choose(wanted)
 
     def width(self, shape: tuple[int, ...]) -> int:
         """K for images of this shape."""
@@ -72,12 +86,20 @@ class External:
 
     def _query(self, x: np.ndarray) -> np.ndarray:
         with self._lock:
-            return _rows(self.forward(x), len(x))
+            return self._rows(self.forward(x), len(x))
 
     def _linearise(self, x: np.ndarray) -> np.ndarray:
         """Logits, with what a gradient at the same images will need."""
         with self._lock:
-            return _rows(self._climb(x), len(x))
+            return self._rows(self._climb(x), len(x))
+
+    def _rows(self, logits: Any, n: int) -> np.ndarray:
+        rows = np.asarray(logits)
+        if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "fiu":
+            got = f"{rows.dtype} {[*rows.shape]}"
+            raise UsageError(f"a model should give logits [{n}, classes] for {n} images, not {got}")
+        self.given.add(rows.dtype.name)
+        return rows.astype(np.float32, copy=False)
 
     def _gradient(self, x: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
         with self._lock:
@@ -90,13 +112,6 @@ class External:
         logits, self._last["pull"] = self.differentiable()(x)
         self._last["x"] = x
         return logits
-
-
-def _rows(logits: Any, n: int) -> np.ndarray:
-    rows = np.asarray(logits)
-    if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "fiu":
-        raise UsageError(f"a model should give logits [{n}, classes] for {n} images, not {rows.dtype} {[*rows.shape]}")
-    return rows.astype(np.float32, copy=False)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

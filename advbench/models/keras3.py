@@ -13,12 +13,12 @@ from advbench.models.store import CorruptFile
 
 
 def pure(model: Any, spec: str) -> Model:
-    """A model's logits, in inference mode, as a pytree of its weights.
+    """A model's outputs, in inference mode, as a pytree of its weights.
 
     Parameters
     ----------
     model : keras.Model
-        Images [B, H, W, C] float32 to logits [B, K]; built, so that it has weights.
+        Images [B, H, W, C] float32 to logits [B, K], or to several outputs; built, so that it has weights.
     spec : str
         Who made it, for messages.
 
@@ -34,12 +34,11 @@ def pure(model: Any, spec: str) -> Model:
     if not model.built:
         raise UsageError(f"{spec} returned a Keras model that is not built: call model.build((None, H, W, C)) first")
 
-    def logits(trainable: Any, other: Any, images: jax.Array) -> jax.Array:
-        outputs: jax.Array = model.stateless_call(trainable, other, images, training=False)[0]
-        return outputs
+    def outputs(trainable: Any, other: Any, images: jax.Array) -> Any:
+        return model.stateless_call(trainable, other, images, training=False)[0]
 
     weights = ([v.value for v in group] for group in (model.trainable_variables, model.non_trainable_variables))
-    return jax.tree_util.Partial(logits, *weights)
+    return jax.tree_util.Partial(outputs, *weights)
 
 
 def record() -> dict[str, Any]:

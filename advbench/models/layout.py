@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from advbench.attacks import Model, Randomised
+from advbench.attacks.ambient import own_settings
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 PROBE = 128  # images that decide
 
 
+@own_settings()
 def find_layout(model: LoadedModel, images: Any, labels: Any) -> tuple[LoadedModel, dict[str, float]]:
     """Try each layout that the model's input may have.
 

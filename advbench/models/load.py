@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advbench.attacks import devices
+from advbench.attacks.ambient import own_settings
 from advbench.attacks.base import Model
 from advbench.defenses.frozen import freeze
 from advbench.errors import UsageError, unknown
 from advbench.models import exported, robustbench, store
 from advbench.models.http import is_target, open_target
+from advbench.models.outputs import as_model
 from advbench.models.preprocess import AS_IS, OwnPreprocessing, Preprocess, prepared
 from advbench.models.users import users_model
 from advbench.names import plain
@@ -42,7 +44,8 @@ class LoadedModel:
     name : str
         Short, for tables.
     predict : Model
-        A pytree, in evaluation mode: images [B, H, W, C] float32 in [0, 1] -> logits [B, K].
+        A pytree, in evaluation mode: images [B, H, W, C] float32 in [0, 1] -> logits [B, K]; a network whose logits
+        have another type, or that gives several outputs, becomes one by `outputs.as_model`.
     shape : tuple of int or None
         Image shape (H, W, C); None where the user's code does not say.
     classes : int or None
@@ -82,6 +85,9 @@ class LoadedModel:
     compare: Callable[["LoadedModel", Any], "Flag | None"] | None = None
     levels: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "predict", as_model(self.predict))
+
     def require(self, data: "Dataset") -> None:
         """Refuse data whose images have another shape than those that the model takes.
 
@@ -94,6 +100,7 @@ class LoadedModel:
             raise UsageError(f"{self.name} takes images of {self.shape}, and {data.name} has {shape}")
 
 
+@own_settings()
 def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None = None) -> LoadedModel:
     """Load the model that a command line names.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from advbench.errors import UsageError
 from advbench.models.external import External, Pull
+from advbench.models.outputs import ANY, Wanted, picked
 from advbench.models.store import CorruptFile
 
 SAFE = (2, 10)  # torch; before it, files made with malice could run code even with weights_only
@@ -20,7 +22,8 @@ def external(module: Any, spec: str) -> tuple[External, dict[str, Any]]:
     Parameters
     ----------
     module : torch.nn.Module
-        Images, usually `[B, C, H, W]` float32, to logits `[B, K]`. It is put in evaluation mode for good.
+        Images, usually `[B, C, H, W]` float32, to logits `[B, K]` of any float type, or to several outputs. It is put
+        in evaluation mode for good.
     spec : str
         Who made it, for messages.
 
@@ -47,15 +50,22 @@ def external(module: Any, spec: str) -> tuple[External, dict[str, Any]]:
     if any(part.training for part in module.modules()):
         record["evaluation mode"] = "set by advbench; the module came in training mode"
     module.eval()
-    network = _Network(module, next(iter(tensors.values())).device if tensors else torch.device("cpu"))
-    return External(network.forward, network.vjp), record
+    device = next(iter(tensors.values())).device if tensors else torch.device("cpu")
+    return _model(module, device, ANY), record
+
+
+def _model(module: Any, device: Any, wanted: Wanted) -> External:
+    network = _Network(module, device, wanted)
+    choose = partial(_model, module, device)
+    return External(network.forward, network.vjp, wanted=wanted, choose=choose, given=network.given)
 
 
 class _Network:
     """A module as `External` wants it."""
 
-    def __init__(self, module: Any, device: Any):
-        self.module, self.device = module, device
+    def __init__(self, module: Any, device: Any, wanted: Wanted):
+        self.module, self.device, self.wanted = module, device, wanted
+        self.given: set[str] = set()  # types that logits had
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         import torch
@@ -86,12 +96,14 @@ class _Network:
         return logits
 
     def _tensor(self, images: Any) -> Any:
+        """Logits; in half precision, as autocast leaves them, NumPy knows no bfloat16 and a gradient no other type."""
         import torch
 
-        logits = self.module(images)
+        logits = picked(self.module(images), self.wanted)
         if not isinstance(logits, torch.Tensor):
-            raise UsageError(f"the module returns {type(logits).__name__}, not a tensor: return its logits alone")
-        return logits
+            raise UsageError(f"the module returns {type(logits).__name__}, not a tensor: return its logits")
+        self.given.add(str(logits.dtype).removeprefix("torch."))
+        return logits.float() if logits.is_floating_point() else logits
 
 
 def fill(module: Any, path: Path) -> None:

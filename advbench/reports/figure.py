@@ -164,9 +164,10 @@ def _title(result: Result) -> str:
 def _says(model: LoadedModel, images: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:
     import jax
 
+    from advbench.attacks.ambient import own_settings
     from advbench.models.external import raised
 
-    with raised():
+    with own_settings(), raised():
         probabilities = np.asarray(jax.nn.softmax(jax.jit(lambda m, x: m(x))(model.predict, images)))
     return [(classes[row.argmax()], float(row.max())) for row in probabilities]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+from advbench.attacks.ambient import own_settings
 from advbench.errors import UsageError
 from advbench.spec import build
 from advbench.wrappers.base import Transform, Wrapper
@@ -33,6 +34,7 @@ WRAPPERS: Final[dict[str, type[Wrapper]]] = {
 }
 
 
+@own_settings()
 def wrapped(
     model: LoadedModel, shape: Sequence[int], texts: Sequence[str] | None, *, adaptive: bool = True
 ) -> LoadedModel:

@@ -33,6 +33,11 @@ class Rejecting(Protocol):
         """What holds for adversarial images of these labels, `[B]`: only what is wrong and accepted is broken."""
 
 
+def rejects(model: Model) -> bool:
+    """Whether the last logit is no class, but says that the image is rejected."""
+    return isinstance(model.defended if isinstance(model, Unaware) else model, Rejecting)
+
+
 def climbed(model: Model, y: Array) -> Model:
     """What attacks meet, on images with labels `y`, int32 `[B]`."""
     if isinstance(model, Unaware):

@@ -11,7 +11,7 @@ import numpy as np
 from advbench.errors import TargetUnavailable, UsageError
 from advbench.models.http.address import Address
 from advbench.models.http.pixels import Pixels, layout_for, numbers
-from advbench.models.http.protocols import checked
+from advbench.models.http.protocols import checked, fitting
 from advbench.models.http.settings import Settings
 from advbench.models.http.transport import Refused, Transport
 from advbench.models.preprocess import Preprocess
@@ -48,20 +48,24 @@ class Predict:
             batch=dims[0] if dims and dims[0] > 0 else settings.images_per_request,
         )
 
-    def ask(self, transport: Transport, encoded: np.ndarray) -> np.ndarray:
+    def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None = None) -> np.ndarray:
         answer = transport.post(self.path, {"instances": encoded.tolist()})
         rows = answer.get("predictions") if isinstance(answer, dict) else None
         if not isinstance(rows, list):
             raise TargetUnavailable(f"{self.where} answered without predictions")
         if rows and all(isinstance(row, dict) for row in rows):
-            rows = [row.get(self._chosen(rows[0])) for row in rows]
+            key = self._chosen(rows[0], classes)
+            rows = [row.get(key) for row in rows]
         return checked(numbers(rows), len(encoded), self.where)
 
-    def _chosen(self, row: dict[str, Any]) -> str:
-        """The output named, or else the only one with several numbers."""
-        several = [key for key, value in row.items() if isinstance(value, list) and len(value) > 1]
-        if self.key in row or (self.key is None and len(several) == 1):
-            return self.key or several[0]
+    def _chosen(self, row: dict[str, Any], classes: int | None) -> str:
+        """The output named, or else the one with several numbers that fits the classes."""
+        if self.key in row:
+            return str(self.key)
+        several = {key: numbers([value]) for key, value in row.items() if isinstance(value, list) and len(value) > 1}
+        arrays = {key: array.astype(float) for key, array in several.items() if array is not None}
+        if self.key is None and arrays:
+            return fitting(arrays, classes, self.where)
         names = ", ".join(ascii(key)[:40] for key in list(row)[:9])
         raise TargetUnavailable(f"{self.where} answers {names}: name one as `output` in a target file")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from advbench.models.http.address import Address
 from advbench.models.http.pixels import Pixels
 from advbench.models.http.settings import Settings
 from advbench.models.http.transport import Transport
+from advbench.models.outputs import Wanted, chosen
 
 
 class Dialect(Protocol):
@@ -28,8 +30,8 @@ class Dialect(Protocol):
     def batch(self) -> int:
         """The most images in a request."""
 
-    def ask(self, transport: Transport, encoded: np.ndarray) -> np.ndarray:
-        """Answers for images encoded by `pixels`, at most `batch`.
+    def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None) -> np.ndarray:
+        """Answers for images encoded by `pixels`, at most `batch`; of several outputs the one that fits `classes`.
 
         Returns
         -------
@@ -40,6 +42,8 @@ class Dialect(Protocol):
         ------
         TargetUnavailable
             When the answer is not that.
+        UsageError
+            When several outputs could be meant.
         """
 
 
@@ -61,6 +65,15 @@ def protocol_of(address: Address, settings: Settings) -> str:
         f"can't tell how to speak to {address}: expected .../v2/models/NAME, .../v1/models/NAME:predict, "
         ".../invocations, or a target file that says how"
     )
+
+
+def fitting(arrays: Mapping[str, np.ndarray], classes: int | None, where: object) -> str:
+    """Name of the output that holds scores, by `outputs.chosen`."""
+    forms = {name: (array.dtype.kind == "f", array.shape) for name, array in arrays.items()}
+    try:
+        return chosen(forms, Wanted(None, classes), "name one as `output` in a target file")
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def checked(rows: np.ndarray | None, n: int, where: object) -> np.ndarray:

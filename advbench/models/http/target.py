@@ -43,6 +43,8 @@ class Target:
         Why nothing more is asked.
     found : Found or None
         What the target gives, once it was tried.
+    classes : int or None
+        Of the data, by which of several outputs the scores are told.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Target:
         self.asked = self.remembered = 0
         self.ended: AdvbenchError | None = None
         self.found: Found | None = None
+        self.classes = settings.classes
         self._dialect_for = dialect
         self._dialects: dict[tuple[int, ...], Dialect] = {}
         self._memory: OrderedDict[bytes, np.ndarray] = OrderedDict()
@@ -83,7 +86,7 @@ class Target:
         images : np.ndarray
             float32 `[n, H, W, C]` in [0, 1]; the first 8 are used.
         classes : int
-            How many there are, for targets that answer with labels.
+            How many the data has, for targets that answer with labels, or with several outputs.
 
         Raises
         ------
@@ -92,6 +95,7 @@ class Target:
         AdvbenchError
             As `ask`.
         """
+        self.classes = classes
         dialect = self.dialect(images.shape[1:])
         encoded = dialect.pixels.encode(images[:PROBE])
         first, again = (self._query(dialect, encoded) for _ in range(2))
@@ -180,7 +184,7 @@ class Target:
 
     def _at_once(self, dialect: Dialect, parts: list[np.ndarray]) -> list[np.ndarray]:
         """Answers to several requests; the first failure is raised without waiting for the others."""
-        futures = [self._threads.submit(dialect.ask, self.transport, part) for part in parts]
+        futures = [self._threads.submit(dialect.ask, self.transport, part, self.classes) for part in parts]
         done, rest = wait(futures, return_when=FIRST_EXCEPTION)
         for future in rest:
             future.cancel()

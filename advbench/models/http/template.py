@@ -46,7 +46,7 @@ class Template:
             raise UsageError("only grey and colour images as they are can be sent as PNG")
         self.batch = settings.images_per_request if self.place == "{{images}}" else 1
 
-    def ask(self, transport: Transport, encoded: np.ndarray) -> np.ndarray:
+    def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None = None) -> np.ndarray:
         if self.place == "{{png}}":
             filling: Any = _png(encoded[0])
         else:

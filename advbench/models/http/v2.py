@@ -11,7 +11,7 @@ import numpy as np
 from advbench.errors import TargetUnavailable, UsageError
 from advbench.models.http.address import Address
 from advbench.models.http.pixels import Pixels, layout_for, numbers
-from advbench.models.http.protocols import checked
+from advbench.models.http.protocols import checked, fitting
 from advbench.models.http.settings import Settings
 from advbench.models.http.transport import Transport
 from advbench.models.preprocess import Preprocess
@@ -59,7 +59,7 @@ class V2:
             fixed=fixed,
         )
 
-    def ask(self, transport: Transport, encoded: np.ndarray) -> np.ndarray:
+    def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None = None) -> np.ndarray:
         n = len(encoded)
         if self.fixed:
             encoded = np.resize(encoded, (self.batch, *encoded.shape[1:]))
@@ -71,10 +71,10 @@ class V2:
         }
         wanted = {"outputs": [{"name": self.output}]} if self.output else {}
         answer = transport.post(self.path, {"inputs": [tensor], **wanted})
-        return checked(self._rows(answer), len(encoded), self.where)[:n]
+        return checked(self._rows(answer, classes), len(encoded), self.where)[:n]
 
-    def _rows(self, answer: Any) -> np.ndarray | None:
-        """The output named, or else the first of floats with several classes, or else the first of all."""
+    def _rows(self, answer: Any, classes: int | None) -> np.ndarray | None:
+        """The output named, or else the one of floats that fits the classes, or else the only or first one."""
         outputs = answer.get("outputs") if isinstance(answer, dict) else None
         if not isinstance(outputs, list) or not outputs or not all(isinstance(o, dict) for o in outputs):
             raise TargetUnavailable(f"{self.where} answered without outputs")
@@ -82,9 +82,11 @@ class V2:
             outputs = [o for o in outputs if o.get("name") == self.output]
             if not outputs:
                 raise TargetUnavailable(f"{self.where} answered without output {self.output!r}")
-        arrays = [_shaped(output) for output in outputs]
-        scores = (a for a in arrays if a is not None and a.dtype.kind == "f" and a.ndim == 2 and a.shape[1] > 1)
-        return next(scores, arrays[0])
+        arrays = {ascii(o.get("name", at))[:40].strip("'"): _shaped(o) for at, o in enumerate(outputs)}
+        scores = {n: a for n, a in arrays.items() if a is not None and a.dtype.kind == "f" and a.ndim == 2}
+        if len(arrays) > 1 and (wide := {n: a for n, a in scores.items() if a.shape[1] > 1}):
+            return wide[fitting(wide, classes, self.where)]
+        return next(iter(arrays.values()))
 
 
 def model_path(address: Address) -> str:

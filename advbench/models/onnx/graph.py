@@ -25,7 +25,7 @@ Weights = dict[str, Array]
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """`graph(weights, x)` gives the output for a batch of inputs.
+    """`graph(weights, x)` gives the output for a batch of inputs, or several by name.
 
     Attributes
     ----------
@@ -33,8 +33,10 @@ class Graph:
         Those that the output needs, in order.
     constants : dict
         Arrays known beforehand; weights come as arguments, so that they are not compiled into programs.
-    input, output : str
-        Names of the images and of the logits.
+    input : str
+        Name of the images.
+    outputs : tuple of str
+        Names of what is given.
     dtype : str
         What the input is converted to.
     batch : int or None
@@ -44,12 +46,12 @@ class Graph:
     nodes: tuple[Node, ...]
     constants: dict[str, np.ndarray]
     input: str
-    output: str
+    outputs: tuple[str, ...]
     dtype: str
     batch: int | None
 
-    def __call__(self, weights: Weights, x: Array) -> Array:
-        """Run on `x` [B, ...], float32; the output is a JAX array [B, ...].
+    def __call__(self, weights: Weights, x: Array) -> Any:
+        """Run on `x` [B, ...], float32; the output is a JAX array [B, ...], or a dictionary of several.
 
         Raises
         ------
@@ -61,10 +63,10 @@ class Graph:
             return self._run(weights, x)
         count, size = len(x), self.batch
         groups = x[jnp.arange(-(-count // size) * size) % count].reshape(-1, size, *x.shape[1:])
-        y = jax.vmap(self._run, (None, 0))(weights, groups)
-        return y.reshape(-1, *y.shape[2:])[:count]
+        outputs = jax.vmap(self._run, (None, 0))(weights, groups)
+        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:count], outputs)
 
-    def _run(self, weights: Weights, x: Array) -> Array:
+    def _run(self, weights: Weights, x: Array) -> Any:
         values: dict[str, Any] = {"": None, **self.constants, **weights, self.input: x}
         for node in self.nodes:
             with np.errstate(all="ignore"):
@@ -73,7 +75,8 @@ class Graph:
                 if math.prod(result.shape) > LARGEST * len(x):
                     raise UsageError(f"{_called(node)} asks for an array of shape {list(result.shape)}")
                 values[name] = result
-        return jnp.asarray(values[self.output])
+        found = {name: jnp.asarray(values[name]) for name in self.outputs}
+        return found if len(found) > 1 else found[self.outputs[0]]
 
 
 def _evaluate(node: Node, inputs: list[Any]) -> tuple[Any, ...]:
@@ -112,7 +115,8 @@ def build(program: Program, path: Path) -> tuple[Graph, Weights]:
     UsageError
         Naming all operators that are not supported; or a node whose input nothing gives, as in a graph with a cycle.
     """
-    nodes = _needed(program)
+    program = replace(program, outputs=_runnable(program))
+    nodes = _needed(program, program.outputs)
     if len(nodes) > NODES:
         raise UsageError(f"{path} has {len(nodes)} nodes; more than {NODES} are not supported")
     _all_supported(nodes, path)
@@ -121,14 +125,14 @@ def build(program: Program, path: Path) -> tuple[Graph, Weights]:
         if missing := [name for name in node.inputs if name not in there]:
             raise UsageError(f"{path}: {_called(node)} needs {printable(missing[0])!r}, which nothing before it gives")
         there.update(node.outputs)
-    if program.output not in there:
-        raise UsageError(f"{path} has no node that gives its output {printable(program.output)!r}")
+    if missing := [name for name in program.outputs if name not in there]:
+        raise UsageError(f"{path} has no node that gives its output {printable(missing[0])!r}")
     used = {name for node in nodes for name in node.inputs}
     arrays = {name: array for name, array in program.arrays.items() if name in used}
     weights = {n: jnp.asarray(a) for n, a in arrays.items() if a.size > WEIGHT and jnp.issubdtype(a.dtype, np.floating)}
     constants = {name: array for name, array in arrays.items() if name not in weights}
     batch = program.shape[0]
-    return Graph(nodes, constants, program.input, program.output, program.dtype, batch), weights
+    return Graph(nodes, constants, program.input, program.outputs, program.dtype, batch), weights
 
 
 def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> tuple[Graph, int | None]:
@@ -138,7 +142,7 @@ def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> t
     -------
     Graph, int or None
         The graph, with a batch of 1 where that is all it can do though it doesn't say so; and the number of logits,
-        None where the size of the images is left open.
+        None where the size of the images, or which output they are, is left open.
 
     Raises
     ------
@@ -157,14 +161,23 @@ def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> t
         except UsageError:
             raise UsageError(f"{path}: {error}") from None
         graph = alone
-    if len(out.shape) != 2 or out.shape[0] != 2 or out.shape[1] < 2:
-        raise UsageError(f"{path} should give logits [N, K] K at least 2; for two images it gives {list(out.shape)}")
-    return graph, out.shape[1]
+    shapes = [each.shape for each in jax.tree.leaves(out)]
+    widths = [shape[1] for shape in shapes if len(shape) == 2 and shape[0] == 2 and shape[1] > 1]
+    if not widths:
+        got = ", ".join(str(list(shape)) for shape in shapes)
+        raise UsageError(f"{path} should give logits [N, K] K at least 2; for two images it gives {got}")
+    return graph, widths[0] if len(shapes) == 1 else None
 
 
-def _needed(program: Program) -> tuple[Node, ...]:
-    """The nodes that the output depends on, in the file's order."""
-    wanted, kept = {program.output}, []
+def _runnable(program: Program) -> tuple[str, ...]:
+    """The outputs that no unsupported operator keeps from being given, if there are any."""
+    able = [name for name in program.outputs if all(node.op in OPERATORS for node in _needed(program, (name,)))]
+    return tuple(able) or program.outputs
+
+
+def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
+    """The nodes that these outputs depend on, in the file's order."""
+    wanted, kept = set(outputs), []
     for node in reversed(program.nodes):
         if wanted.intersection(node.outputs):
             wanted.update(node.inputs)

@@ -1,4 +1,4 @@
-"""An ONNX file as plain Python: nodes in order, constant arrays, one input, one output.
+"""An ONNX file as plain Python: nodes in order, constant arrays, one input, its outputs.
 
 Files may come from anyone. Nothing in them chooses what code runs, and no path in them leads out of their folder.
 """
@@ -41,7 +41,8 @@ class Node:
 class Program:
     """What an ONNX file says.
 
-    `shape` is that of the input, with None where it is open; `digest` is the sha256 of all that was read.
+    `shape` is that of the input, with None where it is open; `outputs` are those that may be logits; `digest` is the
+    sha256 of all that was read.
     """
 
     nodes: tuple[Node, ...]
@@ -49,7 +50,7 @@ class Program:
     input: str
     shape: tuple[int | None, ...]
     dtype: str
-    output: str
+    outputs: tuple[str, ...]
     digest: str
 
 
@@ -92,7 +93,7 @@ def parse(path: Path) -> Program:
     ------
     UsageError
         When the `onnx` package is missing, the file can't be read, keeps data outside its folder, or is no image
-        classifier in float with one input and one output.
+        classifier in float with one input.
     CorruptFile
         When it is no ONNX file, or a damaged one.
     """
@@ -132,7 +133,7 @@ def parse(path: Path) -> Program:
             nodes.append(node)
     name, shape, dtype = _input(graph, arrays, path)
     digest = hashlib.sha256(content + data.digest.digest()).hexdigest()
-    return Program(tuple(nodes), arrays, name, shape, dtype, _output(graph, path), digest)
+    return Program(tuple(nodes), arrays, name, shape, dtype, _outputs(graph, path), digest)
 
 
 def _array(tensor: Any, data: External, path: Path) -> np.ndarray:
@@ -204,11 +205,17 @@ def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, 
     return text(inputs[0].name), shape, "float32" if dtype == "float64" else dtype
 
 
-def _output(graph: Any, path: Path) -> str:
-    names = [text(value.name) for value in graph.output]
-    if len(names) == 1:
-        return names[0]
-    if "logits" in names:
-        return "logits"
-    found = ", ".join(map(printable, names[:5])) or "none"
-    raise UsageError(f"{path} should have one output, the logits, or one of that name; it has {len(names)}: {found}")
+def _outputs(graph: Any, path: Path) -> tuple[str, ...]:
+    """All outputs but those that are declared as what no logits are: whole numbers, or not of two axes."""
+    from onnx import TensorProto, helper
+
+    def fits(value: Any) -> bool:
+        kind = value.type.tensor_type
+        floats = {helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in FLOATS if name != "bfloat16"}
+        typed = kind.elem_type in (0, TensorProto.BFLOAT16, *floats)
+        return typed and (not kind.HasField("shape") or len(kind.shape.dim) == 2)
+
+    names = tuple(text(value.name) for value in graph.output)
+    if not names:
+        raise UsageError(f"{path} has no output")
+    return names if len(names) == 1 else tuple(text(value.name) for value in graph.output if fits(value)) or names

@@ -1,6 +1,7 @@
 """`advbench doctor`: what it prints, and its exit codes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ logits = lambda x: x.reshape(len(x), -1) @ w
 honest = lambda: logits
 softmax = lambda: lambda x: jax.nn.softmax(logits(x))
 nan = lambda: lambda x: logits(x).at[3].set(jnp.nan)
+features = lambda: lambda x: x.reshape(len(x), -1)
+stuck = lambda: lambda x: jax.lax.while_loop(lambda z: z.sum() < 0, lambda z: z, logits(x))
 scalar = lambda: lambda x: logits(x).sum()
 colours = lambda: lambda x: x.reshape(len(x), -1) @ jnp.ones((3072, 10))
 """
@@ -36,8 +39,35 @@ def test_an_honest_model_passes(run):
     got = run("mine.py:honest", "--data", "mnist", "-n", "16")
     assert got.exit_code == 0
     assert "fail" not in got.stdout
-    assert got.stdout.count("pass") + got.stdout.count("note") == 1 + len(CHECKS)  # nothing was trained: near chance
+    assert verdicts(got) == 1 + len(CHECKS)  # nothing was trained: near chance
     assert "of 16 clean test images right" in got.stdout
+
+
+def verdicts(got):
+    """How many lines of the tables bear a verdict."""
+    return len(re.findall(r"^│ (pass|note|not made|fail) ", got.stdout, re.MULTILINE))
+
+
+def test_more_outputs_than_classes_exit_with_3_unless_they_are_allowed(run):
+    words = ("mine.py:features", "--data", "mnist", "-n", "64")
+    got = run(*words)
+    assert (got.exit_code, "extra_outputs" in got.stderr, "fail" in got.stdout) == (3, True, True)
+    allowed = run(*words, "--allow-extra-outputs", "--json", "-")
+    flags = {flag["name"]: flag for flag in json.loads(allowed.stdout)["model"]["flags"]}
+    assert flags["extra_outputs"]["level"] == "note"
+    assert flags["near_chance"]["evidence"]["chance"] == 0.1
+
+
+def test_what_was_not_made_is_not_printed_as_passed(run):
+    """Of a model without derivative nothing can be said of its slopes, and of one image nothing of chance."""
+    got = run("mine.py:stuck", "--data", "mnist", "-n", "1", "--json", "found.json")
+    (flag,) = (
+        f for f in json.loads(Path("found.json").read_text())["model"]["flags"] if f["name"] == "checks_not_made"
+    )
+    left_out = set(flag["evidence"]["checks"])
+    assert {"zero_gradients", "saturated", "constant_outputs"} <= left_out
+    assert got.stdout.count("not made") == len(left_out)
+    assert verdicts(got) == 1 + len(CHECKS)
 
 
 @pytest.mark.parametrize(("factory", "flag"), [("softmax", "probabilities"), ("nan", "nonfinite_outputs")])
@@ -97,7 +127,7 @@ def test_full_also_asks_for_masked_gradients(run):
     words = ("mine.py:honest", "--data", "mnist", "-n", "16", "--full")
     got = run(*words)
     assert got.exit_code in (0, 3)  # an untrained model is rarely right
-    assert got.stdout.count("pass") + got.stdout.count("note") + got.stdout.count("fail") >= 1 + len(CHECKS | ASKED)
+    assert verdicts(got) >= 1 + len(CHECKS | ASKED)
 
 
 def test_the_same_seed_looks_at_the_same_images(run):

@@ -10,6 +10,8 @@ from jax.tree_util import Partial
 from advbench.data import load
 from advbench.defenses.frozen import freeze
 from advbench.doctor import CHECKS, examine
+from advbench.doctor.classes import near_chance
+from advbench.doctor.made import NotMade, not_made
 from advbench.errors import UsageError
 from advbench.models.load import LoadedModel
 from tests.oracles import EPS, load_oracle
@@ -64,8 +66,10 @@ def truth(predict):
 
 
 def flags(predict, images=IMAGES, labels=None, **settings):
+    settings = {"classes": CLASSES} | settings
     found = examine(loaded(predict), images, truth(predict) if labels is None else labels, **settings)
-    assert {flag.name for flag in found} <= set(CHECKS)
+    assert {flag.name for flag in found} <= {*CHECKS, "checks_not_made"}
+    assert set(not_made(found)) <= set(CHECKS) - {flag.name for flag in found}
     assert all("\n" not in flag.message for flag in found)
     return {flag.name: flag for flag in found}
 
@@ -80,7 +84,7 @@ def test_networks_of_known_robustness_are_not_called_invalid(name):
     predict = load_oracle(name).predict
     test = load("mnist" if name.startswith("mnist") else "cifar10", "test")
     images, labels = test.images[:128].astype(np.float32) / 255, test.labels[:128]
-    assert {flag.level for flag in flags(predict, images, labels).values()} <= {"note"}
+    assert {flag.level for flag in flags(predict, images, labels, classes=10).values()} <= {"note"}
 
 
 def nan_for_one(x):
@@ -153,6 +157,60 @@ def test_a_few_dead_images_are_only_noted():
     assert found["zero_gradients"].evidence == {"images": 1, "n": 32}
 
 
+def test_a_note_tells_which_checks_a_finding_kept_from_being_made():
+    found = flags(Partial(lambda x: linear(x) + jnp.nan))
+    assert set(not_made(found.values())) == {"probabilities", "log_probabilities", "constant_outputs"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_told_from_the_network_though_its_logits_become_float32(dtype):
+    model = loaded(Partial(lambda x: linear(x).astype(dtype)))
+    assert model.predict(IMAGES).dtype == jnp.float32
+    (flag,) = examine(model, IMAGES, truth(model.predict), classes=CLASSES)
+    assert (flag.name, flag.evidence["dtype"]) == ("low_precision", dtype)
+
+
+def features(x):
+    """As many outputs as pixels, of which none is a class; labels are right by no more than chance."""
+    return x.reshape(len(x), -1)
+
+
+def test_more_outputs_than_classes_are_invalid_unless_they_are_meant():
+    labels = np.arange(32) % CLASSES
+    found = flags(Partial(features), labels=labels)
+    assert (found["extra_outputs"].level, found["extra_outputs"].evidence) == ("invalid", {"outputs": 72, "classes": 5})
+    assert found["near_chance"].evidence["chance"] == 1 / CLASSES  # not 1 over the outputs, nor skipped
+    allowed = flags(Partial(features), labels=labels, allow_extra_outputs=True)
+    assert allowed["extra_outputs"].level == "note"
+    assert allowed["near_chance"].evidence["chance"] == 1 / CLASSES
+
+
+def test_what_the_data_has_is_not_guessed():
+    found = examine(loaded(HONEST["linear"]), IMAGES, truth(HONEST["linear"]))
+    assert set(not_made(found)) == {"extra_outputs"}
+
+
+def test_too_few_outputs_are_refused_though_all_labels_here_have_one():
+    with pytest.raises(UsageError, match=r"6 classes.* 5 logits"):
+        examine(loaded(HONEST["linear"]), IMAGES, truth(HONEST["linear"]), classes=6)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "verdict"),
+    [
+        (2, 2, None),
+        (1, 1, "not made"),
+        (1, 5, "not made"),
+        (0, 5, "near_chance"),
+        (16, 128, "near_chance"),
+        (30, 128, None),
+    ],
+)
+def test_chance_is_told_apart_or_it_is_said_that_it_cannot_be(right, n, verdict):
+    found = near_chance(right, n, 10, "")
+    assert (None if found is None else "not made" if isinstance(found, NotMade) else found.name) == verdict
+
+
 def test_labels_in_another_order_are_near_chance():
     labels = (truth(HONEST["linear"]) + 1) % CLASSES
     found = flags(HONEST["linear"], labels=labels)
@@ -215,12 +273,13 @@ def test_labels_that_do_not_fit_are_refused(labels):
         (lambda x: linear(x)[:, :1], "K at least 2"),
         (lambda x: linear(x).T, "should give logits"),
         (lambda x: linear(x).sum(), "should give logits"),
-        (lambda x: (linear(x), x), "should give logits"),
+        (lambda x: (linear(x), 2 * linear(x)), "several outputs (0 [2, 5], 1 [2, 5]): name"),
+        (lambda x: "logits", "logits [B, K], not str"),
         (lambda x: linear(x).argmax(-1)[:, None] + jnp.arange(2), "float logits"),
         (lambda x: x.reshape(len(x), -1) @ jnp.ones((784, 10)), "can't be called on images [6, 6, 2]"),
         (lambda x: np.asarray(x).reshape(len(x), -1), "can't be called"),
     ],
-    ids=["extra axis", "one logit", "transposed", "scalar", "pair", "integers", "other images", "not jax"],
+    ids=["extra axis", "one logit", "transposed", "scalar", "pair", "text", "integers", "other images", "not jax"],
 )
 def test_outputs_of_a_wrong_shape_are_refused(predict, message):
     with pytest.raises(UsageError) as refused:
@@ -242,5 +301,7 @@ def test_findings_do_not_depend_on_the_batch_size():
 
 
 def test_one_image_is_enough():
-    assert flags(HONEST["linear"], IMAGES[:1], truth(HONEST["linear"])[:1]) == {}
+    found = flags(HONEST["linear"], IMAGES[:1], truth(HONEST["linear"])[:1])
+    assert set(found) == {"checks_not_made"}
+    assert set(not_made(found.values())) == {"near_chance", "constant_outputs"}
     assert "batch_dependent" in flags(Partial(own_batch_statistics), IMAGES[:1], np.zeros(1, int))

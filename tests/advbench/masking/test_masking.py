@@ -11,9 +11,11 @@ from jax.tree_util import Partial
 from advbench.attacks import NORMS, Threat
 from advbench.data import Dataset
 from advbench.doctor import examine
+from advbench.doctor.made import not_made
 from advbench.evaluation import evaluate, verify
 from advbench.masking import ASKED, CHECKS, FULL, examine_masking, signs
 from advbench.masking.binarization import readout
+from advbench.masking.examine import ANYWHERE
 from advbench.masking.guard import level, missed
 from advbench.models.load import LoadedModel
 from advbench.spec import AttackSpec, ThreatSpec
@@ -107,7 +109,9 @@ def test_a_model_that_hides_its_gradients_raises_its_flag(name):
     flags = found(predict)
     assert flag in flags, flags
     assert flags[flag].level == level or level is None  # of what barely hides, a note suffices
-    assert all(f.evidence["n"] <= 64 and "\n" not in f.message for f in flags.values())
+    assert all("\n" not in f.message for f in flags.values())
+    assert all(f.evidence["n"] <= 64 for f in flags.values() if f.name != "checks_not_made")
+    assert not flags.keys() & not_made(flags.values()).keys()
 
 
 def test_everything_passes_an_honest_model_and_binarization_fails_a_quantised_one():
@@ -132,17 +136,22 @@ def test_saturation_is_a_verdict_only_where_no_attack_is_free_of_scale():
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", "0"), ("l0", "3"), ("any", "1")])
 def test_without_a_ball_for_gradients_only_the_unbounded_attack_is_tried(norm, eps):
-    assert found(network, norm=norm, eps=eps) == {}
+    flags = found(network, norm=norm, eps=eps)
+    assert set(flags) == {"checks_not_made"}
+    assert set(not_made(flags.values())) == set(CHECKS) - set(ANYWHERE)
     assert "unbounded_attack_fails" in found(HIDING["thresholded input"][0], norm=norm, eps=eps)
 
 
 def test_a_model_without_derivative_and_one_that_is_never_right():
     host = lambda x: np.asarray(x).reshape(len(x), -1)[:, :CLASSES]  # noqa: E731
     predict = lambda w, x: jax.pure_callback(host, jax.ShapeDtypeStruct((len(x), CLASSES), x.dtype), x)  # noqa: E731
-    assert "differentiated" in found(predict)["unavailable_gradients"].message
+    flags = found(predict)
+    assert "differentiated" in flags["unavailable_gradients"].message
+    assert set(not_made(flags.values())) == set(CHECKS) - {"unavailable_gradients"}
     wrong = (np.asarray(network(WEIGHTS, IMAGES)).argmax(1) + 1) % CLASSES
     threat = ThreatSpec.parse("linf", EPS)
-    assert examine_masking(loaded(network), IMAGES, wrong, threat, seed=0, batch_size=64) == []
+    flags = examine_masking(loaded(network), IMAGES, wrong, threat, seed=0, batch_size=64)
+    assert ([flag.level for flag in flags], set(not_made(flags))) == (["note"], set(CHECKS))
 
 
 def test_what_the_doctor_sees_it_calls_invalid():

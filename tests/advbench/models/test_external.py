@@ -143,7 +143,7 @@ def test_is_stepped_from_the_host(model):
 def outside(**changes):
     """The tiny model of the evaluation's tests, run by NumPy."""
     inside = make_model()
-    net = Net(*(np.asarray(leaf) for leaf in inside.predict.args[0]))
+    net = Net(*(np.asarray(leaf) for leaf in inside.predict.network.args[0]))
     return replace(inside, predict=External(net.forward, net.vjp), **changes)
 
 

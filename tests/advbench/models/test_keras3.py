@@ -6,8 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from advbench.attacks import FAB, NORMS, Threat
+from advbench.doctor import examine
 from advbench.errors import UsageError
 from advbench.models.load import load_model
+from advbench.models.outputs import expecting
 from advbench.models.store import CorruptFile
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -23,6 +26,17 @@ def make():
         layers.Input((6, 6, 2)), layers.Conv2D(4, 3, activation="tanh"), layers.BatchNormalization(),
         layers.Dropout(0.5), layers.Flatten(), layers.Dense(3),
     ])
+
+def several():
+    net = make()
+    return keras.Model(net.inputs, {"hidden": net.layers[-2].output, "scores": net.outputs[0]})
+
+def mixed():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        return make()
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 def unbuilt():
     return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
@@ -52,6 +66,21 @@ def test_logits_and_gradient_are_those_of_kerass_inference(file):
     ahead, behind = (np.asarray(net(X + s * 0.01 * g / np.abs(g).max(), training=False))[:, 0].sum() for s in (1, -1))
     np.testing.assert_allclose((ahead - behind) / 0.02, (g**2).sum() / np.abs(g).max(), rtol=1e-2)
     assert model.record["framework"].startswith("keras 3")
+
+
+def test_of_several_outputs_the_one_as_wide_as_the_classes_is_taken(file):
+    model = expecting(load_model(f"{file}:several"), 3)
+    np.testing.assert_array_equal(model.predict(X), load_model(f"{file}:make").predict(X))
+
+
+def test_mixed_precision_is_attacked_in_float32_and_noted(file):
+    model, labels = load_model(f"{file}:mixed"), np.asarray(load_model(f"{file}:make").predict(X)).argmax(1)
+    assert model.predict(X).dtype == np.float32
+    flags = {flag.name: flag for flag in examine(model, X, labels, classes=3)}
+    assert flags["low_precision"].evidence == {"dtype": "bfloat16"}
+    threat, keys = Threat(NORMS["linf"], 0.1), jax.random.split(jax.random.key(0), len(X))
+    proposal = FAB(steps=2)(model.predict, threat, jax.numpy.asarray(X), jax.numpy.asarray(labels), keys)
+    assert np.isfinite(proposal.x).all()
 
 
 def test_weights_alone_fill_it_and_change_the_digest(file):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from advbench.errors import UsageError
-from advbench.models.load import load_model
+from advbench.models import pytorch
+from advbench.models.load import LoadedModel, load_model
+from advbench.models.outputs import expecting
 from advbench.models.preprocess import Preprocess
 from advbench.models.store import CorruptFile
 
@@ -34,9 +36,32 @@ class InPlace(Net):
     def forward(self, x):
         return super().forward(x.mul_(0.5))
 
+class Twice(Net):
+    def forward(self, x):
+        y = super().forward(x)
+        return y, 2 * y
+
 class Pair(Net):
     def forward(self, x):
-        return super().forward(x), x
+        return x.flatten(1), super().forward(x)
+
+class Named(Net):
+    def forward(self, x):
+        y = super().forward(x)
+        return {"probabilities": y.softmax(1), "logits": y, "hidden": None}
+
+class Text(Net):
+    def forward(self, x):
+        return "logits"
+
+class Autocast(Net):
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x)
+
+class Half(Net):
+    def forward(self, x):
+        return super().forward(x).half()
 
 class Detached(Net):
     def forward(self, x):
@@ -182,11 +207,59 @@ def test_damaged_and_hostile_weights_are_refused_and_run_nothing(file, weights, 
 
 @pytest.mark.parametrize(
     ("factory", "message"),
-    [("half", r"not float32 \(conv.weight torch.float16\): call .float\(\)"), ("Pair", "returns tuple, not a tensor")],
+    [
+        ("half", r"not float32 \(conv.weight torch.float16\): call .float\(\)"),
+        ("Twice", "several outputs .*: name"),
+        ("Text", "returns str, not a tensor"),
+    ],
 )
 def test_modules_that_can_not_be_evaluated_are_one_line(file, factory, message):
     with pytest.raises(UsageError, match=message):
         load_model(f"{file}:{factory}").predict(X)
+
+
+@pytest.mark.parametrize("factory", ["Pair", "Named"])
+def test_of_several_outputs_the_logits_are_taken_by_width_or_name(file, factory):
+    plain, model = load_model(f"{file}:Net"), expecting(load_model(f"{file}:{factory}"), 3)
+    np.testing.assert_array_equal(model.predict(X), plain.predict(X))
+    for one, other in zip(gradient(model.predict, X), gradient(plain.predict, X), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_output_can_be_named(file):
+    plain, model = load_model(f"{file}:Net"), expecting(load_model(f"{file}:Twice"), 3, "1")
+    np.testing.assert_array_equal(model.predict(X), 2 * plain.predict(X))
+    with pytest.raises(UsageError, match=r"no output '2' .there are: 0 .*, 1 "):
+        expecting(load_model(f"{file}:Twice"), 3, "2").predict(X)
+
+
+def gradient(model, x):
+    slope, logits = jax.grad(lambda x: ((z := model(x))[:, 0].sum(), z), has_aux=True)(x)
+    return np.asarray(logits), np.asarray(slope)
+
+
+@pytest.mark.parametrize(("factory", "dtype"), [("Autocast", "bfloat16"), ("Half", "float16")])
+def test_logits_in_half_precision_become_float32_and_are_noted(file, factory, dtype):
+    from advbench.doctor import examine
+
+    model = load_model(f"{file}:{factory}")
+    logits, slope = gradient(model.predict, X)
+    true = np.asarray(load_model(f"{file}:Net").predict(X))
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, true, atol=0.05)
+    assert np.abs(slope).max() > 0
+    flags = {flag.name: flag for flag in examine(model, np.asarray(X), true.argmax(1), classes=3)}
+    assert flags["low_precision"].evidence == {"dtype": dtype}
+
+
+def test_more_outputs_than_classes_are_invalid_and_at_chance(file):
+    from advbench.doctor import examine
+
+    module = torch.nn.Flatten()  # 72 features, and labels that none of them stands for
+    made = LoadedModel("features", pytorch.external(module, "features")[0], None, None, None, "0")
+    found = {flag.name: flag for flag in examine(made, np.asarray(X), np.arange(5) % 3, classes=3)}
+    assert found["extra_outputs"].level == "invalid"
+    assert found["near_chance"].evidence["chance"] == 1 / 3
 
 
 def test_the_doctor_sees_a_module_without_a_gradient_and_one_for_other_images(file):

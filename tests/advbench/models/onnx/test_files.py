@@ -1,6 +1,7 @@
 """ONNX files as models: batches, layouts, gradients; and what is said of files that are none."""
 
 import gzip
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from advbench.models.load import load_model
 from advbench.models.onnx import program
 from advbench.models.onnx.external import External
 from advbench.models.onnx.operators import OPERATORS
+from advbench.models.outputs import expecting, logits_type
 from advbench.models.preprocess import Preprocess
 
 onnx = pytest.importorskip("onnx")
@@ -117,9 +119,70 @@ def test_a_declared_layout_and_normalisation_come_first(make):
     np.testing.assert_allclose(model.predict(X), true, rtol=1e-5, atol=1e-6)
 
 
-def test_half_precision_stays_what_it_is(make):
+def test_half_precision_stays_what_it_is_until_logits_become_float32(make):
     path = make([("Mul", ["x", "w"], ["m"], {}), ("Flatten", ["m"], ["y"], {})], {"w": np.float16(3)}, dtype=np.float16)
-    assert load_model(str(path)).predict(X).dtype == np.float16
+    model = load_model(str(path))
+    assert model.predict(X).dtype == np.float32
+    np.testing.assert_array_equal(model.predict(X), 3 * X.astype(np.float16).reshape(5, 16))
+    assert logits_type(model.predict, X.shape[1:])[1] == {"float16"}
+
+
+def with_features(model):
+    """The network's output `y [n, 3]`, after its hidden values `f [n, 16]`, of four axes `p`, and of whole numbers."""
+    from onnx import TensorProto, helper
+
+    model.graph.node.append(helper.make_node("ArgMax", ["y"], ["label"], axis=1, keepdims=0))
+    declared = [("f", TensorProto.FLOAT, ["n", 16]), ("p", TensorProto.FLOAT, ["n", 4, 2, 2])]
+    others = [helper.make_tensor_value_info(*each) for each in [*declared, ("label", TensorProto.INT64, ["n"])]]
+    mine = list(model.graph.output)
+    del model.graph.output[:]
+    model.graph.output.extend([*others, *mine])
+
+
+def test_of_several_outputs_the_one_as_wide_as_the_classes_is_taken_and_compared(network):
+    plain, path = load_model(str(network())), network(change=with_features, name="several.onnx")
+    model = load_model(str(path))
+    assert model.classes is None
+    told = expecting(model, 3)
+    np.testing.assert_array_equal(predicted(told.predict, X), predicted(plain.predict, X))
+    pytest.importorskip("onnxruntime")
+    assert told.compare(told, X) is None
+
+
+def test_an_output_is_asked_for_or_taken_by_its_name(network):
+    model = load_model(str(network(change=with_features)))
+    with pytest.raises(UsageError, match=r"several outputs \(f \[5, 16\], y \[5, 3\]\): name .* --logits"):
+        expecting(model, 7).predict(X)
+    assert expecting(model, 3, "f").predict(X).shape == (5, 16)
+
+
+def half_inside(model):
+    """Casts to float16 after the images, and back before the logits; weights are float16."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    nodes = list(model.graph.node)
+    nodes[0].input[0], nodes[-1].output[0] = "h", "z"
+    first = helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16)
+    last = helper.make_node("Cast", ["z"], ["y"], to=TensorProto.FLOAT)
+    del model.graph.node[:]
+    model.graph.node.extend([first, *nodes, last])
+
+
+def test_half_precision_inside_is_compared_by_its_own_steps(network, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    path = str(network(change=half_inside))
+    model = load_model(path)
+    true = true_logits(Path(path))
+    off = np.abs(predicted(model.predict, X) - true).max() / np.abs(true).max()
+    assert model.compare(model, X) is None
+    monkeypatch.setattr("advbench.models.onnx.check.COARSER", {})  # as if it were all float32
+    assert (model.compare(model, X) is None) == (off <= 1e-5)
+    monkeypatch.undo()
+    monkeypatch.setitem(OPERATORS, "Relu", lambda node, x: x)
+    wrong = load_model(path)
+    assert wrong.compare(wrong, X).level == "invalid"
 
 
 def test_parts_that_the_output_does_not_need_are_left_out(network):

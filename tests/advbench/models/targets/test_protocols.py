@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from advbench.doctor.queries import examine_answers
 from advbench.errors import AdvbenchError, TargetUnavailable, UsageError
 from advbench.models.http import open_target, tried
 from advbench.models.load import load_model
@@ -116,6 +117,72 @@ def test_labels_leave_decisions_only(server, data, images, path):
     assert model.access == "decision"
     assert found.shape == (len(images), CLASSES)
     np.testing.assert_array_equal(found.argmax(1), data.labels)
+
+
+def with_features(server, names, widths):
+    """Answers of as many columns as these, of which those of the classes are the logits and all others noise."""
+    plain = server.answer
+
+    def several(path, document):
+        if "inputs" in document:
+            (scores,) = plain(path, document)["outputs"]
+            rows = np.reshape(scores["data"], scores["shape"])
+        else:
+            rows = np.array(plain(path, document)["predictions"])
+        columns = {
+            n: rows if w == CLASSES else np.full((len(rows), w), 9.0) for n, w in zip(names, widths, strict=True)
+        }
+        if "instances" in document:
+            return {"predictions": [{n: c[at].tolist() for n, c in columns.items()} for at in range(len(rows))]}
+        return {
+            "outputs": [
+                {"name": n, "datatype": "FP32", "shape": list(c.shape), "data": c.ravel().tolist()}
+                for n, c in columns.items()
+            ]
+        }
+
+    server.answer = several
+
+
+PATHS = pytest.mark.parametrize("path", ["/v2/models/linear", "/v1/models/linear:predict"])
+
+
+@PATHS
+def test_of_several_outputs_the_one_as_wide_as_the_classes_is_taken(server, data, images, path):
+    with_features(server, ["features", "scores", "more"], [25, CLASSES, 25])
+    np.testing.assert_allclose(logits(server.url(path), data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
+
+
+@PATHS
+def test_of_outputs_that_are_as_wide_the_one_called_logits_is_taken(server, data, images, path):
+    with_features(server, ["first", "logits"], [CLASSES, CLASSES])
+    np.testing.assert_allclose(logits(server.url(path), data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
+
+
+@PATHS
+@pytest.mark.parametrize("widths", [[25, 26], [CLASSES, CLASSES]])
+def test_which_output_is_asked_for_where_several_could_be_meant(server, data, images, path, widths):
+    with_features(server, ["one", "two"], widths)
+    with pytest.raises(UsageError, match=r"several outputs \(one .*, two .*\): name one as `output` in a target file"):
+        logits(server.url(path), data, images)
+
+
+@PATHS
+def test_an_output_named_in_a_target_file_is_taken(server, data, images, path, tmp_path):
+    with_features(server, ["one", "two"], [CLASSES, CLASSES])
+    found = logits(file(tmp_path, url=server.url(path), output="two"), data, images)[1]
+    np.testing.assert_allclose(found, truth(images), rtol=1e-5, atol=1e-5)
+
+
+def test_more_scores_than_classes_are_invalid_unless_they_are_meant(server, data, images):
+    server.weights, server.bias = np.eye(25), 0.0
+    model, found = logits(server.url(), data, images)
+    flags = {flag.name: flag for flag in examine_answers(model, found, data.labels, 0.0, CLASSES)}
+    assert flags["extra_outputs"].evidence == {"outputs": 25, "classes": CLASSES}
+    assert flags["extra_outputs"].level == "invalid"
+    assert flags["near_chance"].evidence["chance"] == 1 / CLASSES
+    allowed = examine_answers(model, found, data.labels, 0.0, CLASSES, allow_extra_outputs=True)
+    assert {flag.level for flag in allowed} == {"note"}
 
 
 def test_the_output_with_scores_is_taken_before_the_one_with_labels(server, data, images):
