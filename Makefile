@@ -4,8 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEV    := $(VENV)/.ready-dev
+# What few need to develop with, in an environment of its own: PyTorch, Keras, tensorboardX.
+WHOLE  := .venv-integrations
 
-.PHONY: demo test lint bench leaderboard clean
+.PHONY: demo test test-integrations lint bench leaderboard clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +33,17 @@ demo: $(READY)  ## train on real MNIST with and without a defense, attack both, 
 test: lint  ## lint, types and the whole suite
 	$(BIN)/python -m pytest -n auto --dist loadfile  # a file's tests share what they compile
 
+# PyTorch comes as pip finds it: several GB for CUDA on Linux, 200 MB for the CPU where PIP_EXTRA_INDEX_URL names PyTorch's
+# index of CPU builds or PIP_FIND_LINKS a folder that holds one. REQUIRE=--all: fail where the machine lacks something.
+$(WHOLE)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(WHOLE)
+	$(WHOLE)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(WHOLE)/bin/python -m pip install --quiet --editable . --group integrations
+	touch $@
+
+test-integrations: $(WHOLE)/.ready  ## what `make test` leaves out: PyTorch, Keras, tensorboardX, a browser, a model server
+	$(WHOLE)/bin/python tests/integrations.py $(REQUIRE)
+
 lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +56,4 @@ leaderboard: $(READY)  ## every released model under the full suite, on the whol
 	$(BIN)/python benchmarks/leaderboard.py
 
 clean:
-	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) $(WHOLE) .venv-server .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist

@@ -5,6 +5,8 @@ import gzip
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from advbench.errors import UsageError
@@ -14,7 +16,6 @@ from advbench.models.onnx.external import External
 from advbench.models.onnx.operators import OPERATORS
 from advbench.models.preprocess import Preprocess
 
-onnx = pytest.importorskip("onnx")
 X = np.random.default_rng(1).random((5, 4, 4, 1)).astype(np.float32)
 
 
@@ -31,8 +32,7 @@ def refused(path, message):
 
 
 def true_logits(path, x=X):
-    runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return session.run(None, {"x": x.transpose(0, 3, 1, 2)})[0]
 
 
@@ -324,7 +324,6 @@ def test_weights_that_are_not_all_there_are_refused(network, tmp_path, more, mes
 
 
 def test_the_comparison_finds_a_wrong_operator(network, monkeypatch):
-    pytest.importorskip("onnxruntime")
     model = load_model(str(network()))
     assert model.compare(model, X) is None
     monkeypatch.setitem(OPERATORS, "Relu", lambda node, x: jnp.maximum(x, -0.01))
