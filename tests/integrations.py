@@ -23,7 +23,7 @@ NEWEST = (3, 12)  # the newest Python that MLServer has a release for
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--all", action="store_true", help="fail if this machine lacks something")
     asked, more = parser.parse_known_args()
     os.chdir(ROOT)

@@ -1,6 +1,5 @@
 """Keras 3 models on JAX."""
 
-import contextlib
 import os
 
 import jax
@@ -12,10 +11,12 @@ from advbench.models.load import load_model
 from advbench.models.store import CorruptFile
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-with contextlib.suppress(ModuleNotFoundError):
-    import keras
 
-pytestmark = pytest.mark.integration(needs="keras")
+pytestmark = [
+    pytest.mark.integration(needs="keras"),
+    # Keras's own, where it hands its variables to NumPy.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
 
 USER = """
 import keras
