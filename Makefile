@@ -5,8 +5,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEV    := $(VENV)/.ready-dev
 OLDEST := .venv-oldest
+# What few need to develop with, in an environment of its own: PyTorch, Keras, tensorboardX.
+WHOLE  := .venv-integrations
 
-.PHONY: demo test test-oldest lint bench leaderboard reference clean
+.PHONY: demo test test-integrations test-oldest lint bench leaderboard reference clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +34,17 @@ demo: $(READY)  ## train on real MNIST with and without a defense, attack both, 
 test: $(DEV)  ## the whole suite, then lint and types: a newer checker's verdict keeps nobody from the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov  # a file's tests share what they compile
 	$(MAKE) --no-print-directory lint
+
+# PyTorch comes as pip finds it: several GB for CUDA on Linux, 200 MB for the CPU where PIP_EXTRA_INDEX_URL names PyTorch's
+# index of CPU builds or PIP_FIND_LINKS a folder that holds one. REQUIRE=--all: fail where the machine lacks something.
+$(WHOLE)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(WHOLE)
+	$(WHOLE)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(WHOLE)/bin/python -m pip install --quiet --editable . --group integrations
+	touch $@
+
+test-integrations: $(WHOLE)/.ready  ## what `make test` leaves out: PyTorch, Keras, tensorboardX, a browser, a model server
+	$(WHOLE)/bin/python tests/integrations.py $(REQUIRE)
 
 # Annotations of jax and numpy differ by version. Those that Python 3.11 gets are what the types must agree with.
 lint: $(DEV)
@@ -65,4 +78,4 @@ reference: $(READY)  ## docs/reference.md, from the application
 	$(BIN)/python docs/reference.py
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) $(WHOLE) $(OLDEST) .venv-server .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist

@@ -26,6 +26,9 @@ class Listener:
     def say(self, text: str) -> None:
         """Something that the user should know, in one line."""
 
+    def end(self) -> None:
+        """Training is over, or was stopped; it may not have begun."""
+
 
 class JsonLines(Listener):
     """Appends every record to a file, one JSON object a line."""
@@ -67,6 +70,7 @@ class TensorBoard(Listener):
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.writer: Any = None
 
     def begin(self, step: int, total: int) -> None:
         from tensorboardX import SummaryWriter
@@ -79,6 +83,11 @@ class TensorBoard(Listener):
     def epoch(self, record: Record) -> None:
         self._write("validation", record)
         self.writer.flush()
+
+    def end(self) -> None:
+        # Flushing leaves what still waits for the writer's thread, which lives until it is told to end.
+        if self.writer:
+            self.writer.close()
 
     def _write(self, group: str, record: Record) -> None:
         for name, value in record.items():

@@ -117,7 +117,11 @@ def fit(
     if out:
         facts = fingerprint(module, defense, threat, images, labels, recipe, extra) | dict(about or {})
         trainer.use(Checkpoints(out / "checkpoints", facts), resume)
-    return trainer.run()
+    try:
+        return trainer.run()
+    finally:
+        for listener in listeners:
+            listener.end()
 
 
 def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra: bool = False) -> None:

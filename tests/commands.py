@@ -157,7 +157,7 @@ def _evaluation(params: dict[str, Any], path: str) -> None:
         if "norm" in params:
             threats = threats_of(model, data, params["norm"], params["eps"])
             for threat in threats:
-                attacks_of(params["attacks"] or cascade(model, threat.norm), threat)
+                attacks_of(params["attacks"] or cascade(model, threat.norm, len(find(data).classes)), threat)
         if params.get("curve") and len(threats) < 2:
             raise UsageError("--curve needs several eps")
         if params.get("resume") and not params["out"]:
@@ -265,7 +265,7 @@ TOGETHER = {
 
 FREE = {
     *("json", "markdown", "html", "latex", "robustbench", "figure", "curve", "plot", "out"),
-    *("run", "runs", "before", "after", "folder", "file", "source", "weights", "extra_data", "allow_flag"),
+    *("run", "runs", "before", "after", "folder", "file", "source", "weights", "extra_data", "allow_flag", "logits"),
 }
 """Texts that may be anything, or name files of the reader's own."""
 

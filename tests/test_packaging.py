@@ -6,8 +6,6 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 NEEDED = (
     "advbench/attacks/pgd.py",
@@ -22,7 +20,6 @@ NEEDED = (
 
 
 def build(kind: str, folder: Path, tree: Path = ROOT) -> Path:
-    pytest.importorskip("hatchling", reason="hatchling, which builds the package, is not installed")
     command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(folder)]
     subprocess.run(command, cwd=tree, check=True, capture_output=True)
     return next(folder.iterdir())

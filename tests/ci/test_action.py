@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.advbench.reports.gates import gate, outcome
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 
 ROOT = Path(__file__).parents[2]

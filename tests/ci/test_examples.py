@@ -11,11 +11,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from advbench.cli import app
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "ci"
 FILES = {path.name: path.read_text() for path in EXAMPLES.iterdir() if path.is_file()}

@@ -1,8 +1,10 @@
 """The loop: what it trains on, when it stops, what it keeps."""
 
+import contextlib
 import dataclasses
 import importlib.machinery
 import json
+import struct
 import sys
 import types
 
@@ -171,7 +173,7 @@ def test_metrics_are_written_and_a_resumed_run_writes_none_twice(tmp_path):
 
 
 def test_tensorboard_gets_the_same_metrics_where_it_is_installed(tmp_path, monkeypatch):
-    scalars = []
+    scalars, closed = [], []
 
     class SummaryWriter:
         def __init__(self, folder, purge_step):
@@ -181,15 +183,52 @@ def test_tensorboard_gets_the_same_metrics_where_it_is_installed(tmp_path, monke
             scalars.append((name, value, step))
 
         def flush(self):
-            pass
+            assert not closed
+
+        def close(self):
+            closed.append(True)
 
     fake = types.ModuleType("tensorboardX")
     fake.SummaryWriter = SummaryWriter
     fake.__spec__ = importlib.machinery.ModuleSpec("tensorboardX", None)
     monkeypatch.setitem(sys.modules, "tensorboardX", fake)
     fitted = fit(Net(), Standard(), LINF, *blobs(), RECIPE, listeners=writers(tmp_path))
-    assert ("validation/robust", fitted.history[0]["robust"], 8) in scalars
+    assert ("validation/robust", fitted.history[0]["robust"], 8) in scalars and closed == [True]
     assert {"train/loss", "train/lr", "validation/clean"} <= {name for name, *_ in scalars}
+
+
+@pytest.mark.integration(needs="tensorboardX")
+def test_what_tensorboardx_wrote_reads_back_and_a_resumed_run_purges(tmp_path):
+    """Its files are records: a length in 8 bytes, 4 bytes of a checksum, an `Event`, 4 bytes of another."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    def read(path):
+        content, events = path.read_bytes(), []
+        while content:
+            (length,) = struct.unpack_from("<Q", content)
+            events.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+        return events
+
+    for out, stop in ((tmp_path, stop_at(12)), (tmp_path, None)):
+        with contextlib.suppress(Stopped):
+            options = {"should_stop": stop} if stop else {"resume": True}
+            fit(Net(), PGD3, LINF, *blobs(), RECIPE, out=out, listeners=writers(out), **options)
+    files = sorted((tmp_path / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    before, after = (read(path) for path in files)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    wanted = {
+        (f"{'train' if record['kind'] == 'window' else 'validation'}/{name}", record["step"]): value
+        for record in records
+        for name, value in record.items()
+        if name not in ("kind", "step", "epoch")
+    }
+    # A reader takes the later file from the step on that it purges.
+    told = [(e, v) for e in before + after for v in e.summary.value]
+    found = {(v.tag, e.step): v.simple_value for e, v in told}
+    assert found == pytest.approx(wanted, rel=1e-6)
+    (purge,) = {e.step for e in after if e.session_log.status == e.session_log.START}
+    assert purge == 1 + max(step for _, step in ((v.tag, e.step) for e, v in told if e in before))
 
 
 def test_too_few_images_are_refused():

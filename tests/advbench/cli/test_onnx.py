@@ -6,20 +6,18 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 from advbench.data import load
 from advbench.evaluation import Result
 from advbench.models.onnx.operators import OPERATORS
 
-onnx = pytest.importorskip("onnx")
 ATTACK = ("--data", "mnist", "--attack", "fgsm", "--eps", "0.1", "-n", "64", "--checks", "none")
 
 
 @pytest.fixture
 def model(run, tmp_path):
     """`means.onnx`: the nearest mean of MNIST's classes, for normalised rows, column by column."""
-    from onnx import helper, numpy_helper
-
     data = load("mnist")
     x = (data.images[:1000, ..., 0].transpose(0, 2, 1).reshape(1000, -1) / 255 - 0.5) / 0.25
     w = np.stack([x[data.labels[:1000] == k].mean(0) for k in range(10)], 1).astype(np.float32)
@@ -65,7 +63,6 @@ def test_another_preprocessing_is_another_run(run, model):
 
 
 def test_the_doctor_compares_with_the_original_runtime(run, model, monkeypatch):
-    pytest.importorskip("onnxruntime")
     monkeypatch.setattr("advbench.doctor.selftest", lambda seed: [])
     words = ("doctor", model, "--data", "mnist", "-n", "64", "--mean", "0.5", "--std", "1/4", "--json", "-")
     found = json.loads(run(*words).stdout)

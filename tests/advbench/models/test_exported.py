@@ -15,8 +15,6 @@ from advbench.models.load import load_model
 from advbench.models.preprocess import Preprocess
 from advbench.models.store import CorruptFile
 
-pytest.importorskip("flatbuffers")
-
 SHAPE = (6, 6, 2)
 KERNEL, OUT = (jax.random.normal(jax.random.key(k), s) for k, s in ((0, (3, 3, 2, 4)), (1, (4, 3))))
 X = jax.random.uniform(jax.random.key(2), (5, *SHAPE))

@@ -1,4 +1,4 @@
-"""Keras 3 models on JAX, where Keras is installed."""
+"""Keras 3 models on JAX."""
 
 import os
 
@@ -14,7 +14,12 @@ from advbench.models.outputs import expecting
 from advbench.models.store import CorruptFile
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-keras = pytest.importorskip("keras")
+
+pytestmark = [
+    pytest.mark.integration(needs="keras"),
+    # Keras's own, where it hands its variables to NumPy.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
 
 USER = """
 import keras

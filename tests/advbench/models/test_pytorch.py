@@ -1,5 +1,6 @@
-"""PyTorch modules as models, where PyTorch is installed."""
+"""PyTorch modules as models."""
 
+import contextlib
 import sys
 
 import jax
@@ -14,7 +15,10 @@ from advbench.models.outputs import expecting
 from advbench.models.preprocess import Preprocess
 from advbench.models.store import CorruptFile
 
-torch = pytest.importorskip("torch")
+with contextlib.suppress(ModuleNotFoundError):
+    import torch
+
+pytestmark = pytest.mark.integration(needs="torch")
 
 USER = """
 import os

@@ -1,5 +1,6 @@
 """RobustBench's models, through a package that stands in for RobustBench."""
 
+import contextlib
 import sys
 
 import numpy as np
@@ -9,7 +10,10 @@ from advbench.errors import DataUnavailable, UsageError
 from advbench.models.load import load_model
 from advbench.models.preprocess import Preprocess
 
-torch = pytest.importorskip("torch")
+with contextlib.suppress(ModuleNotFoundError):
+    import torch
+
+needs_torch = pytest.mark.integration(needs="torch")
 
 ENUMS = """
 from enum import Enum
@@ -64,6 +68,7 @@ def zoo(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
+@needs_torch
 def test_a_model_comes_with_its_data_and_its_threat(zoo):
     model = load_model("robustbench:cifar10/L2/Net2020")
     x = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
@@ -75,6 +80,7 @@ def test_a_model_comes_with_its_data_and_its_threat(zoo):
     assert model.digest == load_model("robustbench:cifar10/L2/Net2020").digest
 
 
+@needs_torch
 def test_what_can_not_be_downloaded_is_unavailable_and_leaves_nothing(zoo, tmp_path, capsys):
     with pytest.raises(DataUnavailable, match=r"Linf/Net2020\.pt is not there.*ConnectionError: no route"):
         load_model("robustbench:Net2020")
@@ -82,6 +88,7 @@ def test_what_can_not_be_downloaded_is_unavailable_and_leaves_nothing(zoo, tmp_p
     assert not list((tmp_path / "models" / "cifar10" / "Linf").iterdir())
 
 
+@needs_torch
 def test_a_damaged_file_is_one_line_and_stays(zoo, tmp_path):
     path = tmp_path / "models" / "cifar10" / "L2" / "Net2020.pt"
     path.write_bytes(path.read_bytes()[:500])
@@ -90,6 +97,7 @@ def test_a_damaged_file_is_one_line_and_stays(zoo, tmp_path):
     assert "\n" not in str(caught.value) and path.exists()
 
 
+@needs_torch
 def test_names_and_preprocessing_that_can_not_be_are_refused(zoo):
     with pytest.raises(UsageError, match="did you mean 'Net2020'"):
         load_model("robustbench:cifar100/Linf/Net2021")

@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
+from prometheus_client.openmetrics import parser
 
 from advbench.attacks.suites import SUITES
 from advbench.evaluation.result import Flag
@@ -20,7 +22,6 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def families(text):
-    parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="prometheus_client is not installed")
     return {family.name: family for family in parser.text_string_to_metric_families(text)}
 
 
@@ -160,7 +161,6 @@ def test_published_schemas_are_in_step(name):
 
 
 def test_what_is_written_is_valid_by_the_published_schemas():
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     flag = Flag(name="randomised", level="note", evidence={"draws": 20}, message="")
     found = gate(
         *(outcome("fail", kind) for kind in ("min_robust", "max_drop", "flags")), results=[result(flags=[flag])]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 SHAPE = ("n", 1, 4, 4)
 
@@ -9,11 +10,8 @@ SHAPE = ("n", 1, 4, 4)
 @pytest.fixture
 def make(tmp_path):
     """Write `model.onnx` of nodes `(op, inputs, outputs, attributes)`, from `x` to `y`; return its path."""
-    pytest.importorskip("onnx", reason="ONNX files are read by the onnx package: pip install 'advbench[onnx]'")
 
     def write(nodes, arrays=None, *, shape=SHAPE, opset=18, dtype=np.float32, name="model.onnx", change=None):
-        from onnx import helper, numpy_helper
-
         graph = helper.make_graph(
             [helper.make_node(op, given, got, **attributes) for op, given, got, attributes in nodes],
             "graph",

@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from advbench.errors import UsageError
@@ -16,7 +18,6 @@ from advbench.models.onnx.operators import OPERATORS
 from advbench.models.outputs import expecting, logits_type
 from advbench.models.preprocess import Preprocess
 
-onnx = pytest.importorskip("onnx")
 X = np.random.default_rng(1).random((5, 4, 4, 1)).astype(np.float32)
 
 
@@ -33,8 +34,7 @@ def refused(path, message):
 
 
 def true_logits(path, x=X):
-    runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return session.run(None, {"x": x.transpose(0, 3, 1, 2)})[0]
 
 
@@ -387,7 +387,6 @@ def test_weights_that_are_not_all_there_are_refused(network, tmp_path, more, mes
 
 
 def test_the_comparison_finds_a_wrong_operator(network, monkeypatch):
-    pytest.importorskip("onnxruntime")
     model = load_model(str(network()))
     assert model.compare(model, X) is None
     monkeypatch.setitem(OPERATORS, "Relu", lambda node, x: jnp.maximum(x, -0.01))

@@ -2,13 +2,12 @@
 
 import jax
 import numpy as np
+import onnxruntime
 import pytest
 
 from advbench.models.onnx.graph import build
 from advbench.models.onnx.operators import OPERATORS
 from advbench.models.onnx.program import parse
-
-onnxruntime = pytest.importorskip("onnxruntime", reason="what is compared with is ONNX Runtime")
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((2, 4, 6, 6)).astype(np.float32)

@@ -7,7 +7,7 @@ from advbench.reports.sources import Found
 
 from . import browser
 
-pytestmark = pytest.mark.skipif(browser.FOUND is None, reason="no Chromium is installed (Debian: chromium)")
+pytestmark = pytest.mark.integration(needs="chromium")
 
 SORTED = "[...document.querySelectorAll('#summary tbody tr')].map(row => row.cells[{}].textContent.split('\\n')[0])"
 SHOWN = "[...document.querySelectorAll('#summary tbody tr')].filter(row => row.offsetParent !== null).length"
