@@ -66,6 +66,27 @@ def named(labels: np.ndarray, names: Sequence[str] | None, where: str = "") -> t
     return classes
 
 
+def numbered(
+    values: Sequence[Any], classes: tuple[str, ...] | None, where: str
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Labels of a table as int32 `[N]`; of words also the class names, in alphabetical order unless given.
+
+    Raises
+    ------
+    UsageError
+        For what is no label.
+    """
+    if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return _labels(list(values), f"{where}: "), classes
+    if values and all(isinstance(value, str) for value in values):
+        classes = classes or tuple(sorted(set(values)))
+        number = {name: at for at, name in enumerate(classes)}
+        if strange := next((value for value in values if value not in number), None):
+            raise UsageError(f"{where}: label {strange!r} is not among the classes")
+        return np.array([number[value] for value in values], np.int32), classes
+    raise UsageError(f"{where}: labels are neither all integers nor all words")
+
+
 def _numpy(values: Any, what: str, where: str) -> np.ndarray:
     """NumPy's view of an array of any library; a PyTorch tensor is taken off its device."""
     if hasattr(values, "detach"):
@@ -105,7 +126,9 @@ def _images(array: np.ndarray, layout: str | None, where: str) -> tuple[np.ndarr
     if array.ndim == 3:
         array = array[..., None] if layout != "nchw" else array[:, None]
     if array.ndim != 4 or 0 in array.shape:
-        raise UsageError(f"{where}images are {list(array.shape)}: they must be [N, H, W, C] or [N, C, H, W], none empty")
+        raise UsageError(
+            f"{where}images are {list(array.shape)}: they must be [N, H, W, C] or [N, C, H, W], none empty"
+        )
     if (layout or _layout(array.shape, where)) == "nchw":
         array = array.transpose(0, 2, 3, 1)
     if array.shape[-1] not in CHANNELS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections import deque
@@ -114,7 +115,7 @@ class Lazy(ABC):
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape[1:]) * int(self.dtype.itemsize)
 
     @property
     def _threads(self) -> ThreadPoolExecutor:
@@ -160,7 +161,7 @@ def expect(images: Images, indices: Iterable[int]) -> None:
 
 def chunks(images: Images) -> Iterator[np.ndarray]:
     """All images in order, a few at a time."""
-    rows = max(1, CHUNK // max(1, int(np.prod(images.shape[1:], dtype=np.int64)) * images.dtype.itemsize))
+    rows = max(1, CHUNK // max(1, math.prod(images.shape[1:]) * images.dtype.itemsize))
     expect(images, range(len(images)))
     for at in range(0, len(images), rows):
         yield np.asarray(images[at : at + rows])

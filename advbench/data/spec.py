@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from advbench.data.formats import CorruptData
-from advbench.data.lazy import Images, content_digest
+from advbench.data.lazy import content_digest
 from advbench.errors import DataUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Dataset:
     classes: tuple[str, ...]
     source: str
     digest: str = _Digest()  # type: ignore[assignment]
-    total: int
+    total: int  # type: ignore[misc]  # the field before it has no default either
     reading: "Reading | None" = None
     notes: tuple[str, ...] = ()
 

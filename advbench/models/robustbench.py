@@ -11,7 +11,7 @@ from advbench.errors import DataUnavailable, UsageError, unknown
 from advbench.models import pytorch
 from advbench.models.external import External
 from advbench.models.fingerprint import fingerprint
-from advbench.models.users import one_line
+from advbench.usercode import one_line
 
 PREFIX: Final = "robustbench:"
 FOLDER: Final = Path("models")  # in the working directory, where RobustBench keeps them by default
