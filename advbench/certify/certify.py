@@ -15,7 +15,7 @@ from advbench.data import Dataset
 from advbench.defenses.bounds import Method
 from advbench.errors import UsageError
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import pixels
+from advbench.evaluation.images import parts
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Rate, ThreatInfo
 from advbench.models.load import LoadedModel
@@ -51,11 +51,16 @@ def certify(
     """
     began = time.perf_counter()
     model.require(data)
-    x, y = pixels(data.images[list(indices)]), data.labels[list(indices)].astype(np.int32)
-    if isinstance(method, Smoothing):
-        rows = _smoothed(model, x, y, np.asarray(indices), threat, method, seed, batch_size, tell)
-    else:
-        rows = _bounded(model, x, y, indices, threat, method, batch_size, tell)
+    rows: list[CertifiedRow] = []
+    for part in parts(data, indices, batch_size):
+
+        def told(done: int, _: int, before: int = part.at) -> None:
+            tell(before + done, len(indices))
+
+        if isinstance(method, Smoothing):
+            rows += _smoothed(model, part.x, part.y, part.indices, threat, method, seed, batch_size, told)
+        else:
+            rows += _bounded(model, part.x, part.y, part.indices.tolist(), threat, method, batch_size, told)
     return Certificate(
         model=model.name,
         digest=model.digest,

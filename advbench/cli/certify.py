@@ -9,7 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advbench.cli.options import BatchSize, Data, Eps, Indices, Json, Markdown, Model, Norm, Number, Seed
+from advbench.cli.options import (
+    BatchSize,
+    Classes,
+    Crop,
+    Data,
+    Eps,
+    Indices,
+    Interpolation,
+    Json,
+    Markdown,
+    Model,
+    Norm,
+    Number,
+    Resize,
+    Seed,
+    SkipCorrupt,
+    Transparent,
+)
 from advbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +62,12 @@ def certify(
     samples: Annotated[int, typer.Option(min=1, help="Smoothing: draws an image.")] = 100_000,
     selection: Annotated[int, typer.Option(min=1, help="Smoothing: draws that select the class.")] = 100,
     alpha: Annotated[float, typer.Option(help="Smoothing: chance that a radius is wrong.")] = 0.001,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: SkipCorrupt = False,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -62,13 +85,16 @@ def certify(
     prepare()
     from advbench.certify import certify as prove
     from advbench.cli.evaluating import Request, refuse_invalid
+    from advbench.data import Reading
     from advbench.evaluation import Result
     from advbench.reports.certificate import of_certificate
 
     joined = Result.load(run) if run else None
     if joined:
         norm, eps = norm or joined.threat.norm, eps or joined.threat.eps
-    job = _job(model, Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False), joined)
+    reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
+    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False, reading=reading)
+    job = _job(model, request, joined)
     how: Any = _smoothing(sigma, samples, selection, alpha) if method is How.smoothing else method.value
 
     def tell(done: int, total: int) -> None:
@@ -99,7 +125,7 @@ def _job(model: str, request: Request, joined: Result | None) -> Job:
 
     whole = joined and not (request.n or request.indices)
     if joined:
-        request = replace(request, data=request.data or joined.data.name)
+        request = replace(request, **_same(joined, request))
     job = Job.of(model, request)
     if len(job.threats) > 1:
         raise UsageError("certify takes one --eps")
@@ -108,6 +134,17 @@ def _job(model: str, request: Request, joined: Result | None) -> Job:
         job.data.require(max(indices) + 1)
         return replace(job, indices=indices)
     return job
+
+
+def _same(joined: Result, request: Request) -> dict[str, Any]:
+    """The data of a run, read as they were, where nothing else was typed."""
+    from advbench.data import DATASETS, Reading
+
+    if request.data is not None:
+        return {}
+    own = joined.data.name not in DATASETS
+    how = request.reading or Reading.of(joined.data.reading)
+    return {"data": joined.data.source if own else joined.data.name, "reading": how if own else request.reading}
 
 
 def _smoothing(sigma: float, samples: int, selection: int, alpha: float) -> Smoothing:

@@ -6,7 +6,25 @@ from typing import Annotated
 
 import typer
 
-from advbench.cli.options import BatchSize, Data, InputLayout, Json, Markdown, Mean, Model, Number, Seed, Std, Weights
+from advbench.cli.options import (
+    BatchSize,
+    Classes,
+    Crop,
+    Data,
+    InputLayout,
+    Interpolation,
+    Json,
+    Markdown,
+    Mean,
+    Model,
+    Number,
+    Resize,
+    Seed,
+    SkipCorrupt,
+    Std,
+    Transparent,
+    Weights,
+)
 from advbench.errors import unknown
 
 
@@ -24,6 +42,12 @@ def corruptions(
     mean: Mean = None,
     std: Std = None,
     weights: Weights = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: SkipCorrupt = False,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -36,13 +60,15 @@ def corruptions(
 
     output.check(json, markdown)
     prepare()
+    from advbench.data import Reading
     from advbench.data.corruptions import SEVERITIES, kinds
     from advbench.evaluation.corrupted import measure
     from advbench.models.preprocess import Preprocess
     from advbench.reports import sheet
 
     preprocess = Preprocess.parse(input_layout, mean, std)
-    loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights)
+    reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
+    loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights, reading=reading)
     loaded = targets.ready(loaded, images, indices)
     known = kinds(images.images.shape[-1])
     for name in kind or ():

@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from advbench.cli.options import Adaptive, ExpectClean, InputLayout, Mean, Std, Weights, Wrap
+from advbench.cli.options import (
+    Adaptive,
+    Classes,
+    Crop,
+    Data,
+    ExpectClean,
+    InputLayout,
+    Interpolation,
+    Mean,
+    Resize,
+    SkipCorrupt,
+    Std,
+    Transparent,
+    Weights,
+    Wrap,
+)
 from advbench.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +40,18 @@ Line = tuple[str, str, str]  # verdict, what was asked, what was found
 
 def doctor(
     model: Annotated[str | None, typer.Argument(help="Model to examine; the machine alone if left out.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set of the model; its own by default.")] = None,
+    data: Data = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Test images to look at.")] = 128,
     input_layout: InputLayout = None,
     mean: Mean = None,
     std: Std = None,
     weights: Weights = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: SkipCorrupt = False,
     expect_clean: ExpectClean = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
@@ -48,13 +69,15 @@ def doctor(
     examined = None
     if model is not None:
         from advbench.cli.subject import model_and_data
+        from advbench.data import Reading
         from advbench.doctor.expected import accuracy_range
         from advbench.models.preprocess import Preprocess
         from advbench.wrappers import wrapped
 
         if expect_clean is not None:
             accuracy_range(expect_clean)
-        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights)
+        reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
+        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights, reading)
         defended = wrapped(bare, test.images.shape[1:], wrap, adaptive=adaptive)
         examined = _examine(defended, test, n, seed, full, expect_clean)
     checks = selftest(seed=seed)

@@ -16,7 +16,7 @@ from advbench.cli.subject import cascade, subject, threats_of
 from advbench.errors import Inconclusive, InvalidEvaluation, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from advbench.data import Dataset
+    from advbench.data import Dataset, Reading
     from advbench.evaluation import Result
     from advbench.evaluation.result import Flag
     from advbench.models.load import LoadedModel
@@ -46,6 +46,7 @@ class Request:
     doublings: int = 2
     checks: str = "fast"  # none, fast, full: how hard to look for masked gradients
     preprocess: Preprocess | None = None
+    reading: Reading | None = None  # of image files
     expect_clean: str | None = None
     weights: Path | None = None
     queries: int | None = None  # that may be asked of a target
@@ -82,7 +83,13 @@ class Job:
         if request.expect_clean is not None:
             accuracy_range(request.expect_clean)
         model, data, indices = subject(
-            spec, request.data, request.n, request.indices, request.preprocess, request.weights
+            spec,
+            request.data,
+            request.n,
+            request.indices,
+            request.preprocess,
+            request.weights,
+            reading=request.reading,
         )
         model = wrapped(model, data.images.shape[1:], request.wrap, adaptive=request.adaptive)
         model = targets.limited(_averaging(model, request.eot), request.queries)
@@ -138,24 +145,27 @@ class Job:
         from advbench.cli import targets
         from advbench.doctor import examine
         from advbench.evaluation.images import pixels
+        from advbench.evaluation.result import Flag
 
         few = self.indices[:PREFLIGHT]
         images, labels = self.data.images[few], self.data.labels[few]
         flags = targets.preflight(self.model, images, labels)
+        known = [Flag(name="data_note", level="note", evidence={}, message=note) for note in self.data.notes]
         if flags is None:
             flags = examine(self.model, pixels(images), labels)
-        return _told(flags + self._unexpected())
+        return known + _told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:
         """Whether clean accuracy is what was said."""
         from advbench.doctor import clean_accuracy, expected
-        from advbench.evaluation.images import pixels
+        from advbench.evaluation.images import parts
 
         if self.request.expect_clean is None:
             return []
-        x, y = pixels(self.data.images[self.indices]), self.data.labels[self.indices]
-        accuracy = clean_accuracy(self.model, x, y, batch_size=self.request.batch_size)
-        return expected(accuracy, len(y), self.request.expect_clean)
+        size, right = self.request.batch_size, 0.0
+        for part in parts(self.data, self.indices, size):
+            right += len(part.y) * clean_accuracy(self.model, part.x, part.y, batch_size=size)
+        return expected(right / len(self.indices), len(self.indices), self.request.expect_clean)
 
     def masking(self) -> list[Flag]:
         """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""

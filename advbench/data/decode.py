@@ -36,7 +36,7 @@ def decode(content: bytes, reading: Reading) -> np.ndarray:
     content : bytes
         A PNG, JPEG, WebP or BMP file.
     reading : Reading
-        With `resize`, `crop`, `interpolation` and `alpha`.
+        With `resize`, `crop`, `interpolation` and `transparent`.
 
     Returns
     -------
@@ -95,14 +95,14 @@ def _plain(image: Image.Image, reading: Reading) -> Image.Image:
     """The same in mode L, RGB or RGBA."""
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or image.has_transparency_data:
         grey, image = image.mode in ("L", "LA", "La", "1"), image.convert("RGBA")
-        if reading.alpha == "keep":
+        if reading.transparent == "keep":
             return image
         if image.getchannel(3).getextrema() != (255, 255):
-            if reading.alpha is None:
-                raise Undeclared("transparent: say --alpha black or --alpha white for what shines through, or keep")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, reading.alpha), image)
+            if reading.transparent is None:
+                raise Undeclared("transparent: --transparent black or white says what shines through, keep keeps it")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, reading.transparent), image)
         return image.convert("L" if grey else "RGB")
-    if reading.alpha == "keep":
+    if reading.transparent == "keep":
         return image.convert("RGBA")
     if image.mode in ("L", "1"):
         return image.convert("L")

@@ -101,16 +101,15 @@ def dataset(source: Source, split: str, reading: Reading, tell: Callable[[int, i
     UsageError
         When images are of several sizes, or of a kind that was not declared, or a label has no name.
     """
-    part = source.splits[split]()
+    part, labels, classes, _ = prepared(source, split, reading)
     where = f"{source.path} ({split})"
-    if isinstance(part, Arrays):
-        return _of_arrays(source, split, part, reading, where)
-    numbers, classes = _classes(part.labels, source, reading, where)
-    part = replace(part, labels=numbers)
+    if not isinstance(part, Listing):
+        told = (*part.notes, *_empty(labels, classes))
+        return Dataset(source.name, split, part.images, labels, classes, source.path, "", len(labels), reading, told)
     scan = scanned(part, reading, tell)
     notes = _checked(scan, part, reading, where)
     kept = np.setdiff1d(np.arange(len(part.labels)), [at for at, _ in scan.corrupt])
-    labels = part.labels[kept]
+    labels = labels[kept]
     images: Any = Pictures(part, kept, scan.shape, reading)
     if images.row_bytes * len(images) <= KEEP:
         images.expect(range(len(images)))
@@ -129,13 +128,24 @@ def dataset(source: Source, split: str, reading: Reading, tell: Callable[[int, i
     )
 
 
-def _of_arrays(source: Source, split: str, arrays: Arrays, reading: Reading, where: str) -> Dataset:
-    if declared := [word for word in ("resize", "crop", "alpha") if getattr(reading, word) is not None]:
-        raise UsageError(f"{where} holds arrays of one size: --{declared[0]} is for image files")
-    own = source if source.classes else replace(source, classes=arrays.classes)
-    labels, classes = _classes(arrays.labels, own, reading, where)
-    notes = (*arrays.notes, *_empty(labels, classes))
-    return Dataset(source.name, split, arrays.images, labels, classes, source.path, "", len(labels), reading, notes)
+def prepared(source: Source, split: str, reading: Reading) -> tuple[Part, np.ndarray, tuple[str, ...], list[str]]:
+    """One split before any image is decoded: its part, labels and class names as declared, and which classes are empty.
+
+    Raises
+    ------
+    UsageError
+        For a label without a name, or where arrays are to be resized.
+    """
+    part = source.splits[split]()
+    where = f"{source.path} ({split})"
+    if isinstance(part, Arrays):
+        if declared := [word for word in ("resize", "crop", "transparent") if getattr(reading, word) is not None]:
+            raise UsageError(f"{where} holds arrays of one size: --{declared[0]} is for image files")
+        source = source if source.classes else replace(source, classes=part.classes)
+    labels, classes = _classes(part.labels, source, reading, where)
+    if isinstance(part, Listing):
+        part = replace(part, labels=labels)
+    return part, labels, classes, _empty(labels, classes)
 
 
 def _classes(labels: np.ndarray, source: Source, reading: Reading, where: str) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 from advbench.errors import UsageError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
-ALPHAS = ("keep", "black", "white")
+TRANSPARENT = ("keep", "black", "white")
 LARGEST = 4096  # pixels on a side
 
 
@@ -28,7 +28,7 @@ class Reading:
         Pillow's filter for resizing.
     classes : tuple of str, optional
         Names of the classes, by label; by default the source's own.
-    alpha : {"keep", "black", "white"}, optional
+    transparent : {"keep", "black", "white"}, optional
         Of transparent images: a fourth channel, or what shines through; undeclared, they are refused.
     skip_corrupt : bool
         Leave out images that can't be read, and count them, instead of refusing the whole.
@@ -38,7 +38,7 @@ class Reading:
     crop: int | None = None
     interpolation: str = "bilinear"
     classes: tuple[str, ...] | None = None
-    alpha: str | None = None
+    transparent: str | None = None
     skip_corrupt: bool = False
 
     def __post_init__(self) -> None:
@@ -48,8 +48,8 @@ class Reading:
                 raise UsageError(f"--{name} {size} should be a number of pixels, from 1 to {LARGEST}")
         if self.interpolation not in INTERPOLATIONS:
             raise UsageError(f"--interpolation {self.interpolation!r} should be one of {', '.join(INTERPOLATIONS)}")
-        if self.alpha is not None and self.alpha not in ALPHAS:
-            raise UsageError(f"--alpha {self.alpha!r} should be one of {', '.join(ALPHAS)}")
+        if self.transparent is not None and self.transparent not in TRANSPARENT:
+            raise UsageError(f"--transparent {self.transparent!r} should be one of {', '.join(TRANSPARENT)}")
 
     @classmethod
     def parse(
@@ -58,7 +58,7 @@ class Reading:
         crop: int | None = None,
         interpolation: str | None = None,
         classes: Path | None = None,
-        alpha: str | None = None,
+        transparent: str | None = None,
         skip_corrupt: bool = False,
     ) -> Reading:
         """Make one of what was typed; `classes` is a file with a name a line.
@@ -71,7 +71,7 @@ class Reading:
         if interpolation and not resize:
             raise UsageError("--interpolation says how to resize: add --resize PIXELS")
         names = None if classes is None else class_names(classes)
-        return cls(resize, crop, interpolation or cls.interpolation, names, alpha, skip_corrupt)
+        return cls(resize, crop, interpolation or cls.interpolation, names, transparent, skip_corrupt)
 
     def record(self) -> dict[str, Any]:
         """What was declared, as JSON: nothing for what was left as it is."""

@@ -95,7 +95,7 @@ def scanned(listing: Listing, reading: Reading, tell: Callable[[int, int], None]
 
 
 def _place(listing: Listing, reading: Reading) -> Path:
-    how = (VERSION, reading.resize, reading.crop, reading.interpolation, reading.alpha)
+    how = (VERSION, reading.resize, reading.crop, reading.interpolation, reading.transparent)
     key = hashlib.sha256(f"{listing.stamp} {how}".encode())
     key.update(listing.labels.astype("<i4").tobytes())
     return platformdirs.user_cache_path("advbench", appauthor=False) / "scans" / f"{key.hexdigest()[:40]}.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 from advbench.data import Dataset
 from advbench.data.corruptions import STAND_INS, corrupt
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import pixels
+from advbench.evaluation.images import parts, pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Count, Fractional, Rate, Record
 from advbench.models.load import LoadedModel
@@ -71,28 +72,35 @@ def measure(
     UsageError
         When the model does not return one row of logits per image.
     """
-    clean, labels = data.images[list(indices)], data.labels[list(indices)]
     judge = Judge(model.predict, ThreatSpec.parse("any", "1"), Batches(batch_size), batch_size)
-    x = pixels(clean)
 
-    def rate(images: np.ndarray) -> Rate:
-        return Rate.of(int((~judge(x, labels, pixels(images)).broken).sum()), len(labels))
+    def rate(change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Rate:
+        """Accuracy on images after a change, which takes uint8 images and their numbers."""
+        right = 0
+        for part in parts(data, indices, batch_size):
+            images = change(np.rint(part.x * 255).astype(np.uint8), part.indices)
+            right += int((~judge(part.x, part.y, pixels(images)).broken).sum())
+        return Rate.of(right, len(indices))
 
-    unharmed, rows = rate(clean), []
+    unharmed, rows = rate(lambda images, _: images), []
     for kind in kinds:
         for severity in severities:
-            images = corrupt(clean, kind, severity, indices=indices, seed=seed)
-            rows.append(Corrupted(kind=kind, severity=severity, rate=rate(images)))
+            made = partial(_corrupted, kind=kind, severity=severity, seed=seed)
+            rows.append(Corrupted(kind=kind, severity=severity, rate=rate(made)))
             tell(kind, len(rows), len(kinds) * len(severities))
     return Corruptions(
         model=model.name,
         digest=model.digest,
         data=data.name,
         split=data.split,
-        n=len(labels),
+        n=len(indices),
         seed=seed,
         clean=unharmed,
         corrupted=tuple(rows),
         mean=min(1.0, float(np.mean([row.rate.accuracy for row in rows]))),
         stand_ins={kind: how for kind, how in STAND_INS.items() if kind in kinds},
     )
+
+
+def _corrupted(images: np.ndarray, indices: np.ndarray, *, kind: str, severity: int, seed: int) -> np.ndarray:
+    return corrupt(images, kind, severity, indices=indices.tolist(), seed=seed)

@@ -23,7 +23,7 @@ from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageE
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches, padded
 from advbench.evaluation.grid import snap, within_steps
-from advbench.evaluation.images import digest, in_words, pixels
+from advbench.evaluation.images import digest, in_words, parts, pixels
 from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Plan, Task, doubled
 from advbench.evaluation.provenance import commit, compile_seconds, machine, versions
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from advbench.data import Dataset
     from advbench.models.load import LoadedModel
 
-CLEAN = 4  # batches that are judged at once before any attack
 DOUBLINGS = 2  # of the steps of an attack that has not converged, at most
 Before = tuple[Result, Images]  # what a smaller eps found
 
@@ -179,7 +178,7 @@ class Evaluator:
         size = size or min(self.batch_size, len(self.indices))
         batches, y = Batches(size), self._labels
         judge = Judge(judged(self.model.predict), self.threat, batches, size)
-        tally = Tally(self.attacks, self.indices, y, self._clean(judge, y))
+        tally = Tally(self.attacks, self.indices, y, _clean(judge, self.data, self.indices))
         classes = judge.logits(self._pixels(slice(1)), y[:1]).shape[1]
         runs = [spec.attack.runs(classes) for spec in self.attacks]
         if before:
@@ -215,16 +214,6 @@ class Evaluator:
             spec, robust = self.attacks[task.attack].text, int(tally.robust.sum())
             self.progress(Progress(spec, task.run, runs[task.attack], task.done, task.total, robust, len(y), resumed))
         return Done(plan, classes, batches.limit, number + 1)
-
-    def _clean(self, judge: Judge, y: np.ndarray) -> Verdict:
-        """The judge's on the clean images, a few batches at a time."""
-        step = judge.size * CLEAN
-        expect(self.data.images, self.indices)
-        parts = []
-        for at in range(0, len(y), step):
-            x = self._pixels(slice(at, at + step))
-            parts.append(judge(x, y[at : at + step], x))
-        return Verdict(*map(np.concatenate, zip(*parts, strict=True)))
 
     def concluded(self, done: Done, started: datetime, seconds: float) -> tuple[Result, Images]:
         """What comes of it, with the images that broke."""
@@ -313,6 +302,7 @@ class Evaluator:
                 n=len(self.indices),
                 indices=in_words(self.indices),
                 classes=tuple(data.classes),
+                reading=data.reading.record() if data.reading else {},
             ),
             threat=ThreatInfo.of(self.threat),
             mode="each" if self.each else "cascade",
@@ -338,6 +328,12 @@ def kind(spec: AttackSpec) -> str:
     amount = ("restarts", "steps", "targets")
     settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
     return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
+
+
+def _clean(judge: Judge, data: Dataset, indices: np.ndarray) -> Verdict:
+    """The judge's on the clean images."""
+    verdicts = [judge(part.x, part.y, part.x) for part in parts(data, indices, judge.size)]
+    return Verdict(*map(np.concatenate, zip(*verdicts, strict=True)))
 
 
 @jax.jit
