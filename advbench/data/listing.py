@@ -157,7 +157,7 @@ def _classes(labels: np.ndarray, source: Source, reading: Reading, where: str) -
         For a label without a name.
     """
     own, declared = source.classes, reading.classes
-    if declared is None or own is None:
+    if declared is None or own is None or own == tuple(map(str, range(len(own)))):  # numbers are no names
         return labels, named(labels, declared or own, f"{where}: ")
     if set(own) <= set(declared):
         return np.array([declared.index(name) for name in own], np.int32)[labels], declared

@@ -1,4 +1,4 @@
-"""What a path holds, split by split: counts, sizes, ranges, digests, images that are there twice, and a few thumbnails."""
+"""What a path holds, split by split: counts, sizes, ranges, digests, images that are there twice, ten thumbnails."""
 
 from __future__ import annotations
 
