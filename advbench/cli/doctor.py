@@ -12,10 +12,12 @@ from advbench.cli.options import (
     Classes,
     Crop,
     Data,
+    Eps,
     ExpectClean,
     InputLayout,
     Interpolation,
     Mean,
+    Norm,
     Resize,
     SkipCorrupt,
     Std,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from advbench.doctor import Check
     from advbench.evaluation.result import Flag
     from advbench.models.load import LoadedModel
+    from advbench.spec import ThreatSpec
 
 STYLES = {"pass": "green", "note": "yellow", "fail": "bold red"}
 
@@ -54,6 +57,8 @@ def doctor(
     skip_corrupt: SkipCorrupt = False,
     expect_clean: ExpectClean = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
+    norm: Norm = None,
+    eps: Eps = None,
     full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
     wrap: Wrap = None,
     adaptive: Adaptive = True,
@@ -68,7 +73,7 @@ def doctor(
     # Not from the cache of compiled programs: it is this compiler that is being tested.
     examined = None
     if model is not None:
-        from advbench.cli.subject import model_and_data
+        from advbench.cli.subject import model_and_data, threats_of
         from advbench.data import Reading
         from advbench.doctor.expected import accuracy_range
         from advbench.models.preprocess import Preprocess
@@ -79,7 +84,8 @@ def doctor(
         reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
         bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights, reading)
         defended = wrapped(bare, test.images.shape[1:], wrap, adaptive=adaptive)
-        examined = _examine(defended, test, n, seed, full, expect_clean)
+        threat = threats_of(defended, test.name, norm, eps)[0] if full else None
+        examined = _examine(defended, test, n, seed, threat, expect_clean)
     checks = selftest(seed=seed)
     _write_json(json, checks, examined)
     if str(json) != "-":
@@ -102,7 +108,9 @@ class Examined(NamedTuple):
     asked: dict[str, str]  # every check that was made, by the name of its flag
 
 
-def _examine(model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, expect_clean: str | None) -> Examined:
+def _examine(
+    model: LoadedModel, test: Dataset, n: int, seed: int, threat: ThreatSpec | None, expect_clean: str | None
+) -> Examined:
     import numpy as np
 
     from advbench.cli import targets
@@ -118,28 +126,27 @@ def _examine(model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, e
     flags, asked = targets.preflight(targets.ready(model, test, chosen.tolist()), test.images[chosen], labels), QUERIES
     if flags is None:
         flags, asked = examine(model, images, labels), CHECKS | (TRANSLATED if model.compare else {})
-    elif full:
+    elif threat:
         raise UsageError("--full looks at gradients, which can't be had through queries")
     accuracy = clean_accuracy(model, images, labels)
     if expect_clean is not None:
         flags, asked = flags + expected(accuracy, n, expect_clean), asked | EXPECTED
-    if full and all(flag.level == "note" for flag in flags):
-        flags, asked = flags + _masking(model, test, chosen, seed), asked | ASKED
+    if threat and all(flag.level == "note" for flag in flags):
+        flags, asked = flags + _masking(model, test, chosen, threat, seed), asked | ASKED
     return Examined(model, accuracy, flags, asked)
 
 
-def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, seed: int) -> list[Flag]:
-    """All checks, under the threat that the model is for; a surrogate learns from images that were not chosen."""
+def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, threat: ThreatSpec, seed: int) -> list[Flag]:
+    """All checks, under this threat; a surrogate learns from images that were not chosen."""
     import numpy as np
 
-    from advbench.cli.evaluating import POOL
-    from advbench.cli.subject import own_threat
+    from advbench.cli.evaluating import pool
     from advbench.evaluation.images import pixels
     from advbench.masking import examine_masking
 
-    at = np.concatenate([chosen, np.setdiff1d(np.arange(min(POOL, len(test.images))), chosen)])
+    at = np.concatenate([chosen, np.setdiff1d(np.arange(pool(test)), chosen)])
     images, labels = pixels(test.images[at]), test.labels[at]
-    return examine_masking(model, images, labels, own_threat(model, test.name), seed=seed, batch_size=64, full=True)
+    return examine_masking(model, images, labels, threat, seed=seed, batch_size=64, full=True)
 
 
 def _versions() -> str:

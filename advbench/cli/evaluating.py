@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from advbench.spec import AttackSpec, ThreatSpec
 
 PREFLIGHT = 128  # images that the doctor looks at
+MEMORY = 1 << 29  # bytes of them, at most
 POOL = 4096  # more images, on which the full checks train a surrogate
 
 
@@ -180,7 +182,7 @@ class Job:
             return []
         full = self.request.checks == "full"
         sample = self.indices[:PREFLIGHT]
-        others = np.setdiff1d(np.arange(min(POOL, len(self.data.images))), sample) if full else np.arange(0)
+        others = np.setdiff1d(np.arange(pool(self.data)), sample) if full else np.arange(0)
         chosen = [*sample, *others.tolist()]
         flags = examine_masking(
             self.model,
@@ -193,6 +195,11 @@ class Job:
             scale_free=any(_scale_free(spec) for spec in self.attacks),
         )
         return _told(flags)
+
+
+def pool(data: Dataset) -> int:
+    """How many of the first images a surrogate may be trained on: as float32 they lie in memory, all at once."""
+    return min(POOL, MEMORY // (4 * math.prod(data.images.shape[1:])), len(data.images))
 
 
 def _told(flags: list[Flag]) -> list[Flag]:

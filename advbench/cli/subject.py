@@ -147,15 +147,6 @@ def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | No
     return [ThreatSpec.parse(norm, text) for text in texts]
 
 
-def own_threat(model: LoadedModel, dataset: str) -> ThreatSpec:
-    """What the model was trained for, else the data set's."""
-    from advbench.spec import ThreatSpec
-
-    if (trained := _trained(model, dataset)) is None:
-        raise UsageError(unknown_threat(dataset))
-    return ThreatSpec.parse(trained["norm"], trained["eps"])
-
-
 def _trained(model: LoadedModel, dataset: str) -> dict[str, str] | None:
     from advbench.data import DATASETS
 

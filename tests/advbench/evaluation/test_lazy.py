@@ -74,8 +74,8 @@ def test_a_file_of_images_that_is_cut_off_is_told(tmp_path, monkeypatch):
 
 
 def test_corruptions_and_certificates_are_the_same(model, data, lazy, threat):
-    assert corrupted.measure(model, lazy, range(N), ["gaussian_noise"], [2], batch_size=4) == corrupted.measure(
-        model, data, range(N), ["gaussian_noise"], [2], batch_size=4
+    assert corrupted.measure(model, lazy, range(N), ["impulse-noise"], [2], batch_size=4) == corrupted.measure(
+        model, data, range(N), ["impulse-noise"], [2], batch_size=4
     )
     told = []
     proofs = [
