@@ -199,7 +199,7 @@ class Job:
 
 def pool(data: Dataset) -> int:
     """How many of the first images a surrogate may be trained on: as float32 they lie in memory, all at once."""
-    return min(POOL, MEMORY // (4 * math.prod(data.images.shape[1:])), len(data.images))
+    return min(POOL, MEMORY // (4 * math.prod(data.shape)), len(data))
 
 
 def _told(flags: list[Flag]) -> list[Flag]:

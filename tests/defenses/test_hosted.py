@@ -5,8 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from advbench.defenses import Standard, fit
+from advbench.defenses import Standard
 from advbench.defenses.batches import Hosted, Streams, draw, gather, place, shuffled
+from advbench.defenses.training import fit
 from tests.defenses.tiny import LINF, RECIPE, Net, blobs
 
 

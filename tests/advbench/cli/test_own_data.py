@@ -16,11 +16,8 @@ from .test_attack import in_one_line
 
 WALK = Path(__file__).parents[3] / "examples" / "own-data" / "walk.sh"
 SMALL = {"--epochs": "2", "-n": "8", "--min-robust": "5%"}
-CHEAP = {
-    "train": ["--batch-size", "16"],
-    "attack": ["--checks", "none"],
-    "gate": ["--checks", "none", "--batch-size", "16"],
-}
+QUICK = ["--checks", "none", "--batch-size", "16"]
+CHEAP = {"train": QUICK[2:], "attack": QUICK, "gate": QUICK}
 
 
 def drawn(folder, count, seed):

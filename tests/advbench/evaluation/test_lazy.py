@@ -39,7 +39,7 @@ def lazy(data, monkeypatch):
 
 
 def test_an_evaluation_is_the_same(model, data, lazy, threat, tmp_path, monkeypatch):
-    specs = attacks("fgsm", "pgd:steps=5")
+    specs = attacks("fgsm", "pgd:steps=5,rel_step_size=0.5")
     options = {"seed": 0, "batch_size": 8}
     now = evaluate(model, data, range(N), specs, threat, out=tmp_path / "a", **options)
     monkeypatch.setattr(kept, "MEMORY", 900)  # nine adversarial images
