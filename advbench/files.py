@@ -1,11 +1,19 @@
 """Writing files so that a crash or a full disk never leaves half of one."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write beside, flush to the disk, rename: at every moment the old file or the new one is there, whole.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    content : bytes or iterable of bytes
+        All of it, or one part after the other.
 
     Raises
     ------
@@ -15,7 +23,7 @@ def write(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:
-            file.write(content)
+            file.writelines((content,) if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -1,4 +1,7 @@
-"""Batches made on the device: the whole set lies there as bytes, and is permuted, gathered and augmented under jit."""
+"""Batches made on the device: the whole set lies there as bytes, and is permuted, gathered and augmented under jit.
+
+What is too large for that, or decoded only when it is asked for, stays on the host, which sends the images of a batch.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,51 @@ from jax import Array
 
 from advbench.attacks import devices
 
+LARGEST = 1 << 31  # bytes of images that may lie on the device
 PAD = 4  # pixels around an image before it is cropped
 
 
 class Data(NamedTuple):
     """A training set on the device, and which of its images are held out for validation."""
 
-    images: Array  # uint8 [N, H, W, C]
+    images: Array | None  # uint8 [N, H, W, C]; None where they stay on the host
     labels: Array  # int32 [N]
     train: Array  # int32: indices to train on
     held: Array  # int32: indices to validate on
     extra: Array  # int32: indices of extra images, for training only
+
+
+class Hosted(NamedTuple):
+    """A training set whose images stay on the host."""
+
+    rest: Data  # all but the images
+    images: Any  # uint8 [N, H, W, C]: whatever gives those of given indices
+    more: Any  # extra ones, counted on from N; None: there are none
+
+    @property
+    def train(self) -> Array:
+        """Indices to train on, int32."""
+        return self.rest.train
+
+    @property
+    def held(self) -> Array:
+        """Indices to validate on, int32."""
+        return self.rest.held
+
+    def announce(self, indices: Any) -> None:
+        """Say which images come next, where they can be prepared ahead."""
+        if hasattr(self.images, "expect"):
+            self.images.expect(np.asarray(indices).tolist())
+
+    def fetch(self, chosen: Array) -> Array:
+        """Send images of these indices to the device."""
+        at = np.asarray(chosen)
+        if self.more is None:
+            return jnp.asarray(self.images[at])
+        own = at < len(self.images)
+        images = np.empty((len(at), *self.images.shape[1:]), np.uint8)
+        images[own], images[~own] = self.images[at[own]], self.more[at[~own] - len(self.images)]
+        return jnp.asarray(images)
 
 
 class Streams(NamedTuple):
@@ -42,49 +79,104 @@ class Streams(NamedTuple):
         return cls(*jax.random.split(jax.random.key(seed), len(cls._fields)))
 
 
-def place(images: Any, labels: Any, held: int, streams: Streams, extra: tuple[Any, Any] | None = None) -> Data:
+def place(
+    images: Any,
+    labels: Any,
+    held: int,
+    streams: Streams,
+    extra: tuple[Any, Any] | None = None,
+    *,
+    largest: int = LARGEST,
+) -> Data | Hosted:
     """Put uint8 images `[N, H, W, C]` and their labels on the device; hold out `held` of them, chosen by the seed.
 
-    `extra` are more images and labels, of which none is held out.
+    `extra` are more images and labels, of which none is held out. Images of more than `largest` bytes, or in anything
+    but an array, stay on the host.
     """
     count = len(images)
     chosen = jax.random.permutation(streams.split, count).astype(jnp.int32)
+    hosted = not isinstance(images, np.ndarray | Array) or images.nbytes > largest
     if extra:
-        images, labels = (np.concatenate(pair) for pair in zip((images, labels), extra, strict=True))
-    more = jnp.arange(count, len(images), dtype=jnp.int32)
-    data = Data(jnp.asarray(images), jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held], more)
-    return devices.replicated(data)
+        labels = np.concatenate([labels, extra[1]])
+        if not hosted:
+            images = np.concatenate([images, extra[0]])
+    more = jnp.arange(count, len(labels), dtype=jnp.int32)
+    there = None if hosted else jnp.asarray(images)
+    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held], more))
+    return Hosted(data, images, extra and extra[0]) if hosted else data
+
+
+def shuffled(data: Data | Hosted, streams: Streams, epoch: int) -> Array:
+    """Order in which an epoch visits the training images: their indices, int32."""
+    order: Array = _shuffled(data.train, streams, epoch)
+    if isinstance(data, Hosted):
+        data.announce(order)
+    return order
 
 
 @jax.jit
-def shuffled(data: Data, streams: Streams, epoch: int) -> Array:
-    """Order in which an epoch visits the training images: their indices, int32."""
-    return jax.random.permutation(jax.random.fold_in(streams.order, epoch), data.train)
+def _shuffled(train: Array, streams: Streams, epoch: int) -> Array:
+    return jax.random.permutation(jax.random.fold_in(streams.order, epoch), train)
 
 
-@partial(jax.jit, static_argnames=("size", "augment", "extra"))
 def draw(
-    data: Data, order: Array, streams: Streams, step: int, at: int, *, size: int, augment: str, extra: int = 0
+    data: Data | Hosted, order: Array, streams: Streams, step: int, at: int, *, size: int, augment: str, extra: int = 0
 ) -> tuple[Array, Array, Array]:
     """Take the `at`-th batch of an epoch: images float32 in [0, 1], labels int32, one PRNG key per image.
 
     `extra` of its `size` images are extra ones, drawn anew and with replacement in every step.
     """
+    if isinstance(data, Hosted):
+        chosen = _choose(data.rest, order, streams, step, at, size=size, extra=extra)
+        images, labels = data.fetch(chosen), data.rest.labels[chosen]
+        batch: tuple[Array, Array, Array] = _prepared(images, labels, streams, step, size=size, augment=augment)
+        return batch
+    drawn: tuple[Array, Array, Array] = _draw(data, order, streams, step, at, size=size, augment=augment, extra=extra)
+    return drawn
+
+
+@partial(jax.jit, static_argnames=("size", "augment", "extra"))
+def _draw(
+    data: Data, order: Array, streams: Streams, step: int, at: int, *, size: int, augment: str, extra: int
+) -> tuple[Array, Array, Array]:
+    chosen = _choose(data, order, streams, step, at, size=size, extra=extra)
+    assert data.images is not None  # noqa: S101 - or it is a Hosted
+    images, labels = data.images[chosen], data.labels[chosen]
+    batch: tuple[Array, Array, Array] = _prepared(images, labels, streams, step, size=size, augment=augment)
+    return batch
+
+
+@partial(jax.jit, static_argnames=("size", "extra"))
+def _choose(data: Data, order: Array, streams: Streams, step: int, at: int, *, size: int, extra: int) -> Array:
     own = size - extra
     chosen = jax.lax.dynamic_slice_in_dim(order, at * own, own)
     if extra:
         more = jax.random.choice(jax.random.fold_in(streams.extra, step), data.extra, (extra,))
         chosen = jnp.concatenate([chosen, more])
-    images = data.images[chosen]
+    return chosen
+
+
+@partial(jax.jit, static_argnames=("size", "augment"))
+def _prepared(
+    images: Array, labels: Array, streams: Streams, step: int, *, size: int, augment: str
+) -> tuple[Array, Array, Array]:
     if augment == "crop-flip":
         images = jax.vmap(_crop_flip)(jax.random.split(jax.random.fold_in(streams.augment, step), size), images)
     keys = jax.random.split(jax.random.fold_in(streams.attack, step), size)
-    return _to_float(images), data.labels[chosen], keys
+    return _to_float(images), labels, keys
+
+
+def gather(data: Data | Hosted, chosen: Array) -> tuple[Array, Array]:
+    """Images float32 in [0, 1] and labels of the indices `chosen`, as they are."""
+    if isinstance(data, Hosted):
+        return _to_float(data.fetch(chosen)), data.rest.labels[chosen]
+    batch: tuple[Array, Array] = _gather(data, chosen)
+    return batch
 
 
 @jax.jit
-def gather(data: Data, chosen: Array) -> tuple[Array, Array]:
-    """Images float32 in [0, 1] and labels of the indices `chosen`, as they are."""
+def _gather(data: Data, chosen: Array) -> tuple[Array, Array]:
+    assert data.images is not None  # noqa: S101 - or it is a Hosted
     return _to_float(data.images[chosen]), data.labels[chosen]
 
 

@@ -74,7 +74,7 @@ def fit(
     module: nnx.Module,
     defense: Defense,
     threat: Threat,
-    images: np.ndarray,
+    images: Any,
     labels: np.ndarray,
     recipe: Recipe,
     *,
@@ -93,7 +93,8 @@ def fit(
     Parameters
     ----------
     module : images `[B, H, W, C]` float32 in [0, 1] -> logits `[B, K]`, in training mode; it is not changed.
-    images, labels : uint8 `[N, H, W, C]` and integers `[N]` in [0, K).
+    images, labels : uint8 `[N, H, W, C]` and integers `[N]` in [0, K). Images that are no array, but give those of the
+        indices asked for, are sent to the device a batch at a time.
     out : folder for `checkpoints/`; None: keep none.
     extra : more images and labels, generated or labelled by a network: `recipe.extra_fraction` of every batch. They are
         never validated on, and an epoch stays as many batches as `images` fill.
@@ -148,7 +149,7 @@ class Trainer:
         module: nnx.Module,
         defense: Defense,
         threat: Threat,
-        images: np.ndarray,
+        images: Any,
         labels: np.ndarray,
         recipe: Recipe,
         should_stop: Callable[[], int | None],
@@ -251,7 +252,7 @@ class Trainer:
         recipe = self.recipe
         at, replay = divmod(step % self.per_epoch, self.defense.visits)
         first = step - replay  # a batch seen before is drawn as it was
-        shape = {"size": recipe.batch_size, "augment": recipe.augment, "extra": self.extras}
+        shape: Any = {"size": recipe.batch_size, "augment": recipe.augment, "extra": self.extras}
         x, y, keys = devices.split(draw(self.data, order, self.streams, first, at, **shape))
         if recipe.mix != "none":
             key = jax.random.fold_in(self.streams.mix, first)

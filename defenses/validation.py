@@ -10,7 +10,7 @@ from jax import Array
 
 from advbench.attacks import FGSM, Model, Threat, devices
 from advbench.defenses.base import Defense, predict
-from advbench.defenses.batches import Data, gather
+from advbench.defenses.batches import Data, Hosted, gather
 
 
 class Accuracy(NamedTuple):
@@ -22,7 +22,7 @@ class Accuracy(NamedTuple):
 
 
 def validate(
-    model: Model, defense: Defense, threat: Threat, data: Data, held: Array, size: int, key: Array
+    model: Model, defense: Defense, threat: Threat, data: Data | Hosted, held: Array, size: int, key: Array
 ) -> Accuracy:
     """Measure the images of the indices `held`, in batches of `size`, the last one filled up by repetition."""
     count = len(held)

@@ -19,7 +19,7 @@ from advbench.doctor.contract import check_outputs
 from advbench.doctor.made import flags_of
 from advbench.errors import UsageError
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import pixels
+from advbench.evaluation.images import parts
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Rate, ThreatInfo
 from advbench.models.load import LoadedModel
@@ -60,13 +60,19 @@ def certify(
     began = time.perf_counter()
     model.require(data)
     model = expecting(model, classes := len(data.classes))
-    x, y = pixels(data.images[list(indices)]), data.labels[list(indices)].astype(np.int32)
-    outputs, _ = check_outputs(model, x, y, classes)
+    first = next(parts(data, indices, batch_size))
+    outputs, _ = check_outputs(model, first.x, first.y, classes)
     flags = flags_of([extra_outputs(outputs, classes, allowed=allow_extra_outputs)])
-    if isinstance(method, Smoothing):
-        rows = _smoothed(model, x, y, np.asarray(indices), threat, method, seed, batch_size, tell)
-    else:
-        rows = _bounded(model, x, y, indices, threat, method, batch_size, tell)
+    rows: list[CertifiedRow] = []
+    for part in parts(data, indices, batch_size):
+
+        def told(done: int, _: int, before: int = part.at) -> None:
+            tell(before + done, len(indices))
+
+        if isinstance(method, Smoothing):
+            rows += _smoothed(model, part.x, part.y, part.indices, threat, method, seed, batch_size, told)
+        else:
+            rows += _bounded(model, part.x, part.y, part.indices.tolist(), threat, method, batch_size, told)
     return Certificate(
         model=model.name,
         digest=model.digest,

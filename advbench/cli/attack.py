@@ -14,6 +14,8 @@ from advbench.cli.options import (
     BatchSize,
     Budget,
     Checks,
+    Classes,
+    Crop,
     Data,
     Depth,
     Eot,
@@ -23,6 +25,7 @@ from advbench.cli.options import (
     Force,
     Indices,
     InputLayout,
+    Interpolation,
     Json,
     LogitsName,
     Markdown,
@@ -32,9 +35,12 @@ from advbench.cli.options import (
     Number,
     Out,
     QueryBudget,
+    Resize,
     Resume,
     Seed,
+    SkipCorrupt,
     Std,
+    Transparent,
     Weights,
     Wrap,
 )
@@ -56,6 +62,12 @@ def attack(
     input_layout: InputLayout = None,
     mean: Mean = None,
     std: Std = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: SkipCorrupt = False,
     weights: Weights = None,
     expect_clean: ExpectClean = None,
     logits: LogitsName = None,
@@ -93,6 +105,7 @@ def attack(
     if curve and "," not in (eps or ""):
         raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
     prepare()
+    from advbench.data import Reading
     from advbench.models.preprocess import Preprocess
 
     request = Request(
@@ -111,6 +124,7 @@ def attack(
         doublings=doublings,
         checks=checks.value,
         preprocess=Preprocess.parse(input_layout, mean, std),
+        reading=Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt),
         expect_clean=expect_clean,
         weights=weights,
         queries=query_budget,

@@ -14,6 +14,8 @@ from advbench.cli.options import (
     BatchSize,
     Budget,
     Checks,
+    Classes,
+    Crop,
     Data,
     Depth,
     Eot,
@@ -22,6 +24,7 @@ from advbench.cli.options import (
     Force,
     Indices,
     InputLayout,
+    Interpolation,
     Json,
     LogitsName,
     Markdown,
@@ -30,9 +33,12 @@ from advbench.cli.options import (
     Number,
     Out,
     QueryBudget,
+    Resize,
     Resume,
     Seed,
+    SkipCorrupt,
     Std,
+    Transparent,
     Wrap,
 )
 from advbench.errors import UsageError
@@ -54,6 +60,12 @@ def bench(
     std: Std = None,
     logits: LogitsName = None,
     allow_extra_outputs: ExtraOutputs = False,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: SkipCorrupt = False,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     out: Out = None,
@@ -80,6 +92,7 @@ def bench(
     if resume and not out:
         raise UsageError("--resume needs the run directory: --out DIR")
     prepare()
+    from advbench.data import Reading
     from advbench.models.preprocess import Preprocess
 
     request = Request(
@@ -97,6 +110,7 @@ def bench(
         eot,
         checks=checks.value,
         preprocess=Preprocess.parse(input_layout, mean, std),
+        reading=Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt),
         queries=query_budget,
         wrap=wrap,
         adaptive=adaptive,

@@ -11,17 +11,23 @@ import typer
 
 from advbench.cli.options import (
     BatchSize,
+    Classes,
+    Crop,
     Data,
     Eps,
     ExtraOutputs,
     Indices,
+    Interpolation,
     Json,
     LogitsName,
     Markdown,
     Model,
     Norm,
     Number,
+    Resize,
     Seed,
+    SkipCorrupt,
+    Transparent,
 )
 from advbench.errors import UsageError
 
@@ -58,8 +64,14 @@ def certify(
     samples: Annotated[int, typer.Option(min=1, help="Smoothing: draws an image.")] = 100_000,
     selection: Annotated[int, typer.Option(min=1, help="Smoothing: draws that select the class.")] = 100,
     alpha: Annotated[float, typer.Option(help="Smoothing: chance that a radius is wrong.")] = 0.001,
-    logits: LogitsName = None,
     allow_extra_outputs: ExtraOutputs = False,
+    classes: Classes = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    logits: LogitsName = None,
+    resize: Resize = None,
+    skip_corrupt: SkipCorrupt = False,
+    transparent: Transparent = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -77,6 +89,7 @@ def certify(
     prepare()
     from advbench.certify import certify as prove
     from advbench.cli.evaluating import Request, refuse_invalid
+    from advbench.data import Reading
     from advbench.evaluation import Result
     from advbench.reports.certificate import of_certificate
 
@@ -84,7 +97,9 @@ def certify(
     if joined:
         norm, eps = norm or joined.threat.norm, eps or joined.threat.eps
     outputs: dict[str, Any] = {"logits": logits, "extra_outputs": allow_extra_outputs}
-    job = _job(model, Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False, **outputs), joined)
+    reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
+    request = Request(data, attacks, norm, eps, n, indices, seed, batch_size, False, False, reading=reading, **outputs)
+    job = _job(model, request, joined)
     how: Any = _smoothing(sigma, samples, selection, alpha) if method is How.smoothing else method.value
 
     def tell(done: int, total: int) -> None:
@@ -116,7 +131,7 @@ def _job(model: str, request: Request, joined: Result | None) -> Job:
 
     whole = joined and not (request.n or request.indices)
     if joined:
-        request = replace(request, data=request.data or joined.data.name)
+        request = replace(request, **_same(joined, request))
     job = Job.of(model, request)
     if len(job.threats) > 1:
         raise UsageError("certify takes one --eps")
@@ -125,6 +140,17 @@ def _job(model: str, request: Request, joined: Result | None) -> Job:
         job.data.require(max(indices) + 1)
         return replace(job, indices=indices)
     return job
+
+
+def _same(joined: Result, request: Request) -> dict[str, Any]:
+    """The data of a run, read as they were, where nothing else was typed."""
+    from advbench.data import DATASETS, Reading
+
+    if request.data is not None:
+        return {}
+    own = joined.data.name not in DATASETS
+    how = request.reading or Reading.of(joined.data.reading)
+    return {"data": joined.data.source if own else joined.data.name, "reading": how if own else request.reading}
 
 
 def _smoothing(sigma: float, samples: int, selection: int, alpha: float) -> Smoothing:

@@ -8,17 +8,23 @@ import typer
 
 from advbench.cli.options import (
     BatchSize,
+    Classes,
+    Crop,
     Data,
     ExtraOutputs,
     InputLayout,
+    Interpolation,
     Json,
     LogitsName,
     Markdown,
     Mean,
     Model,
     Number,
+    Resize,
     Seed,
+    SkipCorrupt,
     Std,
+    Transparent,
     Weights,
 )
 from advbench.names import found
@@ -38,8 +44,14 @@ def corruptions(
     mean: Mean = None,
     std: Std = None,
     weights: Weights = None,
-    logits: LogitsName = None,
     allow_extra_outputs: ExtraOutputs = False,
+    classes: Classes = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    logits: LogitsName = None,
+    resize: Resize = None,
+    skip_corrupt: SkipCorrupt = False,
+    transparent: Transparent = None,
     seed: Seed = 0,
     batch_size: BatchSize = 128,
     json: Json = None,
@@ -52,13 +64,17 @@ def corruptions(
 
     output.check(json, markdown)
     prepare()
+    from advbench.data import Reading
     from advbench.data.corruptions import SEVERITIES, kinds
     from advbench.evaluation.corrupted import measure
     from advbench.models.preprocess import Preprocess
     from advbench.reports import sheet
 
     preprocess = Preprocess.parse(input_layout, mean, std)
-    loaded, images, indices = subject(model, data, n, preprocess=preprocess, weights=weights, logits=logits)
+    reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
+    loaded, images, indices = subject(
+        model, data, n, preprocess=preprocess, weights=weights, logits=logits, reading=reading
+    )
     loaded = targets.ready(loaded, images, indices)
     known = kinds(images.images.shape[-1])
     kind = kind and [found(f"{images.name} corruption", name, known) for name in kind]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from advbench.cli.options import MODEL
+from advbench.cli.options import DATA, MODEL, Classes, Crop, Interpolation, Resize, Transparent
 
 data = typer.Typer(no_args_is_help=True, help="Fetch data sets, and see what is here.")
 
@@ -58,6 +58,46 @@ def info(
             status.name, status.split, images, Text(where, overflow="fold"), style="red" if status.problem else ""
         )
     Console().print(table)
+
+
+@data.command()
+def inspect(
+    path: Annotated[str, typer.Argument(metavar="PATH", help=DATA)],
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    thumbnails: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write ten of the images.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+) -> None:
+    """Show what a folder or file holds: splits, classes, counts, sizes, ranges, digests, and what is wrong with it.
+
+    Exits with 4 when images can't be read.
+    """
+    from advbench.cli.output import write
+    from advbench.cli.subject import looking
+    from advbench.data import CorruptData, Reading
+    from advbench.data.overview import inspect as look
+
+    reading = Reading.parse(resize, crop, interpolation, classes, transparent)
+    kind, found, picture = look(path, reading, looking(path))
+    if thumbnails:
+        write(thumbnails, picture)
+    if json:
+        from dataclasses import asdict
+        from json import dumps
+
+        typer.echo(dumps({"path": path, "kind": kind, "splits": [asdict(each) for each in found]}, indent=1))
+    else:
+        from rich.console import Console
+
+        from advbench.reports import table
+        from advbench.reports.data import of_overviews
+
+        table.show(of_overviews(path, kind, found), Console())
+    if bad := sum(len(each.corrupt) for each in found):
+        raise CorruptData(f"{bad} images of {path} can't be read; --skip-corrupt leaves them out where data are used")
 
 
 @data.command("pseudo-label")

@@ -7,7 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from advbench.cli.options import Adaptive, ExpectClean, ExtraOutputs, InputLayout, LogitsName, Mean, Std, Weights, Wrap
+from advbench.cli.options import (
+    Adaptive,
+    Classes,
+    Crop,
+    Data,
+    Eps,
+    ExpectClean,
+    ExtraOutputs,
+    InputLayout,
+    Interpolation,
+    LogitsName,
+    Mean,
+    Norm,
+    Resize,
+    SkipCorrupt,
+    Std,
+    Transparent,
+    Weights,
+    Wrap,
+)
 from advbench.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +36,7 @@ if TYPE_CHECKING:
     from advbench.doctor import Check
     from advbench.evaluation.result import Flag
     from advbench.models.load import LoadedModel
+    from advbench.spec import ThreatSpec
 
 STYLES = {"pass": "green", "note": "yellow", "not made": "yellow", "fail": "bold red"}
 
@@ -25,16 +45,24 @@ Line = tuple[str, str, str]  # verdict, what was asked, what was found
 
 def doctor(
     model: Annotated[str | None, typer.Argument(help="Model to examine; the machine alone if left out.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set of the model; its own by default.")] = None,
+    data: Data = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Test images to look at.")] = 128,
     input_layout: InputLayout = None,
     mean: Mean = None,
     std: Std = None,
     weights: Weights = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: SkipCorrupt = False,
     expect_clean: ExpectClean = None,
     logits: LogitsName = None,
     allow_extra_outputs: ExtraOutputs = False,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
+    norm: Norm = None,
+    eps: Eps = None,
     full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
     wrap: Wrap = None,
     adaptive: Adaptive = True,
@@ -49,16 +77,19 @@ def doctor(
     # Not from the cache of compiled programs: it is this compiler that is being tested.
     examined = None
     if model is not None:
-        from advbench.cli.subject import model_and_data
+        from advbench.cli.subject import model_and_data, threats_of
+        from advbench.data import Reading
         from advbench.doctor.expected import accuracy_range
         from advbench.models.preprocess import Preprocess
         from advbench.wrappers import wrapped
 
         if expect_clean is not None:
             accuracy_range(expect_clean)
-        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights, logits)
+        reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
+        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights, logits, reading)
         defended = wrapped(bare, test.images.shape[1:], wrap, adaptive=adaptive)
-        examined = _examine(defended, test, n, seed, full, expect_clean, allow_extra_outputs)
+        threat = threats_of(defended, test.name, norm, eps)[0] if full else None
+        examined = _examine(defended, test, n, seed, threat, expect_clean, allow_extra_outputs)
     checks = selftest(seed=seed)
     _write_json(json, checks, examined)
     if str(json) != "-":
@@ -82,7 +113,13 @@ class Examined(NamedTuple):
 
 
 def _examine(
-    model: LoadedModel, test: Dataset, n: int, seed: int, full: bool, expect_clean: str | None, extra: bool
+    model: LoadedModel,
+    test: Dataset,
+    n: int,
+    seed: int,
+    threat: ThreatSpec | None,
+    expect_clean: str | None,
+    extra: bool,
 ) -> Examined:
     import numpy as np
 
@@ -102,30 +139,29 @@ def _examine(
     flags, asked = targets.preflight(ready, test.images[chosen], labels, **held), QUERIES
     if flags is None:
         flags, asked = examine(model, images, labels, **held), CHECKS | (TRANSLATED if model.compare else {})
-    elif full:
+    elif threat:
         raise UsageError("--full looks at gradients, which can't be had through queries")
     accuracy = clean_accuracy(model, images, labels)
     if expect_clean is not None:
         flags, asked = flags + expected(accuracy, n, expect_clean), asked | EXPECTED
-    if full:
+    if threat:
         fatal = any(flag.level == "invalid" for flag in flags)
         left_out = flags_of([NotMade(tuple(ASKED), "the model can't be evaluated as it is")])
-        flags, asked = flags + (left_out if fatal else _masking(model, test, chosen, seed)), asked | ASKED
+        flags, asked = flags + (left_out if fatal else _masking(model, test, chosen, threat, seed)), asked | ASKED
     return Examined(model, accuracy, flags, asked)
 
 
-def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, seed: int) -> list[Flag]:
-    """All checks, under the threat that the model is for; a surrogate learns from images that were not chosen."""
+def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, threat: ThreatSpec, seed: int) -> list[Flag]:
+    """All checks, under this threat; a surrogate learns from images that were not chosen."""
     import numpy as np
 
-    from advbench.cli.evaluating import POOL
-    from advbench.cli.subject import own_threat
+    from advbench.cli.evaluating import pool
     from advbench.evaluation.images import pixels
     from advbench.masking import examine_masking
 
-    at = np.concatenate([chosen, np.setdiff1d(np.arange(min(POOL, len(test.images))), chosen)])
+    at = np.concatenate([chosen, np.setdiff1d(np.arange(pool(test)), chosen)])
     images, labels = pixels(test.images[at]), test.labels[at]
-    threat, classes = own_threat(model, test.name), len(test.classes)
+    classes = len(test.classes)
     return examine_masking(model, images, labels, threat, seed=seed, batch_size=64, full=True, classes=classes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
@@ -16,7 +17,7 @@ from advbench.cli.subject import cascade, subject, threats_of
 from advbench.errors import Inconclusive, InvalidEvaluation, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from advbench.data import Dataset
+    from advbench.data import Dataset, Reading
     from advbench.evaluation import Result
     from advbench.evaluation.result import Flag
     from advbench.models.load import LoadedModel
@@ -29,6 +30,7 @@ ENDS = {
     "time": "time was up",
     "start": "attacks found no image to start from",
 }
+MEMORY = 1 << 29  # bytes of them, at most
 POOL = 4096  # more images, on which the full checks train a surrogate
 
 
@@ -51,6 +53,7 @@ class Request:
     doublings: int = 2
     checks: str = "fast"  # none, fast, full: how hard to look for masked gradients
     preprocess: Preprocess | None = None
+    reading: Reading | None = None  # of image files
     expect_clean: str | None = None
     weights: Path | None = None
     queries: int | None = None  # that may be asked of a target
@@ -96,6 +99,7 @@ class Job:
             request.preprocess,
             request.weights,
             logits=request.logits,
+            reading=request.reading,
         )
         model = wrapped(model, data.images.shape[1:], request.wrap, adaptive=request.adaptive)
         model = targets.limited(_averaging(model, request.eot), request.queries)
@@ -151,6 +155,7 @@ class Job:
         from advbench.cli import targets
         from advbench.doctor import examine
         from advbench.evaluation.images import pixels
+        from advbench.evaluation.result import Flag
 
         few = self.indices[:PREFLIGHT]
         images, labels = self.data.images[few], self.data.labels[few]
@@ -158,21 +163,23 @@ class Job:
             "classes": len(self.data.classes),
             "allow_extra_outputs": self.request.extra_outputs,
         }
+        known = [Flag(name="data_note", level="note", evidence={}, message=note) for note in self.data.notes]
         flags = targets.preflight(self.model, images, labels, **held)
         if flags is None:
             flags = examine(self.model, pixels(images), labels, **held)
-        return _told(flags + self._unexpected())
+        return known + _told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:
         """Whether clean accuracy is what was said."""
         from advbench.doctor import clean_accuracy, expected
-        from advbench.evaluation.images import pixels
+        from advbench.evaluation.images import parts
 
         if self.request.expect_clean is None:
             return []
-        x, y = pixels(self.data.images[self.indices]), self.data.labels[self.indices]
-        accuracy = clean_accuracy(self.model, x, y, batch_size=self.request.batch_size)
-        return expected(accuracy, len(y), self.request.expect_clean)
+        size, right = self.request.batch_size, 0.0
+        for part in parts(self.data, self.indices, size):
+            right += len(part.y) * clean_accuracy(self.model, part.x, part.y, batch_size=size)
+        return expected(right / len(self.indices), len(self.indices), self.request.expect_clean)
 
     def masking(self) -> list[Flag]:
         """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""
@@ -187,7 +194,7 @@ class Job:
             return []
         full = self.request.checks == "full"
         sample = self.indices[:PREFLIGHT]
-        others = np.setdiff1d(np.arange(min(POOL, len(self.data.images))), sample) if full else np.arange(0)
+        others = np.setdiff1d(np.arange(pool(self.data)), sample) if full else np.arange(0)
         chosen = [*sample, *others.tolist()]
         flags = examine_masking(
             self.model,
@@ -201,6 +208,11 @@ class Job:
             classes=len(self.data.classes),
         )
         return _told(flags)
+
+
+def pool(data: Dataset) -> int:
+    """How many of the first images a surrogate may be trained on: as float32 they lie in memory, all at once."""
+    return min(POOL, MEMORY // (4 * math.prod(data.shape)), len(data))
 
 
 def _told(flags: list[Flag]) -> list[Flag]:

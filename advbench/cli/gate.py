@@ -7,7 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from advbench.cli.options import Attacks, Budget, Data, Depth, Eps, Indices, Json, Norm, Resume, Wrap
+from advbench.cli.options import (
+    Attacks,
+    Budget,
+    Classes,
+    Crop,
+    Data,
+    Depth,
+    Eps,
+    Indices,
+    Interpolation,
+    Json,
+    Norm,
+    Resize,
+    Resume,
+    Transparent,
+    Wrap,
+)
 
 SHARE = "PERCENT"
 FLAGS = {
@@ -36,6 +52,14 @@ def gate(
     eps: Eps = None,
     attacks: Attacks = None,
     data: Data = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: Annotated[
+        bool | None, typer.Option("--skip-corrupt", help="Leave out images that can't be read.", show_default=False)
+    ] = None,
     n: Annotated[int | None, typer.Option("-n", min=1, help="The first N test images.", show_default="all")] = None,
     indices: Indices = None,
     seed: Annotated[int | None, typer.Option(help="Fixes the order of images.", show_default="0")] = None,
@@ -73,6 +97,12 @@ def gate(
     settings: dict[str, Any] = {
         "model": model,
         "data": data,
+        "resize": resize,
+        "crop": crop,
+        "interpolation": interpolation,
+        "classes": None if classes is None else str(classes),
+        "transparent": transparent,
+        "skip-corrupt": skip_corrupt,
         "n": n,
         "indices": indices,
         "seed": seed,

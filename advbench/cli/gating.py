@@ -107,14 +107,24 @@ _NAMES = {"fail": "failed", "invalid": "is invalid", "inconclusive": "is inconcl
 def _subject(rules: GateRules) -> Subject:
     """Load the model and its data, and read threats and attacks."""
     from advbench.cli.subject import cascade, subject, threats_of
+    from advbench.data import Reading
     from advbench.gate.subject import Subject, drawn
     from advbench.models.preprocess import Preprocess
     from advbench.spec import attacks_of
     from advbench.wrappers import wrapped
 
     preprocess = Preprocess.parse(rules.input_layout, rules.mean, rules.std)
+    names = Path(rules.classes) if rules.classes else None
+    reading = Reading.parse(rules.resize, rules.crop, rules.interpolation, names, rules.transparent, rules.skip_corrupt)
     model, data, chosen = subject(
-        str(rules.model), rules.data, rules.n, rules.indices, preprocess, most=sys.maxsize, logits=rules.logits
+        str(rules.model),
+        rules.data,
+        rules.n,
+        rules.indices,
+        preprocess,
+        most=sys.maxsize,
+        logits=rules.logits,
+        reading=reading,
     )
     if model.access != "gradient":
         raise UsageError(f"a gate attacks with gradients, which {model.name} does not have")

@@ -28,6 +28,13 @@ class Kind(StrEnum):
     wrappers = "wrappers"
 
 
+OWN = """Or data of your own, by path:
+  a folder in which every subfolder is a class (in folders train, val and test, if any); PNG, JPEG, WebP, BMP
+  .npz or .npy with images and labels; .parquet or datasets.save_to_disk; a .csv of paths and labels;
+  WebDataset's .tar; SVHN's .mat; file.py:function that returns (images, labels)
+`advbench data inspect PATH` shows what it holds; --norm and --eps have no default for it."""
+
+
 def list_names(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
@@ -46,6 +53,8 @@ def list_names(
         _show_plans(entries, console)
     else:
         _show_table(entries, console)
+    if kind is Kind.datasets:
+        console.print(OWN, highlight=False, markup=False)
 
 
 def _show_table(entries: list[Entry], console: Console) -> None:

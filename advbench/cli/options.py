@@ -24,7 +24,27 @@ MODEL = (
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
-Data = Annotated[str | None, typer.Option(help="Data set whose test split is attacked; by default the model's own.")]
+DATA = "Data set by name; a folder, .npz, .npy, .parquet, .csv, .tar or .mat file; or file.py:function."
+Data = Annotated[str | None, typer.Option(help=f"{DATA} By default the model's own.")]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="PIXELS", help="Of image files: bring the shorter side to this, as torchvision and timm do."
+    ),
+]
+Crop = Annotated[int | None, typer.Option(min=1, metavar="PIXELS", help="Then take the square in the middle.")]
+Interpolation = Annotated[
+    str | None,
+    typer.Option(help="nearest, bilinear, bicubic, lanczos, box or hamming, as Pillow's.", show_default="bilinear"),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option("--classes", metavar="FILE", help="Names of the classes, one a line, label 0 first."),
+]
+Transparent = Annotated[
+    str | None, typer.Option(help="Of transparent images: keep as a fourth channel, or black or white behind them.")
+]
+SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help=ATTACKS, show_default="fgsm, apgd, apgd:loss=dlr")]
 Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, l0 or any; by default what the model was trained for.")]
 Eps = Annotated[str | None, typer.Option(help="Budget, white being 1, like 8/255 or 0.3.")]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ import typer
 from advbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from advbench.data import Dataset
+    from advbench.data import Dataset, Reading
     from advbench.models.load import LoadedModel
     from advbench.models.preprocess import Preprocess
     from advbench.spec import ThreatSpec
@@ -37,6 +39,7 @@ def subject(
     *,
     most: int | None = None,
     logits: str | None = None,
+    reading: Reading | None = None,
 ) -> tuple[LoadedModel, Dataset, list[int]]:
     """The model, its test images or those named, and which of them: the first `most` that are here unless told.
 
@@ -47,7 +50,7 @@ def subject(
     """
     from advbench.cli import targets
 
-    model, images = model_and_data(spec, data, preprocess, weights, logits)
+    model, images = model_and_data(spec, data, preprocess, weights, logits, reading)
     usual = IMAGES if model.access == "gradient" else targets.IMAGES
     return model, images, _indices(images, n, indices, most or usual)
 
@@ -58,9 +61,9 @@ def model_and_data(
     preprocess: Preprocess | None,
     weights: Path | None = None,
     logits: str | None = None,
+    reading: Reading | None = None,
 ) -> tuple[LoadedModel, Dataset]:
     """The model, its input layout and its logits found out, and the test images that it or the user names."""
-    from advbench.data import load
     from advbench.evaluation.images import pixels
     from advbench.models.layout import PROBE, find_layout
     from advbench.models.load import load_model
@@ -68,16 +71,55 @@ def model_and_data(
     from advbench.models.preprocess import AS_IS
 
     model = load_model(spec, preprocess or AS_IS, weights)
-    name = data or model.dataset
-    if name is None:
-        raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
-    images = load(name, "test")
+    images = data_of(model, data, reading)
     model = expecting(model, len(images.classes), logits)
     model, scores = find_layout(model, pixels(images.images[:PROBE]), images.labels[:PROBE])
     if scores:
         tried = ", ".join(f"{layout} {score:.1%}" for layout, score in scores.items())
         typer.echo(f"advbench: {model.name}: input layout {model.preprocess.layout}, by accuracy: {tried}", err=True)
     return model, images
+
+
+def data_of(model: LoadedModel, data: str | None, reading: Reading | None) -> Dataset:
+    """The test images that the user names, else the model; read as declared, else as those it was trained on.
+
+    Raises
+    ------
+    AdvbenchError
+        When there are none.
+    """
+    from advbench.data import DATASETS, Reading, again, load
+
+    learned = model.record.get("data", {})
+    if data is None:
+        if model.dataset is None:
+            raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
+        how = reading.record() if reading else learned.get("reading", {})
+        found = again(model.dataset, learned.get("source", ""), "test", how, looking(model.dataset))
+    else:
+        if not reading and data not in DATASETS and learned:
+            reading = Reading.of(learned.get("reading", {}))
+        found = load(data, "test", reading=reading, tell=looking(data))
+    for note in found.notes:
+        typer.echo(f"advbench: note: {found.name} {found.split}: {note}", err=True)
+    if learned.get("digest") and learned["digest"] == model.record.get("images", {}).get("digest") == found.digest:
+        typer.echo(f"advbench: note: {model.name} was trained on these very images of {found.name}", err=True)
+    return found
+
+
+def looking(name: str) -> Callable[[int, int], None]:
+    """Tell on stderr how many images were looked at, where there are many."""
+    from advbench.cli.gating import PAUSE
+
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > PAUSE:
+            last = time.monotonic()
+            typer.echo(f"advbench: {name}: looked at {done:,} of {total:,} images; this is remembered", err=True)
+
+    return tell
 
 
 def cascade(model: LoadedModel, norm: str, classes: int) -> tuple[str, ...]:
@@ -103,6 +145,9 @@ def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | No
     from advbench.spec import ThreatSpec
 
     trained = _trained(model, dataset)
+    if trained is None and (norm is None or (eps is None and norm != "any")):
+        raise UsageError(unknown_threat(dataset))
+    trained = trained or {"norm": "", "eps": ""}
     norm = found("norm", norm, NORMS) if norm else trained["norm"]
     if norm == "any":
         trained = {"norm": "any", "eps": "1"}
@@ -112,19 +157,23 @@ def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | No
     return [ThreatSpec.parse(norm, text) for text in texts]
 
 
-def own_threat(model: LoadedModel, dataset: str) -> ThreatSpec:
-    """What the model was trained for, else the data set's."""
-    from advbench.spec import ThreatSpec
-
-    trained = _trained(model, dataset)
-    return ThreatSpec.parse(trained["norm"], trained["eps"])
-
-
-def _trained(model: LoadedModel, dataset: str) -> dict[str, str]:
+def _trained(model: LoadedModel, dataset: str) -> dict[str, str] | None:
     from advbench.data import DATASETS
 
-    info = DATASETS[dataset]
-    return model.record.get("threat") or {"norm": info.default_norm, "eps": info.default_eps}
+    if threat := model.record.get("threat"):
+        found: dict[str, str] = threat
+        return found
+    info = DATASETS.get(dataset)
+    return None if info is None else {"norm": info.default_norm, "eps": info.default_eps}
+
+
+def unknown_threat(dataset: str) -> str:
+    """Words on how to choose a threat for data that have none by default."""
+    return (
+        f"{dataset} has no perturbation that is usual: choose how far a pixel may move, white being 1, like "
+        "--norm linf --eps 8/255 (hardly seen on photographs; 4/255 is usual at 224x224, 0.3 on black-and-white "
+        "drawings), or --norm l2 --eps 0.5"
+    )
 
 
 def _indices(data: Dataset, n: int | None, named: str | None, most: int) -> list[int]:

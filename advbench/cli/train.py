@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from advbench.cli.options import DATA, Classes, Crop, Interpolation, Resize, SkipCorrupt, Transparent
 from advbench.errors import UsageError
 
 
 def train(
-    dataset: Annotated[str, typer.Argument(help="Data set to train on; see `advbench list datasets`.")],
+    dataset: Annotated[str, typer.Argument(help=DATA)],
     model: Annotated[str, typer.Option(help="Architecture; see `advbench list networks`.")] = "small-cnn",
     defense: Annotated[str, typer.Option(help="With settings, if any: trades:beta=6,steps=10.")] = "pgd",
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1; by default the data set's.")] = None,
@@ -52,11 +53,22 @@ def train(
     craft: Annotated[
         str, typer.Option(help="float32, or bfloat16: what images are crafted in. Faster on GPUs and TPUs.")
     ] = "float32",
-    validation: Annotated[int, typer.Option(min=1, help="Training images held out to choose the weights by.")] = 1000,
+    validation: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Training images held out to choose the weights by.", show_default="1000; a tenth of few"
+        ),
+    ] = None,
     patience: Annotated[int, typer.Option(min=0, help="Epochs without progress before the end; 0: all.")] = 0,
     train_size: Annotated[
         int | None, typer.Option(min=1, help="Use only the first images of the training set.")
     ] = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Interpolation = None,
+    classes: Classes = None,
+    transparent: Transparent = None,
+    skip_corrupt: SkipCorrupt = False,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Train together with the other processes of this job.")
     ] = False,
@@ -78,6 +90,7 @@ def train(
     from advbench.cli.signals import listening
     from advbench.cli.train_progress import Bar
     from advbench.cli.training import Job
+    from advbench.data import Reading
     from advbench.defenses.recipe import Recipe
 
     recipe = Recipe(
@@ -98,7 +111,7 @@ def train(
         mix_alpha=mix_alpha,
         extra_fraction=extra_fraction,
         craft=craft,
-        validation=validation,
+        validation=validation or 1000,
         patience=patience,
         seed=seed,
     )
@@ -107,7 +120,8 @@ def train(
     with together():
         if distributed and leads():
             _vacant(runs.values(), resume)
-        job = Job.of(dataset, model, defense, norm, eps, train_size, extra_data, recipe)
+        reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
+        job = Job.of(dataset, model, defense, norm, eps, train_size, extra_data, recipe, validation, reading)
         records = []
         with listening() as stop:
             for number, folder in runs.items():

@@ -12,16 +12,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from advbench.errors import AdvbenchError, Interrupted, UsageError
 from advbench.names import DEFENSE_NAMES, found
 
 if TYPE_CHECKING:
-    from advbench.data import Dataset
+    from advbench.data import Dataset, Reading
     from advbench.data.extra import Extra
     from advbench.defenses import Defense
     from advbench.defenses.metrics import Listener
     from advbench.defenses.recipe import Recipe
     from advbench.spec import ThreatSpec
+
+
+HELD = 1000  # images to choose the weights by; of small data of one's own, a tenth
 
 
 class Diverging(AdvbenchError):
@@ -54,6 +59,8 @@ class Job:
         train_size: int | None,
         extra_data: Path | None,
         recipe: Recipe,
+        validation: int | None = None,
+        reading: Reading | None = None,
     ) -> Job:
         """Read data and settings.
 
@@ -62,29 +69,33 @@ class Job:
         AdvbenchError
             For whatever can't work.
         """
-        from advbench.data import load
-        from advbench.data.catalog import find
+        from advbench.cli.subject import looking, unknown_threat
+        from advbench.data import DATASETS, load
         from advbench.data.extra import read
         from advbench.defenses import DEFENSES
         from advbench.defenses.training import check
         from advbench.models import MODELS
         from advbench.spec import ThreatSpec, build
 
-        info = find(dataset)
-        dataset = info.name
-        shape, classes = info.shape, len(info.classes)
-        threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
+        info = DATASETS.get(dataset)
+        if info is None and (norm is None or eps is None):
+            raise UsageError(unknown_threat(dataset))
+        threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)  # type: ignore[union-attr]
         objective = build("defense", defense, DEFENSES, DEFENSE_NAMES)
         model = found("model", model, MODELS)  # told before data are read
-        data = load(dataset, "train")
+        data = load(dataset, "train", reading=reading, tell=looking(dataset))
+        for note in data.notes:
+            typer.echo(f"advbench: note: {data.name} {data.split}: {note}", err=True)
         size = train_size or len(data.images)
         if size > len(data.images):
             raise UsageError(f"--train-size {size} is more than the {len(data.images)} training images of {dataset}")
+        held = validation or (HELD if info else max(1, min(HELD, size // 10)))
+        recipe = replace(recipe, validation=held)
         try:
             check(objective, threat.threat, size, recipe, extra=extra_data is not None)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        extra = read(extra_data, shape, classes) if extra_data else None
+        extra = read(extra_data, data.shape, len(data.classes)) if extra_data else None
         return cls(data, size, extra, model, defense, objective, threat, recipe)
 
     def run(
@@ -97,21 +108,21 @@ class Job:
     ) -> dict[str, Any]:
         """Train with this seed, write the network to `out`, and return its record."""
         from advbench.attacks.devices import leads
+        from advbench.data.lazy import choose
         from advbench.defenses.metrics import writers
         from advbench.defenses.training import fit
         from advbench.models import create, native
         from advbench.models.store import save
 
         data, recipe = self.data, replace(self.recipe, seed=seed)
-        shape: Any = data.images.shape[1:]
-        form = {"shape": shape, "classes": len(data.classes)}
+        form: Any = {"shape": data.shape, "classes": len(data.classes)}
         with _faults(out):
             out.mkdir(parents=True, exist_ok=True)
             fitted = fit(
                 create(self.model, **form, seed=seed),
                 self.defense,
                 self.threat.threat,
-                data.images[: self.size],
+                choose(data.images, slice(self.size)),
                 data.labels[: self.size],
                 recipe,
                 extra=(self.extra.images, self.extra.labels) if self.extra else None,
@@ -127,6 +138,7 @@ class Job:
                 "threat": {"norm": self.threat.norm, "eps": self.threat.eps.text},
                 "recipe": asdict(recipe),
                 "images": self._images(),
+                **self._own(),
                 "validation": {**fitted.best, "robust_against": self.defense.against},
                 "seconds": round(fitted.seconds, 1),
                 **_surroundings(),
@@ -134,6 +146,13 @@ class Job:
             if leads():
                 save(out, fitted.module, architecture=self.model, **form, dataset=data.name, record=record)
         return record
+
+    def _own(self) -> dict[str, Any]:
+        """What one's own data were: where they lay, how they were read, what their classes are called."""
+        if (reading := self.data.reading) is None:
+            return {}
+        about = {"source": self.data.source, "split": self.data.split, "reading": reading.record()}
+        return {"data": {**about, "classes": list(self.data.classes), "digest": self.data.digest}}
 
     def _images(self) -> dict[str, Any]:
         held = self.recipe.validation

@@ -15,6 +15,7 @@ def verify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of `advbench attack --out`.")],
     model: Annotated[str | None, typer.Option(help="The model attacked; needed where it is the user's code.")] = None,
     weights: Weights = None,
+    data: Annotated[str | None, typer.Option(help="The data attacked; needed where code makes them.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
 ) -> None:
     """Recompute every claim of a run from its stored images, on a code path of its own.
@@ -24,6 +25,7 @@ def verify(
     from advbench.cli.runtime import prepare
 
     prepare()
+    from advbench.data import Reading, again, load
     from advbench.evaluation import Result
     from advbench.evaluation import verify as check
     from advbench.models.http import is_target
@@ -37,8 +39,13 @@ def verify(
     if model is None and (":" in source or is_target(source)):
         what = f"the model of {run} is code or a URL, which verifying uses"
         raise UsageError(f"{what}: if you trust it, add --model {source}")
+    about = result.data
+    if data is None:
+        images = again(about.name, about.source, about.split, about.reading)
+    else:
+        images = load(data, about.split, reading=Reading.of(about.reading))
     bare = load_model(source, Preprocess.of(attacked.preprocess), weights)
-    found = check(run, model=wrapped_as_in(result, bare))
+    found = check(run, model=wrapped_as_in(result, bare, images.shape), data=images)
     if json:
         from json import dumps
 

@@ -1,8 +1,21 @@
-"""Data sets as NumPy arrays: embedded ones at once, full ones after `advbench data fetch`."""
+"""Data sets: published ones by name, and one's own from folders, files and functions."""
 
 from advbench.data.catalog import DATASETS
 from advbench.data.formats import CorruptData
+from advbench.data.opening import again, load
+from advbench.data.reading import Reading
 from advbench.data.spec import Dataset, DatasetInfo
-from advbench.data.store import Status, data_folder, info, load
+from advbench.data.store import Status, data_folder, info
 
-__all__ = ["DATASETS", "CorruptData", "Dataset", "DatasetInfo", "Status", "data_folder", "info", "load"]
+__all__ = [
+    "DATASETS",
+    "CorruptData",
+    "Dataset",
+    "DatasetInfo",
+    "Reading",
+    "Status",
+    "again",
+    "data_folder",
+    "info",
+    "load",
+]

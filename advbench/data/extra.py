@@ -44,7 +44,7 @@ def read(path: Path, shape: Sequence[int], classes: int) -> Extra:
     UsageError
         When it holds something else.
     """
-    with _open(path) as archive:
+    with opened(path) as archive:
         images = _images(archive, path, shape)
         labels = _member(archive, path, LABELS, lambda s, d: len(s) == 1 and d.kind in "iu", "integers [N]")
     if len(labels) != len(images):
@@ -57,7 +57,7 @@ def read(path: Path, shape: Sequence[int], classes: int) -> Extra:
 
 def read_images(path: Path, shape: Sequence[int] | None = None) -> np.ndarray:
     """Read the images alone, of any shape `(H, W, C)` or of this one; parameters and errors as for `read`."""
-    with _open(path) as archive:
+    with opened(path) as archive:
         return _images(archive, path, shape)
 
 
@@ -83,7 +83,7 @@ def _images(archive: zipfile.ZipFile, path: Path, shape: Sequence[int] | None) -
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[zipfile.ZipFile]:
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open the archive, and say in one line what is wrong with it."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -102,7 +102,7 @@ def _member(
     if len(present) != 1:
         raise UsageError(f"{path} must have one array called {' or '.join(map(repr, names))}: {wanted}")
     with archive.open(f"{present[0]}.npy") as stream:
-        shape, dtype = _header(stream)
+        shape, dtype = read_header(stream)
         if dtype.hasobject or not fits(shape, dtype) or 0 in shape:
             raise UsageError(f"{path}: {present[0]!r} is {dtype} {list(shape)}; it must be {wanted}")
         if (size := int(np.prod(shape, dtype=object)) * dtype.itemsize) > LIMIT:
@@ -112,7 +112,8 @@ def _member(
     return array
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array, out of the head of its `.npy` file."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from advbench.evaluation.result import AttackReport, Rate, Result, Row
 from advbench.evaluation.tally import Images
 from advbench.names import number
 
+PART = 100  # images that are measured at once
 SLACK = 1e-6  # pixel units; for eps above 1, a millionth of eps
 TIE = 1e-5  # of the largest logit: another batch shape may tip a prediction that is this close
 Z2 = 3.841458820694124  # square of the normal quantile at 0.975
@@ -24,7 +26,7 @@ class Evidence:
 
     result: Result
     images: Images
-    clean: np.ndarray  # uint8 [n, H, W, C], in the order of the rows
+    clean: Any  # uint8 [n, H, W, C], in the order of the rows
     labels: np.ndarray  # int32 [n]
     digest: str  # of the model
     logits: np.ndarray  # float64 [n, K], on the clean images
@@ -78,11 +80,16 @@ def _geometry(e: Evidence) -> Iterator[str]:
     """Ball, box and distance of every adversarial image."""
     if not e.broken or e.result.threat.norm not in SIZES:
         return
-    clean = e.clean[[at for at, _ in e.broken]].reshape(len(e.broken), -1) / 255.0
-    pixels = e.images.x_adv.reshape(len(clean), -1).astype(np.float64)
-    sizes = SIZES[e.result.threat.norm](pixels - clean)
+    for at in range(0, len(e.broken), PART):
+        some, x_adv = e.broken[at : at + PART], e.images.x_adv[at : at + PART]
+        yield from _lengths(e, some, e.clean[[place for place, _ in some]], x_adv)
+
+
+def _lengths(e: Evidence, some: list[tuple[int, Row]], clean: np.ndarray, x_adv: np.ndarray) -> Iterator[str]:
+    pixels = x_adv.reshape(len(some), -1).astype(np.float64)
+    sizes = SIZES[e.result.threat.norm](pixels - clean.reshape(len(some), -1) / 255.0)
     eps = e.result.threat.eps_value
-    for (_, row), x, size in zip(e.broken, pixels, sizes.tolist(), strict=True):
+    for (_, row), x, size in zip(some, pixels, sizes.tolist(), strict=True):
         slack = SLACK * max(1.0, eps)
         if not size <= eps + slack:
             yield f"image {row.index}: distance {size:.9g} exceeds eps {eps:.9g}"

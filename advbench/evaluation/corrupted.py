@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from advbench.doctor.classes import extra_outputs
 from advbench.doctor.contract import check_outputs
 from advbench.errors import InvalidEvaluation
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import pixels
+from advbench.evaluation.images import parts, pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Count, Flag, Fractional, Rate, Record
 from advbench.models.load import LoadedModel
@@ -82,32 +83,40 @@ def measure(
         When it gives more outputs than there are classes, and that is not allowed.
     """
     model = expecting(model, classes := len(data.classes))
-    clean, labels = data.images[list(indices)], data.labels[list(indices)]
     judge = Judge(model.predict, ThreatSpec.parse("any", "1"), Batches(batch_size), batch_size)
-    x = pixels(clean)
-    outputs, _ = check_outputs(model, x, labels, classes)
+    first = next(parts(data, indices, batch_size))
+    outputs, _ = check_outputs(model, first.x, first.y, classes)
     extra = extra_outputs(outputs, classes, allowed=allow_extra_outputs)
     if isinstance(extra, Flag) and extra.level == "invalid":
         raise InvalidEvaluation(extra.message)
 
-    def rate(images: np.ndarray) -> Rate:
-        return Rate.of(int((~judge(x, labels, pixels(images)).broken).sum()), len(labels))
+    def rate(change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Rate:
+        """Accuracy on images after a change, which takes uint8 images and their numbers."""
+        right = 0
+        for part in parts(data, indices, batch_size):
+            images = change(np.rint(part.x * 255).astype(np.uint8), part.indices)
+            right += int((~judge(part.x, part.y, pixels(images)).broken).sum())
+        return Rate.of(right, len(indices))
 
-    unharmed, rows = rate(clean), []
+    unharmed, rows = rate(lambda images, _: images), []
     for kind in kinds:
         for severity in severities:
-            images = corrupt(clean, kind, severity, indices=indices, seed=seed)
-            rows.append(Corrupted(kind=kind, severity=severity, rate=rate(images)))
+            made = partial(_corrupted, kind=kind, severity=severity, seed=seed)
+            rows.append(Corrupted(kind=kind, severity=severity, rate=rate(made)))
             tell(kind, len(rows), len(kinds) * len(severities))
     return Corruptions(
         model=model.name,
         digest=model.digest,
         data=data.name,
         split=data.split,
-        n=len(labels),
+        n=len(indices),
         seed=seed,
         clean=unharmed,
         corrupted=tuple(rows),
         mean=min(1.0, float(np.mean([row.rate.accuracy for row in rows]))),
         stand_ins={kind: how for kind, how in STAND_INS.items() if kind in kinds},
     )
+
+
+def _corrupted(images: np.ndarray, indices: np.ndarray, *, kind: str, severity: int, seed: int) -> np.ndarray:
+    return corrupt(images, kind, severity, indices=indices.tolist(), seed=seed)

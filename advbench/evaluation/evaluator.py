@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -19,14 +20,14 @@ from advbench.attacks import Randomised
 from advbench.attacks.ambient import own_settings
 from advbench.attacks.base import Starts
 from advbench.attacks.loop import TimeUp, until
-from advbench.data.spec import content_digest
+from advbench.data.lazy import choose, content_digest, expect
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
 from advbench.evaluation.batches import Batches, padded
 from advbench.evaluation.convergence import doubled
 from advbench.evaluation.grid import snap, within_steps
-from advbench.evaluation.images import digest, in_words, pixels
-from advbench.evaluation.judge import Judge
+from advbench.evaluation.images import digest, in_words, parts, pixels
+from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Plan, Task
 from advbench.evaluation.provenance import commit, compile_seconds, machine, versions
 from advbench.evaluation.queries import counted, ended, ending_flag, listen, reason
@@ -126,7 +127,7 @@ class Evaluator:
         return {
             "model": self.model.digest,
             "preprocessing": self.model.preprocess.record(),
-            "data": content_digest(self._uint8, self._labels),
+            "data": self._digest,
             "indices": digest(self.indices),
             "norm": self.threat.norm,
             "eps": str(self.threat.eps.value),
@@ -149,10 +150,14 @@ class Evaluator:
         chosen = candidates(self.data.labels)
         return content_digest(self.data.images[chosen], self.data.labels[chosen])
 
-    @property
-    def _uint8(self) -> np.ndarray:
-        images: np.ndarray = self.data.images[self.indices]
-        return images
+    @cached_property
+    def _digest(self) -> str:
+        """Of these images and labels."""
+        return content_digest(choose(self.data.images, self.indices), self._labels)
+
+    def _pixels(self, positions: np.ndarray | slice) -> np.ndarray:
+        """The images there, float32 `[m, H, W, C]` in [0, 1]: no more than a batch, since all may not fit in memory."""
+        return pixels(self.data.images[self.indices[positions]])
 
     @property
     def _labels(self) -> np.ndarray:
@@ -188,17 +193,17 @@ class Evaluator:
         """
         listen(self.model, self.should_stop)
         size = size or min(self.batch_size, len(self.indices))
-        batches, x, y = Batches(size), pixels(self._uint8), self._labels
+        batches, y = Batches(size), self._labels
         judge = Judge(judged(self.model.predict), self.threat, batches, size)
-        tally = Tally(self.attacks, self.indices, y, judge(x, y, x))
-        classes = judge.logits(x[:1], y[:1]).shape[1]
+        tally = Tally(self.attacks, self.indices, y, _clean(judge, self.data, self.indices))
+        classes = judge.logits(self._pixels(slice(1)), y[:1]).shape[1]
         runs = [spec.attack.runs(classes) for spec in self.attacks]
         if before:
             tally.carry(before[0].rows, before[1])
         plan = Plan(tally, self.attacks, runs, size, self.each, self.doublings)
         pool = Pool(self.data, judge, tally)
         tasks = plan.within(self.budget) if self.budget else plan.whole()
-        number = first
+        number, announced = first, (-1, 0, 0)
         for number, task in enumerate(tasks, start=first):
             shard = directory.replay(number, task.positions) if directory else None
             resumed = shard is not None
@@ -207,7 +212,11 @@ class Evaluator:
                     raise Interrupted(_stopped(directory), signal)
                 try:
                     with until(plan.deadline):
-                        shard = self._asked(task, x[task.positions], y[task.positions], judge, batches, directory, pool)
+                        if announced != task[:3]:  # the first batch of a run that was not kept
+                            announced, rest = task[:3], tally.standing(task.attack, self.each)
+                            expect(self.data.images, self.indices[rest[rest >= task.positions[0]]])
+                        x = self._pixels(task.positions)
+                        shard = self._asked(task, x, y[task.positions], judge, batches, directory, pool)
                 except TimeUp:
                     plan.abandon(task)
                     number -= 1
@@ -319,10 +328,11 @@ class Evaluator:
                 name=data.name,
                 split=data.split,
                 source=data.source,
-                digest=content_digest(self._uint8, self._labels),
+                digest=self._digest,
                 n=len(self.indices),
                 indices=in_words(self.indices),
                 classes=tuple(data.classes),
+                reading=data.reading.record() if data.reading else {},
             ),
             threat=ThreatInfo.of(self.threat),
             mode="each" if self.each else "cascade",
@@ -348,6 +358,12 @@ def kind(spec: AttackSpec) -> str:
     amount = ("restarts", "steps", "targets")
     settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
     return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
+
+
+def _clean(judge: Judge, data: Dataset, indices: np.ndarray) -> Verdict:
+    """The judge's on the clean images."""
+    verdicts = [judge(part.x, part.y, part.x) for part in parts(data, indices, judge.size)]
+    return Verdict(*map(np.concatenate, zip(*verdicts, strict=True)))
 
 
 @jax.jit

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from advbench.data.lazy import expect
 from advbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from advbench.data import Dataset
+
+
+class Part(NamedTuple):
+    """Some of the images asked for."""
+
+    at: int  # place of the first among them
+    indices: np.ndarray  # in the data set, [m]
+    x: np.ndarray  # float32 [m, H, W, C] in [0, 1]
+    y: np.ndarray  # int32 [m]
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
     """Images as models see them: uint8 -> float32 in [0, 1]."""
     return images.astype(np.float32) / np.float32(255)
+
+
+PART = 1 << 26  # bytes of float32 images that are in memory at once
+
+
+def parts(data: Dataset, indices: Sequence[int] | np.ndarray, size: int) -> Iterator[Part]:
+    """The images of these numbers in order, as many at once as memory should hold: a multiple of `size`."""
+    chosen = np.asarray(indices)
+    few = PART // (4 * math.prod(data.images.shape[1:]))
+    step = max(1, few // size) * size
+    expect(data.images, chosen)
+    for at in range(0, len(chosen), step):
+        some = chosen[at : at + step]
+        yield Part(at, some, pixels(data.images[some]), data.labels[some].astype(np.int32))
 
 
 def digest(*arrays: np.ndarray) -> str:

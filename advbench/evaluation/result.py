@@ -116,6 +116,7 @@ class DataInfo(Record):
     n: Count
     indices: str
     classes: tuple[str, ...] = Field(strict=False)
+    reading: dict[str, Any] = {}  # of one's own data: how files were read, where that was declared
 
 
 class Convergence(Record):

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +27,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from advbench import files
+from advbench.data.lazy import Lazy
 from advbench.errors import DataUnavailable, UsageError
 from advbench.evaluation.judge import Verdict
+from advbench.evaluation.kept import MEMORY, filed, read_filed
 from advbench.evaluation.result import Result
 from advbench.evaluation.tally import Images, Shard
 
@@ -124,7 +127,7 @@ class RunDirectory:
         """Store what was found; the journal is needed no more, unless the run is to be gone on with (`keep`)."""
         if keep:
             write(self.path / CUT, b"")
-        write(self.path / "adversarial.safetensors", save(dict(vars(images))))
+        write(self.path / "adversarial.safetensors", _stored(images))
         write(self.path / "result.json", result.to_json().encode())
         if not keep:
             (self.path / CUT).unlink(missing_ok=True)
@@ -159,14 +162,14 @@ def load_images(run: Path) -> Images:
     """
     path = run / "adversarial.safetensors"
     try:
-        return Images(**load(path.read_bytes()))
+        return Images(**(read_filed(path) if path.stat().st_size > MEMORY else load(path.read_bytes())))
     except OSError as error:
         raise UsageError(f"can't read {path}: {error.strerror}") from None
-    except (SafetensorError, TypeError) as error:
+    except (SafetensorError, TypeError, ValueError, KeyError) as error:
         raise UsageError(f"{path} is damaged: {error}") from None
 
 
-def write(path: Path, payload: bytes) -> None:
+def write(path: Path, payload: bytes | Iterator[bytes]) -> None:
     """Write beside, flush to the disk, rename: at every moment the old file or the new one is there, whole.
 
     Raises
@@ -179,13 +182,18 @@ def write(path: Path, payload: bytes) -> None:
     try:
         files.write(path, payload)
     except OSError as error:
-        raise _storage(path, error, len(payload)) from None
+        raise _storage(path, error, len(payload) if isinstance(payload, bytes) else 0) from None
 
 
 def _storage(path: Path, error: OSError, size: int = 0) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-        return DataUnavailable(f"no room for {path} ({size} bytes): {error.strerror}; make room, then --resume")
+        much = f" ({size} bytes)" if size else ""
+        return DataUnavailable(f"no room for {path}{much}: {error.strerror}; make room, then --resume")
     return UsageError(f"can't write {path}: {error.strerror}")
+
+
+def _stored(images: Images) -> bytes | Iterator[bytes]:
+    return filed(images.index, images.x_adv) if isinstance(images.x_adv, Lazy) else save(dict(vars(images)))
 
 
 def _pack(shard: Shard) -> bytes:

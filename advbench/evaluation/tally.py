@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from advbench.data.lazy import chunks
 from advbench.evaluation.convergence import Amount, Falls, Phase, bound
 from advbench.evaluation.judge import Verdict
+from advbench.evaluation.kept import Kept
 from advbench.evaluation.result import AttackReport, Convergence, Flag, Rate, Row
 from advbench.spec import AttackSpec
 
@@ -44,11 +46,14 @@ class Images:
     """The adversarial image of every image that an attack broke."""
 
     index: np.ndarray  # int32 [b], rising, in the data set
-    x_adv: np.ndarray  # float32 [b, H, W, C]
+    x_adv: Any  # float32 [b, H, W, C]: an array, or a Lazy that reads them from a file
 
     def digest(self) -> str:
         """sha256 over both arrays."""
-        return sha256(self.index.astype("<i4").tobytes() + self.x_adv.astype("<f4").tobytes()).hexdigest()
+        digest = sha256(self.index.astype("<i4").tobytes())
+        for part in chunks(self.x_adv):
+            digest.update(part.astype("<f4").tobytes())
+        return digest.hexdigest()
 
 
 class Tally:
@@ -77,7 +82,7 @@ class Tally:
         self.fell_at = np.zeros(shape, np.int64)  # forward passes of the attack by the time the image fell to it
         self.after_runs: list[list[int]] = [[] for _ in attacks]
         self.falls = Falls(*shape)
-        self.images: dict[int, np.ndarray] = {}
+        self.images = Kept()
         self.carried = 0
 
     @classmethod
@@ -98,7 +103,8 @@ class Tally:
         joined.carried = sum(part.carried for part in parts)
         before = 0
         for part in parts:
-            joined.images |= {before + at: x for at, x in part.images.items()}
+            for at, x in part.images.items():
+                joined.images[before + at] = x
             before += len(part.labels)
         return joined
 
@@ -189,7 +195,7 @@ class Tally:
     def carry(self, rows: tuple[Row, ...], images: Images) -> None:
         """Take over what broke at a smaller eps in the same norm: it lies in the larger ball too."""
         names = [attack.text for attack in self.attacks]
-        stored = dict(zip(images.index.tolist(), images.x_adv, strict=True))
+        stored = {index: place for place, index in enumerate(images.index.tolist())}
         for at, row in enumerate(rows):
             if row.robust or row.broken_by == "clean":
                 continue
@@ -198,14 +204,13 @@ class Tally:
             self.prediction[at] = -1 if row.prediction is None else row.prediction
             self.margin[at] = np.nan if row.margin is None else row.margin
             self.distance[at], self.finite[at] = row.distance, row.finite
-            self.images[at] = stored[row.index]
+            self.images[at] = images.x_adv[stored[row.index]]
             self.carried += 1
 
     def adversarial(self, shape: tuple[int, ...]) -> Images:
         """The images to store, each of `shape`."""
         at = sorted(self.images, key=lambda position: int(self.indices[position]))
-        x_adv = np.array([self.images[i] for i in at], np.float32).reshape(-1, *shape)
-        return Images(self.indices[at].astype(np.int32), x_adv)
+        return Images(self.indices[at].astype(np.int32), self.images.stacked(at, shape))
 
     def rate(self, mask: np.ndarray) -> Rate:
         """A share of all images."""

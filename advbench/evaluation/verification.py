@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from advbench.attacks.ambient import own_settings
+from advbench.data.lazy import choose
 from advbench.errors import UsageError
 from advbench.evaluation.claims import CHECKS, Evidence, broken_rows, ties
 from advbench.evaluation.result import Result
@@ -83,6 +84,11 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
         When the run, the model or the data can't be read at all.
     """
     result, images = Result.load(run), load_images(run)
+    if data is None:
+        from advbench.data import again
+
+        about = result.data
+        data = again(about.name, about.source, about.split, about.reading)
     if model is None:
         from advbench.models.load import load_model
         from advbench.models.preprocess import Preprocess
@@ -91,18 +97,16 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
         # A file that someone sent must not choose what code runs, or who is sent a token.
         if ":" in result.model.source or is_target(result.model.source):
             raise UsageError(f"the model of {run} is code or a URL: load {result.model.source} if you trust it")
-        model = wrapped_as_in(result, load_model(result.model.source, Preprocess.of(result.model.preprocess)))
-    if data is None:
-        from advbench.data import load
-
-        data = load(result.data.name, result.data.split)
+        model = wrapped_as_in(
+            result, load_model(result.model.source, Preprocess.of(result.model.preprocess)), data.shape
+        )
     stored = Claim("stored images", list(_stored(result, images, data)))
     if stored.failures:
         return Verification((stored,))
     indices = [row.index for row in result.rows]
-    model = tried(as_in(result, model, len(data.classes)), data.images[indices], len(data.classes))
-    clean, labels = data.images[indices], data.labels[indices].astype(np.int32)
-    logits = _logits(model, np.concatenate([clean / np.float32(255), images.x_adv]))
+    model = tried(as_in(result, model, len(data.classes)), data.images[indices[:BATCH]], len(data.classes))
+    clean, labels = choose(data.images, indices), data.labels[indices].astype(np.int32)
+    logits = _logits(model, clean, images.x_adv)
     evidence = Evidence(result, images, clean, labels, model.digest, logits[: len(clean)], logits[len(clean) :])
     claims = [Claim(name, list(check(evidence))) for name, check in CHECKS.items()]
     return Verification((stored, *claims), ties(evidence))
@@ -117,14 +121,22 @@ def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
         yield "there should be one adversarial image for each row that an attack broke"
     if images.x_adv.shape != (len(images.index), *data.images.shape[1:]) or images.x_adv.dtype != np.float32:
         yield f"they are {images.x_adv.dtype} {list(images.x_adv.shape)}"
-    content = images.index.astype("<i4").tobytes() + images.x_adv.astype("<f4").tobytes()
-    if (actual := sha256(content).hexdigest()) != result.adversarial_digest:
+    content = sha256(images.index.astype("<i4").tobytes())
+    for at in range(0, len(images.x_adv), BATCH):
+        content.update(images.x_adv[at : at + BATCH].astype("<f4").tobytes())
+    if (actual := content.hexdigest()) != result.adversarial_digest:
         yield f"sha256 {actual}, expected {result.adversarial_digest}"
 
 
-def _logits(model: LoadedModel, x: np.ndarray) -> np.ndarray:
+def _logits(model: LoadedModel, clean: Any, x_adv: Any) -> np.ndarray:
+    """Of clean images, uint8, and after them of adversarial ones, float32; some of them are in memory at once."""
     predict = jax.jit(lambda model, x: model(x))
     judge = judged(model.predict)
     with raised():
-        parts = [np.asarray(predict(judge, x[at : at + BATCH])) for at in range(0, len(x), BATCH)]
+        parts = []
+        for at in range(0, len(clean) + len(x_adv), BATCH):
+            first = at - len(clean)
+            made = x_adv[max(first, 0) : max(first + BATCH, 0)]
+            x = np.concatenate([clean[at : at + BATCH] / np.float32(255), made])
+            parts.append(np.asarray(predict(judge, x)))
     return np.concatenate(parts).astype(np.float64)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import pixels
+from advbench.evaluation.images import parts
 from advbench.evaluation.judge import Judge
 from advbench.spec import ThreatSpec
 from advbench.wrappers.facing import judged
@@ -46,5 +46,6 @@ class Clean:
     def extend(self, n: int) -> None:
         """Judge the next `n` images."""
         at = self.order[self.seen : self.seen + n]
-        x, y = pixels(self.data.images[at]), self.data.labels[at].astype(np.int32)
-        self.good = np.concatenate([self.good, ~self._judge(x, y, x).broken])
+        size = self._judge.size
+        new = [~self._judge(part.x, part.y, part.x).broken for part in parts(self.data, at, size)]
+        self.good = np.concatenate([self.good, *new])

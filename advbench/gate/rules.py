@@ -117,6 +117,12 @@ class GateRules(_Table):
     logits: Annotated[str | None, Field(description="Output that holds the logits, where the model has several.")] = (
         None
     )
+    resize: Annotated[Positive | None, Field(description="Of image files: pixels of the shorter side.")] = None
+    crop: Annotated[Positive | None, Field(description="Of image files: pixels of the square in the middle.")] = None
+    interpolation: Annotated[str | None, Field(description="Pillow's filter for resizing.")] = None
+    classes: Annotated[str | None, Field(description="File of class names, one a line, label 0 first.")] = None
+    transparent: Annotated[str | None, Field(description="Of transparent images: keep, black or white.")] = None
+    skip_corrupt: Annotated[bool, Field(description="Leave out images that can't be read.")] = False
     n: Annotated[Positive | None, Field(description="The first n test images; by default all that are here.")] = None
     indices: Annotated[
         str | None, Field(description="Test images by number, like 0-99,500, or a file of such, instead of n.")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advbench.data.lazy import choose, content_digest
 from advbench.errors import UsageError
-from advbench.evaluation.images import digest
 from advbench.evaluation.provenance import versions
 from advbench.evaluation.result import ThreatInfo
 from advbench.gate.baseline import Baseline, Outcomes, Scope
@@ -36,8 +36,8 @@ class Subject:
 
     def scope(self, n: int, seed: int) -> Scope:
         """What a baseline of the first `n` images must share."""
-        images, labels = self.data.images[self.order[:n]], self.data.labels[self.order[:n]].astype(np.int32)
-        return Scope(f"{self.data.name} {self.data.split}", seed, digest(images, labels))
+        images, labels = choose(self.data.images, self.order[:n]), self.data.labels[self.order[:n]]
+        return Scope(f"{self.data.name} {self.data.split}", seed, content_digest(images, labels))
 
     @property
     def suites(self) -> list[tuple[ThreatInfo, list[str]]]:

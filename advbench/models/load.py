@@ -1,6 +1,6 @@
 """One way to name a model: a run directory, a weights file, a released model, or the user's own code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,15 +89,30 @@ class LoadedModel:
         object.__setattr__(self, "predict", as_model(self.predict))
 
     def require(self, data: "Dataset") -> None:
-        """Refuse data whose images have another shape than those that the model takes.
+        """Refuse data whose images have another shape than those that the model takes, or that have other classes.
 
         Raises
         ------
         UsageError
-            Naming both shapes.
+            Naming both.
         """
         if self.shape is not None and self.shape != (shape := data.images.shape[1:]):
             raise UsageError(f"{self.name} takes images of {self.shape}, and {data.name} has {shape}")
+        known, there = self.record.get("data", {}).get("classes"), tuple(data.classes)
+        if known and tuple(known) != there and not _numbers(known) and not _numbers(there):
+            at = next((k for k, pair in enumerate(zip(known, there, strict=False)) if pair[0] != pair[1]), None)
+            differ = (
+                f"{len(known)} and {len(there)}" if at is None else f"class {at} is {known[at]!r} and {there[at]!r}"
+            )
+            raise UsageError(
+                f"{self.name} was trained on other classes than {data.name} has ({differ}): "
+                "give their names in the model's order, a line each, by --classes FILE"
+            )
+
+
+def _numbers(names: Sequence[str]) -> bool:
+    """Whether classes have no names but their numbers."""
+    return all(str(name) == str(number) for number, name in enumerate(names))
 
 
 @own_settings()

@@ -11,8 +11,8 @@ from advbench.errors import DataUnavailable, UsageError
 from advbench.models import pytorch
 from advbench.models.external import External
 from advbench.models.fingerprint import fingerprint
-from advbench.models.users import one_line
 from advbench.names import found
+from advbench.usercode import one_line
 
 PREFIX: Final = "robustbench:"
 FOLDER: Final = Path("models")  # in the working directory, where RobustBench keeps them by default

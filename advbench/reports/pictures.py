@@ -32,8 +32,9 @@ def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
     AdvbenchError
         Saying why there are none: no run directory, files missing or damaged, the data set not here or another one.
     """
-    from advbench.data import load
-    from advbench.evaluation.images import digest, pixels
+    from advbench.data import again
+    from advbench.data.lazy import choose, chunks, content_digest
+    from advbench.evaluation.images import pixels
     from advbench.evaluation.run import load_images
 
     result = run.result
@@ -44,12 +45,14 @@ def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
     images = load_images(run.folder)
     if images.digest() != result.adversarial_digest:
         raise UsageError(f"the images in {run.folder} are not those of its result")
-    data = load(result.data.name, result.data.split)
+    about = result.data
+    data = again(about.name, about.source, about.split, about.reading)
     indices = np.array([row.index for row in result.rows])
     data.require(int(indices.max(initial=-1)) + 1)
-    if digest(data.images[indices], data.labels[indices].astype(np.int32)) != result.data.digest:
+    if content_digest(choose(data.images, indices), data.labels[indices]) != result.data.digest:
         raise UsageError(f"the {data.name} {data.split} images here are not those of the run")
-    if images.x_adv.shape != (*images.index.shape, *data.images.shape[1:]) or not np.isfinite(images.x_adv).all():
+    fits = images.x_adv.shape == (*images.index.shape, *data.images.shape[1:])
+    if not fits or not all(np.isfinite(part).all() for part in chunks(images.x_adv)):
         raise UsageError(f"the images in {run.folder} are damaged")
     rows = {row.index: row for row in result.rows if wanted is None or row.index in wanted}
     return [

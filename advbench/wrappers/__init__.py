@@ -85,11 +85,9 @@ def wrapped(
     )
 
 
-def wrapped_as_in(result: Result, model: LoadedModel) -> LoadedModel:
-    """A model behind the defenses that a result was found with; raises as `wrapped`."""
-    from advbench.data import DATASETS
-
+def wrapped_as_in(result: Result, model: LoadedModel, shape: Sequence[int]) -> LoadedModel:
+    """A model behind the defenses that a result was found with, for images (H, W, C); raises as `wrapped`."""
     record = result.model.record
     if not record.get("wrappers"):
         return model
-    return wrapped(model, DATASETS[result.data.name].shape, record["wrappers"], adaptive=record.get("adaptive", True))
+    return wrapped(model, shape, record["wrappers"], adaptive=record.get("adaptive", True))

@@ -134,7 +134,7 @@ def test_the_same_runs_give_the_same_page(stored):
 
 def test_a_large_run_stays_small(make, monkeypatch, tmp_path):
     data = Data((32, 32, 3), 1000)
-    monkeypatch.setattr("advbench.data.load", lambda *_: data)
+    monkeypatch.setattr("advbench.data.again", lambda *_: data)
     html = page(store(tmp_path / "large", make(n=1000, clean=900, robust=200), data))
     assert len(html) < 2_000_000
     assert html.count("<img") == 3 * gallery.SHOWN

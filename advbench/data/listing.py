@@ -1,0 +1,235 @@
+"""Encoded images and their labels, as every format lists them before any image is decoded; and how they become data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advbench.data.arrays import Arrays, named
+from advbench.data.decode import Undeclared, Unreadable, decode
+from advbench.data.formats import CorruptData
+from advbench.data.lazy import Lazy
+from advbench.data.reading import Reading
+from advbench.data.scan import Scan, scanned
+from advbench.data.spec import Dataset
+from advbench.errors import UsageError
+
+KEEP = 1 << 28  # bytes of decoded images that are kept in memory; more are decoded when they are asked for
+SHOWN = 20  # things named in a message, before the rest is counted
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One split: encoded images and their labels.
+
+    Attributes
+    ----------
+    names : sequence of str
+        What messages call each image.
+    labels : np.ndarray
+        int32 `[N]`.
+    read : callable
+        The bytes of the image of a number; may be called from several threads at once, and raise OSError.
+    stamp : str
+        Changes whenever one of the files may have: what a scan is kept under.
+    """
+
+    names: Sequence[str]
+    labels: np.ndarray
+    read: Callable[[int], bytes]
+    stamp: str
+
+
+Part = Listing | Arrays
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a path holds: its splits, each read when it is asked for.
+
+    Attributes
+    ----------
+    name, path : str
+        Short, for tables; and as it was typed.
+    splits : mapping of str to callable
+        By "train", "val" or "test"; "all" where there are no splits.
+    classes : tuple of str, optional
+        Their names, where the source has them.
+    kind : str
+        The format, in words.
+    """
+
+    name: str
+    path: str
+    splits: Mapping[str, Callable[[], Part]]
+    classes: tuple[str, ...] | None
+    kind: str
+
+
+class Pictures(Lazy):
+    """Images of a listing, decoded when they are asked for."""
+
+    def __init__(self, listing: Listing, kept: np.ndarray, shape: tuple[int, int, int], reading: Reading):
+        super().__init__((len(kept), *shape))
+        self.listing, self.kept, self.reading = listing, kept, reading
+
+    def one(self, index: int) -> np.ndarray:
+        """Decode one; CorruptData if it can't be read any more."""
+        at = int(self.kept[index])
+        name, shape = self.listing.names[at], self.shape[1:]
+        try:
+            image = decode(self.listing.read(at), self.reading)
+        except (OSError, Unreadable, Undeclared) as error:
+            raise CorruptData(f"{name} can't be read any more: {error}") from None
+        if image.shape[:2] != shape[:2] or (image.shape[2] != shape[2] and image.shape[2] != 1):
+            raise CorruptData(f"{name} changed: it is {list(image.shape)} now, and was {list(shape)}")
+        return np.broadcast_to(image, shape)
+
+
+def dataset(source: Source, split: str, reading: Reading, tell: Callable[[int, int], None] | None = None) -> Dataset:
+    """One split as a data set; `tell` hears how many of how many images were looked at, where that takes a while.
+
+    Raises
+    ------
+    CorruptData
+        Naming every image that can't be read, unless they are to be skipped.
+    UsageError
+        When images are of several sizes, or of a kind that was not declared, or a label has no name.
+    """
+    part, labels, classes, _ = prepared(source, split, reading)
+    where = f"{source.path} ({split})"
+    if not isinstance(part, Listing):
+        told = (*part.notes, *_empty(labels, classes))
+        return Dataset(source.name, split, part.images, labels, classes, source.path, "", len(labels), reading, told)
+    scan = scanned(part, reading, tell)
+    notes = _checked(scan, part, reading, where)
+    kept = np.setdiff1d(np.arange(len(part.labels)), [at for at, _ in scan.corrupt])
+    labels = labels[kept]
+    images: Any = Pictures(part, kept, scan.shape, reading)
+    if images.row_bytes * len(images) <= KEEP:
+        images.expect(range(len(images)))
+        images = images[:]
+    return Dataset(
+        name=source.name,
+        split=split,
+        images=images,
+        labels=labels,
+        classes=classes,
+        source=source.path,
+        digest=scan.digest,
+        total=len(labels),
+        reading=reading,
+        notes=(*notes, *_empty(labels, classes)),
+    )
+
+
+def prepared(source: Source, split: str, reading: Reading) -> tuple[Part, np.ndarray, tuple[str, ...], list[str]]:
+    """One split before any image is decoded: its part, labels and class names as declared, and which classes are empty.
+
+    Raises
+    ------
+    UsageError
+        For a label without a name, or where arrays are to be resized.
+    """
+    part = source.splits[split]()
+    where = f"{source.path} ({split})"
+    if isinstance(part, Arrays):
+        if declared := [word for word in ("resize", "crop", "transparent") if getattr(reading, word) is not None]:
+            raise UsageError(f"{where} holds arrays of one size: --{declared[0]} is for image files")
+        source = source if source.classes else replace(source, classes=part.classes)
+    labels, classes = _classes(part.labels, source, reading, where)
+    if isinstance(part, Listing):
+        part = replace(part, labels=labels)
+    return part, labels, classes, _empty(labels, classes)
+
+
+def _classes(labels: np.ndarray, source: Source, reading: Reading, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels and class names: declared ones decide the order of those that the source has, or rename them in turn.
+
+    Raises
+    ------
+    UsageError
+        For a label without a name.
+    """
+    own, declared = source.classes, reading.classes
+    if declared is None or own is None or own == tuple(map(str, range(len(own)))):  # numbers are no names
+        return labels, named(labels, declared or own, f"{where}: ")
+    if set(own) <= set(declared):
+        return np.array([declared.index(name) for name in own], np.int32)[labels], declared
+    if len(own) != len(declared):
+        lacking = [name for name in own if name not in declared]
+        raise UsageError(
+            f"{where} has {len(own)} classes and --classes names {len(declared)}: {_some(lacking)} are not among them"
+        )
+    return labels, declared
+
+
+def _checked(scan: Scan, listing: Listing, reading: Reading, where: str) -> list[str]:
+    """Refuse what can't be used; what can, but should be known, in words."""
+    if scan.undeclared:
+        faults = [f"{listing.names[at]}: {why}" for at, why in scan.undeclared]
+        raise UsageError(
+            f"{len(faults)} of {len(listing.labels):,} images of {where} can't be taken as they are:{_list(faults)}"
+        )
+    faults = [f"{listing.names[at]}: {why}" for at, why in scan.corrupt]
+    if faults and not reading.skip_corrupt:
+        raise CorruptData(
+            f"{len(faults)} of {len(listing.labels):,} images of {where} can't be read "
+            f"(--skip-corrupt leaves them out):{_list(faults)}"
+        )
+    if not scan.sizes:
+        raise CorruptData(f"{where} has no image that can be read:{_list(faults)}")
+    if len(scan.sizes) > 1:
+        raise UsageError(f"{where} has {_sizes(scan)}; {_advice(reading)}")
+    notes = []
+    if faults:
+        notes.append(f"{len(faults)} of {len(listing.labels):,} images can't be read and were left out")
+    if len(scan.channels) > 1:
+        grey = scan.channels.get(1, 0)
+        notes.append(
+            f"{grey:,} of {scan.count:,} images are grey and were given three equal channels, as the others have"
+        )
+    return notes
+
+
+def _list(faults: Sequence[str]) -> str:
+    rest = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+    return "".join(f"\n  {line}" for line in [*faults[:SHOWN], *rest])
+
+
+def _sizes(scan: Scan) -> str:
+    most = sorted(scan.sizes.items(), key=lambda pair: -pair[1])
+    told = [f"{n:,} of {height}x{width}" for (height, width), n in most[:3]] + (["..."] if len(most) > 3 else [])
+    return f"images of {len(most):,} sizes ({', '.join(told)})"
+
+
+def _advice(reading: Reading) -> str:
+    if reading.resize and not reading.crop:
+        return f"--resize brings the shorter side to {reading.resize}: add --crop {reading.resize}"
+    return "bring them to the size that the model is for, like --resize 256 --crop 224 --interpolation bicubic"
+
+
+def _empty(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    there = set(np.unique(labels).tolist())
+    empty = [name for at, name in enumerate(classes) if at not in there]
+    if not empty:
+        return []
+    return [f"{len(empty)} of {len(classes)} classes have no image: {_some(empty)}"]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def stamp(paths: Sequence[Path], *more: object) -> str:
+    """A text that changes when one of the files does: of their paths, sizes and times, and whatever else decides."""
+    digest = hashlib.sha256(repr(more).encode())
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

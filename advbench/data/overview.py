@@ -1,0 +1,209 @@
+"""What a path holds, split by split: counts, sizes, ranges, digests, images that are there twice, ten thumbnails."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from advbench.data import store
+from advbench.data.catalog import DATASETS
+from advbench.data.decode import decode
+from advbench.data.lazy import chunks, content_digest
+from advbench.data.listing import Listing, Source, prepared
+from advbench.data.opening import opened
+from advbench.data.reading import Reading
+from advbench.data.scan import scanned
+from advbench.data.spec import Dataset
+
+THUMBNAILS, SIDE, GAP = 10, 96, 4  # how many, and their pixels
+SHOWN = 10  # images named
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One split.
+
+    Attributes
+    ----------
+    split : str
+        Its name.
+    images : int
+        That can be read.
+    counts : dict of str to int
+        Images of every class, by name.
+    sizes : dict of str to int
+        Images of every size, like "32x32x3".
+    low, high : int
+        Range of all pixels, of 0 to 255.
+    digest : str
+        Of images and labels, as a data set has it; "" where images are of several sizes.
+    corrupt, undeclared : tuple of str
+        Images that can't be read, or not as they are, each with its reason.
+    twice : int
+        Images that are there before in this split.
+    elsewhere : dict of str to tuple of str
+        By another split, images that are in it too.
+    notes : tuple of str
+        Whatever else should be known.
+    """
+
+    split: str
+    images: int
+    counts: dict[str, int]
+    sizes: dict[str, int]
+    low: int
+    high: int
+    digest: str
+    corrupt: tuple[str, ...]
+    undeclared: tuple[str, ...]
+    twice: int
+    elsewhere: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    overview: Overview
+    names: Sequence[str]
+    prints: Sequence[str]
+    picture: Callable[[int], np.ndarray]
+    labels: np.ndarray
+
+
+def inspect(
+    text: str, reading: Reading | None = None, tell: Callable[[int, int], None] | None = None
+) -> tuple[str, list[Overview], bytes]:
+    """Look at all images of all splits.
+
+    Parameters
+    ----------
+    text : str
+        As for `load`.
+    reading : Reading, optional
+        How image files are to be read.
+    tell : callable, optional
+        Told how many of how many images of a split were looked at.
+
+    Returns
+    -------
+    str, list of Overview, bytes
+        The format in words, every split, and ten images as one PNG file.
+
+    Raises
+    ------
+    AdvbenchError
+        When there is nothing to look at.
+    """
+    reading = reading or Reading()
+    if text in DATASETS:
+        seen = [_array(store.load(text, split), ()) for split in _here(text)]
+        kind = "published data set"
+    else:
+        source = opened(text)
+        seen = [_split(source, split, reading, tell) for split in source.splits]
+        kind = source.kind
+    for at, later in enumerate(seen):
+        for before in seen[:at]:
+            there = set(before.prints) - {""}
+            both = [name for name, each in zip(later.names, later.prints, strict=True) if each in there]
+            if both:
+                later.overview.elsewhere[before.overview.split] = tuple(both)
+    return kind, [each.overview for each in seen], _sheet(seen)
+
+
+def _here(name: str) -> list[str]:
+    return [status.split for status in store.info() if status.name == name and status.available]
+
+
+def _split(source: Source, split: str, reading: Reading, tell: Callable[[int, int], None] | None) -> _Seen:
+    part, labels, classes, notes = prepared(source, split, reading)
+    if not isinstance(part, Listing):
+        data = Dataset(source.name, split, part.images, labels, classes, source.path, "", len(labels), reading)
+        return _array(data, (*part.notes, *notes))
+    scan = scanned(part, reading, tell)
+    overview = Overview(
+        split=split,
+        images=scan.count,
+        counts=_counts(labels[[at for at, each in enumerate(scan.prints) if each]], classes),
+        sizes={f"{h}x{w}x{max(scan.channels)}": n for (h, w), n in sorted(scan.sizes.items(), key=lambda s: -s[1])},
+        low=scan.low,
+        high=scan.high,
+        digest=scan.digest if len(scan.sizes) == 1 else "",
+        corrupt=tuple(f"{part.names[at]}: {why}" for at, why in scan.corrupt),
+        undeclared=tuple(f"{part.names[at]}: {why}" for at, why in scan.undeclared),
+        twice=_twice(scan.prints),
+        elsewhere={},
+        notes=tuple(notes),
+    )
+    names = part.names
+    return _Seen(overview, names, scan.prints, lambda at: decode(part.read(at), reading), labels)
+
+
+def _array(data: Dataset, notes: Sequence[str]) -> _Seen:
+    prints: list[str] = []
+    low, high = 255, 0
+    for chunk in chunks(data.images):
+        low, high = min(low, int(chunk.min())), max(high, int(chunk.max()))
+        prints += [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest() for image in chunk]
+    overview = Overview(
+        split=data.split,
+        images=len(data),
+        counts=_counts(data.labels, data.classes),
+        sizes={"x".join(map(str, data.shape)): len(data)},
+        low=low,
+        high=high,
+        digest=content_digest(data.images, data.labels),
+        corrupt=(),
+        undeclared=(),
+        twice=_twice(prints),
+        elsewhere={},
+        notes=tuple(notes),
+    )
+    names = [f"image {at}" for at in range(len(data))]
+    return _Seen(overview, names, prints, lambda at: np.asarray(data.images[at]), data.labels)
+
+
+def _counts(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
+    found = np.bincount(labels, minlength=len(classes)).tolist()
+    return dict(zip(classes, found, strict=False))
+
+
+def _twice(prints: Sequence[str]) -> int:
+    return sum(n - 1 for each, n in Counter(prints).items() if each)
+
+
+def _sheet(seen: Sequence[_Seen]) -> bytes:
+    """Ten images of the last split that has any, as many classes as there are, side by side."""
+    shown: list[Any] = []
+    for each in reversed(seen):
+        rank: Counter[int] = Counter()
+        order = []
+        for at, label in enumerate(each.labels.tolist()):
+            if each.prints[at]:
+                order.append((rank[label], label, at))
+                rank[label] += 1
+        shown = [each.picture(at) for _, _, at in sorted(order)[:THUMBNAILS]]
+        if shown:
+            break
+    across = -(-max(len(shown), 1) // 2)
+    cell = SIDE + GAP
+    sheet = Image.new("RGB", (across * cell + GAP, (2 if len(shown) > across else 1) * cell + GAP), "white")
+    for number, pixels in enumerate(shown):
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        grow = SIDE / max(picture.size)
+        size = tuple(max(1, round(side * grow)) for side in picture.size)
+        filter_ = Image.Resampling.NEAREST if grow >= 2 else Image.Resampling.BICUBIC
+        small = picture.convert("RGB").resize((size[0], size[1]), filter_)
+        row, column = divmod(number, across)
+        left, top = GAP + column * cell + (SIDE - size[0]) // 2, GAP + row * cell + (SIDE - size[1]) // 2
+        sheet.paste(small, (left, top))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

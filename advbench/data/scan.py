@@ -1,0 +1,167 @@
+"""One look at every image of a listing, kept on the disk: sizes, what is damaged, range, digests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import platformdirs
+
+from advbench.data.decode import Undeclared, Unreadable, decode
+from advbench.data.reading import Reading
+from advbench.files import write
+
+if TYPE_CHECKING:
+    from advbench.data.listing import Listing
+
+VERSION = 1  # of what is kept; a change in how images are decoded raises it
+AT_ONCE = 64  # images under way
+EVERY = 256  # images between two words on how far it is
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was seen of all images, after they were brought to size.
+
+    Attributes
+    ----------
+    count : int
+        Images that could be read.
+    corrupt, undeclared : list of (int, str)
+        Number and reason of those that could not, and of those that nobody said how to take.
+    sizes : dict
+        How many images there are of each (height, width).
+    channels : dict
+        How many of 1, 3 or 4 channels.
+    low, high : int
+        Range of all pixels.
+    digests : dict of int to str
+        Of images and labels, as a data set has it, by the number of channels that each image is brought to.
+    prints : list of str
+        A short digest of every image, "" where it can't be read: equal images have equal ones.
+    """
+
+    count: int
+    corrupt: list[tuple[int, str]]
+    undeclared: list[tuple[int, str]]
+    sizes: dict[tuple[int, int], int]
+    channels: dict[int, int]
+    low: int
+    high: int
+    digests: dict[int, str]
+    prints: list[str]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the images, where they are of one size."""
+        height, width = next(iter(self.sizes))
+        return height, width, max(self.channels)
+
+    @property
+    def digest(self) -> str:
+        """Of all images that can be read and their labels, as a data set has it."""
+        return self.digests[max(self.channels)]
+
+
+def scanned(listing: Listing, reading: Reading, tell: Callable[[int, int], None] | None = None) -> Scan:
+    """Look at every image, or remember what was seen the last time.
+
+    Parameters
+    ----------
+    listing : Listing
+        Whose `stamp` changes when one of its files does.
+    reading : Reading
+        How each is brought to size.
+    tell : callable, optional
+        Told how many of how many images were looked at.
+    """
+    path = _place(listing, reading)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version
+        return _loaded(path.read_bytes(), len(listing.labels))
+    scan = _look(listing, reading, tell or (lambda done, total: None))
+    with contextlib.suppress(OSError):  # a read-only cache: it is only looked at again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, _dumped(scan))
+    return scan
+
+
+def _place(listing: Listing, reading: Reading) -> Path:
+    how = (VERSION, reading.resize, reading.crop, reading.interpolation, reading.transparent)
+    key = hashlib.sha256(f"{listing.stamp} {how}".encode())
+    key.update(listing.labels.astype("<i4").tobytes())
+    return platformdirs.user_cache_path("advbench", appauthor=False) / "scans" / f"{key.hexdigest()[:40]}.json"
+
+
+def _look(listing: Listing, reading: Reading, tell: Callable[[int, int], None]) -> Scan:
+    total = len(listing.labels)
+    hashes = {channels: hashlib.sha256() for channels in (1, 3, 4)}
+    sizes: Counter[tuple[int, int]] = Counter()
+    channels: Counter[int] = Counter()
+    corrupt: list[tuple[int, str]] = []
+    undeclared: list[tuple[int, str]] = []
+    prints: list[str] = []
+    good: list[int] = []
+    low, high = 255, 0
+    for at, (image, reason) in enumerate(_decoded(listing, reading)):
+        if image is None:
+            (undeclared if isinstance(reason, Undeclared) else corrupt).append((at, str(reason)))
+            prints.append("")
+        else:
+            good.append(at)
+            sizes[image.shape[:2]] += 1
+            channels[image.shape[2]] += 1
+            low, high = min(low, int(image.min())), max(high, int(image.max()))
+            colour = np.broadcast_to(image, (*image.shape[:2], max(3, image.shape[2])))
+            content = np.ascontiguousarray(colour).data
+            prints.append(hashlib.blake2b(content, digest_size=8, key=repr(image.shape[:2]).encode()).hexdigest())
+            hashes[image.shape[2]].update(np.ascontiguousarray(image).data)
+            if image.shape[2] == 1:
+                hashes[3].update(content)
+        if (at + 1) % EVERY == 0 or at + 1 == total:
+            tell(at + 1, total)
+    labels = listing.labels[good].astype("<i4").tobytes()
+    for each in hashes.values():
+        each.update(labels)
+    digests = {number: each.hexdigest() for number, each in hashes.items()}
+    return Scan(len(good), corrupt, undeclared, dict(sizes), dict(channels), low, high, digests, prints)
+
+
+def _decoded(listing: Listing, reading: Reading) -> Iterator[tuple[np.ndarray | None, Exception | None]]:
+    """Each image, or why there is none, in order; several threads decode."""
+
+    def one(at: int) -> tuple[np.ndarray | None, Exception | None]:
+        try:
+            return decode(listing.read(at), reading), None
+        except OSError as error:
+            return None, Unreadable(error.strerror or str(error))
+        except (Unreadable, Undeclared) as error:
+            return None, error
+
+    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+        for start in range(0, len(listing.labels), AT_ONCE):
+            yield from pool.map(one, range(start, min(start + AT_ONCE, len(listing.labels))))
+
+
+def _dumped(scan: Scan) -> bytes:
+    content: dict[str, Any] = {**vars(scan), "sizes": [[*size, n] for size, n in scan.sizes.items()]}
+    return json.dumps(content).encode()
+
+
+def _loaded(content: bytes, total: int) -> Scan:
+    found = json.loads(content)
+    found["sizes"] = {(height, width): n for height, width, n in found["sizes"]}
+    found["channels"] = {int(channels): n for channels, n in found["channels"].items()}
+    found["digests"] = {int(channels): digest for channels, digest in found["digests"].items()}
+    found["corrupt"], found["undeclared"] = ([(at, why) for at, why in found[k]] for k in ("corrupt", "undeclared"))
+    if len(found["prints"]) != total:
+        raise ValueError("of another listing")
+    return Scan(**found)

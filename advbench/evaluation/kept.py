@@ -1,0 +1,135 @@
+"""Adversarial images while they are found: in memory while they are few, in a temporary file once they are many."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import numpy as np
+
+from advbench.data.lazy import Lazy, chunks
+from advbench.errors import DataUnavailable
+
+HEADER = 1 << 20  # bytes of a file's header, at most
+MEMORY = 1 << 28  # bytes of images that are kept in memory
+
+
+class Kept(MutableMapping[int, np.ndarray]):
+    """Images float32 `[H, W, C]` of one shape, by position; at most `MEMORY` bytes of them lie in memory."""
+
+    def __init__(self) -> None:
+        self._near: dict[int, np.ndarray] = {}
+        self._far: dict[int, int] = {}  # position: place in the file
+        self._file: IO[bytes] | None = None
+        self._bytes = 0
+        self._shape: tuple[int, ...] = ()
+
+    def __setitem__(self, at: int, image: np.ndarray) -> None:
+        if self._file is None and self._bytes + image.nbytes > MEMORY:
+            self._file = TemporaryFile(prefix="advbench-")  # noqa: SIM115 - gone with this object
+            for position, each in self._near.items():
+                self._put(position, each)
+            self._near.clear()
+        if self._file is None:
+            self._bytes += image.nbytes if at not in self._near else 0
+            self._near[at] = image
+        else:
+            self._put(at, image)
+
+    def _put(self, at: int, image: np.ndarray) -> None:
+        place = self._far.setdefault(at, len(self._far))
+        content = np.ascontiguousarray(image, np.float32)
+        self._shape = content.shape
+        assert self._file is not None  # noqa: S101 - the caller made it
+        try:
+            os.pwrite(self._file.fileno(), content.data, place * content.nbytes)
+        except OSError as error:
+            raise DataUnavailable(
+                f"no room for adversarial images among temporary files: {error.strerror}; name a larger place in TMPDIR"
+            ) from None
+
+    def __getitem__(self, at: int) -> np.ndarray:
+        if self._file is None:
+            return self._near[at]
+        return Filed(self._file, [self._far[at]], self._shape)[0]
+
+    def __delitem__(self, at: int) -> None:
+        raise TypeError("what broke once is not forgotten")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._near if self._file is None else self._far)
+
+    def __len__(self) -> int:
+        return len(self._near if self._file is None else self._far)
+
+    def __ior__(self, others: Mapping[int, np.ndarray]) -> Kept:
+        for at in others:
+            self[at] = others[at]
+        return self
+
+    def stacked(self, order: Sequence[int], shape: tuple[int, ...]) -> Any:
+        """The images of these positions, float32 `[b, *shape]`: an array, or what reads them from the file."""
+        if self._file is None:
+            return np.array([self._near[at] for at in order], np.float32).reshape(-1, *shape)
+        return Filed(self._file, [self._far[at] for at in order], shape)
+
+
+class Filed(Lazy):
+    """Images float32 that lie in a file, one after the other from `start` on, read as they are asked for."""
+
+    def __init__(self, file: IO[bytes], places: Sequence[int], shape: tuple[int, ...], start: int = 0):
+        super().__init__((len(places), *shape), np.float32)
+        self.file, self.places, self.start = file, places, start
+
+    def one(self, index: int) -> np.ndarray:
+        """Read one."""
+        size = self.row_bytes
+        content = os.pread(self.file.fileno(), size, self.start + self.places[index] * size)
+        return np.frombuffer(content, "<f4").reshape(self.shape[1:])
+
+
+def filed(index: np.ndarray, x_adv: Lazy) -> Iterator[bytes]:
+    """A safetensors file of both arrays, a part at a time."""
+    content = index.astype("<i4").tobytes()
+    end = len(content) + len(x_adv) * x_adv.row_bytes
+    arrays = {
+        "index": {"dtype": "I32", "shape": list(index.shape), "data_offsets": [0, len(content)]},
+        "x_adv": {"dtype": "F32", "shape": list(x_adv.shape), "data_offsets": [len(content), end]},
+    }
+    header = json.dumps(arrays).encode()
+    header += b" " * (-len(header) % 8)
+    yield len(header).to_bytes(8, "little") + header + content
+    for part in chunks(x_adv):
+        yield part.astype("<f4").tobytes()
+
+
+def read_filed(path: Path) -> dict[str, Any]:
+    """Both arrays of such a file; the images are read as they are asked for.
+
+    Raises
+    ------
+    OSError
+        When it can't be read.
+    ValueError, KeyError, TypeError
+        When it is no such file.
+    """
+    file = path.open("rb")
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if length > HEADER:
+        raise ValueError(f"its header would have {length} bytes")
+    header = json.loads(file.read(length))
+    shape = tuple(header["x_adv"]["shape"])
+    (first, last), (begin, end) = (header[name]["data_offsets"] for name in ("index", "x_adv"))
+    wanted = math.prod(shape) * 4
+    if header["index"]["dtype"] != "I32" or header["x_adv"]["dtype"] != "F32" or not len(shape) == 4 <= wanted:
+        raise ValueError("it holds other arrays than index [b] and x_adv [b, H, W, C]")
+    if end - begin != wanted or last - first != 4 * shape[0] or size != 8 + length + max(last, end):
+        raise ValueError(f"it has {size} bytes, which is not what its header says")
+    index = np.frombuffer(os.pread(file.fileno(), last - first, 8 + length + first), "<i4").astype(np.int32)
+    return {"index": index, "x_adv": Filed(file, range(shape[0]), shape[1:], 8 + length + begin)}
