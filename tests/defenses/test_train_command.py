@@ -86,7 +86,7 @@ def test_a_run_killed_and_then_terminated_ends_with_the_same_bytes(environment, 
     killed = start(environment, *RUN, "--out", out)
     until(out, killed, 0)
     killed.kill()
-    killed.wait()
+    killed.communicate()
     assert not (out / "model.safetensors").exists()
 
     terminated = start(environment, *RUN, "--out", out, "--resume")
