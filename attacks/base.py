@@ -32,6 +32,8 @@ class Proposal(NamedTuple):
     x: Array  # perturbed images, float32, the clean images' shape
     forwards: Array  # int32 [B]: forward passes spent on each image
     gradients: Array  # int32 [B]: how many of these went on to an input gradient
+    claims: Array | None = None  # bool [B]: which images the attack itself counts as broken; None: it does not say
+    reached: Array | None = None  # int32 [B]: forward passes by which one first was; None: all of them
 
 
 def setting(*, default: Any) -> Any:

@@ -10,8 +10,8 @@ from jax import Array
 
 from advbench.attacks.base import Model, Plan
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
 from advbench.attacks.rows import per_image
+from advbench.attacks.selection import surely_fooled
 from advbench.attacks.threat import TINY, Threat
 
 DRAWS = 1000  # noise images tried before an image is given up
@@ -42,7 +42,7 @@ class Blend(Plan):
         query = x + jnp.where(state.found, middle, 1.0)[:, None, None, None] * (noise - x)
         query = jnp.clip(query, 0.0, 1.0)
         active = ~self.done(state)
-        hit = fooled(model(query), labels) & active
+        hit = surely_fooled(model, query, labels) & active
         low, high = narrow(hit, state.low, state.high)
         halving = active & state.found
         return Start(
