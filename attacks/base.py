@@ -61,6 +61,7 @@ class Attack(Plan):
     cost: ClassVar[str]  # of one run at its defaults, for people: "40 gradients", "5,000 queries"
     paper: ClassVar[str]
     stops: ClassVar[bool] = False  # whether an image that fools costs no more passes, so that its count tells when
+    steady: ClassVar[bool] = False  # whether its search compares single answers, so that noise in them misleads it
 
     restarts: int = setting(default=1)
 

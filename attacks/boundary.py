@@ -51,6 +51,7 @@ class Boundary(Attack):
     access = "decision"
     cost = "27,500 queries"
     paper = "Brendel et al. 2018, arXiv 1712.04248"
+    steady = True
 
     steps: int = 25_000
     spherical_step: float = 0.01  # both in units of the distance to the clean image

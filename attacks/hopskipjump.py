@@ -55,6 +55,7 @@ class HopSkipJump(Attack):
     access = "decision"
     cost = "36,000 queries"
     paper = "Chen, Jordan & Wainwright 2020, arXiv 1904.02144"
+    steady = True
 
     steps: int = 64
     initial_num_evals: int = 100  # probes of the first iteration; they grow with its square root

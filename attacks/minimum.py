@@ -129,6 +129,6 @@ def _proposed(
     within &= jax.vmap(threat.size)(x, best.x) <= threat.eps
     if best.chosen is None:
         return Proposal(near, forwards, gradients, within)
-    surest = last_look(best.chosen, model, near, y)
+    surest = last_look(best.chosen, model, near, y, path=False)
     x = per_image(within)(near, surest.x)
     return Proposal(x, forwards + 1, gradients, within | surest.sure)

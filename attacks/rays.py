@@ -45,6 +45,7 @@ class RayS(Attack):
     cost = "up to 10,000 queries"
     paper = "Chen & Gu 2020, arXiv 2006.12792"
     stops = True
+    steady = True
 
     queries: int = 10_000
     early_stop: bool = setting(default=True)  # once an image fools within eps; else its nearest is sought

@@ -209,15 +209,15 @@ def proposal(
     return ended
 
 
-def last_look(chosen: Choice, model: Model, x: Array, y: Any) -> Choice:
-    """Look at the images that an attack ends with."""
+def last_look(chosen: Choice, model: Model, x: Array, y: Any, *, path: bool) -> Choice:
+    """Look at the images that an attack ends with; as `Choice.better`."""
     seen = look(model, x, y, model(x))
-    return chosen if seen is None else chosen.better(seen, x, path=True)
+    return chosen if seen is None else chosen.better(seen, x, path=path)
 
 
 @jax.jit
 def _chosen(chosen: Choice, model: Model, x: Array, y: Any, forwards: Array, gradients: Array) -> Proposal:
-    chosen = last_look(chosen, model, x, y)
+    chosen = last_look(chosen, model, x, y, path=True)
     forwards = forwards + chosen.looks * (passes(model) - 1) + isinstance(model, Substitute)
     reached = jnp.ceil(forwards * (chosen.first / chosen.looks)).astype(jnp.int32)
     return Proposal(chosen.x, forwards, gradients, chosen.sure, jnp.where(chosen.first > 0, reached, forwards))

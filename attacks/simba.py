@@ -43,6 +43,7 @@ class SimBA(Aimed):
     cost = "10,000 queries"
     paper = "Guo et al. 2019, arXiv 1905.07121"
     stops = True
+    steady = True
 
     queries: int = 10_000
     step_size: float = 0.2  # in pixel units

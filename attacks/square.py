@@ -44,6 +44,7 @@ class Square(Aimed):
     cost = "5,000 queries"
     paper = "Andriushchenko et al. 2020, arXiv 1912.00049"
     stops = True
+    steady = True
 
     queries: int = 5000
     p_init: float = setting(default=0.8)  # share of the image that the first squares cover

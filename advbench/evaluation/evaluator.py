@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks import Randomised
+from advbench.attacks import Model, Randomised
 from advbench.attacks.loop import TimeUp, until
+from advbench.attacks.losses import fooled
 from advbench.data.spec import content_digest
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
@@ -30,6 +31,7 @@ from advbench.evaluation.queries import counted, ended, ending_flag, listen, rea
 from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, Skipped, ThreatInfo
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.tally import Images, Shard, Tally
+from advbench.evaluation.views import view_flags
 from advbench.spec import AttackSpec, ThreatSpec
 from advbench.wrappers.facing import climbed, judged
 
@@ -219,6 +221,7 @@ class Evaluator:
             seconds=seconds,
         )
         flags = [*tally.flags(done.limit, plan.size), *plan.flags(done.classes)]
+        flags += view_flags(self.model.predict, self.attacks, tally)
         if (end := ended(self.model)) is not None:
             flags.append(ending_flag(end, plan))
         return self._result(tally, plan.runs, images, flags, provenance, plan.skipped), images
@@ -246,9 +249,13 @@ class Evaluator:
         stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
         def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Any:
-            images, model = jnp.asarray(x), climbed(self.model.predict, jnp.asarray(y))
-            aim = spec.attack.aim(model, images, jnp.asarray(y), task.run)
-            return spec.attack(model, searched, images, aim, _keys(stream, indices))
+            images, labels = jnp.asarray(x), jnp.asarray(y)
+            model = climbed(self.model.predict, images, labels)
+            aim = spec.attack.aim(model, images, labels, task.run)
+            found = spec.attack(model, searched, images, aim, _keys(stream, indices))
+            claims = _fools(model, found.x, labels) if found.claims is None else found.claims
+            reached = found.forwards if found.reached is None else found.reached
+            return found._replace(claims=claims, reached=reached)
 
         proposal = batches.map(propose, x, y, self.indices[task.positions], size=padded(len(y), judge.size))
         proposed = snap(self.threat, x, proposal.x, self.model.levels)
@@ -260,6 +267,8 @@ class Evaluator:
             x_adv=proposed[verdict.broken],
             forwards=proposal.forwards * draws,
             gradients=proposal.gradients * draws,
+            claims=proposal.claims,
+            reached=proposal.reached * draws,
             seconds=time.perf_counter() - clock,
             compile_seconds=compile_seconds() - compiled,
             limit=batches.limit,
@@ -326,6 +335,11 @@ def _keys(stream: Array, indices: Array) -> Array:
     for part in stream[1:]:
         key = jax.random.fold_in(key, part)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+
+
+@jax.jit
+def _fools(model: Model, x: Array, y: Array) -> Array:
+    return fooled(model(x), y)
 
 
 def _stopped(directory: RunDirectory | None) -> str:

@@ -190,7 +190,9 @@ def _storage(path: Path, error: OSError, size: int = 0) -> Exception:
 
 def _pack(shard: Shard) -> bytes:
     scalars = {name: np.float64(getattr(shard, name)) for name in ("seconds", "compile_seconds", "limit")}
-    arrays = {name: getattr(shard, name) for name in ("positions", "x_adv", "forwards", "gradients")}
+    arrays = {
+        name: getattr(shard, name) for name in ("positions", "x_adv", "forwards", "gradients", "claims", "reached")
+    }
     everything = arrays | scalars | shard.verdict._asdict()
     return save({name: np.ascontiguousarray(array) for name, array in everything.items()})
 

@@ -13,7 +13,7 @@ from advbench.evaluation.judge import Verdict
 from advbench.evaluation.result import AttackReport, Convergence, Flag, Rate, Row
 from advbench.spec import AttackSpec
 
-PER_ATTACK = ("fell", "tried", "forwards", "gradients", "out_of_bounds", "fell_at")  # arrays [attacks, n]
+PER_ATTACK = ("fell", "tried", "claimed", "forwards", "gradients", "out_of_bounds", "fell_at")  # arrays [attacks, n]
 PER_IMAGE = ("prediction", "margin", "finite", "distance")  # arrays [n]
 
 
@@ -25,6 +25,8 @@ class Shard(NamedTuple):
     x_adv: np.ndarray  # float32 [b, H, W, C], the broken ones in order
     forwards: np.ndarray  # int32 [m]
     gradients: np.ndarray  # int32 [m]
+    claims: np.ndarray  # bool [m]: what the attack itself counts as broken
+    reached: np.ndarray  # int32 [m]: forward passes by which it first did
     seconds: float
     compile_seconds: float
     limit: int  # images that fitted in memory at once
@@ -34,7 +36,7 @@ class Shard(NamedTuple):
         """Of no images, which have that shape."""
         no, none = np.zeros(0, bool), np.zeros(0, np.int32)
         verdict = Verdict(no, no, no, none, np.zeros(0, np.float32), np.zeros(0))
-        return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, 0.0, 0.0, 0)
+        return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, no, none, 0.0, 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Tally:
         shape = (len(attacks), len(labels))
         self.attacks, self.indices, self.labels, self.clean = attacks, indices, labels, clean
         self.fell = np.zeros(shape, bool)
-        self.tried = np.zeros(shape, bool)
+        self.tried, self.claimed = np.zeros(shape, bool), np.zeros(shape, bool)
         self.forwards, self.gradients, self.out_of_bounds = (np.zeros(shape, np.int64) for _ in range(3))
         self.seconds, self.compile_seconds = np.zeros(shape[0]), np.zeros(shape[0])
         self.prediction, self.margin, self.finite = clean.prediction.copy(), clean.margin.copy(), clean.finite.copy()
@@ -117,6 +119,7 @@ class Tally:
         """Take note of one judged batch."""
         at, verdict = shard.positions, shard.verdict
         self.tried[attack, at] = True
+        self.claimed[attack, at] |= shard.claims
         self.forwards[attack, at] += shard.forwards
         self.gradients[attack, at] += shard.gradients
         self.out_of_bounds[attack, at] += ~verdict.allowed
@@ -132,9 +135,11 @@ class Tally:
             getattr(self, name)[at[first]] = getattr(verdict, name)[first]
         broken = np.flatnonzero(verdict.broken)
         self.images |= {int(at[i]): x for i, x in zip(broken, shard.x_adv, strict=True) if standing[i]}
-        new = at[broken][~self.fell[attack, at[broken]]]
+        fallen = self.fell[attack, at[broken]]
+        new = at[broken][~fallen]
         self.fell[attack, new] = True
-        self.fell_at[attack, new] = self.forwards[attack, new]
+        late = (shard.forwards - shard.reached)[broken][~fallen]
+        self.fell_at[attack, new] = self.forwards[attack, new] - late
 
     def end_run(self, attack: int) -> None:
         """Take note of what stands, of the images it was given, after a whole run of an attack."""
@@ -202,6 +207,8 @@ class Tally:
                 after=self.rate(self.correct & ~self.fell[: a + 1].any(0)),
                 tried=int(self.tried[a].sum()),
                 broke=int((self.fell[a] & self.tried[a]).sum()),
+                claimed=int(self.claimed[a].sum()),
+                undone=self.undone(a),
                 out_of_bounds=int(self.out_of_bounds[a].sum()),
                 seconds=float(self.seconds[a]),
                 compile_seconds=float(self.compile_seconds[a]),
@@ -211,6 +218,10 @@ class Tally:
             )
             for a, attack in enumerate(self.attacks)
         )
+
+    def undone(self, attack: int) -> int:
+        """How many images the attack counts as broken that the judge does not, after all of its runs."""
+        return int((self.claimed[attack] & ~self.fell[attack]).sum())
 
     def _met(self, attack: int) -> bool:
         """Whether the attack met every image that was right when clean (or is known to break it)."""
