@@ -12,6 +12,7 @@ from advbench.errors import AdvbenchError
 from advbench.evaluation.result import Flag
 from advbench.masking import binarization, indicators, saturation, signs, surrogate
 from advbench.masking.probe import Probe
+from advbench.wrappers.facing import adaptive
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -102,14 +103,15 @@ def examine_masking(
     x, y = check_data(images, labels)
     check_outputs(model, x, y)
     size = min(batch_size, SAMPLE)
-    whole = Probe(model.predict, x, y, x[:0], threat.threat, seed, size, full, scale_free)
+    predict = adaptive(model.predict)
+    whole = Probe(predict, x, y, x[:0], threat.threat, seed, size, full, scale_free)
     # A model that is right nowhere near the front of the data has other troubles.
     head = min(len(x), 8 * SAMPLE)
     sample = np.flatnonzero(whole.logits(x[:head]).argmax(1) == y[:head])[:SAMPLE]
     if len(sample) < LEAST:
         return []
     rest = np.delete(x, sample, axis=0) if full else x[:0]
-    probe = Probe(model.predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free)
+    probe = Probe(predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free)
     try:
         _ = probe.slopes
     except AdvbenchError:

@@ -1,4 +1,4 @@
-"""Successes where another model judges: a linear model under noise, whose expectation has a robust accuracy in closed form."""
+"""Successes where another model judges; a linear model under noise has the robust accuracy of the one without."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def noisy(weights, sigma, x, key):
 
 @pytest.fixture(scope="module")
 def lines():
-    """Weights, images, labels, and the Linf radius of each, uniform up to `FARTHEST`; a second class is clearly nearest.
+    """Weights, images, labels, and the Linf radius of each, uniform up to `FARTHEST`; one class is clearly nearest.
 
     Every pixel stays so far from 0 and 1 that the box does not bind, and
     radius = min over wrong j of (w_y - w_j) . x / |w_y - w_j|_1 .
@@ -108,7 +108,7 @@ def test_a_margin_to_spare_is_four_standard_errors(inner):
 
 
 def test_the_iterate_of_the_largest_margin_is_proposed(inner):
-    """Along a line of brightness the margin rises, then falls: the last image and the first success are not the best."""
+    """Along a line of brightness the margin rises, then falls: neither the last image nor the first success is best."""
 
     def hill(x):
         s = x.reshape(len(x), -1).mean(-1)
