@@ -15,7 +15,8 @@ from jax import Array
 from advbench.attacks.apgd_l1 import SparsePace
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled, losses, slope
+from advbench.attacks.losses import losses, slope
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import TINY, Threat
 
 MOMENTUM = 0.75  # how much of a step is new
@@ -70,6 +71,7 @@ class State(NamedTuple):
     pace: Pace | SparsePace
     fooled: Array
     gradients: Array
+    chosen: Choice | None = None
 
 
 class APGD(Aimed):
@@ -82,7 +84,7 @@ class APGD(Aimed):
 
     steps: int = 100
     rho: float = 0.75  # share of steps that must raise the loss
-    keep: bool = True  # an image that fools stays where it is
+    keep: bool = True  # an image that fools stays where it is; where another model judges, see `selection`
     loss: str = setting(default="ce")  # ce, margin (Carlini-Wagner), dlr
     large_eps: bool = setting(default=False)  # L1: begin in balls 3 and 2 times as large, for 30 % of the steps each
 
@@ -99,20 +101,23 @@ class APGD(Aimed):
         third = -(-3 * self.steps // 10)
         stages = ((3.0, third), (2.0, third), (1.0, self.steps - 2 * third)) if self.large_eps else ((1.0, self.steps),)
         best = _start(replace(threat, eps=stages[0][0] * threat.eps), x, keys)
-        gradients = jnp.zeros(len(x), jnp.int32)
+        gradients, chosen = jnp.zeros(len(x), jnp.int32), choice(model, x, y)
         for factor, steps in stages:
             attack = replace(self, steps=steps, keep=self.keep & (factor == 1))
             wide = replace(threat, eps=factor * threat.eps)
-            ended = iterate(attack, model, wide, x, y, _begin(attack, wide, x, best), steps + 1)
+            begun = _begin(attack, wide, x, best)._replace(chosen=chosen if factor == 1 else None)
+            ended = iterate(attack, model, wide, x, y, begun, steps + 1)
             best, gradients = ended.best.x, gradients + ended.gradients
-        return Proposal(best, gradients, gradients)
+        return proposal(ended.chosen, model, best, y, ended.fooled, gradients, gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Look at where each image is, then move it; one that fools stays."""
         loss = losses(self.targets)[self.loss]
         g, logits = slope(model, loss, state.x, y)
         here = Point(state.x, jnp.where(jnp.isfinite(g), g, 0.0), jax.vmap(loss)(logits, y))
-        return jax.vmap(self._advance, (None, 0, 0, 0, 0))(threat, x, here, fooled(logits, y) & self.keep, state)
+        fools = settled(model, logits, y) & self.keep
+        after: State = jax.vmap(self._advance, (None, 0, 0, 0, 0))(threat, x, here, fools, state)
+        return after._replace(chosen=consider(state.chosen, model, state.x, y, logits, path=True))
 
     def done(self, state: State) -> Array:
         """Images that fool already."""
@@ -123,7 +128,7 @@ class APGD(Aimed):
         pace, restart = state.pace.review(self, x0, best, here.loss > state.loss)
         begin = _where(restart, best, here)
         x = pace.move(threat, x0, begin, state.last, state.gradients == 0)
-        moved = State(x, begin.x, here.loss, best, pace, fools, state.gradients + 1)
+        moved = State(x, begin.x, here.loss, best, pace, fools, state.gradients + 1, state.chosen)
         after: State = _where(state.fooled, state, moved)
         return after
 

@@ -42,6 +42,8 @@ class Proposal(NamedTuple):
     forwards: Array  # int32 [B]: forward passes spent on each image
     gradients: Array  # int32 [B]: how many of these went on to an input gradient
     tried: Array | None = None  # bool [B]: False where the attack had no place to start from; None: all were tried
+    claims: Array | None = None  # bool [B]: which images the attack itself counts as broken; None: it does not say
+    reached: Array | None = None  # int32 [B]: forward passes by which one first was; None: all of them
 
 
 def setting(*, default: Any) -> Any:
@@ -70,6 +72,7 @@ class Attack(Plan):
     paper: ClassVar[str]
     stops: ClassVar[bool] = False  # whether an image that fools costs no more passes, so that its count tells when
     starts: ClassVar[int] = 0  # images of other classes it wants for each image; if any, `y` may be a `Starts`
+    steady: ClassVar[bool] = False  # whether its search compares single answers, so that noise in them misleads it
 
     restarts: int = setting(default=1)
 

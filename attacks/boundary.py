@@ -14,8 +14,9 @@ from jax import Array
 from advbench.attacks.base import Attack, Model, Proposal
 from advbench.attacks.decisions import STARTS, fresh, start, unit
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.minimum import Best
+from advbench.attacks.rows import per_image
+from advbench.attacks.selection import passes, surely_fooled
 from advbench.attacks.threat import TINY, Threat
 
 EVERY = 10  # steps between looks at the spherical move alone
@@ -51,6 +52,7 @@ class Boundary(Attack):
     starts = STARTS
     cost = "27,500 queries"
     paper = "Brendel et al. 2018, arXiv 1712.04248"
+    steady = True
 
     steps: int = 25_000
     spherical_step: float = 0.01  # both in units of the distance to the clean image
@@ -67,7 +69,8 @@ class Boundary(Attack):
         turns = self.steps + self.steps // EVERY
         state = _begin(self, begun.x, begun.found, begun.forwards)
         ended = iterate(self, model, threat, x, (y, keys), state, turns)
-        return Proposal(allowed(threat, x, ended.x), ended.forwards, 0 * ended.forwards, begun.found)
+        best, none = Best(ended.x, jnp.where(begun.found, 0.0, jnp.inf)), jnp.zeros_like(ended.forwards)
+        return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=begun.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Ask for a proposal or, every eleventh time, only for its spherical part."""
@@ -77,7 +80,7 @@ class Boundary(Attack):
         looking = s.turn % (EVERY + 1) == EVERY
         sphere, proposal = jax.vmap(_propose)(fresh(keys, s.forwards), x, s.x, s.spherical_step, s.source_step)
         query = per_image(looking)(sphere, proposal)
-        hit = fooled(model(query), labels) & active
+        hit = surely_fooled(model, query, labels) & active
         size = jax.vmap(threat.size)
         closer = size(x, query) < size(x, s.x)  # by construction, but for the box and for rounding
 

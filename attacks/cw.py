@@ -17,7 +17,8 @@ from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
 from advbench.attacks.minimum import Best, Search, advance, search, squash, unsquash
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.rows import per_image
+from advbench.attacks.selection import beyond, look, passes
 from advbench.attacks.threat import Threat
 
 adam = optax.scale_by_adam()
@@ -58,14 +59,14 @@ class CW(Aimed):
             raise ValueError("CW needs rounds >= 1, steps >= 1, lr > 0, c > 0 and confidence >= 0")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begun = _begin(self, threat, x, keys)
-        ended = iterate(self, model, threat, x, (y, begun.w), begun, self.rounds * self.steps)
-        return Proposal(allowed(threat, x, ended.best.x), ended.gradients, ended.gradients)
+        begun = _begin(self, threat, x, keys)._replace(best=Best.none(model, x, y))
+        ended: State = iterate(self, model, threat, x, (y, begun.w), begun, self.rounds * self.steps)
+        return ended.best.proposal(model, threat, x, y, ended.gradients * passes(model), ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """One step of Adam for every image, and the next round for those that end theirs."""
         y, w0 = y
-        g, (x_adv, gain, size, cost) = self._slope(model, threat, x, y, state)
+        g, (x_adv, gain, size, cost, seen) = self._slope(model, threat, x, y, state)
         active = ~self.done(state)
         fools = gain > self.confidence
         update, moments = jax.vmap(adam.update)(g, state.moments)
@@ -75,7 +76,7 @@ class CW(Aimed):
             w=renew(w0, state.w - self.lr * update),
             moments=jax.tree.map(renew, jax.vmap(adam.init)(w0), moments),
             search=searched,
-            best=state.best.or_nearer(x_adv, size, fools & active),
+            best=state.best.or_nearer(x_adv, size, fools & active).or_surer(threat, x, x_adv, seen, active),
             gradients=state.gradients + active,
         )
 
@@ -88,10 +89,12 @@ class CW(Aimed):
 
         def total(w: Array) -> tuple[Array, Any]:
             x_adv = squash(w, *threat.reach(x))
-            gain = jax.vmap(losses(self.targets)["margin"])(model(x_adv), y)
+            logits = model(x_adv)
+            seen = look(model, x_adv, y, logits)
+            gain = beyond(jax.vmap(losses(self.targets)["margin"])(logits, y), seen)
             size = jnp.square(x_adv - x).sum((1, 2, 3))
             cost = size + state.search.c * jnp.maximum(self.confidence - gain, 0.0)
-            return cost.sum(), (x_adv, gain, size, cost)
+            return cost.sum(), (x_adv, gain, size, cost, seen)
 
         slope: tuple[Array, Any] = jax.grad(total, has_aux=True)(state.w)
         return jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), slope[0]), slope[1]

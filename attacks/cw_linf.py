@@ -17,7 +17,8 @@ from advbench.attacks.base import Aimed, Model, Proposal
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
 from advbench.attacks.minimum import Best, squash, unsquash
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.rows import per_image
+from advbench.attacks.selection import beyond, look, passes
 from advbench.attacks.threat import Threat
 
 ENDLESS = 2**30  # steps: each image ends when its c or its tau does
@@ -62,20 +63,23 @@ class CWLinf(Aimed):
             raise ValueError("CWLinf has no random part: restarts would all be the same")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        ended = iterate(self, model, threat, x, y, _begin(self, x), ENDLESS)
-        return Proposal(allowed(threat, x, ended.best.x), ended.gradients, ended.gradients)
+        begun = _begin(self, x)._replace(best=Best.none(model, x, y))
+        ended: State = iterate(self, model, threat, x, y, begun, ENDLESS)
+        return ended.best.proposal(model, threat, x, y, ended.gradients * passes(model), ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """One step of Adam for every image, and the next attempt for those that end theirs."""
 
         def total(w: Array) -> tuple[Array, Any]:
             x_adv = squash(w, 0.0, 1.0)
-            gain = jax.vmap(losses(self.targets)["margin"])(model(x_adv), y)
-            beyond = jnp.maximum(jnp.abs(x_adv - x) - state.tau[:, None, None, None], 0.0).sum((1, 2, 3))
-            cost = state.c * jnp.maximum(-gain, 0.0) + beyond
-            return cost.sum(), (x_adv, gain, cost)
+            logits = model(x_adv)
+            seen = look(model, x_adv, y, logits)
+            gain = beyond(jax.vmap(losses(self.targets)["margin"])(logits, y), seen)
+            outside = jnp.maximum(jnp.abs(x_adv - x) - state.tau[:, None, None, None], 0.0).sum((1, 2, 3))
+            cost = state.c * jnp.maximum(-gain, 0.0) + outside
+            return cost.sum(), (x_adv, gain, cost, seen)
 
-        g, (x_adv, gain, cost) = jax.grad(total, has_aux=True)(state.w)
+        g, (x_adv, gain, cost, seen) = jax.grad(total, has_aux=True)(state.w)
         update, moments = jax.vmap(adam.update)(jnp.where(jnp.isfinite(g), g, 0.0), state.moments)
         active = ~self.done(state)
         size = jnp.abs(x_adv - x).max((1, 2, 3))
@@ -90,7 +94,7 @@ class CWLinf(Aimed):
             step=renew(0, state.step + 1),
             c=jnp.where(fails, self.c_factor * state.c, state.c),
             tau=jnp.where(succeeds, self.tau_factor * jnp.minimum(state.tau, size), state.tau),
-            best=state.best.or_nearer(x_adv, size, active & (gain > 0)),
+            best=state.best.or_nearer(x_adv, size, active & (gain > 0)).or_surer(threat, x, x_adv, seen, active),
             gradients=state.gradients + active,
         )
 

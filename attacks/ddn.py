@@ -14,7 +14,8 @@ from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
 from advbench.attacks.minimum import Best, cosine
-from advbench.attacks.rows import allowed, scaled
+from advbench.attacks.rows import scaled
+from advbench.attacks.selection import beyond, look, passes
 from advbench.attacks.threat import L2, TINY, Threat
 
 l2 = L2()
@@ -57,17 +58,18 @@ class DDN(Aimed):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         n = len(x)
-        best, count = Best(x, jnp.full(n, jnp.inf)), jnp.zeros(n, jnp.int32)
+        best, count = Best.none(model, x, y), jnp.zeros(n, jnp.int32)
         begun = State(jnp.zeros_like(x), jnp.full(n, self.radius, jnp.float32), count, best)
-        ended = iterate(self, model, threat, x, (y, _anywhere(keys, x)), begun, self.steps)
-        return Proposal(allowed(threat, x, ended.best.x), ended.step, ended.step)
+        ended: State = iterate(self, model, threat, x, (y, _anywhere(keys, x)), begun, self.steps)
+        return ended.best.proposal(model, threat, x, y, ended.step * passes(model), ended.step)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Look whether it fools, then take one step along the slope and go to the new sphere."""
         y, anywhere = y
         x_adv = x + state.d
         g, logits = slope(model, losses(self.targets)["ce"], x_adv, y)
-        fools = jax.vmap(losses(self.targets)["margin"])(logits, y) > 0
+        seen = look(model, x_adv, y, logits)
+        fools = beyond(jax.vmap(losses(self.targets)["margin"])(logits, y), seen) > 0
         direction = jax.vmap(l2.steepest)(jnp.where(jnp.isfinite(g), g, 0.0))
         flat = (direction == 0).all((1, 2, 3), keepdims=True)  # a saturated softmax: go anywhere
         ahead = state.d + scaled(
@@ -78,7 +80,7 @@ class DDN(Aimed):
         ahead = jnp.clip(x + scaled(radius / jnp.maximum(jax.vmap(l2.size)(ahead), TINY), ahead), 0.0, 1.0)
         if self.levels:
             ahead = jnp.round(ahead * (self.levels - 1)) / (self.levels - 1)
-        best = state.best.or_nearer(x_adv, jax.vmap(l2.size)(state.d), fools)
+        best = state.best.or_nearer(x_adv, jax.vmap(l2.size)(state.d), fools).or_surer(threat, x, x_adv, seen)
         return State(ahead - x, radius, state.step + 1, best)
 
     def done(self, state: State) -> Array:

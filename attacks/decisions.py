@@ -10,8 +10,8 @@ from jax import Array
 
 from advbench.attacks.base import Model, Plan, Starts
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
 from advbench.attacks.rows import per_image
+from advbench.attacks.selection import surely_fooled
 from advbench.attacks.threat import TINY, Threat
 
 DRAWS = 1000  # noise images tried first, as many as Foolbox tries
@@ -50,7 +50,7 @@ class Search(Plan):
         share = jnp.where(state.found, (state.low + state.high) / 2, 1.0)
         query = jnp.clip(x + share[:, None, None, None] * (origin - x), 0.0, 1.0)
         active = ~self.done(state)
-        hit = fooled(model(query), y) & active
+        hit = surely_fooled(model, query, y) & active
         low, high = narrow(hit, state.low, state.high)
         halving = active & state.found
         return Start(

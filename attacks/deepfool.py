@@ -12,8 +12,9 @@ from jax import Array
 
 from advbench.attacks.base import Attack, Model, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.minimum import Best
+from advbench.attacks.rows import per_image
+from advbench.attacks.selection import Choice, choice, look, passes, sure
 from advbench.attacks.threat import Threat
 
 NUDGE = 1e-4  # added to each step's length, as in the authors' code: a boundary that is very near gets crossed too
@@ -27,6 +28,7 @@ class State(NamedTuple):
     fooled: Array
     forwards: Array
     gradients: Array
+    chosen: Choice | None
 
 
 class DeepFool(Attack):
@@ -50,10 +52,11 @@ class DeepFool(Attack):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Proposal:
         others = _others(self, model, x, y)
-        zero = jnp.zeros(len(x), jnp.int32)
-        begun = State(x, jnp.zeros_like(x), jnp.zeros(len(x), bool), zero + 1, zero)  # 1: the ranking of the classes
+        zero = jnp.zeros(len(x), jnp.int32)  # one more: the ranking of the classes
+        begun = State(x, jnp.zeros_like(x), jnp.zeros(len(x), bool), zero + 1, zero, choice(model, x, y))
         ended = iterate(self, model, threat, x, (y, others), begun, self.steps)
-        return Proposal(allowed(threat, x, ended.x), ended.forwards, ended.gradients)
+        best = Best(ended.x, jnp.where(ended.fooled, 0.0, jnp.inf), ended.chosen)
+        return best.proposal(model, threat, x, y, ended.forwards * passes(model), ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: tuple[Array, Array], state: State) -> State:
         """Go to the nearest boundary of the linearised model; an image met fooling stays where it is."""
@@ -67,7 +70,10 @@ class DeepFool(Attack):
         one_class = jnp.broadcast_to(jnp.eye(others.shape[1])[:, None], (others.shape[1], *lead.shape))
         slopes = jax.vmap(pull)(one_class)[0]  # [classes, B, H, W, C]
         slopes = jnp.where(jnp.isfinite(slopes), slopes, 0.0)
-        done = state.fooled | fooled(logits, label)
+        seen = look(model, state.x, label, logits)
+        done = state.fooled | sure(logits, label, seen)
+        best = Best(state.x, state.forwards, state.chosen).or_surer(threat, x, state.x, seen, ~state.fooled)
+        lead = lead if seen is None else lead - seen.enough[:, None]
         total = state.total + jax.vmap(_to_boundary, (None, 0, 1))(threat, lead, slopes)
         ahead = jnp.clip(x + (1 + self.overshoot) * total, 0.0, 1.0)
         return State(
@@ -76,6 +82,7 @@ class DeepFool(Attack):
             done,
             state.forwards + ~state.fooled,
             state.gradients + jnp.where(state.fooled, 0, others.shape[1]),
+            best.chosen,
         )
 
     def done(self, state: State) -> Array:

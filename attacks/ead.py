@@ -16,7 +16,8 @@ from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
 from advbench.attacks.minimum import Best, Search, advance, search
-from advbench.attacks.rows import allowed, per_image, scaled
+from advbench.attacks.rows import per_image, scaled
+from advbench.attacks.selection import beyond, look, passes
 from advbench.attacks.threat import Threat
 
 
@@ -60,17 +61,19 @@ class EAD(Aimed):
             raise ValueError("EAD has no random part: restarts would all be the same")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        best, count = Best(x, jnp.full(len(x), jnp.inf)), jnp.zeros(len(x), jnp.int32)
+        best, count = Best.none(model, x, y), jnp.zeros(len(x), jnp.int32)
         begun = State(x, x, search(self, len(x)), best, count)
-        ended = iterate(self, model, threat, x, y, begun, self.rounds * self.steps)
-        return Proposal(allowed(threat, x, ended.best.x), 2 * ended.gradients, ended.gradients)
+        ended: State = iterate(self, model, threat, x, y, begun, self.rounds * self.steps)
+        forwards = 2 * ended.gradients * passes(model)
+        return ended.best.proposal(model, threat, x, y, forwards, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """One step of FISTA for every image, and the next round for those that end theirs."""
         margin, now, active = losses(self.targets)["margin"], state.search, ~self.done(state)
 
         def total(ahead: Array) -> tuple[Array, Array]:
-            missing = self.confidence - jax.vmap(margin)(model(ahead), y)
+            logits = model(ahead)
+            missing = self.confidence - beyond(jax.vmap(margin)(logits, y), look(model, ahead, y, logits))
             cost = now.c * jnp.maximum(missing, 0.0) + jnp.square(ahead - x).sum((1, 2, 3))
             return cost.sum(), cost + self.beta * jnp.abs(ahead - x).sum((1, 2, 3))
 
@@ -80,7 +83,9 @@ class EAD(Aimed):
         x_new = jnp.clip(x + jnp.sign(d) * jnp.maximum(jnp.abs(d) - self.beta, 0.0), 0.0, 1.0)
         ahead = x_new + scaled(now.step / (now.step + 3), x_new - state.x)
 
-        fools = active & (jax.vmap(margin)(model(x_new), y) > self.confidence)
+        logits = model(x_new)
+        seen = look(model, x_new, y, logits)
+        fools = active & (beyond(jax.vmap(margin)(logits, y), seen) > self.confidence)
         l1 = jnp.abs(x_new - x).sum((1, 2, 3))
         size = l1 if self.rule == "l1" else self.beta * l1 + jnp.square(x_new - x).sum((1, 2, 3))
         searched, over = advance(self, now, fools, cost)
@@ -89,7 +94,7 @@ class EAD(Aimed):
             renew(x, x_new),
             renew(x, ahead),
             searched,
-            state.best.or_nearer(x_new, size, fools),
+            state.best.or_nearer(x_new, size, fools).or_surer(threat, x, x_new, seen, active),
             state.gradients + active,
         )
 

@@ -14,7 +14,9 @@ from jax import Array
 from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
 from advbench.attacks.hyperplane import distance, towards
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled, margin
+from advbench.attacks.losses import label_of, margin
+from advbench.attacks.minimum import Best
+from advbench.attacks.selection import Choice, Look, beyond, choice, look, passes, sure
 from advbench.attacks.threat import Threat
 
 SEARCHES = 3  # at the end, on the line from the nearest that fools to the clean image
@@ -35,6 +37,7 @@ class State(NamedTuple):
     size: Array  # of the best; inf until one fools
     over: Array  # fooled within eps, and that is all that was asked for
     steps: Array
+    chosen: Choice | None
 
 
 class FAB(Aimed):
@@ -62,18 +65,23 @@ class FAB(Aimed):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         again, y = isinstance(y, Again), y.y if isinstance(y, Again) else y
-        begun = _begin(threat, x, keys, again)
+        begun = _begin(threat, x, keys, again)._replace(chosen=choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begun, self.steps)
         proposal: Proposal = _end(self, model, threat, x, y, ended)
         return proposal
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Look at the image, cross the nearest boundary, look at where that led."""
+        label = label_of(y)
         logits, gaps, slopes = _planes(model, state.x, y)
-        state = self._note(threat, x, state, state.x, fooled(logits, y))
+        seen = look(model, state.x, y, logits)
+        state = self._note(threat, x, state, state.x, sure(logits, label, seen), seen)
+        gaps = gaps if seen is None else gaps - seen.enough
         crossed = jax.vmap(self._cross, (None, 0, 0, 1, 1))(threat, x, state.x, gaps, slopes)
-        success = fooled(model(crossed), y)
-        noted = self._note(threat, x, state, crossed, success)
+        logits = model(crossed)
+        seen = look(model, crossed, y, logits)
+        success = sure(logits, label, seen)
+        noted = self._note(threat, x, state, crossed, success, seen)
         onward = jnp.where(_wide(success), x + self.beta * (crossed - x), crossed)
         return noted._replace(x=jnp.where(_wide(state.over), state.x, onward), steps=state.steps + ~state.over)
 
@@ -92,13 +100,14 @@ class FAB(Aimed):
         alpha = jnp.minimum(far / (far + near), self.alpha_max)
         return jnp.clip((1 - alpha) * (x + self.eta * here) + alpha * (x0 + self.eta * clean), 0.0, 1.0)
 
-    def _note(self, threat: Threat, x: Array, state: State, found: Array, success: Array) -> State:
+    def _note(self, threat: Threat, x: Array, state: State, found: Array, success: Array, seen: Look | None) -> State:
         """Keep what fooled nearest so far; unless minimising, the first within eps is the last."""
         size = jax.vmap(threat.size)(x, found)
         better = success & (size < state.size) & ~state.over
         size = jnp.where(better, size, state.size)
         over = jnp.zeros_like(state.over) if self.minimise else size <= threat.eps
-        return state._replace(best=jnp.where(_wide(better), found, state.best), size=size, over=over)
+        best = Best(state.best, state.size, state.chosen).or_surer(threat, x, found, seen, ~state.over)
+        return State(state.x, jnp.where(_wide(better), found, state.best), size, over, state.steps, best.chosen)
 
 
 def _wide(mask: Array) -> Array:
@@ -109,7 +118,7 @@ def _planes(model: Model, x: Array, y: Any) -> tuple[Array, Array, Array]:
     """The logits, and how far each class in question leads the label `[P, B]`, with the slopes `[P, *x.shape]`."""
     logits, pull = jax.vjp(model, x)
     classes = logits.shape[-1]
-    label = y.label if isinstance(y, Aim) else y
+    label = label_of(y)
     others = y.target[None] if isinstance(y, Aim) else (label + jnp.arange(1, classes)[:, None]) % classes
     leads = jax.nn.one_hot(others, classes) - jax.nn.one_hot(label, classes)
     slopes = jax.lax.map(lambda lead: pull(lead)[0], leads) if len(leads) > 1 else pull(leads[0])[0][None]
@@ -124,20 +133,23 @@ def _begin(threat: Threat, x: Array, keys: Array, again: bool) -> State:
 
     start = jax.vmap(aside)(keys, x) if again else x
     no = jnp.zeros(len(x), bool)
-    return State(start, x, jnp.full(len(x), jnp.inf), no, jnp.zeros(len(x), jnp.int32))
+    return State(start, x, jnp.full(len(x), jnp.inf), no, jnp.zeros(len(x), jnp.int32), None)
 
 
 @jax.jit
 def _end(attack: FAB, model: Model, threat: Threat, x: Array, y: Any, state: State) -> Proposal:
     """Approach the clean image from the best by false position; then project into the ball."""
-    label = y.label if isinstance(y, Aim) else y
-    lead = jax.vmap(margin)
+    label = label_of(y)
+
+    def lead(x: Array) -> Array:
+        logits = model(x)
+        return beyond(jax.vmap(margin)(logits, label), look(model, x, y, logits))
 
     def search(_: int, ends: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         fools, right, high, low = ends
         share = jnp.clip(jnp.nan_to_num((high - safe) / (high - low)), 0.0, 1.0)
         found = fools + _wide(share) * (right - fools)
-        leads = lead(model(found), label)
+        leads = lead(found)
         success = leads > safe / 2
         return (
             jnp.where(_wide(success), found, fools),
@@ -146,11 +158,12 @@ def _end(attack: FAB, model: Model, threat: Threat, x: Array, y: Any, state: Sta
             jnp.where(success, low, leads),
         )
 
-    high, low = lead(model(state.best), label), lead(model(x), label)
+    high, low = lead(state.best), lead(x)
     safe = SAFE * jnp.abs(low)
     best = jax.lax.fori_loop(0, SEARCHES, search, (state.best, x, high, low))[0]
     searched = jnp.isfinite(state.size) & ~state.over & (low < 0)
-    best = jax.vmap(threat.project)(x, jnp.where(_wide(searched), best, state.best))
+    best = jnp.where(_wide(searched), best, state.best)
     classes = jax.eval_shape(model, x).shape[-1]
     gradients = state.steps * (1 if isinstance(y, Aim) else classes - 1)
-    return Proposal(best, 2 * state.steps + (SEARCHES + 2) * searched, gradients)
+    forwards = (2 * state.steps + (SEARCHES + 2) * searched) * passes(model)
+    return Best(best, state.size, state.chosen).proposal(model, threat, x, y, forwards, gradients)

@@ -14,7 +14,8 @@ from advbench.attacks.base import Aimed, Model, Proposal
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
 from advbench.attacks.minimum import Best, cosine
-from advbench.attacks.rows import allowed, scaled
+from advbench.attacks.rows import scaled
+from advbench.attacks.selection import beyond, look, passes
 from advbench.attacks.threat import L1, L2, TINY, Linf, Norm, Threat
 
 DUAL: dict[str, Norm] = {"linf": L1(), "l2": L2(), "l1": Linf()}
@@ -55,10 +56,9 @@ class FMN(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         n = len(x)
         radius = jnp.full(n, 1.0 if threat.norm.name == "l0" else jnp.inf)
-        best = Best(x, jnp.full(n, jnp.inf))
-        begun = State(jnp.zeros_like(x), radius, jnp.zeros(n, jnp.int32), best)
-        ended = iterate(self, model, threat, x, y, begun, self.steps)
-        return Proposal(allowed(threat, x, ended.best.x), ended.step, ended.step)
+        begun = State(jnp.zeros_like(x), radius, jnp.zeros(n, jnp.int32), Best.none(model, x, y))
+        ended: State = iterate(self, model, threat, x, y, begun, self.steps)
+        return ended.best.proposal(model, threat, x, y, ended.step * passes(model), ended.step)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Look whether it fools, resize the ball, then take one step along the slope and back into the ball."""
@@ -68,8 +68,9 @@ class FMN(Aimed):
         g, logits = slope(model, margin, x_adv, y)
         blocked = ((g > 0) & (x_adv >= 1.0)) | ((g < 0) & (x_adv <= 0.0))  # the boundary is not reached through these
         g = jnp.where(jnp.isfinite(g) & ~blocked, g, 0.0)
-        gain = jax.vmap(margin)(logits, y)
-        best = state.best.or_nearer(x_adv, length, gain > 0)
+        seen = look(model, x_adv, y, logits)
+        gain = beyond(jax.vmap(margin)(logits, y), seen)
+        best = state.best.or_nearer(x_adv, length, gain > 0).or_surer(threat, x, x_adv, seen)
 
         gamma = cosine(self.gamma, self.gamma_final, state.step, self.steps)
         if threat.norm.name == "l0":  # whole values: at least one more or less

@@ -17,8 +17,9 @@ from jax import Array
 from advbench.attacks.base import Attack, Model, Proposal
 from advbench.attacks.decisions import STARTS, fresh, narrow, start, towards, unit
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.minimum import Best
+from advbench.attacks.rows import per_image
+from advbench.attacks.selection import passes, surely_fooled
 from advbench.attacks.threat import Threat
 
 PROBE, STRIDE, BISECT = 0, 1, 2
@@ -55,6 +56,7 @@ class HopSkipJump(Attack):
     starts = STARTS
     cost = "36,000 queries"
     paper = "Chen, Jordan & Wainwright 2020, arXiv 1904.02144"
+    steady = True
 
     steps: int = 64
     initial_num_evals: int = 100  # probes of the first iteration; they grow with its square root
@@ -70,7 +72,8 @@ class HopSkipJump(Attack):
         begun = start(model, threat, x, y, keys)
         state = _begin(self, threat, x, begun.x, begun.found, begun.forwards)
         ended = iterate(self, model, threat, x, (y, keys), state, ENDLESS)
-        return Proposal(allowed(threat, x, ended.best), ended.forwards, 0 * ended.forwards, begun.found)
+        best, none = Best(ended.best, jnp.where(begun.found, 0.0, jnp.inf)), jnp.zeros_like(ended.forwards)
+        return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=begun.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Ask once for every image, and decide what it asks next."""
@@ -87,7 +90,7 @@ class HopSkipJump(Attack):
         move = per_image(probing)(delta * probe, s.stride[:, None, None, None] * s.normal)
         back = jax.vmap(towards, (None, 0, 0, 0))(threat, x, s.far, (s.low + s.high) / 2)
         query = jnp.clip(per_image(bisecting)(back, s.x + move), 0.0, 1.0)
-        hit = fooled(model(query), labels) & active
+        hit = surely_fooled(model, query, labels) & active
         distance = size(x, query)
         better = hit & (distance < s.size)
 

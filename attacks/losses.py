@@ -76,9 +76,14 @@ def losses(targets: int) -> dict[str, Loss]:
     return {"ce": cross_entropy, "margin": margin, "dlr": dlr, "kl": kl}
 
 
+def label_of(y: Any) -> Array:
+    """True labels int32 `[B]` of what a loss refers to; clean logits as they are."""
+    return y.label if isinstance(y, Aim | Starts) else y
+
+
 def fooled(logits: Array, y: Any) -> Array:
     """Which rows of logits `[B, K]` are misclassified, bool `[B]`; none where `y` holds clean logits, not labels."""
-    label = y.label if isinstance(y, Aim | Starts) else y
+    label = label_of(y)
     if label.ndim != 1:
         return jnp.zeros(len(logits), bool)
     return logits.argmax(-1) != label

@@ -15,8 +15,10 @@ from jax import Array
 
 from advbench.attacks.base import Model, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled, losses, slope
+from advbench.attacks.losses import losses, slope
 from advbench.attacks.pgd import PGD, start
+from advbench.attacks.randomised import Randomised
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import TINY, Threat
 
 
@@ -30,6 +32,7 @@ class State(NamedTuple):
     momentum: Array
     keys: Array
     memory: Any  # what a variant keeps
+    chosen: Choice | None
 
 
 class MIFGSM(PGD):
@@ -51,9 +54,10 @@ class MIFGSM(PGD):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         zero, none = jnp.zeros(len(x), jnp.int32), jnp.zeros_like(x)
-        begin = State(start(self, threat, x, keys), zero > 0, zero, zero, none, keys, self.remember(x))
+        chosen = choice(model, x, y) if self.keep else None
+        begin = State(start(self, threat, x, keys), zero > 0, zero, zero, none, keys, self.remember(x), chosen)
         ended = iterate(self, model, threat, x, y, begin, self.steps * self.looks)
-        return Proposal(ended.x, ended.forwards, ended.gradients)
+        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, ended.gradients)
 
     @property
     def looks(self) -> Array | int:
@@ -64,15 +68,15 @@ class MIFGSM(PGD):
         """What the variant's memory is at first."""
         return ()
 
-    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array, int]:
-        """The gradient to follow, which images fool, and the forward passes that it took."""
+    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
+        """The gradient to follow, the logits of `x` where these are asked for, and the forward passes that it took."""
         g, logits = slope(model, losses(self.targets)[self.loss], x, y)
-        return g, fooled(logits, y), 1
+        return g, logits if self.keep else None, 1
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
         """Climb once; an image met fooling the model stays where it is."""
-        g, fools, forwards = self.look(model, state.x, y, state)
-        done = state.fooled | (fools & self.keep)
+        g, logits, forwards = self.look(model, state.x, y, state)
+        done = state.fooled if logits is None else state.fooled | settled(model, logits, y)
         moved, momentum = self.move(threat, x, state, g)
         return state._replace(
             x=jnp.where(done[:, None, None, None], state.x, moved),
@@ -80,6 +84,7 @@ class MIFGSM(PGD):
             forwards=state.forwards + jnp.where(state.fooled, 0, forwards),
             gradients=state.gradients + ~state.fooled,
             momentum=momentum,
+            chosen=consider(state.chosen, model, state.x, y, logits, path=True),
         )
 
     def move(self, threat: Threat, x: Array, state: State, g: Array) -> tuple[Array, Array]:
@@ -107,15 +112,15 @@ class DIFGSM(MIFGSM):
         if not 0 <= self.probability <= 1 or not self.resize >= 1:
             raise ValueError("DIFGSM needs probability in [0, 1] and resize >= 1")
 
-    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array, int]:
-        """The gradient through a random frame; whether the image fools, only its own logits say."""
+    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
+        """The gradient through a random frame, and the logits of the image as it is."""
         keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
         framed = jax.vmap(_framed, (None, None, 0, 0))
         diverse, pull = jax.vjp(lambda x: framed(self.probability, self.resize, keys, x), x)
         g, _ = slope(model, losses(self.targets)[self.loss], diverse, y)
-        if not self.keep:
-            return pull(g)[0], jnp.zeros_like(state.fooled), 1
-        return pull(g)[0], fooled(model(x), y), 2
+        if not self.keep or isinstance(model, Randomised):
+            return pull(g)[0], None, 1
+        return pull(g)[0], model(x), 2
 
 
 class TIFGSM(MIFGSM):
@@ -134,11 +139,11 @@ class TIFGSM(MIFGSM):
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"TIFGSM needs an odd kernel of at least 1, not {self.kernel}")
 
-    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array, int]:
+    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
         """The blurred gradient."""
-        g, fools, forwards = super().look(model, x, y, state)
+        g, logits, forwards = super().look(model, x, y, state)
         down, across = _blur(x.shape[1], self.kernel), _blur(x.shape[2], self.kernel)
-        return jnp.einsum("hi,wj,bijc->bhwc", down, across, g), fools, forwards
+        return jnp.einsum("hi,wj,bijc->bhwc", down, across, g), logits, forwards
 
 
 class Spread(NamedTuple):
@@ -179,9 +184,9 @@ class VMIFGSM(MIFGSM):
         home, last = at.phase == 0, at.phase == self.samples
         keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
         away = self.beta * threat.eps * jax.vmap(threat.norm.sample)(keys, x)
-        g, fools, forwards = self.look(model, state.x + jnp.where(home[each], 0.0, away), y, state)
+        g, logits, forwards = self.look(model, state.x + jnp.where(home[each], 0.0, away), y, state)
         g = jnp.where(jnp.isfinite(g), g, 0.0)  # or one bad neighbour would spoil the variance for good
-        done = state.fooled | (home & fools & self.keep)
+        done = state.fooled if logits is None else state.fooled | (home & settled(model, logits, y))
 
         plain = jnp.where(home[each], g, at.plain)
         around = jnp.where(home[each], 0.0, at.around + g)
@@ -200,6 +205,7 @@ class VMIFGSM(MIFGSM):
                 around,
                 jnp.where(go, around / self.samples - plain, at.variance),
             ),
+            chosen=consider(state.chosen, model, state.x, y, logits, home, path=True),
         )
 
 

@@ -1,27 +1,56 @@
 """What minimum-norm attacks share: the nearest image that fools so far, and the search for the smallest weight c."""
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.rows import per_image
+from advbench.attacks.base import Model, Proposal
+from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.selection import Choice, Look, choice, last_look
+from advbench.attacks.threat import Threat
 
 SLACK = 1.01  # tanh reaches this far past the allowed interval, so that no pixel starts where its slope is 0
 
 
 class Best(NamedTuple):
-    """The nearest image that fools, so far."""
+    """The nearest image that fools, so far; where another model judges, also that of the largest margin in the ball."""
 
     x: Array
     size: Array  # `[B]`; inf until one fools
+    chosen: Choice | None = None
+
+    @classmethod
+    def none(cls, model: Model, x: Array, y: Any) -> "Best":
+        """Before the first step from the clean images `x`."""
+        return cls(x, jnp.full(len(x), jnp.inf), choice(model, x, y))
 
     def or_nearer(self, x: Array, size: Array, fools: Array) -> "Best":
         """Take those of `x` that fool and are nearer."""
         nearer = fools & (size < self.size)
-        return Best(per_image(nearer)(x, self.x), jnp.where(nearer, size, self.size))
+        return self._replace(x=per_image(nearer)(x, self.x), size=jnp.where(nearer, size, self.size))
+
+    def or_surer(
+        self, threat: Threat, clean: Array, x: Array, seen: Look | None, active: Array | bool = True
+    ) -> "Best":
+        """Take note of those of `x` in the ball that have a larger margin, where another model judges."""
+        if self.chosen is None or seen is None:
+            return self
+        within = jax.vmap(threat.size)(clean, x) <= threat.eps
+        return self._replace(chosen=self.chosen.better(seen, x, within & active))
+
+    def proposal(self, model: Model, threat: Threat, x: Array, y: Any, forwards: Array, gradients: Array) -> Proposal:
+        """The nearest that fools if it lies in the ball, else that of the largest margin there, else it is projected.
+
+        Parameters
+        ----------
+        model, threat, x, y : as the attack was called with them.
+        forwards, gradients : int32 `[B]`, all that was spent.
+        """
+        found: Proposal = _proposed(self, model, threat, x, y, forwards, gradients)
+        return found
 
 
 class Search(NamedTuple):
@@ -90,3 +119,16 @@ def squash(w: Array, low: Array | float, high: Array | float) -> Array:
 def unsquash(x: Array, low: Array | float, high: Array | float) -> Array:
     """The variables of an image."""
     return jnp.arctanh((x - (low + high) / 2) / jnp.maximum(SLACK * (high - low) / 2, 1e-12))
+
+
+@jax.jit
+def _proposed(
+    best: Best, model: Model, threat: Threat, x: Array, y: Any, forwards: Array, gradients: Array
+) -> Proposal:
+    near, within = allowed(threat, x, best.x), jnp.isfinite(best.size)
+    within &= jax.vmap(threat.size)(x, best.x) <= threat.eps
+    if best.chosen is None:
+        return Proposal(near, forwards, gradients, within)
+    surest = last_look(best.chosen, model, near, y, path=False)
+    x = per_image(within)(near, surest.x)
+    return Proposal(x, forwards + 1, gradients, within | surest.sure)

@@ -12,7 +12,7 @@ from jax import Array
 
 from advbench.attacks.base import Attack, Model, Proposal
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import TINY, Threat
 
 
@@ -23,6 +23,7 @@ class State(NamedTuple):
     fooled: Array
     forwards: Array
     keys: Array
+    chosen: Choice | None
 
 
 class Noise(Attack):
@@ -45,9 +46,9 @@ class Noise(Attack):
         raise NotImplementedError
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), keys)
+        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), keys, choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begin, self.samples)
-        return Proposal(ended.x, ended.forwards, 0 * ended.forwards)
+        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, 0 * ended.forwards)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """One draw for every image that none fooled on yet."""
@@ -56,11 +57,13 @@ class Noise(Attack):
             return threat.project(x, self.draw(threat, jax.random.fold_in(key, number), x, number))
 
         drawn = jax.vmap(noisy)(state.keys, x, state.forwards)
+        logits = model(drawn)
         return State(
             jnp.where(state.fooled[:, None, None, None], state.x, drawn),
-            state.fooled | fooled(model(drawn), y),
+            state.fooled | settled(model, logits, y),
             state.forwards + ~state.fooled,
             state.keys,
+            consider(state.chosen, model, drawn, y, logits),
         )
 
     def done(self, state: State) -> Array:

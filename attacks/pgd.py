@@ -8,7 +8,8 @@ from jax import Array
 
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled, losses, slope
+from advbench.attacks.losses import losses, slope
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import Threat
 
 JITTER = 1e-3  # deviation of TRADES' start around the clean image, in pixel units
@@ -20,6 +21,7 @@ class State(NamedTuple):
     x: Array
     fooled: Array
     gradients: Array
+    chosen: Choice | None = None
 
 
 class PGD(Aimed):
@@ -34,7 +36,7 @@ class PGD(Aimed):
     rel_step_size: float = 1 / 30  # in units of eps
     loss: str = setting(default="ce")  # ce, margin (Carlini-Wagner), dlr; kl for training by TRADES
     start: str = setting(default="uniform")  # in the ball; or clean; or jitter, as in TRADES
-    keep: bool = setting(default=True)  # an image that fools stays where it is, so no success is walked away from
+    keep: bool = setting(default=True)  # no success is walked away from: an image that fools stays where it is
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
@@ -52,19 +54,21 @@ class PGD(Aimed):
             )
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begun = State(start(self, threat, x, keys), jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
+        zero, chosen = jnp.zeros(len(x), jnp.int32), choice(model, x, y) if self.keep else None
+        begun = State(start(self, threat, x, keys), zero > 0, zero, chosen)
         ended = iterate(self, model, threat, x, y, begun, self.steps)
-        return Proposal(ended.x, ended.gradients, ended.gradients)
+        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.gradients, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Climb once; an image met fooling the model stays where it is."""
         g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
-        done = state.fooled | (fooled(logits, y) & self.keep)
+        done = state.fooled | (settled(model, logits, y) & self.keep)
         climbed = jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, g, self.rel_step_size)
         return State(
             jnp.where(done[:, None, None, None], state.x, climbed),
             done,
             state.gradients + ~state.fooled,
+            consider(state.chosen, model, state.x, y, logits, path=True),
         )
 
     def done(self, state: State) -> Array:

@@ -13,7 +13,8 @@ from jax import Array
 
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled, losses, slope
+from advbench.attacks.losses import losses, slope
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import Threat
 
 adam = optax.scale_by_adam()
@@ -26,6 +27,7 @@ class State(NamedTuple):
     fooled: Array
     gradients: Array  # which is the number of the step too
     moments: optax.OptState
+    chosen: Choice | None
 
 
 class PGDAdam(Aimed):
@@ -53,18 +55,23 @@ class PGDAdam(Aimed):
             raise ValueError("PGDAdam needs steps >= 1 and lr > 0")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        ended = iterate(self, model, threat, x, y, _begin(threat, x, keys), self.steps)
-        return Proposal(ended.x, ended.gradients, ended.gradients)
+        begun = _begin(threat, x, keys)._replace(chosen=choice(model, x, y))
+        ended = iterate(self, model, threat, x, y, begun, self.steps)
+        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.gradients, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Climb once; an image met fooling the model stays where it is."""
         g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
-        done = state.fooled | fooled(logits, y)
+        done = state.fooled | settled(model, logits, y)
         update, moments = jax.vmap(adam.update)(jnp.where(jnp.isfinite(g), g, 0.0), state.moments)
         lr = jnp.where(2 * state.gradients < self.steps, self.lr, self.lr / 10)
         climbed = jax.vmap(threat.project)(x, state.x + lr[:, None, None, None] * update)
         return State(
-            jnp.where(done[:, None, None, None], state.x, climbed), done, state.gradients + ~state.fooled, moments
+            jnp.where(done[:, None, None, None], state.x, climbed),
+            done,
+            state.gradients + ~state.fooled,
+            moments,
+            consider(state.chosen, model, state.x, y, logits, path=True),
         )
 
     def done(self, state: State) -> Array:
@@ -75,4 +82,4 @@ class PGDAdam(Aimed):
 @jax.jit
 def _begin(threat: Threat, x: Array, keys: Array) -> State:
     begin = jax.vmap(threat.start)(keys, x)
-    return State(begin, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), jax.vmap(adam.init)(begin))
+    return State(begin, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), jax.vmap(adam.init)(begin), None)

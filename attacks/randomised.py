@@ -61,7 +61,14 @@ class Randomised:
 
     def afresh(self) -> Randomised:
         """The same classifier with other randomness: what judges must not be what was climbed."""
-        return replace(self, seed=jnp.asarray(self.seed, jnp.uint32) ^ jnp.uint32(0x9E3779B9))
+        return self._with(0x9E3779B9)
+
+    def checking(self) -> Randomised:
+        """The same with randomness that is neither climbed nor the judge's; two draws at least, to see them differ."""
+        return replace(self._with(0x85EBCA6B), draws=max(2, self.draws))
+
+    def _with(self, salt: int) -> Randomised:
+        return replace(self, seed=jnp.asarray(self.seed, jnp.uint32) ^ jnp.uint32(salt))
 
 
 def _bits(image: Array) -> Array:

@@ -14,8 +14,9 @@ from jax import Array
 from advbench.attacks.base import Attack, Model, Proposal, Starts, setting
 from advbench.attacks.decisions import STARTS, narrow, seeds
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.minimum import Best
+from advbench.attacks.rows import per_image
+from advbench.attacks.selection import passes, surely_fooled
 from advbench.attacks.threat import Threat
 
 TOLERANCE = 1e-3  # of the radius, as Euclidean length
@@ -48,6 +49,7 @@ class RayS(Attack):
     cost = "up to 10,000 queries"
     paper = "Chen & Gu 2020, arXiv 2006.12792"
     stops = True
+    steady = True
 
     queries: int = 10_000
     early_stop: bool = setting(default=True)  # once an image fools within eps; else its nearest is sought
@@ -61,7 +63,8 @@ class RayS(Attack):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         ended = iterate(self, model, threat, x, y, _begin(x), self.queries)
-        return Proposal(allowed(threat, x, _best(x, ended)), ended.forwards, 0 * ended.forwards, ended.found)
+        best, none = Best(_best(x, ended), jnp.where(ended.found, 0.0, jnp.inf)), jnp.zeros_like(ended.forwards)
+        return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=ended.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Try the next flip at the best radius so far, or a flip that was good at half of the interval."""
@@ -69,7 +72,7 @@ class RayS(Attack):
         s, seeding = self._seeded(x, y, state)
         flipped = _flip(s)
         query = _along(x, flipped, jnp.where(s.bisecting, (s.low + s.high) / 2, s.high))
-        hit = fooled(model(query), y) & active
+        hit = surely_fooled(model, query, y) & active
 
         bisecting, trying = s.bisecting & active, ~s.bisecting & active
         low, high = narrow(hit, s.low, s.high)

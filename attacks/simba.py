@@ -16,8 +16,8 @@ from jax import Array
 
 from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
 from advbench.attacks.loop import dwindle
-from advbench.attacks.losses import fooled
 from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import Threat
 
 LOWEST = 1 / 8  # of the frequencies along a side come first, in random order,
@@ -32,6 +32,7 @@ class State(NamedTuple):
     fooled: Array
     turn: Array  # twice the place in the order of directions; odd when it goes backwards
     queries: Array
+    chosen: Choice | None
 
 
 class SimBA(Aimed):
@@ -42,6 +43,7 @@ class SimBA(Aimed):
     cost = "10,000 queries"
     paper = "Guo et al. 2019, arXiv 1905.07121"
     stops = True
+    steady = True
 
     queries: int = 10_000
     step_size: float = 0.2  # in pixel units
@@ -56,8 +58,11 @@ class SimBA(Aimed):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         order, begun = _begin(self, x, keys)
+        begun = begun._replace(chosen=choice(model, x, y))
         ended = dwindle(self, model, threat, x, (y, order), begun, self.queries)
-        return Proposal(allowed(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
+        none = jnp.zeros_like(ended.queries)
+        found = proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.queries, none)
+        return found._replace(x=allowed(threat, x, found.x))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: the first on the clean one, each other on a step along a direction."""
@@ -66,7 +71,8 @@ class SimBA(Aimed):
         first = state.queries == 0
         tried = per_image(first)(x, tried)
         logits = model(tried)
-        loss, fools = jax.vmap(_odds_of if self.targets else _odds_against)(logits, y), fooled(logits, y)
+        odds, fools = _odds_of if self.targets else _odds_against, settled(model, logits, y)
+        loss = jax.vmap(odds)(logits, y)
         better = ~state.fooled & ((loss > state.loss) | fools)
         onwards = jnp.where(better, 2 - state.turn % 2, 1)  # after a success, no need to go backwards
         return State(
@@ -75,6 +81,7 @@ class SimBA(Aimed):
             state.fooled | fools,
             jnp.where(first, 0, state.turn + onwards),
             state.queries + ~state.fooled,
+            consider(state.chosen, model, tried, y, logits, better),
         )
 
     def done(self, state: State) -> Array:
@@ -121,4 +128,4 @@ def _begin(attack: SimBA, x: Array, keys: Array) -> tuple[Array, State]:
     rank = np.repeat(shell.ravel(), channels)
     order = jax.vmap(lambda key: jnp.argsort(rank + jax.random.uniform(key, rank.shape)))(keys)
     zero, no = jnp.zeros(len(x), jnp.int32), jnp.zeros(len(x), bool)
-    return order, State(x, jnp.full(len(x), -jnp.inf, x.dtype), no, zero, zero)
+    return order, State(x, jnp.full(len(x), -jnp.inf, x.dtype), no, zero, zero, None)

@@ -14,7 +14,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from advbench.attacks.base import Attack, Model, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import fooled
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import Threat
 
 
@@ -24,6 +24,7 @@ class State(NamedTuple):
     x: Array
     fooled: Array
     forwards: Array
+    chosen: Choice | None
 
 
 class Spatial(Attack):
@@ -46,9 +47,9 @@ class Spatial(Attack):
             raise ValueError("Spatial needs angles >= 1, shifts >= 1, degrees >= 0 and pixels >= 0")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
+        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begin, self.angles * self.shifts**2)
-        return Proposal(ended.x, ended.forwards, 0 * ended.forwards)
+        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, 0 * ended.forwards)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """The next transformation of every image that withstood those before."""
@@ -56,11 +57,13 @@ class Spatial(Attack):
         limits = jnp.stack([jnp.deg2rad(self.degrees), jnp.asarray(self.pixels), jnp.asarray(self.pixels)])
         moved = jax.vmap(transformed)(x, grid[jnp.minimum(state.forwards, len(grid) - 1)] * limits)
         moved = jax.vmap(threat.project)(x, moved)
-        fools = fooled(model(moved), y) & ~state.fooled
+        logits = model(moved)
+        fools = settled(model, logits, y) & ~state.fooled
         return State(
             jnp.where(fools[:, None, None, None], moved, state.x),
             state.fooled | fools,
             state.forwards + ~state.fooled,
+            consider(state.chosen, model, moved, y, logits),
         )
 
     def done(self, state: State) -> Array:

@@ -14,8 +14,9 @@ from jax import Array
 
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import dwindle
-from advbench.attacks.losses import fooled, losses
+from advbench.attacks.losses import losses
 from advbench.attacks.rows import per_image, scaled
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import Threat
 
 adam = optax.scale_by_adam()
@@ -30,6 +31,7 @@ class State(NamedTuple):
     here: Array  # the loss at x
     fooled: Array
     queries: Array
+    chosen: Choice | None
 
 
 class SPSA(Aimed):
@@ -63,10 +65,10 @@ class SPSA(Aimed):
             raise ValueError("SPSA needs steps >= 1, delta > 0 and lr > 0")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begun = _begin(self, threat, x, keys)
+        begun = _begin(self, threat, x, keys)._replace(chosen=choice(model, x, y))
         # The last step's image is looked at too.
         ended = dwindle(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
-        return Proposal(ended.x, ended.queries, jnp.zeros_like(ended.queries))
+        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.queries, jnp.zeros_like(ended.queries))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: at x itself, then at the samples around it; after the last, move."""
@@ -77,11 +79,12 @@ class SPSA(Aimed):
         logits = model(state.x + scaled(sign * self.delta, v))
         loss = jax.vmap(losses(self.targets)[self.loss])(logits, y)
         here = jnp.where(sample == 0, loss, state.here)
-        fools = state.fooled | (fooled(logits, y) & (sample == 0))
+        fools = state.fooled | (settled(model, logits, y) & (sample == 0))
         # Less the loss at x, which cancels in each pair but would cost digits.
         rise = sign * (loss - here) / (self.delta * self.samples)
         g = state.g + scaled(jnp.where(jnp.isfinite(rise), rise, 0.0), v)
-        gathered = State(state.x, state.moments, g, here, fools, state.queries + ~state.fooled)
+        chosen = consider(state.chosen, model, state.x, y, logits, sample == 0, path=True)
+        gathered = State(state.x, state.moments, g, here, fools, state.queries + ~state.fooled, chosen)
         last = (sample == self.samples) & ~fools
         moved: State = jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
         return moved
@@ -110,4 +113,4 @@ def _signs(key: Array, draw: Array, shape: tuple[int, ...]) -> Array:
 def _begin(attack: SPSA, threat: Threat, x: Array, keys: Array) -> State:
     begin = jax.vmap(threat.start)(keys, x) if attack.start == "uniform" else x
     zero = jnp.zeros(len(x), jnp.int32)
-    return State(begin, jax.vmap(adam.init)(x), 0 * x, jnp.zeros(len(x)), zero > 0, zero)
+    return State(begin, jax.vmap(adam.init)(x), 0 * x, jnp.zeros(len(x)), zero > 0, zero, None)

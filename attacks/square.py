@@ -17,8 +17,9 @@ from jax import Array
 
 from advbench.attacks.base import Aimed, Model, Proposal, setting
 from advbench.attacks.loop import dwindle
-from advbench.attacks.losses import fooled, losses
+from advbench.attacks.losses import losses
 from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.selection import Choice, choice, consider, proposal, settled
 from advbench.attacks.threat import Threat
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # tries after which the squares' area halves
@@ -32,6 +33,7 @@ class State(NamedTuple):
     loss: Array
     fooled: Array
     queries: Array
+    chosen: Choice | None
 
 
 class Square(Aimed):
@@ -42,6 +44,7 @@ class Square(Aimed):
     cost = "5,000 queries"
     paper = "Andriushchenko et al. 2020, arXiv 1912.00049"
     stops = True
+    steady = True
 
     queries: int = 5000
     p_init: float = setting(default=0.8)  # share of the image that the first squares cover
@@ -56,9 +59,11 @@ class Square(Aimed):
             raise ValueError("Square needs queries >= 1 and 0 < p_init <= 1")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begun = _begin(self, threat, x, keys)
+        begun = _begin(self, threat, x, keys)._replace(chosen=choice(model, x, y))
         ended = dwindle(self, model, threat, x, (y, keys), begun, self.queries)
-        return Proposal(allowed(threat, x, ended.x), ended.queries, jnp.zeros_like(ended.queries))
+        none = jnp.zeros_like(ended.queries)
+        found = proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.queries, none)
+        return found._replace(x=allowed(threat, x, found.x))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: the first on its start, each other on one more square."""
@@ -66,13 +71,14 @@ class Square(Aimed):
         tried = jax.vmap(self._change, (None, 0, 0, 0, 0))(threat, x, state.x, state.queries - 1, keys)
         tried = per_image(state.queries == 0)(state.x, tried)
         logits = model(tried)
-        loss, fools = jax.vmap(losses(self.targets)[self.loss])(logits, y), fooled(logits, y)
+        loss, fools = jax.vmap(losses(self.targets)[self.loss])(logits, y), settled(model, logits, y)
         better = ~state.fooled & ((loss > state.loss) | fools)
         return State(
             per_image(better)(tried, state.x),
             jnp.where(better, loss, state.loss),
             state.fooled | fools,
             state.queries + ~state.fooled,
+            consider(state.chosen, model, tried, y, logits, better),
         )
 
     def done(self, state: State) -> Array:
@@ -162,7 +168,7 @@ def _begin(attack: Square, threat: Threat, x: Array, keys: Array) -> State:
     """Stripes of random signs under Linf; under L2 and L1 tiles of pyramids."""
     start = jax.vmap(_stripes if threat.norm.name == "linf" else _tiles, (None, 0, 0))
     never = jnp.full(len(x), -jnp.inf, x.dtype)
-    return State(start(threat, x, keys), never, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32))
+    return State(start(threat, x, keys), never, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), None)
 
 
 def _stripes(threat: Threat, x0: Array, key: Array) -> Array:

@@ -143,7 +143,7 @@ def _allowed(rules: GateRules, source: Source) -> None:
     from advbench.doctor import CHECKS, TRANSLATED
     from advbench.masking import ASKED
 
-    known = {*CHECKS, *TRANSLATED, *ASKED, "under_converged", "proposal_out_of_bounds"}
+    known = {*CHECKS, *TRANSLATED, *ASKED, "under_converged", "undone_successes", "proposal_out_of_bounds"}
     if wrong := next((name for name in rules.allow_flags if name not in known), None):
         raise source.problem(("allow-flags",), str(unknown("flag", wrong[:40], known)))
 

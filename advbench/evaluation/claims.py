@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,10 @@ def _totals(e: Evidence) -> Iterator[str]:
     for what, (claimed, counted) in counts.items():
         if claimed != counted:
             yield f"{what}: {claimed} claimed, {counted} counted"
+    for attack in result.attacks:
+        claimed, undone = attack.claimed or 0, attack.undone or 0
+        if not claimed - attack.broke <= undone <= min(claimed, attack.tried - attack.broke):
+            yield f"{attack.spec}: {undone} of {claimed} successes undone, with {attack.broke} of {attack.tried} broken"
 
 
 def _intervals(e: Evidence) -> Iterator[str]:
@@ -195,11 +200,18 @@ def _is_wilson(rate: Rate) -> bool:
     return rate.low <= rate.accuracy <= rate.high and np.allclose(found, wanted, rtol=0, atol=1e-9)
 
 
+def _undone(undone: int, claimed: int) -> bool:
+    """Whether so many undone successes say at 97.5 % that more than a tenth are: exactly, by the binomial tail."""
+    tail = sum(comb(claimed, k) * 0.1**k * 0.9 ** (claimed - k) for k in range(undone, claimed + 1))
+    return undone >= 5 and tail < 0.025
+
+
 def _verdict(e: Evidence) -> Iterator[str]:
     """What makes an evaluation invalid is flagged so."""
     needed = {
         "nonfinite_outputs": any(not row.finite for row in e.result.rows),
         "proposal_out_of_bounds": any(attack.out_of_bounds for attack in e.result.attacks),
+        "undone_successes": any(_undone(attack.undone or 0, attack.claimed or 0) for attack in e.result.attacks),
     }
     flagged = {flag.name for flag in e.result.flags if flag.level == "invalid"}
     needed["under_converged"] = any(_moving(attack, e.result.robust.correct) for attack in e.result.attacks)

@@ -69,12 +69,12 @@ class Falls:
         for amount, times in zip(AMOUNTS, (phase.steps_doubled, phase.restarts_doubled), strict=True):
             self.doublings[amount][attack] = max(self.doublings[amount][attack], times)
 
-    def add(self, attack: int, passes: np.ndarray, new: np.ndarray, at: np.ndarray) -> None:
-        """Note the passes that a batch cost, `[m]`, and the positions `new` that fell, which are `at` in the batch."""
+    def add(self, attack: int, passes: np.ndarray, new: np.ndarray, reached: np.ndarray) -> None:
+        """Note the passes that a batch cost, `[m]`, the positions `new` that fell, and the passes until each did."""
         phase = self.phases[attack]
         if phase.amount is None:
             self.longest[attack] = max(self.longest[attack], passes.max(initial=0))
-        self.passes[attack, new] = passes[at]
+        self.passes[attack, new] = reached
         self.restart[attack, new] = (phase.restart + 1) / phase.restarts
         if phase.amount:
             self.doubling[phase.amount][attack, new] = self.doublings[phase.amount][attack]

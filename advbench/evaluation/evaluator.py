@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks import Randomised
+from advbench.attacks import Model, Randomised
 from advbench.attacks.ambient import own_settings
 from advbench.attacks.base import Starts
 from advbench.attacks.loop import TimeUp, until
+from advbench.attacks.losses import fooled
 from advbench.data.lazy import choose, content_digest, expect
 from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
 from advbench.evaluation.access import check_access
@@ -35,6 +36,7 @@ from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Re
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.starts import Pool, candidates
 from advbench.evaluation.tally import Images, Shard, Tally
+from advbench.evaluation.views import view_flags
 from advbench.models.outputs import expecting
 from advbench.spec import AttackSpec, ThreatSpec
 from advbench.wrappers.facing import climbed, judged
@@ -247,6 +249,7 @@ class Evaluator:
             seconds=seconds,
         )
         flags = [*tally.flags(done.limit, plan.size), *plan.flags(done.classes)]
+        flags += view_flags(self.model.predict, self.attacks, tally)
         if (end := ended(self.model)) is not None:
             flags.append(ending_flag(end, plan))
         return self._result(tally, plan.runs, images, flags, provenance, plan.skipped), images
@@ -281,10 +284,14 @@ class Evaluator:
         stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
         def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
-            images, model = jnp.asarray(x), climbed(self.model.predict, jnp.asarray(y))
-            aim = spec.attack.aim(model, images, jnp.asarray(y), task.run)
+            images, labels = jnp.asarray(x), jnp.asarray(y)
+            model = climbed(self.model.predict, images, labels)
+            aim = spec.attack.aim(model, images, labels, task.run)
             aim = Starts(aim, *map(jnp.asarray, starts)) if starts else aim
-            return spec.attack(model, searched, images, aim, _keys(stream, indices))
+            found = spec.attack(model, searched, images, aim, _keys(stream, indices))
+            claims = _fools(model, found.x, labels) if found.claims is None else found.claims
+            reached = found.forwards if found.reached is None else found.reached
+            return found._replace(claims=claims, reached=reached)
 
         starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
         size = padded(len(y), judge.size)
@@ -299,6 +306,8 @@ class Evaluator:
             forwards=proposal.forwards * draws,
             gradients=proposal.gradients * draws,
             tried=np.ones(len(y), bool) if proposal.tried is None else proposal.tried,
+            claims=proposal.claims,
+            reached=proposal.reached * draws,
             seconds=time.perf_counter() - clock,
             compile_seconds=compile_seconds() - compiled,
             limit=batches.limit,
@@ -372,6 +381,11 @@ def _keys(stream: Array, indices: Array) -> Array:
     for part in stream[1:]:
         key = jax.random.fold_in(key, part)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+
+
+@jax.jit
+def _fools(model: Model, x: Array, y: Array) -> Array:
+    return fooled(model(x), y)
 
 
 def _stopped(directory: RunDirectory | None) -> str:

@@ -146,6 +146,8 @@ class AttackReport(Record):
     after: Rate  # accuracy left after this and all attacks before it
     tried: Count  # images it was given
     broke: Count  # of these
+    claimed: Count | None = None  # of these, which the attack itself counts as broken; None in older results
+    undone: Count | None = None  # of the claimed, which the judge does not
     out_of_bounds: Count  # proposals that left the ball or the box, or were not finite
     seconds: Seconds  # compilation included
     compile_seconds: Seconds | None

@@ -198,7 +198,10 @@ def _stored(images: Images) -> bytes | Iterator[bytes]:
 
 def _pack(shard: Shard) -> bytes:
     scalars = {name: np.float64(getattr(shard, name)) for name in ("seconds", "compile_seconds", "limit")}
-    arrays = {name: getattr(shard, name) for name in ("positions", "x_adv", "forwards", "gradients", "tried")}
+    arrays = {
+        name: getattr(shard, name)
+        for name in ("positions", "x_adv", "forwards", "gradients", "tried", "claims", "reached")
+    }
     everything = arrays | scalars | shard.verdict._asdict()
     return save({name: np.ascontiguousarray(array) for name, array in everything.items()})
 

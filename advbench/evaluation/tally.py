@@ -16,7 +16,9 @@ from advbench.evaluation.kept import Kept
 from advbench.evaluation.result import AttackReport, Convergence, Flag, Rate, Row
 from advbench.spec import AttackSpec
 
-PER_ATTACK = ("fell", "tried", "started", "forwards", "gradients", "out_of_bounds", "fell_at")  # arrays [attacks, n]
+PER_ATTACK = (
+    *("fell", "tried", "started", "claimed", "forwards", "gradients", "out_of_bounds", "fell_at"),
+)  # arrays [attacks, n]
 PER_IMAGE = ("prediction", "margin", "finite", "distance")  # arrays [n]
 
 
@@ -29,6 +31,8 @@ class Shard(NamedTuple):
     forwards: np.ndarray  # int32 [m]
     gradients: np.ndarray  # int32 [m]
     tried: np.ndarray  # bool [m]: the attack found where to start from
+    claims: np.ndarray  # bool [m]: what the attack itself counts as broken
+    reached: np.ndarray  # int32 [m]: forward passes by which it first did
     seconds: float
     compile_seconds: float
     limit: int  # images that fitted in memory at once
@@ -38,7 +42,7 @@ class Shard(NamedTuple):
         """Of no images, which have that shape."""
         no, none = np.zeros(0, bool), np.zeros(0, np.int32)
         verdict = Verdict(no, no, no, none, np.zeros(0, np.float32), np.zeros(0))
-        return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, no, 0.0, 0.0, 0)
+        return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, no, no, none, 0.0, 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Tally:
         self.fell = np.zeros(shape, bool)
         self.tried = np.zeros(shape, bool)
         self.started = np.zeros(shape, bool)  # in some run the attack found where to start from
+        self.claimed = np.zeros(shape, bool)
         self.forwards, self.gradients, self.out_of_bounds = (np.zeros(shape, np.int64) for _ in range(3))
         self.seconds, self.compile_seconds = np.zeros(shape[0]), np.zeros(shape[0])
         self.prediction, self.margin, self.finite = clean.prediction.copy(), clean.margin.copy(), clean.finite.copy()
@@ -127,6 +132,7 @@ class Tally:
         at, verdict = shard.positions, shard.verdict
         self.tried[attack, at] = True
         self.started[attack, at] |= shard.tried
+        self.claimed[attack, at] |= shard.claims
         self.forwards[attack, at] += shard.forwards
         self.gradients[attack, at] += shard.gradients
         self.out_of_bounds[attack, at] += ~verdict.allowed
@@ -145,8 +151,8 @@ class Tally:
         broken = broken[~self.fell[attack, at[broken]]]
         new = at[broken]
         self.fell[attack, new] = True
-        self.fell_at[attack, new] = self.forwards[attack, new]
-        self.falls.add(attack, shard.forwards, new, broken)
+        self.fell_at[attack, new] = self.forwards[attack, new] - (shard.forwards - shard.reached)[broken]
+        self.falls.add(attack, shard.forwards, new, shard.reached[broken])
 
     def end_run(self, attack: int) -> None:
         """Take note of what stands, of the images it was given, after a whole run of an attack."""
@@ -228,6 +234,8 @@ class Tally:
                 after=self.rate(self.correct & ~self.fell[: a + 1].any(0)),
                 tried=int(self.tried[a].sum()),
                 broke=int((self.fell[a] & self.tried[a]).sum()),
+                claimed=int(self.claimed[a].sum()),
+                undone=self.undone(a),
                 out_of_bounds=int(self.out_of_bounds[a].sum()),
                 seconds=float(self.seconds[a]),
                 compile_seconds=float(self.compile_seconds[a]),
@@ -237,6 +245,10 @@ class Tally:
             )
             for a, attack in enumerate(self.attacks)
         )
+
+    def undone(self, attack: int) -> int:
+        """How many images the attack counts as broken that the judge does not, after all of its runs."""
+        return int((self.claimed[attack] & ~self.fell[attack]).sum())
 
     def _met(self, attack: int) -> bool:
         """Whether the attack met every image that was right when clean (or is known to break it)."""

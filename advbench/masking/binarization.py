@@ -43,7 +43,7 @@ def binarization_test_fails(p: Probe) -> Finding:
         x, w, b = map(jnp.asarray, batch)
         binary = Partial(_binary, p.model, w, b)
         inner = jnp.zeros(len(x), jnp.int32)
-        found = _says_edge(binary, attack(binary, p.threat, x, inner, keys).x)
+        found = _says_edge(Partial(_binary, p.judge, w, b), attack(binary, p.threat, x, inner, keys).x)
         return found, _any_edge(binary, p.threat, keys, x)
 
     found, drawn = (mask[separable] for mask in p.map(find, "binarization", p.x, weights, bias))

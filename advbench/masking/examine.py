@@ -14,6 +14,7 @@ from advbench.errors import AdvbenchError
 from advbench.evaluation.result import Flag
 from advbench.masking import binarization, indicators, saturation, signs, surrogate
 from advbench.masking.probe import Probe
+from advbench.wrappers.facing import adaptive
 
 if TYPE_CHECKING:
     from advbench.models.load import LoadedModel
@@ -109,7 +110,8 @@ def examine_masking(
     outputs, _ = check_outputs(model, x, y, classes)
     chance = 1 / (classes or outputs)
     size = min(batch_size, SAMPLE)
-    whole = Probe(model.predict, x, y, x[:0], threat.threat, seed, size, full, scale_free, chance)
+    predict = adaptive(model.predict)
+    whole = Probe(predict, x, y, x[:0], threat.threat, seed, size, full, scale_free, chance)
     # A model that is right nowhere near the front of the data has other troubles.
     head = min(len(x), 8 * SAMPLE)
     sample = np.flatnonzero(whole.logits(x[:head]).argmax(1) == y[:head])[:SAMPLE]
@@ -119,7 +121,7 @@ def examine_masking(
             [NotMade(tuple(wanted), f"the model gets {len(sample)} of {head} images right, fewer than {LEAST}")]
         )
     rest = np.delete(x, sample, axis=0) if full else x[:0]
-    probe = Probe(model.predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free, chance)
+    probe = Probe(predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free, chance)
     try:
         _ = probe.slopes
     except AdvbenchError:

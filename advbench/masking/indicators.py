@@ -78,8 +78,10 @@ def incomplete_optimisation(p: Probe) -> Flag | None:
 
 
 def silent_success(p: Probe) -> Flag | None:
-    """An attack that returns its last image walks away from successes; ours keep the first."""
+    """An attack that returns its last image walks away from successes; ours keep the first, or the surest."""
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", keep=False)
     last = p.breaks(p.attack(attack, p.threat))
-    message = "an attack that returns its last image walks away from {count} of {n} successes: never use keep=false"
+    message = (
+        "an attack that returns its last image walks away from {count} of {n} successes: keep=false weakens it here"
+    )
     return missed("silent_success", p.plain, last, message, most="note", steps=STEPS)

@@ -20,6 +20,7 @@ from advbench.attacks import NORMS, PGD, Attack, Model, Randomised, Square, Thre
 from advbench.attacks.losses import margin, slope
 from advbench.evaluation.batches import Batches
 from advbench.evaluation.judge import margins
+from advbench.wrappers.facing import judged
 
 STEPS = 20
 MARGIN = 5.0  # median margin of rescaled logits: far from saturation, far from a flat softmax
@@ -42,6 +43,11 @@ class Probe:
     full: bool
     scale_free: bool  # whether the numbers rest on an attack that no scale of the logits can starve
     chance: float  # accuracy of a guess: 1 over the data's classes
+
+    @cached_property
+    def judge(self) -> Model:
+        """What says whether an image is broken: of a randomised model other draws than those climbed."""
+        return judged(self.model)
 
     @cached_property
     def batches(self) -> Batches:
@@ -73,7 +79,7 @@ class Probe:
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Of images, float32 `[m, K]`."""
-        logits: np.ndarray = self.map(lambda _, x: _predict(self.model, x), "", x)
+        logits: np.ndarray = self.map(lambda _, x: _predict(self.judge, x), "", x)
         return logits
 
     def breaks(self, x_adv: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def of_result(result: Result) -> Sheet:
             *(_attack(report, each) for report in result.attacks),
             ("worst case", percent(robust), interval(robust), "", "", _total(result.attacks), ""),
         ),
-        notes=(Note("legend", legend), *_queries(result), *_flags([result])),
+        notes=(Note("legend", legend), *_undone(result), *_queries(result), *_flags([result])),
         needed=3,
         verdict=True,
     )
@@ -194,6 +194,11 @@ def _attack(report: AttackReport, each: bool) -> tuple[str, ...]:
 
 def _total(attacks: Iterable[AttackReport]) -> str:
     return f"{sum(report.seconds for report in attacks):,.1f}"
+
+
+def _undone(result: Result) -> list[Note]:
+    counts = [f"{a.undone:,} of {a.claimed:,} by {a.spec}" for a in result.attacks if a.undone]
+    return [Note("legend", f"Successes that the judge undid: {', '.join(counts)}.")] if counts else []
 
 
 def _queries(result: Result, prefix: str = "") -> list[Note]:

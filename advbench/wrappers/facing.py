@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks import Model, Randomised
+from advbench.attacks.losses import margin
+from advbench.attacks.selection import Substitute, judged_elsewhere
 from advbench.models.http import Remote
 
 
@@ -38,11 +41,25 @@ def rejects(model: Model) -> bool:
     return isinstance(model.defended if isinstance(model, Unaware) else model, Rejecting)
 
 
-def climbed(model: Model, y: Array) -> Model:
-    """What attacks meet, on images with labels `y`, int32 `[B]`."""
+def climbed(model: Model, x: Array, y: Array) -> Model:
+    """What attacks meet, on clean images `x`, `[B, H, W, C]`, with labels `y`, int32 `[B]`.
+
+    Of a network that stands in for a defended one, a minimum-norm attack must be as sure as it was of the right class.
+    """
     if isinstance(model, Unaware):
-        return climbed(model.bare, y)
+        bare = climbed(model.bare, x, y)
+        return bare if judged_elsewhere(bare) else Substitute(bare, jnp.abs(_margin(bare, x, y)))
     return model.against(y) if isinstance(model, Rejecting) else model
+
+
+@jax.jit
+def _margin(model: Model, x: Array, y: Array) -> Array:
+    return jax.vmap(margin)(model(x), y)
+
+
+def adaptive(model: Model) -> Model:
+    """What attacks meet that know the defense."""
+    return model.defended if isinstance(model, Unaware) else model
 
 
 def judged(model: Model) -> Model:

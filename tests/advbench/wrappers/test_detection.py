@@ -41,7 +41,7 @@ def test_an_image_is_rejected_where_the_squeezed_one_is_another_class(detector):
 def test_only_what_is_wrong_and_accepted_fools(detector):
     x = flat(0.0, 0.0, 0.45, 0.45)
     y = jnp.array([0, 1, 1, 2])  # right, wrong, right but rejected, wrong and rejected
-    assert fooled(climbed(detector, y)(x), y).tolist() == [False, True, False, False]
+    assert fooled(climbed(detector, x, y)(x), y).tolist() == [False, True, False, False]
 
 
 def test_the_judge_counts_a_rejected_clean_image_as_wrong_and_a_rejected_attack_as_failed(detector):
@@ -54,7 +54,7 @@ def test_the_judge_counts_a_rejected_clean_image_as_wrong_and_a_rejected_attack_
 
 def test_there_is_a_slope_where_the_image_is_wrong_and_rejected(detector):
     y = jnp.array([2])
-    model = climbed(detector, y)
+    model = climbed(detector, flat(0.45), y)
     slope = jax.grad(lambda x: (model(x) @ jnp.array([1.0, 1.0, -1.0]))[0])(flat(0.45))
     assert np.isfinite(slope).all()
     assert float(jnp.abs(slope).max()) > 0
@@ -64,16 +64,16 @@ def test_rows_keep_their_labels(detector):
     y = jnp.array([0, 1, 2])
     some = jnp.array([2, 0])
     x = flat(0.0, 0.45, 0.3)
-    np.testing.assert_allclose(climbed(detector, y).rows(some)(x[some]), climbed(detector, y)(x)[some], rtol=1e-5)
+    np.testing.assert_allclose(climbed(detector, x, y).rows(some)(x[some]), climbed(detector, x, y)(x)[some], rtol=1e-5)
     with pytest.raises(UsageError, match="order of images"):
-        climbed(detector, y)(x[:1])
+        climbed(detector, x, y)(x[:1])
 
 
 def test_attacks_that_do_not_adapt_meet_the_bare_network():
     model = FeatureSqueezing().wrap(Partial(brightness), SHAPE, adaptive=False)
     assert isinstance(model, Unaware)
     x = flat(0.45)
-    np.testing.assert_array_equal(climbed(model, jnp.array([1]))(x), brightness(x))
+    np.testing.assert_array_equal(climbed(model, x, jnp.array([1]))(x), brightness(x))
     assert judged(model)(x).shape == (1, 4)
 
 
