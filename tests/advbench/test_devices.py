@@ -113,6 +113,7 @@ def test_when_one_process_dies_the_other_stops_and_resuming_goes_on(alone, tmp_p
     wait_for_checkpoint(out, processes)
     processes[victim].send_signal(signal.SIGKILL)
     _, told = processes[1 - victim].communicate(timeout=120)
+    processes[victim].communicate()
     if processes[1 - victim].returncode:  # else it was done before it noticed
         assert processes[1 - victim].returncode == 4, told
         lines = [line for line in told.splitlines() if line.startswith("advbench:")]
