@@ -72,14 +72,17 @@ class Job:
         from advbench.cli.subject import looking, unknown_threat
         from advbench.data import DATASETS, load
         from advbench.data.extra import read
+        from advbench.data.opening import opened
         from advbench.defenses import DEFENSES
         from advbench.defenses.training import check
         from advbench.models import MODELS
         from advbench.spec import ThreatSpec, build
 
         info = DATASETS.get(dataset)
-        if info is None and (norm is None or eps is None):
-            raise UsageError(unknown_threat(dataset))
+        if info is None:
+            opened(dataset)  # told before anything else: there is no such data
+            if norm is None or eps is None:
+                raise UsageError(unknown_threat(dataset))
         threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)  # type: ignore[union-attr]
         objective = build("defense", defense, DEFENSES, DEFENSE_NAMES)
         model = found("model", model, MODELS)  # told before data are read

@@ -106,7 +106,7 @@ def again(name: str, source: str, split: str, reading: Mapping[str, Any], tell: 
         As `load`.
     """
     if name in DATASETS:
-        return load(name, split)
+        return load(name, split, reading=Reading.of(reading))
     if ":" in source or source in ("", "memory"):
         what = "were arrays in memory" if source in ("", "memory") else f"are made by code, {source}"
         raise UsageError(f"the data {name} {what}: name them with --data, if you trust it")
