@@ -41,9 +41,9 @@ class Proposal(NamedTuple):
     x: Array  # perturbed images, float32, the clean images' shape
     forwards: Array  # int32 [B]: forward passes spent on each image
     gradients: Array  # int32 [B]: how many of these went on to an input gradient
-    tried: Array | None = None  # bool [B]: False where the attack had no place to start from; None: all were tried
     claims: Array | None = None  # bool [B]: which images the attack itself counts as broken; None: it does not say
     reached: Array | None = None  # int32 [B]: forward passes by which one first was; None: all of them
+    tried: Array | None = None  # bool [B]: False where the attack had no place to start from; None: all were tried
 
 
 def setting(*, default: Any) -> Any:

@@ -86,7 +86,7 @@ class Homeless(Attack):
 
     def __call__(self, model, threat, x, y, keys):
         none = jnp.zeros(len(x), jnp.int32)
-        return Proposal(x, none, none, x[:, 0, 0, 0] < 0.5)
+        return Proposal(x, none, none, tried=x[:, 0, 0, 0] < 0.5)
 
 
 class Jump(Attack):
