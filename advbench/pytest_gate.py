@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from advbench.errors import AdvbenchError, Interrupted, UsageError, unknown
+from advbench.core.errors import (
+    AdvbenchError,
+    Interrupted,
+    UsageError,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result
-    from advbench.gate.verdict import Gate
+    from advbench.gating.verdict import Gate
 
 THREAT: Final = {
     "min": "min-robust",
@@ -51,7 +56,7 @@ _held: list[tuple[Any, str]] = []
 def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
     """The gate of a marker in `file` at `line`; one that was decided in this session already is not run again."""
     from advbench.cli import gating
-    from advbench.gate.source import Source, validated
+    from advbench.gating.source import Source, validated
 
     with _failing():
         given = _checked(settings, {**THREAT, **GATE})
@@ -71,7 +76,7 @@ def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
             except AdvbenchError:  # also what it ends with when it does not pass
                 if not written.exists():
                     raise
-            from advbench.gate.verdict import Gate
+            from advbench.gating.verdict import Gate
 
             return _gates.setdefault(repr(rules), Gate.load(written))
 

@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result
-    from advbench.gate.verdict import Gate
+    from advbench.gating.verdict import Gate
 
 MARKER = (
     "robust(eps=None, min=None, norm=None, model=None, data=None, n=None, attacks=None, ...): "

@@ -1,7 +1,7 @@
 """Attack algorithms in pure JAX. A new attack is one file here and one line below."""
 
 from advbench.attacks.apgd import APGD
-from advbench.attacks.base import Aim, Attack, Model, Proposal
+from advbench.attacks.base import Aim, Attack, Proposal
 from advbench.attacks.bim import BIM
 from advbench.attacks.boundary import Boundary
 from advbench.attacks.cw import CW
@@ -13,19 +13,25 @@ from advbench.attacks.fab import FAB
 from advbench.attacks.fgsm import FGSM
 from advbench.attacks.fmn import FMN
 from advbench.attacks.hopskipjump import HopSkipJump
-from advbench.attacks.mim import DIFGSM, MIFGSM, TIFGSM, VMIFGSM
+from advbench.attacks.mim import (
+    DIFGSM,
+    MIFGSM,
+    TIFGSM,
+    VMIFGSM,
+)
 from advbench.attacks.multitargeted import MultiTargeted
 from advbench.attacks.noise import GaussianNoise, SaltPepper, UniformNoise
 from advbench.attacks.pgd import PGD
 from advbench.attacks.pgd_adam import PGDAdam
-from advbench.attacks.randomised import Randomised, bpda
 from advbench.attacks.rays import RayS
 from advbench.attacks.simba import SimBA
 from advbench.attacks.spatial import Spatial
 from advbench.attacks.spsa import SPSA
 from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
-from advbench.attacks.threat import NORMS, Threat
+from advbench.core.model import Model
+from advbench.core.randomised import Randomised, bpda
+from advbench.core.threat import NORMS, Threat
 
 ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,

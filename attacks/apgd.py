@@ -13,11 +13,18 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.apgd_l1 import SparsePace
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import TINY, Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import TINY, Threat
 
 MOMENTUM = 0.75  # how much of a step is new
 

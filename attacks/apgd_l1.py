@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.threat import Threat
+from advbench.core.threat import Threat
 
 if TYPE_CHECKING:
     from advbench.attacks.apgd import APGD, Point

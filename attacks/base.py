@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.ambient import own_settings
-from advbench.attacks.threat import Threat
-
-
-class Model(Protocol):
-    """Anything that maps images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`; must be a pytree."""
-
-    def __call__(self, x: Array, /) -> Array:
-        """Logits of each image; no row may depend on the others."""
+from advbench.core.ambient import own_settings
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 
 class Aim(NamedTuple):

@@ -11,13 +11,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Attack, Model, Proposal
-from advbench.attacks.decisions import STARTS, fresh, start, unit
+from advbench.attacks.base import Attack, Proposal
+from advbench.attacks.decisions import (
+    STARTS,
+    fresh,
+    start,
+    unit,
+)
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import passes, surely_fooled
-from advbench.attacks.threat import TINY, Threat
+from advbench.core.model import Model
+from advbench.core.threat import TINY, Threat
 
 EVERY = 10  # steps between looks at the spherical move alone
 WINDOW = 100, 30  # outcomes that rate the spherical step, and the whole step

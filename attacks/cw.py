@@ -13,13 +13,21 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
-from advbench.attacks.minimum import Best, Search, advance, search, squash, unsquash
+from advbench.attacks.minimum import (
+    Best,
+    Search,
+    advance,
+    search,
+    squash,
+    unsquash,
+)
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import beyond, look, passes
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 adam = optax.scale_by_adam()
 

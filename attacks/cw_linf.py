@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal
+from advbench.attacks.base import Aimed, Proposal
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
 from advbench.attacks.minimum import Best, squash, unsquash
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import beyond, look, passes
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 ENDLESS = 2**30  # steps: each image ends when its c or its tau does
 adam = optax.scale_by_adam()

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
 from advbench.attacks.minimum import Best, cosine
 from advbench.attacks.rows import scaled
 from advbench.attacks.selection import beyond, look, passes
-from advbench.attacks.threat import L2, TINY, Threat
+from advbench.core.model import Model
+from advbench.core.threat import L2, TINY, Threat
 
 l2 = L2()
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Model, Plan, Starts
+from advbench.attacks.base import Plan, Starts
 from advbench.attacks.loop import iterate
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import surely_fooled
-from advbench.attacks.threat import TINY, Threat
+from advbench.core.model import Model
+from advbench.core.threat import TINY, Threat
 
 DRAWS = 1000  # noise images tried first, as many as Foolbox tries
 BLENDS = 200  # mixtures of noise and the clean image tried after them

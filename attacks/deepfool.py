@@ -10,12 +10,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Attack, Model, Proposal, setting
+from advbench.attacks.base import Attack, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
-from advbench.attacks.selection import Choice, choice, look, passes, sure
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    look,
+    passes,
+    sure,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 NUDGE = 1e-4  # added to each step's length, as in the authors' code: a boundary that is very near gets crossed too
 

@@ -12,13 +12,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
-from advbench.attacks.minimum import Best, Search, advance, search
+from advbench.attacks.minimum import (
+    Best,
+    Search,
+    advance,
+    search,
+)
 from advbench.attacks.rows import per_image, scaled
 from advbench.attacks.selection import beyond, look, passes
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 
 class State(NamedTuple):

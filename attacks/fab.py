@@ -11,13 +11,27 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
+from advbench.attacks.base import (
+    Aim,
+    Aimed,
+    Proposal,
+    setting,
+)
 from advbench.attacks.hyperplane import distance, towards
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import label_of, margin
 from advbench.attacks.minimum import Best
-from advbench.attacks.selection import Choice, Look, beyond, choice, look, passes, sure
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    Look,
+    beyond,
+    choice,
+    look,
+    passes,
+    sure,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 SEARCHES = 3  # at the end, on the line from the nearest that fools to the clean image
 SAFE = 1e-3  # of the clean margin is kept there, so that rounding can't undo a success

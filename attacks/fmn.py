@@ -10,13 +10,21 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal
+from advbench.attacks.base import Aimed, Proposal
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
 from advbench.attacks.minimum import Best, cosine
 from advbench.attacks.rows import scaled
 from advbench.attacks.selection import beyond, look, passes
-from advbench.attacks.threat import L1, L2, TINY, Linf, Norm, Threat
+from advbench.core.model import Model
+from advbench.core.threat import (
+    L1,
+    L2,
+    TINY,
+    Linf,
+    Norm,
+    Threat,
+)
 
 DUAL: dict[str, Norm] = {"linf": L1(), "l2": L2(), "l1": Linf()}
 

@@ -14,13 +14,21 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Attack, Model, Proposal
-from advbench.attacks.decisions import STARTS, fresh, narrow, start, towards, unit
+from advbench.attacks.base import Attack, Proposal
+from advbench.attacks.decisions import (
+    STARTS,
+    fresh,
+    narrow,
+    start,
+    towards,
+    unit,
+)
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import passes, surely_fooled
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 PROBE, STRIDE, BISECT = 0, 1, 2
 ENDLESS = 2**31 - 1  # steps: every image ends by itself

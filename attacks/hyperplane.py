@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.threat import TINY, Norm
+from advbench.core.threat import TINY, Norm
 
 FAR = 1e30  # a multiplier at which every pixel has used up its room
 HALVINGS = 24  # of L1's threshold: to the last digit of float32

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Model
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 STRIDE = 25  # steps a dispatch: enough to hide its cost, few enough for Ctrl-C to be heard
 EXTERNAL = "external"  # primitive of a model that lives outside JAX

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_softmax
 
-from advbench.attacks.base import Aim, Model, Starts
-from advbench.attacks.randomised import Randomised
+from advbench.attacks.base import Aim, Starts
+from advbench.core.model import Model
+from advbench.core.randomised import Randomised
 
 Loss = Callable[[Array, Any], Array]
 

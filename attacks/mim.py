@@ -13,13 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks.base import Model, Proposal, setting
+from advbench.attacks.base import Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
 from advbench.attacks.pgd import PGD, start
-from advbench.attacks.randomised import Randomised
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import TINY, Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.randomised import Randomised
+from advbench.core.threat import TINY, Threat
 
 
 class State(NamedTuple):

@@ -7,10 +7,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Model, Proposal
+from advbench.attacks.base import Proposal
 from advbench.attacks.rows import allowed, per_image
-from advbench.attacks.selection import Choice, Look, choice, last_look
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    Look,
+    choice,
+    last_look,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 SLACK = 1.01  # tanh reaches this far past the allowed interval, so that no pixel starts where its slope is 0
 

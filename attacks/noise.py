@@ -10,10 +10,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Attack, Model, Proposal
+from advbench.attacks.base import Attack, Proposal
 from advbench.attacks.loop import iterate
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import TINY, Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import TINY, Threat
 
 
 class State(NamedTuple):

@@ -6,11 +6,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 JITTER = 1e-3  # deviation of TRADES' start around the clean image, in pixel units
 

@@ -11,11 +11,18 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses, slope
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 adam = optax.scale_by_adam()
 

@@ -11,13 +11,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Attack, Model, Proposal, Starts, setting
+from advbench.attacks.base import (
+    Attack,
+    Proposal,
+    Starts,
+    setting,
+)
 from advbench.attacks.decisions import STARTS, narrow, seeds
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import passes, surely_fooled
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 TOLERANCE = 1e-3  # of the radius, as Euclidean length
 PATIENCE = (

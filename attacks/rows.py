@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.threat import Threat
+from advbench.core.threat import Threat
 
 
 def per_image(mask: Array) -> Any:

@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Model, Proposal
+from advbench.attacks.base import Proposal
 from advbench.attacks.losses import fooled, label_of, margin
-from advbench.attacks.randomised import Randomised
 from advbench.attacks.rows import per_image
+from advbench.core.model import Model
+from advbench.core.randomised import Randomised
 
 SURE = 4.0  # standard errors of the mean margin over the draws that a success must be positive by
 FRESH = 0.3  # weight of the latest look, where iterates lie close to each other

@@ -14,11 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks.base import Aim, Aimed, Model, Proposal, setting
+from advbench.attacks.base import (
+    Aim,
+    Aimed,
+    Proposal,
+    setting,
+)
 from advbench.attacks.loop import dwindle
 from advbench.attacks.rows import allowed, per_image
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 LOWEST = 1 / 8  # of the frequencies along a side come first, in random order,
 SHELL = 1 / 32  # and then each further share of them

@@ -12,10 +12,17 @@ import numpy as np
 from jax import Array
 from jax.scipy.ndimage import map_coordinates
 
-from advbench.attacks.base import Attack, Model, Proposal, setting
+from advbench.attacks.base import Attack, Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 
 class State(NamedTuple):

@@ -12,12 +12,19 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import losses
 from advbench.attacks.rows import per_image, scaled
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 adam = optax.scale_by_adam()
 

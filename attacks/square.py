@@ -15,12 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks.base import Aimed, Model, Proposal, setting
+from advbench.attacks.base import Aimed, Proposal, setting
 from advbench.attacks.loop import dwindle
 from advbench.attacks.losses import losses
 from advbench.attacks.rows import allowed, per_image
-from advbench.attacks.selection import Choice, choice, consider, proposal, settled
-from advbench.attacks.threat import Threat
+from advbench.attacks.selection import (
+    Choice,
+    choice,
+    consider,
+    proposal,
+    settled,
+)
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # tries after which the squares' area halves
 TILES = 5  # pyramids along each side of the start under L2 and L1

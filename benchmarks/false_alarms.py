@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 from advbench.cli.runtime import prepare
+from advbench.core.images import pixels
+from advbench.core.spec import ThreatSpec
 from advbench.data import load
-from advbench.evaluation.images import pixels
-from advbench.masking import examine_masking
 from advbench.models.load import load_model, released
-from advbench.spec import ThreatSpec
+from advbench.preflight.masking import examine_masking
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.oracles import EPS, load_oracle

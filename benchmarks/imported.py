@@ -27,16 +27,18 @@ import torch
 from network import images, small_cnn
 from safetensors.numpy import load_file
 
+from advbench.attacks.spec import attacks_of
+from advbench.core.batches import Batches
+from advbench.core.images import pixels
+from advbench.core.loaded import LoadedModel
+from advbench.core.preprocess import AS_IS, prepared
+from advbench.core.spec import ThreatSpec
 from advbench.data import load
 from advbench.evaluation import evaluate
-from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.models import exported
 from advbench.models.adapt import adapt
-from advbench.models.load import RELEASED, LoadedModel, load_model
-from advbench.models.preprocess import AS_IS, prepared
-from advbench.spec import ThreatSpec, attacks_of
+from advbench.models.load import RELEASED, load_model
 
 NAME, EPS = "mnist-pgd", "0.3"
 PGD = "pgd:steps=40,rel_step_size=0.0333"

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from advbench.attacks.spec import AttackSpec
+from advbench.core.lazy import Lazy
+from advbench.core.loaded import LoadedModel
+from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset
-from advbench.data.lazy import Lazy
 from advbench.evaluation import evaluate
-from advbench.models.load import LoadedModel
-from advbench.spec import AttackSpec, ThreatSpec
 
 SIDE, POOL = 224, 32
 CLASSES = 2

@@ -12,11 +12,16 @@ from pathlib import Path
 from peers.agreement import put, table
 from peers.command import advbench
 
-from advbench.certify import Certificate
-from advbench.evaluation.card import Card
+from advbench.certification import Certificate
+from advbench.certification.card import Card
 from advbench.evaluation.result import Result
 from advbench.models.load import RELEASED, released
-from advbench.models.store import MANIFEST, WEIGHTS, Manifest, read_manifest
+from advbench.models.store import (
+    MANIFEST,
+    WEIGHTS,
+    Manifest,
+    read_manifest,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SUITE = "autoattack"

@@ -20,8 +20,8 @@ from peers.rows import distances
 from peers.tables import machine
 from safetensors.numpy import load_file
 
+from advbench.core.images import pixels
 from advbench.data import load
-from advbench.evaluation.images import pixels
 from advbench.models.load import RELEASED, load_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,9 +16,9 @@ from jax import lax
 from rich.console import Console
 from rich.table import Table
 
-from advbench.defenses.frozen import freeze
-from advbench.models import create, native
-from advbench.models.ops import conv2d, max_pool
+from advbench.nn import create, native
+from advbench.nn.frozen import freeze
+from advbench.nn.ops import conv2d, max_pool
 
 Operator = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]

@@ -19,14 +19,16 @@ from peers.contest import Worker, install
 from safetensors.numpy import load_file
 
 import advbench
+from advbench.attacks.spec import attacks_of
+from advbench.core.batches import Batches
+from advbench.core.images import pixels
+from advbench.core.loaded import LoadedModel
+from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset, load
 from advbench.evaluation import evaluate
-from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import pixels
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.result import Result
-from advbench.models.load import RELEASED, LoadedModel, load_model
-from advbench.spec import ThreatSpec, attacks_of
+from advbench.models.load import RELEASED, load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".venv-peers"

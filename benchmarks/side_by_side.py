@@ -18,8 +18,8 @@ from peers.rows import ROWS, race
 from peers.tables import report, write
 from safetensors.numpy import load_file
 
+from advbench.core.images import pixels
 from advbench.data import load
-from advbench.evaluation.images import pixels
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".venv-peers"

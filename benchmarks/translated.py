@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from advbench.errors import UsageError
-from advbench.models.load import LoadedModel, load_model
-from advbench.models.onnx.check import compare
-from advbench.models.preprocess import Preprocess
+from advbench.core.errors import UsageError
+from advbench.core.loaded import LoadedModel
+from advbench.core.preprocess import Preprocess
+from advbench.models.load import load_model
+from advbench.onnx.check import compare
 
 ROW = "| {:28} | {:>9} | {:>9} | {:>9} | {:>11} | {:>11} | {:>9} |"
 

@@ -22,8 +22,9 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare()
     from advbench import evaluate, load_data, load_model
+    from advbench.attacks.spec import AttackSpec
+    from advbench.core.spec import ThreatSpec
     from advbench.data import DATASETS
-    from advbench.spec import AttackSpec, ThreatSpec
     from advbench.wrappers import wrapped
 
     model = load_model(arguments.model)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.threat import L2, Threat
+from advbench.core.threat import L2, Threat
 from advbench.defenses.base import Cost, Defense, Here
 
 

@@ -10,8 +10,9 @@ import optax
 from jax import Array
 
 from advbench.attacks import PGD
-from advbench.attacks.base import Model, Plan
-from advbench.attacks.threat import Threat
+from advbench.attacks.base import Plan
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 
 Cost = Callable[[Any, Array], tuple[Array, Any]]
 """Weights and crafted images -> the batch's loss, a scalar, and what else the step keeps."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks import devices
+from advbench.core import devices
 
 LARGEST = 1 << 31  # bytes of images that may lie on the device
 PAD = 4  # pixels around an image before it is cropped

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jax import Array
 
-from advbench.attacks.base import Model
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 from advbench.defenses.base import Defense
 from advbench.defenses.ibp import IBP, Bounded, bounded
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.threat import Threat
+from advbench.core.threat import Threat
 from advbench.defenses.base import Cost, Defense, Here
 
 

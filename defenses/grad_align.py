@@ -8,11 +8,11 @@ from jax import Array
 from jax.lax import stop_gradient
 
 from advbench.attacks import FGSM
-from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, slope
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 from advbench.defenses.base import ByAttack
-from advbench.defenses.frozen import freeze
+from advbench.nn.frozen import freeze
 
 
 class GradAlign(ByAttack):

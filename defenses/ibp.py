@@ -7,11 +7,11 @@ import optax
 from flax import nnx
 from jax import Array
 
-from advbench.attacks.base import Model
-from advbench.attacks.threat import NORMS, Threat
+from advbench.bounds import Method, margins, read
+from advbench.core.model import Model
+from advbench.core.threat import NORMS, Threat
 from advbench.defenses.base import Defense
-from advbench.defenses.bounds import Method, margins, read
-from advbench.defenses.frozen import freeze
+from advbench.nn.frozen import freeze
 
 NOWHERE = Threat(NORMS["linf"], 0.0)
 

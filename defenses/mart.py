@@ -7,9 +7,9 @@ from jax import Array
 from jax.nn import logsumexp, softmax
 
 from advbench.attacks import PGD
-from advbench.attacks.base import Model
 from advbench.attacks.losses import kl
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 from advbench.defenses.base import ByAttack
 
 

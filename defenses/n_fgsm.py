@@ -3,9 +3,9 @@
 import jax
 from jax import Array
 
-from advbench.attacks.base import Model
 from advbench.attacks.losses import cross_entropy, slope
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 from advbench.defenses.base import Defense
 
 

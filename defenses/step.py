@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jax import Array
 
-from advbench.attacks.threat import Threat
+from advbench.core.threat import Threat
 from advbench.defenses.base import Defense, Here
 from advbench.defenses.mix import leading, shares
 from advbench.defenses.recipe import Recipe

@@ -5,9 +5,9 @@ import optax
 from jax import Array
 
 from advbench.attacks import PGD
-from advbench.attacks.base import Model
 from advbench.attacks.losses import kl
-from advbench.attacks.threat import Threat
+from advbench.core.model import Model
+from advbench.core.threat import Threat
 from advbench.defenses.base import ByAttack, predict
 
 

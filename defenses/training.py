@@ -14,20 +14,26 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from advbench.attacks import Model, Threat, devices
-from advbench.attacks.ambient import own_settings
+from advbench.attacks import Model, Threat
+from advbench.core import devices
+from advbench.core.ambient import own_settings
 from advbench.defenses import step as one
 from advbench.defenses import watchdog
 from advbench.defenses.base import Defense
-from advbench.defenses.batches import Streams, draw, place, shuffled
+from advbench.defenses.batches import (
+    Streams,
+    draw,
+    place,
+    shuffled,
+)
 from advbench.defenses.checkpoints import CheckpointError, Checkpoints
 from advbench.defenses.fingerprint import fingerprint
-from advbench.defenses.frozen import coarse, freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.mix import leading, mix
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.statistics import BATCHES, restated
 from advbench.defenses.validation import Accuracy, validate
+from advbench.nn.frozen import coarse, freeze
 
 WINDOW = 50  # steps between two looks at the loss; each look waits for the device
 SAVE_EVERY = 120.0  # seconds between checkpoints, besides one after each epoch

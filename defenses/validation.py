@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks import FGSM, Model, Threat, devices
+from advbench.attacks import FGSM, Model, Threat
+from advbench.core import devices
 from advbench.defenses.base import Defense, predict
 from advbench.defenses.batches import Data, Hosted, gather
 

@@ -16,22 +16,25 @@ from typing import Any
 from typer.main import get_command
 
 from advbench.attacks import NORMS
+from advbench.attacks.spec import attacks_of
 from advbench.cli import app
 from advbench.cli.evaluating import seconds
 from advbench.cli.subject import cascade, threats_of
+from advbench.core.errors import AdvbenchError, UsageError, unknown
+from advbench.core.loaded import LoadedModel
+from advbench.core.preprocess import Preprocess
+from advbench.core.spec import ThreatSpec, build
 from advbench.data.catalog import find
 from advbench.data.corruptions import COLOUR, GREY
 from advbench.defenses import DEFENSES
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import check
-from advbench.doctor.expected import accuracy_range
-from advbench.errors import AdvbenchError, UsageError, unknown
-from advbench.models import MODELS, exported, robustbench
-from advbench.models.http import is_target
-from advbench.models.load import RELEASED, LoadedModel, released
-from advbench.models.preprocess import Preprocess
+from advbench.models import exported, robustbench
+from advbench.models.load import RELEASED, released
+from advbench.nn import MODELS
+from advbench.preflight.expected import accuracy_range
+from advbench.remote import is_target
 from advbench.reports import formats
-from advbench.spec import ThreatSpec, attacks_of, build
 from advbench.wrappers import WRAPPERS
 
 PLACEHOLDERS = {

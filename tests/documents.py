@@ -16,10 +16,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from advbench.attacks import ATTACKS, SUITES
+from advbench.core.errors import AdvbenchError
 from advbench.defenses import DEFENSES
-from advbench.errors import AdvbenchError
-from advbench.models import MODELS
 from advbench.models.load import released
+from advbench.nn import MODELS
 from advbench.wrappers import WRAPPERS
 
 from .commands import PLACEHOLDERS, READERS, problem_of, readers_of

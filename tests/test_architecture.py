@@ -1,4 +1,4 @@
-"""Which room may import what."""
+"""The order of the packages, stated once: each may import those above it in the list, never those below."""
 
 import ast
 import subprocess
@@ -8,49 +8,109 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-STDLIB = set(sys.stdlib_module_names)
-MAY = {
-    "attacks": {"jax", "optax", "numpy", "advbench.attacks"},
-    "defenses": {"jax", "optax", "numpy", "flax", "orbax", "tensorboardX", "advbench.attacks", "advbench.defenses"},
+ORDER = (
+    "core",
+    "attacks",
+    "nn",
+    "bounds",
+    "defenses",
+    "data",
+    "onnx",
+    "remote",
+    "models",
+    "wrappers",
+    "preflight",
+    "evaluation",
+    "certification",
+    "gating",
+    "reports",
+    "api",
+    "pytest_gate",
+    "pytest_plugin",
+    "cli",
+    "__main__",
+)
+"""From the ground up; imports within functions and for type checkers count too."""
+
+LIBRARIES = {
+    "attacks": {"jax", "optax", "numpy"},
+    "defenses": {"jax", "optax", "numpy", "flax", "orbax", "tensorboardX"},
 }
+"""What the two rooms of algorithms may import beside this package and the standard library."""
+
+
+def module_of(path: Path) -> str:
+    """`advbench/core/spec.py` and `attacks/pgd.py` -> `advbench.core.spec`, `advbench.attacks.pgd`."""
+    parts = path.with_suffix("").parts
+    parts = parts if parts[0] == "advbench" else ("advbench", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(source: str) -> set[str]:
-    """Modules that the code imports anywhere, also within functions; relative ones as `.name`."""
+    """Modules that the code imports anywhere; of `from package import name` also `package.name`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
-            found.add("." * node.level + (node.module or ""))
+            assert not node.level, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def strangers(source: str, room: str) -> set[str]:
-    return {
-        name
-        for name in imports(source)
-        if name.split(".")[0] not in STDLIB and not any(name == may or name.startswith(f"{may}.") for may in MAY[room])
-    }
+def room_of(module: str) -> str | None:
+    """The package within advbench that a dotted name belongs to; None for advbench itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ORDER else None
 
 
-@pytest.mark.parametrize("room", MAY)
-def test_a_room_imports_only_what_lies_below_it(room):
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
-    assert {str(f.relative_to(ROOT)): s for f in files if (s := strangers(f.read_text(), room))} == {}
+def against(module: str, source: str) -> set[str]:
+    """Imports of this module that go against the order."""
+    here = room_of(module)
+    ours = {name for name in imports(source) if name.split(".")[0] == "advbench"}
+    if here is None:  # the package itself offers what api has, late
+        return set()
+    return {name for name in ours if (there := room_of(name)) is not None and ORDER.index(there) > ORDER.index(here)}
+
+
+def sources() -> dict[str, str]:
+    files = [path for room in ("attacks", "defenses") for path in (ROOT / room).rglob("*.py")]
+    linked = [ROOT / "advbench" / room for room in ("attacks", "defenses")]
+    files += [p for p in (ROOT / "advbench").rglob("*.py") if not any(p.is_relative_to(link) for link in linked)]
+    return {module_of(path.relative_to(ROOT)): path.read_text() for path in files}
+
+
+def test_every_package_has_its_place():
+    rooms = {module.split(".")[1] for module in sources() if module.count(".")}
+    assert rooms == set(ORDER)
+
+
+def test_no_import_goes_against_the_order():
+    assert {module: found for module, source in sources().items() if (found := against(module, source))} == {}
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["import advbench", "from advbench.data import load", "from advbench.defenses import fit", "import torch"],
+    ("module", "line"),
+    [
+        ("advbench.attacks.pgd", "import advbench.evaluation"),
+        ("advbench.attacks.pgd", "def late():\n    from advbench.data import load"),
+        ("advbench.reports.table", "from advbench import cli"),
+        ("advbench.core.model", "if TYPE_CHECKING:\n    from advbench.models.load import load_model"),
+    ],
 )
-def test_the_check_sees_what_attacks_may_not_import(line):
-    assert strangers(f"def late():\n    {line}", "attacks")
+def test_the_check_sees_imports_against_the_order(module, line):
+    assert against(module, line)
+
+
+@pytest.mark.parametrize("room", LIBRARIES)
+def test_algorithms_import_few_libraries(room):
+    allowed = LIBRARIES[room] | set(sys.stdlib_module_names) | {"advbench"}
+    found = {m: {n.split(".")[0] for n in imports(s)} - allowed for m, s in sources().items() if room_of(m) == room}
+    assert {module: names for module, names in found.items() if names} == {}
 
 
 def test_rooms_are_real_folders_and_the_package_links_to_them():
-    for room in MAY:
+    for room in LIBRARIES:
         assert (ROOT / "advbench" / room).resolve() == ROOT / room
         assert not (ROOT / room).is_symlink()
 
@@ -60,6 +120,12 @@ def test_importing_the_command_line_does_not_wait_for_heavy_libraries(module):
     heavy = "{'jax', 'numpy', 'flax', 'optax', 'orbax', 'pydantic', 'matplotlib', 'PIL', 'scipy', 'jinja2'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_no_package_bears_the_name_of_a_function():
+    import advbench
+
+    assert not set(advbench.__all__) & set(ORDER)
 
 
 def test_the_python_interface_comes_late_but_whole():

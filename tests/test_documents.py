@@ -139,7 +139,7 @@ def test_python_in_documents_has_the_types_that_the_code_has(tmp_path):
 
 
 def test_files_shown_in_documents_can_be_read(folder):
-    from advbench.gate.source import read
+    from advbench.gating.source import read
 
     blocks = [(d, b) for d in DOCUMENTS.values() for b in d.blocks if b.language in ("toml", "json")]
     assert blocks

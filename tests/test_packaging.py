@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 NEEDED = (
     "advbench/attacks/pgd.py",
     "advbench/defenses/training.py",
-    "advbench/models/native/winograd.cc",
+    "advbench/nn/native/winograd.cc",
     "advbench/data/embedded/manifest.json",
     "advbench/py.typed",
     "advbench/reports/html/templates/report.html",

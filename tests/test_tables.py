@@ -10,16 +10,16 @@ import yaml
 from advbench.attacks import ATTACKS, SUITES
 from advbench.attacks.suites import expand
 from advbench.cli.certify import How
+from advbench.core.spec import build
 from advbench.data import DATASETS
 from advbench.defenses import DEFENSES
-from advbench.doctor import CHECKS, EXPECTED, TRANSLATED
-from advbench.gate.rules import GateRules, ThreatRules
-from advbench.masking import ASKED
-from advbench.models import MODELS
-from advbench.models.http.settings import Settings
+from advbench.gating.rules import GateRules, ThreatRules
+from advbench.nn import MODELS
+from advbench.preflight import CHECKS, EXPECTED, TRANSLATED
+from advbench.preflight.masking import ASKED
 from advbench.pytest_gate import GATE, THREAT
+from advbench.remote.settings import Settings
 from advbench.reports.formats import FORMATS
-from advbench.spec import build
 from advbench.wrappers import WRAPPERS
 
 from . import commands

@@ -25,7 +25,7 @@ from advbench.cli.listing import list_names
 from advbench.cli.report import report
 from advbench.cli.train import train
 from advbench.cli.verify import verify
-from advbench.errors import AdvbenchError, DataUnavailable
+from advbench.core.errors import AdvbenchError, DataUnavailable
 
 BUG = 4  # exit code of an error that nobody foresaw
 CLOSED = 141  # of a closed stdout, as shells have it (128 + SIGPIPE)

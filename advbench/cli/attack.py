@@ -44,7 +44,7 @@ from advbench.cli.options import (
     Weights,
     Wrap,
 )
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from advbench.cli.evaluating import Job
@@ -105,8 +105,8 @@ def attack(
     if curve and "," not in (eps or ""):
         raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
     prepare()
+    from advbench.core.preprocess import Preprocess
     from advbench.data import Reading
-    from advbench.models.preprocess import Preprocess
 
     request = Request(
         data,

@@ -41,7 +41,7 @@ from advbench.cli.options import (
     Transparent,
     Wrap,
 )
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from advbench.cli.evaluating import Job, Request
@@ -92,8 +92,8 @@ def bench(
     if resume and not out:
         raise UsageError("--resume needs the run directory: --out DIR")
     prepare()
+    from advbench.core.preprocess import Preprocess
     from advbench.data import Reading
-    from advbench.models.preprocess import Preprocess
 
     request = Request(
         data,
@@ -132,7 +132,7 @@ def bench(
 def _job(spec: str, request: Request) -> Job:
     """What was declared of pixels is for those models that don't say it themselves."""
     from advbench.cli.evaluating import Job
-    from advbench.models.preprocess import OwnPreprocessing
+    from advbench.core.preprocess import OwnPreprocessing
 
     try:
         return Job.of(spec, request)

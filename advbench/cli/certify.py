@@ -29,10 +29,10 @@ from advbench.cli.options import (
     SkipCorrupt,
     Transparent,
 )
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from advbench.certify import Smoothing
+    from advbench.certification import Smoothing
     from advbench.cli.evaluating import Job, Request
     from advbench.evaluation import Result
 
@@ -87,7 +87,7 @@ def certify(
     if method is How.smoothing and (run or attacks):
         raise UsageError("an attack on the model says nothing of its smoothed classifier: leave --attack and --run out")
     prepare()
-    from advbench.certify import certify as prove
+    from advbench.certification import certify as prove
     from advbench.cli.evaluating import Request, refuse_invalid
     from advbench.data import Reading
     from advbench.evaluation import Result
@@ -154,7 +154,7 @@ def _same(joined: Result, request: Request) -> dict[str, Any]:
 
 
 def _smoothing(sigma: float, samples: int, selection: int, alpha: float) -> Smoothing:
-    from advbench.certify import Smoothing
+    from advbench.certification import Smoothing
 
     if not sigma > 0 or not 0 < alpha < 0.5:
         raise UsageError("smoothing needs a sigma above 0 and an alpha between 0 and 0.5")

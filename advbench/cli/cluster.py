@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from advbench.errors import AdvbenchError, DataUnavailable, UsageError
+from advbench.core.errors import AdvbenchError, DataUnavailable, UsageError
 
 HEARTBEAT = 60  # seconds of silence after which a process counts as gone
 JOIN = 300  # seconds to wait for all of them at the start

@@ -9,7 +9,7 @@ import typer
 
 from advbench.cli.options import Json, Markdown
 from advbench.cli.report import Html
-from advbench.errors import Inconclusive
+from advbench.core.errors import Inconclusive
 
 if TYPE_CHECKING:
     from advbench.evaluation.comparison import Comparison

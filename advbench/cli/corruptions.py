@@ -27,7 +27,7 @@ from advbench.cli.options import (
     Transparent,
     Weights,
 )
-from advbench.names import found
+from advbench.core.names import found
 
 
 def corruptions(
@@ -64,10 +64,10 @@ def corruptions(
 
     output.check(json, markdown)
     prepare()
+    from advbench.core.preprocess import Preprocess
     from advbench.data import Reading
     from advbench.data.corruptions import SEVERITIES, kinds
     from advbench.evaluation.corrupted import measure
-    from advbench.models.preprocess import Preprocess
     from advbench.reports import sheet
 
     preprocess = Preprocess.parse(input_layout, mean, std)

@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from advbench.cli.options import DATA, MODEL, Classes, Crop, Interpolation, Resize, Transparent
+from advbench.cli.options import (
+    DATA,
+    MODEL,
+    Classes,
+    Crop,
+    Interpolation,
+    Resize,
+    Transparent,
+)
 
 data = typer.Typer(no_args_is_help=True, help="Fetch data sets, and see what is here.")
 

@@ -27,16 +27,16 @@ from advbench.cli.options import (
     Weights,
     Wrap,
 )
-from advbench.errors import InvalidEvaluation, UsageError
+from advbench.core.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from advbench.core.flag import Flag
+    from advbench.core.loaded import LoadedModel
+    from advbench.core.spec import ThreatSpec
     from advbench.data import Dataset
-    from advbench.doctor import Check
-    from advbench.evaluation.result import Flag
-    from advbench.models.load import LoadedModel
-    from advbench.spec import ThreatSpec
+    from advbench.preflight import Check
 
 STYLES = {"pass": "green", "note": "yellow", "not made": "yellow", "fail": "bold red"}
 
@@ -72,15 +72,15 @@ def doctor(
 
     Exits with 3 when a check fails; notes do not change the exit code.
     """
-    from advbench.doctor import selftest
+    from advbench.preflight import selftest
 
     # Not from the cache of compiled programs: it is this compiler that is being tested.
     examined = None
     if model is not None:
         from advbench.cli.subject import model_and_data, threats_of
+        from advbench.core.preprocess import Preprocess
         from advbench.data import Reading
-        from advbench.doctor.expected import accuracy_range
-        from advbench.models.preprocess import Preprocess
+        from advbench.preflight.expected import accuracy_range
         from advbench.wrappers import wrapped
 
         if expect_clean is not None:
@@ -124,11 +124,18 @@ def _examine(
     import numpy as np
 
     from advbench.cli import targets
-    from advbench.doctor import CHECKS, EXPECTED, TRANSLATED, clean_accuracy, examine, expected
-    from advbench.doctor.made import NotMade, flags_of
-    from advbench.doctor.queries import CHECKS as QUERIES
-    from advbench.evaluation.images import pixels
-    from advbench.masking import ASKED
+    from advbench.core.images import pixels
+    from advbench.preflight import (
+        CHECKS,
+        EXPECTED,
+        TRANSLATED,
+        clean_accuracy,
+        examine,
+        expected,
+    )
+    from advbench.preflight.made import NotMade, flags_of
+    from advbench.preflight.masking import ASKED
+    from advbench.preflight.queries import CHECKS as QUERIES
 
     if n > len(test.images):
         raise UsageError(f"-n {n} is more than the {len(test.images)} images of {test.name} that are here")
@@ -156,8 +163,8 @@ def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, threat: Thre
     import numpy as np
 
     from advbench.cli.evaluating import pool
-    from advbench.evaluation.images import pixels
-    from advbench.masking import examine_masking
+    from advbench.core.images import pixels
+    from advbench.preflight.masking import examine_masking
 
     at = np.concatenate([chosen, np.setdiff1d(np.arange(pool(test)), chosen)])
     images, labels = pixels(test.images[at]), test.labels[at]
@@ -179,7 +186,7 @@ def _machine_line(check: Check) -> Line:
 
 
 def _model_lines(examined: Examined) -> list[Line]:
-    from advbench.doctor.made import not_made
+    from advbench.preflight.made import not_made
 
     raised = {flag.name: flag for flag in examined.flags}
     left_out = not_made(examined.flags)

@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from advbench.cli.subject import cascade, subject, threats_of
-from advbench.errors import Inconclusive, InvalidEvaluation, TargetUnavailable, UsageError
+from advbench.core.errors import (
+    Inconclusive,
+    InvalidEvaluation,
+    TargetUnavailable,
+    UsageError,
+)
 
 if TYPE_CHECKING:
+    from advbench.attacks.spec import AttackSpec
+    from advbench.core.flag import Flag
+    from advbench.core.loaded import LoadedModel
+    from advbench.core.preprocess import Preprocess
+    from advbench.core.spec import ThreatSpec
     from advbench.data import Dataset, Reading
     from advbench.evaluation import Result
-    from advbench.evaluation.result import Flag
-    from advbench.models.load import LoadedModel
-    from advbench.models.preprocess import Preprocess
-    from advbench.spec import AttackSpec, ThreatSpec
 
 PREFLIGHT = 128  # images that the doctor looks at
 ENDS = {
@@ -83,10 +89,10 @@ class Job:
         AdvbenchError
             For anything that can't be attacked as asked, in one line.
         """
+        from advbench.attacks.spec import attacks_of
         from advbench.cli import targets
-        from advbench.doctor.expected import accuracy_range
         from advbench.evaluation.access import check_access
-        from advbench.spec import attacks_of
+        from advbench.preflight.expected import accuracy_range
         from advbench.wrappers import wrapped
 
         if request.expect_clean is not None:
@@ -153,9 +159,9 @@ class Job:
     def doctor(self) -> list[Flag]:
         """What makes numbers of this model worthless, told on stderr."""
         from advbench.cli import targets
-        from advbench.doctor import examine
-        from advbench.evaluation.images import pixels
-        from advbench.evaluation.result import Flag
+        from advbench.core.flag import Flag
+        from advbench.core.images import pixels
+        from advbench.preflight import examine
 
         few = self.indices[:PREFLIGHT]
         images, labels = self.data.images[few], self.data.labels[few]
@@ -171,8 +177,8 @@ class Job:
 
     def _unexpected(self) -> list[Flag]:
         """Whether clean accuracy is what was said."""
-        from advbench.doctor import clean_accuracy, expected
-        from advbench.evaluation.images import parts
+        from advbench.core.images import parts
+        from advbench.preflight import clean_accuracy, expected
 
         if self.request.expect_clean is None:
             return []
@@ -185,8 +191,8 @@ class Job:
         """Signs that gradients hide adversarial images; they don't stop the command, but mark its result."""
         import numpy as np
 
-        from advbench.evaluation.images import pixels
-        from advbench.masking import examine_masking
+        from advbench.core.images import pixels
+        from advbench.preflight.masking import examine_masking
 
         if self.model.access != "gradient" and self.request.checks == "full":
             raise UsageError(f"--checks full looks at gradients, which {self.model.name} does not have")

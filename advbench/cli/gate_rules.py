@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from advbench.gate.rules import GateRules
-    from advbench.gate.source import Source
+    from advbench.gating.rules import GateRules
+    from advbench.gating.source import Source
 
 NOTHING = (
     "nothing to decide: write [gate] into advbench.toml, or give a model and a rule, like: "
@@ -21,7 +21,7 @@ NOTHING = (
 
 def schema() -> str:
     """The JSON Schema of the configuration, ended by a newline."""
-    from advbench.gate.rules import json_schema
+    from advbench.gating.rules import json_schema
 
     return json.dumps(json_schema(), indent=1) + "\n"
 
@@ -58,7 +58,12 @@ def written(
     UsageError
         In one line, for rules that are wrong, in two places, or nowhere.
     """
-    from advbench.gate.source import Source, discover, read, validated
+    from advbench.gating.source import (
+        Source,
+        discover,
+        read,
+        validated,
+    )
 
     typed = {name: value for name, value in settings.items() if value is not None}
     here, under = ({name: value for name, value in rules.items() if value is not None} for rules in (overall, threat))
@@ -84,7 +89,7 @@ def written(
 
 def _whole(rules: GateRules, source: Source, update: bool) -> None:
     """Refuse what is valid line by line, and yet asks for nothing."""
-    from advbench.gate.rules import rules_of
+    from advbench.gating.rules import rules_of
 
     asked = rules_of(rules)
     if rules.model is None:
@@ -106,7 +111,7 @@ def _whole(rules: GateRules, source: Source, update: bool) -> None:
 
 def summary(rules: GateRules, source: Source) -> str:
     """What `--check` says."""
-    from advbench.gate.rules import rules_of
+    from advbench.gating.rules import rules_of
 
     asked = rules_of(rules)
     return f"{source.file or 'the command line'}: {len(asked)} rules, {len(rules.threats)} threats: as they should be"

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from advbench.errors import AdvbenchError, Inconclusive, InvalidEvaluation, UsageError, unknown
+from advbench.core.errors import (
+    AdvbenchError,
+    Inconclusive,
+    InvalidEvaluation,
+    UsageError,
+    unknown,
+)
 
 if TYPE_CHECKING:
-    from advbench.evaluation.result import Flag
-    from advbench.gate.rules import GateRules
-    from advbench.gate.source import Source
-    from advbench.gate.subject import Subject
-    from advbench.gate.verdict import Gate
-    from advbench.spec import AttackSpec, ThreatSpec
+    from advbench.attacks.spec import AttackSpec
+    from advbench.core.flag import Flag
+    from advbench.core.spec import ThreatSpec
+    from advbench.gating.rules import GateRules
+    from advbench.gating.source import Source
+    from advbench.gating.subject import Subject
+    from advbench.gating.verdict import Gate
 
 PAUSE = 10.0  # seconds between lines of progress
 
@@ -54,13 +61,14 @@ def decide(
     if resume and not out:
         raise UsageError("--resume needs the folder: --out DIR")
     prepare()
+    from advbench.cli import gate_reports
     from advbench.cli.signals import listening
-    from advbench.gate.baseline import Baseline
-    from advbench.gate.run import Run
-    from advbench.gate.subject import asked_of
-    from advbench.reports import formats, gate_sheet, github
+    from advbench.gating.baseline import Baseline
+    from advbench.gating.run import Run
+    from advbench.gating.subject import asked_of
+    from advbench.reports import gate_sheet, github
 
-    to_write = formats.wanted(reports)
+    to_write = gate_reports.wanted(reports)
     _allowed(rules, source)
     then = Baseline.load(Path(rules.baseline)) if rules.baseline and not update else None
     subject = _subject(rules)
@@ -77,7 +85,7 @@ def decide(
         if new is not None and rules.baseline:
             output.write(Path(rules.baseline), new.to_json().encode())
             typer.echo(f"advbench: {rules.baseline} holds {new.n:,} images now", err=True)
-        formats.write_all(found, to_write)
+        gate_reports.write_all(found, to_write)
         github.publish(found)
     finally:  # what could not be written keeps nobody from seeing the verdict
         output.show(gate_sheet.of_gate(found), found.to_json(), json, None)
@@ -106,11 +114,11 @@ _NAMES = {"fail": "failed", "invalid": "is invalid", "inconclusive": "is inconcl
 
 def _subject(rules: GateRules) -> Subject:
     """Load the model and its data, and read threats and attacks."""
+    from advbench.attacks.spec import attacks_of
     from advbench.cli.subject import cascade, subject, threats_of
+    from advbench.core.preprocess import Preprocess
     from advbench.data import Reading
-    from advbench.gate.subject import Subject, drawn
-    from advbench.models.preprocess import Preprocess
-    from advbench.spec import attacks_of
+    from advbench.gating.subject import Subject, drawn
     from advbench.wrappers import wrapped
 
     preprocess = Preprocess.parse(rules.input_layout, rules.mean, rules.std)
@@ -140,8 +148,8 @@ def _subject(rules: GateRules) -> Subject:
 
 def _allowed(rules: GateRules, source: Source) -> None:
     """Refuse to allow findings that there are not: a slip there would switch nothing off."""
-    from advbench.doctor import CHECKS, TRANSLATED
-    from advbench.masking import ASKED
+    from advbench.preflight import CHECKS, TRANSLATED
+    from advbench.preflight.masking import ASKED
 
     known = {*CHECKS, *TRANSLATED, *ASKED, "under_converged", "undone_successes", "proposal_out_of_bounds"}
     if wrong := next((name for name in rules.allow_flags if name not in known), None):

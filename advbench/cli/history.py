@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from advbench.cli.options import Json, Markdown
-from advbench.errors import Inconclusive, UsageError
+from advbench.core.errors import Inconclusive, UsageError
 
 
 def history(

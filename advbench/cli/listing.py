@@ -138,7 +138,7 @@ def _models() -> list[Entry]:
 
 
 def _networks() -> list[Entry]:
-    from advbench.models import MODELS
+    from advbench.nn import MODELS
 
     return [
         {
@@ -156,7 +156,7 @@ def _options(make: Any) -> Entry:
 
 def _measured(name: str) -> Entry:
     """What a released model's card says."""
-    from advbench.evaluation.card import Card
+    from advbench.certification.card import Card
     from advbench.models.load import RELEASED
 
     card = Card.load(RELEASED / name)

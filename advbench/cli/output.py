@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from advbench import files
-from advbench.errors import DataUnavailable, UsageError
+from advbench.core import files
+from advbench.core.errors import DataUnavailable, UsageError
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result

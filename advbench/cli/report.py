@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advbench.cli.options import TO, Markdown
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result

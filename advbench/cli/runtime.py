@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from zlib import crc32
 
-from advbench.errors import InvalidEvaluation
+from advbench.core.errors import InvalidEvaluation
 
 MISCOMPILES = {"0.10.2": "jax-ml/jax#39103"}
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from advbench.core.loaded import LoadedModel
+    from advbench.core.preprocess import Preprocess
+    from advbench.core.spec import ThreatSpec
     from advbench.data import Dataset, Reading
-    from advbench.models.load import LoadedModel
-    from advbench.models.preprocess import Preprocess
-    from advbench.spec import ThreatSpec
 
 IMAGES = 1000  # attacked unless told otherwise
 
@@ -64,11 +64,11 @@ def model_and_data(
     reading: Reading | None = None,
 ) -> tuple[LoadedModel, Dataset]:
     """The model, its input layout and its logits found out, and the test images that it or the user names."""
-    from advbench.evaluation.images import pixels
-    from advbench.models.layout import PROBE, find_layout
+    from advbench.core.images import pixels
+    from advbench.core.outputs import expecting
+    from advbench.core.preprocess import AS_IS
     from advbench.models.load import load_model
-    from advbench.models.outputs import expecting
-    from advbench.models.preprocess import AS_IS
+    from advbench.preflight.layout import PROBE, find_layout
 
     model = load_model(spec, preprocess or AS_IS, weights)
     images = data_of(model, data, reading)
@@ -88,7 +88,12 @@ def data_of(model: LoadedModel, data: str | None, reading: Reading | None) -> Da
     AdvbenchError
         When there are none.
     """
-    from advbench.data import DATASETS, Reading, again, load
+    from advbench.data import (
+        DATASETS,
+        Reading,
+        again,
+        load,
+    )
 
     learned = model.record.get("data", {})
     if data is None:
@@ -141,8 +146,8 @@ def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | No
         For what is no threat, or an eps that is missing for this norm.
     """
     from advbench.attacks import NORMS
-    from advbench.names import found
-    from advbench.spec import ThreatSpec
+    from advbench.core.names import found
+    from advbench.core.spec import ThreatSpec
 
     trained = _trained(model, dataset)
     if trained is None and (norm is None or (eps is None and norm != "any")):

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from advbench.attacks.spec import AttackSpec
+    from advbench.core.flag import Flag
+    from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
-    from advbench.evaluation.result import Flag
-    from advbench.models.http.target import Target
-    from advbench.models.load import LoadedModel
-    from advbench.spec import AttackSpec
+    from advbench.remote.target import Target
 
 IMAGES = 100  # attacked unless told otherwise
 ASKED = 32  # looked at before the attack
@@ -41,7 +41,7 @@ def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
 
 def target_of(model: LoadedModel) -> Target | None:
     """What lies behind the URL, if the model does."""
-    from advbench.models.http import Remote
+    from advbench.remote import Remote
 
     return model.predict.target if isinstance(model.predict, Remote) else None
 
@@ -63,7 +63,7 @@ def limited(model: LoadedModel, budget: int | None) -> LoadedModel:
 
 def ready(model: LoadedModel, data: Dataset, indices: list[int]) -> LoadedModel:
     """A target once it was tried with a few of the images; any other model as it is."""
-    from advbench.models.http import tried
+    from advbench.remote import tried
 
     return tried(model, data.images[indices[:ASKED]], len(data.classes))
 
@@ -74,7 +74,7 @@ def preflight(
     """What a target's answers to a few images say, uint8 `[n, H, W, C]`; None for any other model."""
     import numpy as np
 
-    from advbench.doctor.queries import examine_answers
+    from advbench.preflight.queries import examine_answers
 
     if (target := target_of(model)) is None:
         return None

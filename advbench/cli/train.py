@@ -9,8 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from advbench.cli.options import DATA, Classes, Crop, Interpolation, Resize, SkipCorrupt, Transparent
-from advbench.errors import UsageError
+from advbench.cli.options import (
+    DATA,
+    Classes,
+    Crop,
+    Interpolation,
+    Resize,
+    SkipCorrupt,
+    Transparent,
+)
+from advbench.core.errors import UsageError
 
 
 def train(
@@ -85,11 +93,11 @@ def train(
 
     prepare()  # before anything imports jax
 
-    from advbench.attacks.devices import leads
     from advbench.cli.cluster import join, together
     from advbench.cli.signals import listening
     from advbench.cli.train_progress import Bar
     from advbench.cli.training import Job
+    from advbench.core.devices import leads
     from advbench.data import Reading
     from advbench.defenses.recipe import Recipe
 

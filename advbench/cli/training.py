@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from advbench.errors import AdvbenchError, Interrupted, UsageError
-from advbench.names import DEFENSE_NAMES, found
+from advbench.core.errors import AdvbenchError, Interrupted, UsageError
+from advbench.core.names import DEFENSE_NAMES, found
 
 if TYPE_CHECKING:
+    from advbench.core.spec import ThreatSpec
     from advbench.data import Dataset, Reading
     from advbench.data.extra import Extra
     from advbench.defenses import Defense
     from advbench.defenses.metrics import Listener
     from advbench.defenses.recipe import Recipe
-    from advbench.spec import ThreatSpec
 
 
 HELD = 1000  # images to choose the weights by; of small data of one's own, a tenth
@@ -70,13 +70,13 @@ class Job:
             For whatever can't work.
         """
         from advbench.cli.subject import looking, unknown_threat
+        from advbench.core.spec import ThreatSpec, build
         from advbench.data import DATASETS, load
         from advbench.data.extra import read
         from advbench.data.opening import opened
         from advbench.defenses import DEFENSES
         from advbench.defenses.training import check
-        from advbench.models import MODELS
-        from advbench.spec import ThreatSpec, build
+        from advbench.nn import MODELS
 
         info = DATASETS.get(dataset)
         if info is None:
@@ -110,12 +110,12 @@ class Job:
         listeners: Sequence[Listener],
     ) -> dict[str, Any]:
         """Train with this seed, write the network to `out`, and return its record."""
-        from advbench.attacks.devices import leads
-        from advbench.data.lazy import choose
+        from advbench.core.devices import leads
+        from advbench.core.lazy import choose
         from advbench.defenses.metrics import writers
         from advbench.defenses.training import fit
-        from advbench.models import create, native
         from advbench.models.store import save
+        from advbench.nn import create, native
 
         data, recipe = self.data, replace(self.recipe, seed=seed)
         form: Any = {"shape": data.shape, "classes": len(data.classes)}
@@ -172,7 +172,7 @@ class Job:
 @contextmanager
 def _faults(out: Path) -> Iterator[None]:
     """Turn what ends training early into the error that the command line knows."""
-    from advbench.defenses.bounds import Unsupported
+    from advbench.bounds import Unsupported
     from advbench.defenses.checkpoints import CheckpointError
     from advbench.defenses.training import Diverged, Stopped
 

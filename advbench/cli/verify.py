@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from advbench.cli.options import Weights
-from advbench.errors import InvalidEvaluation, UsageError
+from advbench.core.errors import InvalidEvaluation, UsageError
 
 
 def verify(
@@ -25,12 +25,12 @@ def verify(
     from advbench.cli.runtime import prepare
 
     prepare()
+    from advbench.core.preprocess import Preprocess
     from advbench.data import Reading, again, load
     from advbench.evaluation import Result
     from advbench.evaluation import verify as check
-    from advbench.models.http import is_target
     from advbench.models.load import load_model
-    from advbench.models.preprocess import Preprocess
+    from advbench.remote import is_target
     from advbench.wrappers import wrapped_as_in
 
     result = Result.load(run)
@@ -45,7 +45,7 @@ def verify(
     else:
         images = load(data, about.split, reading=Reading.of(about.reading))
     bare = load_model(source, Preprocess.of(attacked.preprocess), weights)
-    found = check(run, model=wrapped_as_in(result, bare, images.shape), data=images)
+    found = check(run, model=wrapped_as_in(result.model.record, bare, images.shape), data=images)
     if json:
         from json import dumps
 

@@ -1,10 +1,11 @@
 """Data sets: published ones by name, and one's own from folders, files and functions."""
 
+from advbench.core.dataset import Dataset
+from advbench.core.reading import Reading
 from advbench.data.catalog import DATASETS
 from advbench.data.formats import CorruptData
 from advbench.data.opening import again, load
-from advbench.data.reading import Reading
-from advbench.data.spec import Dataset, DatasetInfo
+from advbench.data.spec import DatasetInfo
 from advbench.data.store import Status, data_folder, info
 
 __all__ = [

@@ -1,9 +1,9 @@
 """The registry: a new data set is a `DatasetInfo` in a file of its own and one name here."""
 
+from advbench.core.names import found
 from advbench.data.cifar import CIFAR10, CIFAR100
 from advbench.data.mnist import FASHION_MNIST, MNIST
 from advbench.data.spec import DatasetInfo
-from advbench.names import found
 
 DATASETS: dict[str, DatasetInfo] = {each.name: each for each in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 

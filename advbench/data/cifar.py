@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from advbench.data.formats import CorruptData, decode_cifar, encode_cifar, read_tar
+from advbench.data.formats import (
+    CorruptData,
+    decode_cifar,
+    encode_cifar,
+    read_tar,
+)
 from advbench.data.sources import ArchiveHost, Npm, tar_reader
 from advbench.data.spec import Contents, DatasetInfo, RawFile
 

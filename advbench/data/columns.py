@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.formats import CorruptData
-from advbench.errors import DataUnavailable, UsageError
 
 LABELS = ("label", "labels", "fine_label", "class", "target", "cls", "y")
 MISSING = "reading Parquet and Arrow needs pyarrow: pip install 'advbench[parquet]'"

@@ -13,9 +13,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.core.lazy import content_digest
 from advbench.data.formats import CorruptData
-from advbench.data.spec import content_digest
-from advbench.errors import DataUnavailable, UsageError
 
 LIMIT = 1 << 37  # bytes of images, unpacked: 40 million of CIFAR's; a header that promises more is not believed
 IMAGES, LABELS = ("image", "images"), ("label", "labels")
@@ -68,7 +68,7 @@ def labelled(predict: Callable[..., Any], images: np.ndarray, size: int = 256) -
     """
     import jax
 
-    from advbench.evaluation.batches import Batches
+    from advbench.core.batches import Batches
 
     run = jax.jit(lambda x: predict(x.astype(np.float32) / 255).argmax(-1))
     labels: np.ndarray = Batches(size).map(run, images, size=size)

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from advbench.data.arrays import Arrays, checked
+from advbench.core.arrays import Arrays, checked
+from advbench.core.dataset import Dataset
+from advbench.core.errors import UsageError
+from advbench.core.usercode import function_of
 from advbench.data.listing import Part, Source
-from advbench.data.spec import Dataset
 from advbench.data.splits import ALL
-from advbench.errors import UsageError
-from advbench.usercode import function_of
 
 
 def find(where: str, function: str) -> Source:

@@ -4,13 +4,18 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from advbench.core.errors import DataUnavailable
+from advbench.core.files import write
 from advbench.data.catalog import find
 from advbench.data.formats import CorruptData
 from advbench.data.sources import Folder
-from advbench.data.spec import DatasetInfo, Progress, RawFile, Source
+from advbench.data.spec import (
+    DatasetInfo,
+    Progress,
+    RawFile,
+    Source,
+)
 from advbench.data.store import data_folder, read_checked
-from advbench.errors import DataUnavailable
-from advbench.files import write
 
 
 def fetch(

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from advbench.core.errors import UsageError
 from advbench.data.decode import SUFFIXES
-from advbench.data.listing import Listing, Part, Source, stamp
+from advbench.data.listing import (
+    Listing,
+    Part,
+    Source,
+    stamp,
+)
 from advbench.data.splits import ALL, NAMES
-from advbench.errors import UsageError
 
 
 def find(path: Path, name: str) -> Source | None:

@@ -13,7 +13,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from advbench.errors import DataUnavailable
+from advbench.core.errors import DataUnavailable
 
 CIFAR_SHAPE = (32, 32, 3)
 ARCHIVE_SLACK = 1 << 24  # bytes an archive may hold beside what is wanted: headers, read-mes

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from advbench.data.arrays import Arrays, named
+from advbench.core.arrays import Arrays, named
+from advbench.core.dataset import Dataset
+from advbench.core.errors import UsageError
+from advbench.core.lazy import Lazy
+from advbench.core.reading import Reading
 from advbench.data.decode import Undeclared, Unreadable, decode
 from advbench.data.formats import CorruptData
-from advbench.data.lazy import Lazy
-from advbench.data.reading import Reading
 from advbench.data.scan import Scan, scanned
-from advbench.data.spec import Dataset
-from advbench.errors import UsageError
 
 KEEP = 1 << 28  # bytes of decoded images that are kept in memory; more are decoded when they are asked for
 SHOWN = 20  # things named in a message, before the rest is counted

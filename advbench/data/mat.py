@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from advbench.data.arrays import Arrays, checked
+from advbench.core.arrays import Arrays, checked
+from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.formats import CorruptData
 from advbench.data.listing import Part, Source
 from advbench.data.splits import by_split
-from advbench.errors import DataUnavailable, UsageError
 
 DIGITS = tuple("0123456789")
 

@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 
 from advbench.data.formats import decode_mnist
-from advbench.data.sources import Embedded, GzipHost, Npm, tar_reader
+from advbench.data.sources import (
+    Embedded,
+    GzipHost,
+    Npm,
+    tar_reader,
+)
 from advbench.data.spec import DatasetInfo, RawFile
 
 SPLITS = {"train": 60_000, "test": 10_000}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from advbench.data.arrays import Arrays, checked
+from advbench.core.arrays import Arrays, checked
+from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.extra import LIMIT, opened, read_header
 from advbench.data.formats import CorruptData
 from advbench.data.listing import Part, Source
 from advbench.data.splits import ALL, split_of
-from advbench.errors import DataUnavailable, UsageError
 
 IMAGES = ("images", "image", "x", "data", "imgs", "img")
 LABELS = ("labels", "label", "y", "targets", "target")

@@ -7,13 +7,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from advbench.data import factory, folder, mat, npz, parquet, saved, shards, store, table
+from advbench.core.dataset import Dataset
+from advbench.core.errors import DataUnavailable, UsageError, unknown
+from advbench.core.reading import Reading
+from advbench.data import (
+    factory,
+    folder,
+    mat,
+    npz,
+    parquet,
+    saved,
+    shards,
+    store,
+    table,
+)
 from advbench.data.catalog import DATASETS
 from advbench.data.listing import Source, dataset
-from advbench.data.reading import Reading
-from advbench.data.spec import Dataset
 from advbench.data.splits import serving
-from advbench.errors import DataUnavailable, UsageError, unknown
 
 KINDS = "a folder with a subfolder a class, .npz, .npy, .parquet, .csv, .tar, .mat, or file.py:function"
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from advbench.core.dataset import Dataset
+from advbench.core.lazy import chunks, content_digest
+from advbench.core.reading import Reading
 from advbench.data import store
 from advbench.data.catalog import DATASETS
 from advbench.data.decode import decode
-from advbench.data.lazy import chunks, content_digest
 from advbench.data.listing import Listing, Source, prepared
 from advbench.data.opening import opened
-from advbench.data.reading import Reading
 from advbench.data.scan import scanned
-from advbench.data.spec import Dataset
 
 THUMBNAILS, SIDE, GAP = 10, 96, 4  # how many, and their pixels
 SHOWN = 10  # images named

@@ -9,11 +9,23 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from advbench.data.arrays import numbered
-from advbench.data.columns import Columns, arrow, columns, content, features_of, reading
-from advbench.data.listing import Listing, Part, Source, stamp
+from advbench.core.arrays import numbered
+from advbench.core.errors import UsageError
+from advbench.data.columns import (
+    Columns,
+    arrow,
+    columns,
+    content,
+    features_of,
+    reading,
+)
+from advbench.data.listing import (
+    Listing,
+    Part,
+    Source,
+    stamp,
+)
 from advbench.data.splits import by_split
-from advbench.errors import UsageError
 
 GROUPS = 4  # row groups whose images are held: those that are asked for one after the other lie together
 

@@ -8,12 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from advbench.data.arrays import numbered
-from advbench.data.columns import arrow, columns, content, features_of, reading
+from advbench.core.arrays import numbered
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.data.columns import (
+    arrow,
+    columns,
+    content,
+    features_of,
+    reading,
+)
 from advbench.data.formats import CorruptData
-from advbench.data.listing import Listing, Part, Source, stamp
+from advbench.data.listing import (
+    Listing,
+    Part,
+    Source,
+    stamp,
+)
 from advbench.data.splits import ALL, NAMES
-from advbench.errors import DataUnavailable, UsageError
 
 WHOLE, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 

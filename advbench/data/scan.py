@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import platformdirs
 
+from advbench.core.files import write
+from advbench.core.reading import Reading
 from advbench.data.decode import Undeclared, Unreadable, decode
-from advbench.data.reading import Reading
-from advbench.files import write
 
 if TYPE_CHECKING:
     from advbench.data.listing import Listing

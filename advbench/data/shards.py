@@ -11,11 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.decode import SUFFIXES
 from advbench.data.formats import CorruptData
-from advbench.data.listing import Listing, Part, Source, stamp
+from advbench.data.listing import (
+    Listing,
+    Part,
+    Source,
+    stamp,
+)
 from advbench.data.splits import by_split
-from advbench.errors import DataUnavailable, UsageError
 
 LABELS = (".cls", ".json")
 MOST = 1 << 20  # bytes of a label

@@ -16,7 +16,12 @@ from pathlib import Path
 
 from advbench.data import embedded
 from advbench.data.formats import CorruptData, gunzip, read_tar
-from advbench.data.spec import Contents, Progress, RawFile, Reader
+from advbench.data.spec import (
+    Contents,
+    Progress,
+    RawFile,
+    Reader,
+)
 
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 3

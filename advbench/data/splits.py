@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 ALL = "all"  # the split of what has none
 WORDS = {

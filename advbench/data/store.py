@@ -8,12 +8,14 @@ from pathlib import Path
 
 import platformdirs
 
+from advbench.core.dataset import Dataset
+from advbench.core.errors import DataUnavailable
+from advbench.core.lazy import content_digest
+from advbench.core.names import found
 from advbench.data import embedded
 from advbench.data.catalog import DATASETS, find
 from advbench.data.formats import CorruptData
-from advbench.data.spec import Dataset, DatasetInfo, RawFile, content_digest
-from advbench.errors import DataUnavailable
-from advbench.names import found
+from advbench.data.spec import DatasetInfo, RawFile
 
 
 def data_folder(name: str, data_dir: Path | None = None) -> Path:

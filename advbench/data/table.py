@@ -7,10 +7,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from advbench.data.arrays import numbered
-from advbench.data.listing import Listing, Part, Source, stamp
+from advbench.core.arrays import numbered
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.data.listing import (
+    Listing,
+    Part,
+    Source,
+    stamp,
+)
 from advbench.data.splits import ALL, NAMES
-from advbench.errors import DataUnavailable, UsageError
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "img")
 LABELS = ("label", "labels", "class", "target", "category", "class_id", "y")

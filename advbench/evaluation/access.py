@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from advbench.attacks import ATTACKS
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from advbench.models.load import LoadedModel
-    from advbench.spec import AttackSpec
+    from advbench.attacks.spec import AttackSpec
+    from advbench.core.loaded import LoadedModel
 
 LEVELS: Final = ("none", "decision", "score", "gradient")  # each includes those before it
 ANSWERS: Final = {"score": "answers with scores and has no gradient", "decision": "answers with a class alone"}

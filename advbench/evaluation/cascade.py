@@ -7,15 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advbench.errors import UsageError
-from advbench.evaluation.evaluator import DOUBLINGS, Before, Evaluator, Progress, nobody, quietly
-from advbench.evaluation.images import chosen
-from advbench.evaluation.result import Flag, Result
-from advbench.spec import AttackSpec, ThreatSpec
+from advbench.attacks.spec import AttackSpec
+from advbench.core.errors import UsageError
+from advbench.core.flag import Flag
+from advbench.core.images import chosen
+from advbench.core.spec import ThreatSpec
+from advbench.evaluation.evaluator import (
+    DOUBLINGS,
+    Before,
+    Evaluator,
+    Progress,
+    nobody,
+    quietly,
+)
+from advbench.evaluation.result import Result
 
 if TYPE_CHECKING:
+    from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
-    from advbench.models.load import LoadedModel
 
 __all__ = ["Progress", "curve", "evaluate"]
 

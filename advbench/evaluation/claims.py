@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from advbench.data.spec import content_digest
-from advbench.evaluation.result import AttackReport, Rate, Result, Row
+from advbench.core.lazy import content_digest
+from advbench.core.names import number
+from advbench.evaluation.result import (
+    AttackReport,
+    Rate,
+    Result,
+    Row,
+)
 from advbench.evaluation.tally import Images
-from advbench.names import number
 
 PART = 100  # images that are measured at once
 SLACK = 1e-6  # pixel units; for eps above 1, a millionth of eps

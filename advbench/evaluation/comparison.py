@@ -6,9 +6,10 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
+from advbench.core.flag import Record
 from advbench.evaluation.paired import Difference
-from advbench.evaluation.result import Count, Record, Result, ThreatInfo
+from advbench.evaluation.result import Count, Result, ThreatInfo
 
 COMPARISON_SCHEMA_VERSION: Final = 1
 

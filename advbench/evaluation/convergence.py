@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from advbench.spec import AttackSpec
+from advbench.attacks.spec import AttackSpec
 
 Amount = Literal["steps", "restarts"]
 AMOUNTS: Final[tuple[Amount, Amount]] = ("steps", "restarts")

@@ -9,19 +9,20 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from advbench.attacks.ambient import own_settings
+from advbench.core.ambient import own_settings
+from advbench.core.batches import Batches
+from advbench.core.errors import InvalidEvaluation
+from advbench.core.flag import Flag, Record
+from advbench.core.images import parts, pixels
+from advbench.core.loaded import LoadedModel
+from advbench.core.outputs import expecting
+from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset
 from advbench.data.corruptions import STAND_INS, corrupt
-from advbench.doctor.classes import extra_outputs
-from advbench.doctor.contract import check_outputs
-from advbench.errors import InvalidEvaluation
-from advbench.evaluation.batches import Batches
-from advbench.evaluation.images import parts, pixels
 from advbench.evaluation.judge import Judge
-from advbench.evaluation.result import Count, Flag, Fractional, Rate, Record
-from advbench.models.load import LoadedModel
-from advbench.models.outputs import expecting
-from advbench.spec import ThreatSpec
+from advbench.evaluation.result import Count, Fractional, Rate
+from advbench.preflight.classes import extra_outputs
+from advbench.preflight.contract import check_outputs
 
 SCHEMA_VERSION: Final = 1
 

@@ -17,33 +17,63 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks import Model, Randomised
-from advbench.attacks.ambient import own_settings
 from advbench.attacks.base import Starts
 from advbench.attacks.loop import TimeUp, until
 from advbench.attacks.losses import fooled
-from advbench.data.lazy import choose, content_digest, expect
-from advbench.errors import Interrupted, QueriesSpent, TargetUnavailable, UsageError
+from advbench.attacks.spec import AttackSpec
+from advbench.core.ambient import own_settings
+from advbench.core.batches import Batches, padded
+from advbench.core.errors import (
+    Interrupted,
+    QueriesSpent,
+    TargetUnavailable,
+    UsageError,
+)
+from advbench.core.flag import Flag
+from advbench.core.images import (
+    digest,
+    in_words,
+    parts,
+    pixels,
+)
+from advbench.core.lazy import choose, content_digest, expect
+from advbench.core.outputs import expecting
+from advbench.core.spec import ThreatSpec
 from advbench.evaluation.access import check_access
-from advbench.evaluation.batches import Batches, padded
 from advbench.evaluation.convergence import doubled
 from advbench.evaluation.grid import snap, within_steps
-from advbench.evaluation.images import digest, in_words, parts, pixels
 from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Plan, Task
-from advbench.evaluation.provenance import commit, compile_seconds, machine, versions
-from advbench.evaluation.queries import counted, ended, ending_flag, listen, reason
-from advbench.evaluation.result import DataInfo, Flag, ModelInfo, Provenance, Result, Skipped, ThreatInfo
+from advbench.evaluation.provenance import (
+    commit,
+    compile_seconds,
+    machine,
+    versions,
+)
+from advbench.evaluation.queries import (
+    counted,
+    ended,
+    ending_flag,
+    listen,
+    reason,
+)
+from advbench.evaluation.result import (
+    DataInfo,
+    ModelInfo,
+    Provenance,
+    Result,
+    Skipped,
+    ThreatInfo,
+)
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.starts import Pool, candidates
 from advbench.evaluation.tally import Images, Shard, Tally
 from advbench.evaluation.views import view_flags
-from advbench.models.outputs import expecting
-from advbench.spec import AttackSpec, ThreatSpec
 from advbench.wrappers.facing import climbed, judged
 
 if TYPE_CHECKING:
+    from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
-    from advbench.models.load import LoadedModel
 
 DOUBLINGS = 2  # of the steps, and of the restarts, of an attack that has not converged, at most
 ORDER = 2  # number of the rules by which batches follow each other: a journal of another order can't be gone on with

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from advbench.core.spec import Epsilon, ThreatSpec
 from advbench.evaluation.judge import ORDERS
-from advbench.spec import Epsilon, ThreatSpec
 
 
 def within_steps(threat: ThreatSpec, levels: int | None) -> ThreatSpec:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from advbench.errors import Inconclusive
+from advbench.core.errors import Inconclusive
 from advbench.evaluation.evaluator import Done, Evaluator
 from advbench.evaluation.plan import Plan
 from advbench.evaluation.result import Result

@@ -8,10 +8,11 @@ from typing import Final, Literal, NamedTuple
 
 from pydantic import Field
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
+from advbench.core.flag import Record
 from advbench.evaluation.comparison import Comparison
 from advbench.evaluation.paired import Difference
-from advbench.evaluation.result import Rate, Record, Result, State
+from advbench.evaluation.result import Rate, Result, State
 
 HISTORY_SCHEMA_VERSION: Final = 1
 

@@ -10,10 +10,11 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks import Model
-from advbench.attacks.ambient import own_settings
-from advbench.errors import UsageError
-from advbench.evaluation.batches import Batches
-from advbench.spec import ThreatSpec
+from advbench.core.ambient import own_settings
+from advbench.core.batches import Batches
+from advbench.core.errors import UsageError
+from advbench.core.outputs import margins
+from advbench.core.spec import ThreatSpec
 from advbench.wrappers.facing import counted
 
 TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: float32 images can't do better
@@ -107,12 +108,3 @@ def measure(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray) -> tuple[np.nd
     in_ball = distance <= eps + TOLERANCE * max(1.0, eps)
     in_box = (rows.min(1) >= -TOLERANCE) & (rows.max(1) <= 1 + TOLERANCE)
     return in_ball & in_box, distance  # a NaN compares false
-
-
-def margins(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Best wrong logit minus the right one, `[m]`."""
-    rows = np.arange(len(y))
-    wrong = logits.copy()
-    wrong[rows, y] = -np.inf
-    gap: np.ndarray = wrong.max(1) - logits[rows, y]
-    return gap

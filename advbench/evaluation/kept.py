@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from advbench.data.lazy import Lazy, chunks
-from advbench.errors import DataUnavailable
+from advbench.core.errors import DataUnavailable
+from advbench.core.lazy import Lazy, chunks
 
 HEADER = 1 << 20  # bytes of a file's header, at most
 MEMORY = 1 << 28  # bytes of images that are kept in memory

@@ -9,8 +9,9 @@ from statistics import NormalDist
 import numpy as np
 from pydantic import Field
 
-from advbench.evaluation.intervals import LEVEL
-from advbench.evaluation.result import Count, Fractional, Record
+from advbench.core.flag import Record
+from advbench.core.intervals import LEVEL
+from advbench.evaluation.result import Count, Fractional
 
 
 class Difference(Record):

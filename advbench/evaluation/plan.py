@@ -8,10 +8,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from advbench.evaluation.convergence import AMOUNTS, Amount, Phase, bound, doubles, remedy
-from advbench.evaluation.result import Flag, Skipped
+from advbench.attacks.spec import AttackSpec
+from advbench.core.flag import Flag
+from advbench.evaluation.convergence import (
+    AMOUNTS,
+    Amount,
+    Phase,
+    bound,
+    doubles,
+    remedy,
+)
+from advbench.evaluation.result import Skipped
 from advbench.evaluation.tally import Tally
-from advbench.spec import AttackSpec
 
 
 class Task(NamedTuple):

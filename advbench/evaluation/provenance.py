@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from advbench.models import native
+from advbench.nn import native
 
 _compiled = 0.0
 

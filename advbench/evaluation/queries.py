@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from advbench.errors import AdvbenchError, QueriesSpent
-from advbench.evaluation.result import Flag, Queries
-from advbench.models.http import Remote
+from advbench.core.errors import AdvbenchError, QueriesSpent
+from advbench.core.flag import Flag
+from advbench.evaluation.result import Queries
+from advbench.remote import Remote
 
 if TYPE_CHECKING:
+    from advbench.core.loaded import LoadedModel
     from advbench.evaluation.plan import Plan
-    from advbench.models.load import LoadedModel
 
 
 def listen(model: LoadedModel, should_stop: Callable[[], int | None]) -> None:

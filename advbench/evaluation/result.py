@@ -6,11 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from advbench.errors import UsageError, first_fault
-from advbench.evaluation.intervals import wilson
-from advbench.spec import ThreatSpec
+from advbench.core.errors import UsageError, first_fault
+from advbench.core.flag import Flag, Record
+from advbench.core.intervals import wilson
+from advbench.core.spec import ThreatSpec
 
 SCHEMA_VERSION: Final = 1
 
@@ -18,16 +19,6 @@ Count = Annotated[int, Field(ge=0)]
 Fractional = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 State = Literal["complete", "invalid", "incomplete"]
-
-
-class Record(BaseModel):
-    """Base of every part: unknown fields, NaN and infinity are refused, nothing changes once made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-    def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
-        return self.model_dump_json(indent=1) + "\n"
 
 
 class Rate(Record):
@@ -94,15 +85,15 @@ class Queries(Record):
 class ModelInfo(Record):
     """Which network: `source` is what was typed to load it, `digest` identifies its weights.
 
-    `preprocess` is what is done to images first, as `advbench.models.preprocess.Preprocess` has it; empty for nothing.
+    `preprocess` is what is done to images first, as `advbench.core.preprocess.Preprocess` has it; empty for nothing.
     """
 
     name: str
     source: str
     digest: str
     dataset: str | None
-    record: dict[str, Any] = {}
-    preprocess: dict[str, Any] = {}
+    record: dict[str, Any] = Field(default_factory=dict)
+    preprocess: dict[str, Any] = Field(default_factory=dict)
     queries: Queries | None = None  # of this command; a resumed run asked more before
 
 
@@ -116,7 +107,7 @@ class DataInfo(Record):
     n: Count
     indices: str
     classes: tuple[str, ...] = Field(strict=False)
-    reading: dict[str, Any] = {}  # of one's own data: how files were read, where that was declared
+    reading: dict[str, Any] = Field(default_factory=dict)  # of one's own data: how files are read, if declared
 
 
 class Convergence(Record):
@@ -180,15 +171,6 @@ class Row(Record):
     forwards: Count
     gradients: Count
     finite: bool  # every output met was
-
-
-class Flag(Record):
-    """Something that bears on whether the numbers can be trusted; `invalid` changes the verdict."""
-
-    name: str
-    level: Literal["note", "invalid"]
-    evidence: dict[str, Any]
-    message: str
 
 
 class Provenance(Record):

@@ -26,9 +26,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from advbench import files
-from advbench.data.lazy import Lazy
-from advbench.errors import DataUnavailable, UsageError
+from advbench.core import files
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.core.lazy import Lazy
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.kept import MEMORY, filed, read_filed
 from advbench.evaluation.result import Result

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from advbench.evaluation.images import pixels
+from advbench.core.images import pixels
 
 if TYPE_CHECKING:
     from advbench.data import Dataset

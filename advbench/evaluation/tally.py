@@ -9,12 +9,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from advbench.data.lazy import chunks
-from advbench.evaluation.convergence import Amount, Falls, Phase, bound
+from advbench.attacks.spec import AttackSpec
+from advbench.core.flag import Flag
+from advbench.core.lazy import chunks
+from advbench.evaluation.convergence import (
+    Amount,
+    Falls,
+    Phase,
+    bound,
+)
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.kept import Kept
-from advbench.evaluation.result import AttackReport, Convergence, Flag, Rate, Row
-from advbench.spec import AttackSpec
+from advbench.evaluation.result import (
+    AttackReport,
+    Convergence,
+    Rate,
+    Row,
+)
 
 PER_ATTACK = (
     *("fell", "tried", "started", "claimed", "forwards", "gradients", "out_of_bounds", "fell_at"),

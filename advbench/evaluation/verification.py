@@ -16,21 +16,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from advbench.attacks.ambient import own_settings
-from advbench.data.lazy import choose
-from advbench.errors import UsageError
-from advbench.evaluation.claims import CHECKS, Evidence, broken_rows, ties
+from advbench.core.ambient import own_settings
+from advbench.core.errors import UsageError
+from advbench.core.external import raised
+from advbench.core.lazy import choose
+from advbench.core.outputs import as_in
+from advbench.evaluation.claims import (
+    CHECKS,
+    Evidence,
+    broken_rows,
+    ties,
+)
 from advbench.evaluation.result import Result
 from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
-from advbench.models.external import raised
-from advbench.models.http import is_target, tried
-from advbench.models.outputs import as_in
+from advbench.remote import is_target, tried
 from advbench.wrappers.facing import judged
 
 if TYPE_CHECKING:
+    from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
-    from advbench.models.load import LoadedModel
 
 BATCH = 50  # images; not a shape that evaluations use
 
@@ -90,21 +95,21 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
         about = result.data
         data = again(about.name, about.source, about.split, about.reading)
     if model is None:
+        from advbench.core.preprocess import Preprocess
         from advbench.models.load import load_model
-        from advbench.models.preprocess import Preprocess
         from advbench.wrappers import wrapped_as_in
 
         # A file that someone sent must not choose what code runs, or who is sent a token.
         if ":" in result.model.source or is_target(result.model.source):
             raise UsageError(f"the model of {run} is code or a URL: load {result.model.source} if you trust it")
         model = wrapped_as_in(
-            result, load_model(result.model.source, Preprocess.of(result.model.preprocess)), data.shape
+            result.model.record, load_model(result.model.source, Preprocess.of(result.model.preprocess)), data.shape
         )
     stored = Claim("stored images", list(_stored(result, images, data)))
     if stored.failures:
         return Verification((stored,))
     indices = [row.index for row in result.rows]
-    model = tried(as_in(result, model, len(data.classes)), data.images[indices[:BATCH]], len(data.classes))
+    model = tried(as_in(result.model.record, model, len(data.classes)), data.images[indices[:BATCH]], len(data.classes))
     clean, labels = choose(data.images, indices), data.labels[indices].astype(np.int32)
     logits = _logits(model, clean, images.x_adv)
     evidence = Evidence(result, images, clean, labels, model.digest, logits[: len(clean)], logits[len(clean) :])

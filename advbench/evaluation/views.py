@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from advbench.attacks import Model, Randomised
-from advbench.evaluation.intervals import clopper_pearson
-from advbench.evaluation.result import Flag
+from advbench.core.flag import Flag
+from advbench.core.intervals import clopper_pearson
 from advbench.wrappers.facing import Unaware
 
 if TYPE_CHECKING:
+    from advbench.attacks.spec import AttackSpec
     from advbench.evaluation.tally import Tally
-    from advbench.spec import AttackSpec
 
 FEW: Final = 5  # images, at least, for a verdict
 SHARE: Final = 0.1  # of an attack's successes that may be undone; attacks claim what they are sure of

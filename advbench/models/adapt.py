@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 import jax
 from flax import nnx
 
-from advbench.attacks.base import Model
-from advbench.defenses.frozen import freeze
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
+from advbench.core.model import Model
+from advbench.nn.frozen import freeze
 
 NHWC: Final = ("nhwc",)
 

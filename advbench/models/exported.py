@@ -14,9 +14,8 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 
-from advbench.attacks.base import Model
-from advbench.errors import UsageError
-from advbench.models.store import CorruptFile
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.model import Model
 
 SUFFIX: Final = ".jaxexport"
 DIGEST: Final = ".sha256"  # beside the file, as `sha256sum` writes it

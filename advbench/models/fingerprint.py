@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from advbench.core.external import External
 from advbench.models.adapt import is_keras, is_torch
-from advbench.models.external import External
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 _INSTALLED = {"site-packages", "dist-packages"}  # of the user, the system, or another environment too

@@ -7,9 +7,8 @@ from typing import Any
 
 import jax
 
-from advbench.attacks.base import Model
-from advbench.errors import UsageError
-from advbench.models.store import CorruptFile
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.model import Model
 
 
 def pure(model: Any, spec: str) -> Model:

@@ -1,27 +1,23 @@
 """One way to name a model: a run directory, a weights file, a released model, or the user's own code."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
-from advbench.attacks import devices
-from advbench.attacks.ambient import own_settings
-from advbench.attacks.base import Model
-from advbench.defenses.frozen import freeze
-from advbench.errors import UsageError, unknown
+from advbench.core import devices
+from advbench.core.ambient import own_settings
+from advbench.core.errors import UsageError, unknown
+from advbench.core.loaded import LoadedModel
+from advbench.core.names import plain
+from advbench.core.preprocess import (
+    AS_IS,
+    OwnPreprocessing,
+    Preprocess,
+    prepared,
+)
 from advbench.models import exported, robustbench, store
-from advbench.models.http import is_target, open_target
-from advbench.models.outputs import as_model
-from advbench.models.preprocess import AS_IS, OwnPreprocessing, Preprocess, prepared
 from advbench.models.users import users_model
-from advbench.names import plain
-
-Access = Literal["gradient", "score", "decision"]
-
-if TYPE_CHECKING:
-    from advbench.data import Dataset
-    from advbench.evaluation.result import Flag
+from advbench.nn.frozen import freeze
+from advbench.remote import is_target, open_target
 
 RELEASED = Path(__file__).parent / "released"
 
@@ -35,86 +31,6 @@ INSTEAD = {
 """What to do with files that are no model here, by suffix."""
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model ready to be attacked.
-
-    Attributes
-    ----------
-    name : str
-        Short, for tables.
-    predict : Model
-        A pytree, in evaluation mode: images [B, H, W, C] float32 in [0, 1] -> logits [B, K]; a network whose logits
-        have another type, or that gives several outputs, becomes one by `outputs.as_model`.
-    shape : tuple of int or None
-        Image shape (H, W, C); None where the user's code does not say.
-    classes : int or None
-        Number of logits K, likewise.
-    dataset : str or None
-        What it was trained on, likewise.
-    digest : str
-        sha256 of architecture and weights (of the user's code: its file and every array it holds); a resumed
-        evaluation must meet the same one.
-    record : dict
-        How it was trained, from its manifest.
-    source : str
-        What named it, so that it can be loaded again.
-    preprocess : Preprocess
-        What `predict` does to images first; what was declared, the layout filled in.
-    layouts : tuple of str
-        Layouts that the network's input may have, where none was declared: see `layout.find_layout`.
-    access : {"gradient", "score", "decision"}
-        The most that can be asked of it: input gradients, logits, or only which class is the largest.
-    compare : callable or None
-        For a translated model, `compare(model, images)` compares it with the runtime that it was made for.
-    levels : int or None
-        Steps from black to white that reach it, 255 for 8-bit pixels; None where pixels arrive as they are.
-    """
-
-    name: str
-    predict: Model
-    shape: tuple[int, int, int] | None
-    classes: int | None
-    dataset: str | None
-    digest: str
-    record: dict[str, Any] = field(default_factory=dict)
-    source: str = ""
-    preprocess: Preprocess = AS_IS
-    layouts: tuple[str, ...] = ()
-    access: Access = "gradient"
-    compare: Callable[["LoadedModel", Any], "Flag | None"] | None = None
-    levels: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "predict", as_model(self.predict))
-
-    def require(self, data: "Dataset") -> None:
-        """Refuse data whose images have another shape than those that the model takes, or that have other classes.
-
-        Raises
-        ------
-        UsageError
-            Naming both.
-        """
-        if self.shape is not None and self.shape != (shape := data.images.shape[1:]):
-            raise UsageError(f"{self.name} takes images of {self.shape}, and {data.name} has {shape}")
-        known, there = self.record.get("data", {}).get("classes"), tuple(data.classes)
-        if known and tuple(known) != there and not _numbers(known) and not _numbers(there):
-            at = next((k for k, pair in enumerate(zip(known, there, strict=False)) if pair[0] != pair[1]), None)
-            differ = (
-                f"{len(known)} and {len(there)}" if at is None else f"class {at} is {known[at]!r} and {there[at]!r}"
-            )
-            raise UsageError(
-                f"{self.name} was trained on other classes than {data.name} has ({differ}): "
-                "give their names in the model's order, a line each, by --classes FILE"
-            )
-
-
-def _numbers(names: Sequence[str]) -> bool:
-    """Whether classes have no names but their numbers."""
-    return all(str(name) == str(number) for number, name in enumerate(names))
-
-
 @own_settings()
 def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None = None) -> LoadedModel:
     """Load the model that a command line names.
@@ -124,7 +40,7 @@ def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None =
     spec : str
         A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; an `.onnx`, `.onnx.gz` or
         `.jaxexport` file; the name of a released model; `robustbench:NAME`; the URL of a target or a `.target.json`
-        file, as `advbench.models.http.open_target` takes them; or `package.module:factory` or `file.py:factory`, where
+        file, as `advbench.remote.open_target` takes them; or `package.module:factory` or `file.py:factory`, where
         `factory()` returns what `adapt` knows: a Flax, PyTorch or Keras model, or a callable from images [B, H, W, C]
         in [0, 1] to logits [B, K]. This runs the user's code.
     preprocess : Preprocess
@@ -164,7 +80,7 @@ def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedMode
     if (RELEASED / (name := _meant(spec)) / store.MANIFEST).is_file():
         return _stored(RELEASED / name, preprocess)
     if path.name.endswith((".onnx", ".onnx.gz")):
-        from advbench.models import onnx
+        from advbench import onnx
 
         return onnx.load(path, preprocess)
     if is_code:

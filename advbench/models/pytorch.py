@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from advbench.errors import UsageError
-from advbench.models.external import External, Pull
-from advbench.models.outputs import ANY, Wanted, picked
-from advbench.models.store import CorruptFile
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.external import External, Pull
+from advbench.core.outputs import ANY, Wanted, picked
 
 SAFE = (2, 10)  # torch; before it, files made with malice could run code even with weights_only
 

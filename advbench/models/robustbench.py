@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from advbench.errors import DataUnavailable, UsageError
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.core.external import External
+from advbench.core.names import found
+from advbench.core.usercode import one_line
 from advbench.models import pytorch
-from advbench.models.external import External
 from advbench.models.fingerprint import fingerprint
-from advbench.names import found
-from advbench.usercode import one_line
 
 PREFIX: Final = "robustbench:"
 FOLDER: Final = Path("models")  # in the working directory, where RobustBench keeps them by default

@@ -18,16 +18,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as pack_tensors
 
-from advbench.errors import UsageError, first_fault
-from advbench.files import write
-from advbench.models import create
+from advbench.core.errors import CorruptFile, UsageError, first_fault
+from advbench.core.files import write
+from advbench.nn import create
 
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
 Side = Annotated[int, Field(gt=0, le=4096)]
-
-
-class CorruptFile(UsageError):
-    """A model file that is damaged, foreign, or not the one its manifest speaks of."""
 
 
 class Manifest(BaseModel):

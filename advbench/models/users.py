@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advbench.attacks.base import Model
+from advbench.core.model import Model
+from advbench.core.usercode import function_of
 from advbench.models.adapt import adapt, fill
 from advbench.models.fingerprint import fingerprint
-from advbench.usercode import function_of
 
 
 class Users(NamedTuple):

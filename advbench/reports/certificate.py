@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advbench.reports.sheet import Note, Sheet, interval, percent
+from advbench.reports.sheet import (
+    Note,
+    Sheet,
+    interval,
+    percent,
+)
 
 if TYPE_CHECKING:
-    from advbench.certify import Certificate
+    from advbench.certification import Certificate
 
 HOW = {
     "ibp": "Certified by interval bounds (IBP)",

@@ -7,8 +7,8 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from advbench.errors import AdvbenchError
-from advbench.gate.verdict import Gate
+from advbench.core.errors import AdvbenchError
+from advbench.gating.verdict import Gate
 from advbench.reports import delta, gate_sheet
 from advbench.reports.github import within
 from advbench.reports.table import markdown

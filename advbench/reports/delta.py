@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from advbench.evaluation.paired import Difference
 from advbench.evaluation.result import Result, Row
-from advbench.gate.verdict import Gate
+from advbench.gating.verdict import Gate
 from advbench.reports.sheet import Note, Sheet
 
 HEADER = ("", "base", "here", "change", "95% interval", "lost", "won", "p")

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from advbench.errors import Inconclusive
-from advbench.evaluation.images import pixels
-from advbench.reports.pictures import Pair, amplified, class_name, varied
+from advbench.core.errors import Inconclusive
+from advbench.core.images import pixels
+from advbench.reports.pictures import (
+    Pair,
+    amplified,
+    class_name,
+    varied,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
     from advbench.evaluation import Result
     from advbench.evaluation.tally import Images
-    from advbench.models.load import LoadedModel
 
 GOOD, BAD, INK = "#0072b2", "#d55e00", "#333333"  # told apart by the colour-blind too
 SHOWN = 8
@@ -164,8 +169,8 @@ def _title(result: Result) -> str:
 def _says(model: LoadedModel, images: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:
     import jax
 
-    from advbench.attacks.ambient import own_settings
-    from advbench.models.external import raised
+    from advbench.core.ambient import own_settings
+    from advbench.core.external import raised
 
     with own_settings(), raised():
         probabilities = np.asarray(jax.nn.softmax(jax.jit(lambda m, x: m(x))(model.predict, images)))

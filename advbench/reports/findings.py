@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Literal
 
-from advbench.gate.verdict import EXIT_CODES, Gate, Outcome, Place
+from advbench.gating.verdict import (
+    EXIT_CODES,
+    Gate,
+    Outcome,
+    Place,
+)
 from advbench.reports.table import one_line
 
 Level = Literal["error", "warning", "note"]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from advbench.errors import UsageError
-from advbench.names import found as known_name
-
 if TYPE_CHECKING:
-    from advbench.gate.verdict import Gate
+    from advbench.gating.verdict import Gate
 
 _HOMES: Final = {
     "junit": ("junit", "junit"),
@@ -47,49 +43,3 @@ FORMATS: Final[dict[str, Callable[[Gate], str]]] = {
     **{name: _late(*home) for name, home in _HOMES.items()},
 }
 """Name to renderer; every text ends with a newline."""
-
-
-def wanted(texts: Iterable[str]) -> list[tuple[str, Path]]:
-    """Read `FORMAT=FILE` as typed, before anything is computed.
-
-    Raises
-    ------
-    UsageError
-        For a format that there is not, a file named twice, or a place that can't be written to.
-    """
-    from advbench.cli.output import check
-
-    found: dict[Path, str] = {}
-    for text in texts:
-        name, equals, file = text.partition("=")
-        if not equals or not file:
-            raise UsageError(f"--report {text} should be FORMAT=FILE, like junit=gate.xml")
-        name = known_name("report format", name, FORMATS)
-        if file == "-":
-            raise UsageError(f"--report {text}: reports go to files; --json - writes to stdout")
-        if Path(file) in found:
-            raise UsageError(f"two reports can't both be {file}")
-        check(file, None)
-        found[Path(file)] = name
-    return [(name, path) for path, name in found.items()]
-
-
-def write_all(gate: Gate, reports: Iterable[tuple[str, Path]]) -> None:
-    """Write every report; one that can't be written keeps no other one from being there.
-
-    Raises
-    ------
-    DataUnavailable
-        After all were tried, for the first that there was no room for.
-    """
-    from advbench.cli.output import write
-    from advbench.errors import DataUnavailable
-
-    failed: list[DataUnavailable] = []
-    for name, path in reports:
-        try:
-            write(path, FORMATS[name](gate).encode())
-        except DataUnavailable as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]

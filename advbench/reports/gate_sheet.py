@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from advbench.gate.verdict import Gate, Measured, Outcome, Verdict
+from advbench.gating.verdict import (
+    Gate,
+    Measured,
+    Outcome,
+    Verdict,
+)
 from advbench.reports.findings import findings
 from advbench.reports.sheet import Note, Sheet
 

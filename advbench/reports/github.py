@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from advbench.errors import DataUnavailable
-from advbench.gate.verdict import Gate
+from advbench.core.errors import DataUnavailable
+from advbench.gating.verdict import Gate
 from advbench.reports import gate_sheet
 from advbench.reports.findings import Finding, Level, findings
 from advbench.reports.table import markdown

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from advbench.gate.verdict import Gate
-from advbench.reports.findings import ELSEWHERE, Finding, Level, findings
+from advbench.gating.verdict import Gate
+from advbench.reports.findings import (
+    ELSEWHERE,
+    Finding,
+    Level,
+    findings,
+)
 from advbench.reports.table import one_line
 
 SEVERITIES: Final[dict[Level, str]] = {"error": "critical", "warning": "minor", "note": "info"}

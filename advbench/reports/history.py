@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 from advbench.evaluation.history import History, Point, Told
-from advbench.gate.verdict import Gate
+from advbench.gating.verdict import Gate
 from advbench.reports.comparison import p_value
-from advbench.reports.sheet import Note, Sheet, interval, percent
+from advbench.reports.sheet import (
+    Note,
+    Sheet,
+    interval,
+    percent,
+)
 from advbench.reports.sources import parse
 
 SHORT = 9  # characters of a commit

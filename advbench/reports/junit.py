@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from rich.console import Console
 
-from advbench.gate.verdict import Gate, Outcome, Verdict
+from advbench.gating.verdict import Gate, Outcome, Verdict
 from advbench.reports import gate_sheet
 from advbench.reports.findings import check_of, unexplained
 from advbench.reports.table import one_line, show

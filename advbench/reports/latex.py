@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from advbench.evaluation.result import Result
-from advbench.gate.verdict import Gate
+from advbench.gating.verdict import Gate
 from advbench.reports import gate_sheet
 from advbench.reports.sheet import Sheet, of_result, of_runs
 from advbench.reports.table import printable

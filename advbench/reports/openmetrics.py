@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from advbench.gate.verdict import EXIT_CODES, Gate, Outcome
+from advbench.gating.verdict import EXIT_CODES, Gate, Outcome
 
 Labels = dict[str, str]
 Sample = tuple[Labels, float]

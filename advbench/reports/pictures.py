@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 from advbench.evaluation.result import Result, Row
 from advbench.reports.sources import Run
 
@@ -32,9 +32,9 @@ def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
     AdvbenchError
         Saying why there are none: no run directory, files missing or damaged, the data set not here or another one.
     """
+    from advbench.core.images import pixels
+    from advbench.core.lazy import choose, chunks, content_digest
     from advbench.data import again
-    from advbench.data.lazy import choose, chunks, content_digest
-    from advbench.evaluation.images import pixels
     from advbench.evaluation.run import load_images
 
     result = run.result

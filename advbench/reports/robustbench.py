@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from advbench.evaluation.result import Rate, Result
-from advbench.gate.verdict import Gate
+from advbench.gating.verdict import Gate
 from advbench.reports.sheet import interval
 
 PAPER = ("link", "authors", "venue")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from advbench import __version__
-from advbench.gate.verdict import Gate, Place
+from advbench.gating.verdict import Gate, Place
 from advbench.reports.findings import ELSEWHERE, Finding, findings
 from advbench.reports.table import one_line
 

@@ -6,9 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-from advbench import files
-from advbench.evaluation.result import SCHEMA_VERSION, Record, Result
-from advbench.gate.verdict import GATE_SCHEMA_VERSION, Gate
+from advbench.core import files
+from advbench.core.flag import Record
+from advbench.evaluation.result import SCHEMA_VERSION, Result
+from advbench.gating.verdict import GATE_SCHEMA_VERSION, Gate
 
 SCHEMAS: dict[str, tuple[type[Record], int]] = {
     "result.schema.json": (Result, SCHEMA_VERSION),

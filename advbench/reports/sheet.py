@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advbench.evaluation.result import AttackReport, Flag, Rate, Result
+from advbench.core.flag import Flag
+from advbench.evaluation.result import AttackReport, Rate, Result
 
 if TYPE_CHECKING:
     from advbench.evaluation.corrupted import Corruptions

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 from advbench.evaluation.result import Result
-from advbench.gate.verdict import Gate
+from advbench.gating.verdict import Gate
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from advbench.attacks.ambient import own_settings
-from advbench.errors import UsageError
-from advbench.spec import build
+from advbench.core.ambient import own_settings
+from advbench.core.errors import UsageError
+from advbench.core.spec import build
 from advbench.wrappers.base import Transform, Wrapper
 from advbench.wrappers.bits import BitDepth
 from advbench.wrappers.jpeg import Jpeg
@@ -19,8 +19,7 @@ from advbench.wrappers.resize import RandomResize
 from advbench.wrappers.squeeze import FeatureSqueezing
 
 if TYPE_CHECKING:
-    from advbench.evaluation import Result
-    from advbench.models.load import LoadedModel
+    from advbench.core.loaded import LoadedModel
 
 __all__ = ["WRAPPERS", "Transform", "Wrapper", "wrapped", "wrapped_as_in"]
 
@@ -85,9 +84,8 @@ def wrapped(
     )
 
 
-def wrapped_as_in(result: Result, model: LoadedModel, shape: Sequence[int]) -> LoadedModel:
-    """A model behind the defenses that a result was found with, for images (H, W, C); raises as `wrapped`."""
-    record = result.model.record
+def wrapped_as_in(record: Mapping[str, Any], model: LoadedModel, shape: Sequence[int]) -> LoadedModel:
+    """The model behind the defenses that its record in a result names, for images (H, W, C); raises as `wrapped`."""
     if not record.get("wrappers"):
         return model
     return wrapped(model, shape, record["wrappers"], adaptive=record.get("adaptive", True))

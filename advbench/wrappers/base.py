@@ -20,7 +20,7 @@ Shape = tuple[int, int, int]
 
 
 class Wrapper(ABC):
-    """Base of all: a frozen dataclass of settings, read from `name:key=value` by `advbench.spec.build`."""
+    """Base of all: a frozen dataclass of settings, read from `name:key=value` by `advbench.core.spec.build`."""
 
     paper: ClassVar[str]
 

@@ -12,7 +12,7 @@ from jax import Array
 from advbench.attacks import Model, Randomised
 from advbench.attacks.losses import margin
 from advbench.attacks.selection import Substitute, judged_elsewhere
-from advbench.models.http import Remote
+from advbench.remote import Remote
 
 
 @jax.tree_util.register_dataclass

@@ -12,8 +12,8 @@ from jax import Array
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from advbench.errors import UsageError
-from advbench.files import write
+from advbench.core.errors import UsageError
+from advbench.core.files import write
 from advbench.wrappers.base import Shape
 
 LAYERS = ("encode", "mean", "log_variance", "decode", "pixels")

@@ -12,7 +12,7 @@ import optax
 from jax import Array
 
 from advbench.attacks import Model
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 from advbench.wrappers.base import Shape, Wrapper, before
 from advbench.wrappers.facing import Unaware
 from advbench.wrappers.generator import Generator

@@ -10,7 +10,7 @@ from jax import Array
 
 from advbench.attacks import Model, Randomised
 from advbench.attacks.losses import margin
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 from advbench.wrappers.base import Shape, Wrapper, before
 from advbench.wrappers.bits import BitDepth
 from advbench.wrappers.facing import Unaware

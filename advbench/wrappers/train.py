@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from advbench.errors import AdvbenchError
+from advbench.core.errors import AdvbenchError
 from advbench.wrappers.base import Shape
 from advbench.wrappers.generator import LAYERS, Generator, Weights
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from advbench.evaluation.intervals import wilson
+from advbench.core.intervals import wilson
 
 COMMIT = "a39220048b3c9f2cca9a4d3a54604793c68eca7e"
 SOURCES = "cf245a7be4161eb5655f4872ca94f2708ad8bdf3a8e3b04aa0239c689ac8e61d"

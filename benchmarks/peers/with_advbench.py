@@ -12,20 +12,28 @@ from flax import nnx
 from worker import Job, serve
 
 import advbench
-from advbench.attacks import CW, FGSM, NORMS, PGD, Attack, Threat
+from advbench.attacks import (
+    CW,
+    FGSM,
+    NORMS,
+    PGD,
+    Attack,
+    Threat,
+)
 from advbench.attacks.losses import cross_entropy, slope
+from advbench.attacks.spec import AttackSpec, attacks_of
+from advbench.core.loaded import LoadedModel
+from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset
 from advbench.defenses import DEFENSES
 from advbench.defenses.base import predict
-from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import fit
 from advbench.evaluation import evaluate
 from advbench.evaluation.run import load_images
-from advbench.models import create, native
-from advbench.models.load import LoadedModel
-from advbench.spec import AttackSpec, ThreatSpec, attacks_of
+from advbench.nn import create, native
+from advbench.nn.frozen import freeze
 
 
 def forward(job: Job):

@@ -8,10 +8,10 @@ import pytest
 import advbench.cli.evaluating
 import advbench.cli.gating
 import advbench.cli.runtime
-import advbench.gate.source
+import advbench.gating.source
 import advbench.pytest_gate
 import advbench.reports.findings  # noqa: F401 - what the inner pytest imports, it forgets
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 from advbench.pytest_gate import named
 from tests.advbench.reports.gates import gate, outcome
 
@@ -30,7 +30,7 @@ STANDIN = """
 import pytest
 from advbench.cli import gating
 from advbench import pytest_gate
-from advbench.errors import AdvbenchError
+from advbench.core.errors import AdvbenchError
 
 calls = []
 
@@ -175,7 +175,7 @@ def test_the_model_comes_from_the_configuration_or_a_fixture(run):
 JOB = """
 from advbench.cli import evaluating
 from advbench.evaluation.result import Result
-from advbench.gate.verdict import Gate
+from advbench.gating.verdict import Gate
 
 class Job:
     def of(model, request):

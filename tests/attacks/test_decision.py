@@ -5,9 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import NORMS, Boundary, HopSkipJump, RayS, Threat
+from advbench.attacks import (
+    NORMS,
+    Boundary,
+    HopSkipJump,
+    RayS,
+    Threat,
+)
 from advbench.attacks.base import Starts
-from advbench.attacks.decisions import BLENDS, DRAWS, HALVINGS, start
+from advbench.attacks.decisions import (
+    BLENDS,
+    DRAWS,
+    HALVINGS,
+    start,
+)
 from tests.attacks.conftest import make
 
 FAR = {"linf": 1.0, "l2": 99.0}

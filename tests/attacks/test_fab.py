@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
-from advbench.attacks import FAB, NORMS, Aim, Threat
+from advbench.attacks import (
+    FAB,
+    NORMS,
+    Aim,
+    Threat,
+)
 from advbench.attacks.fab import Again
 from advbench.attacks.hyperplane import distance, towards
 from advbench.attacks.losses import fooled

@@ -30,7 +30,14 @@ from advbench.attacks import (
 )
 from advbench.attacks.base import Aim
 from advbench.attacks.loop import loops_on_device
-from advbench.attacks.losses import dlr, dlr_to, fooled, kl, margin, margin_to
+from advbench.attacks.losses import (
+    dlr,
+    dlr_to,
+    fooled,
+    kl,
+    margin,
+    margin_to,
+)
 
 SMALL = {
     "fgsm": FGSM(),

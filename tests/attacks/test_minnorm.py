@@ -5,7 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import DDN, EAD, FMN, NORMS, Aim, CWLinf, DeepFool, Threat
+from advbench.attacks import (
+    DDN,
+    EAD,
+    FMN,
+    NORMS,
+    Aim,
+    CWLinf,
+    DeepFool,
+    Threat,
+)
 from advbench.attacks.deepfool import NUDGE
 from tests.attacks.conftest import Linear, make
 

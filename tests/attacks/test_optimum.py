@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import CW, FGSM, NORMS, PGD, Aim, Threat
+from advbench.attacks import (
+    CW,
+    FGSM,
+    NORMS,
+    PGD,
+    Aim,
+    Threat,
+)
 
 EPS = {"linf": 0.03, "l2": 0.15, "l1": 0.3}
 STEP = {"linf": 0.01, "l2": 0.01, "l1": 0.2}  # L1 shifts mass to the steepest pixel only by the difference of slopes

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.fft import dct
 
-from advbench.attacks import NORMS, SPSA, SimBA, Square, Threat, loop
+from advbench.attacks import (
+    NORMS,
+    SPSA,
+    SimBA,
+    Square,
+    Threat,
+    loop,
+)
 from advbench.attacks.simba import _basis, _begin
 from advbench.attacks.square import _pyramids, _sides, _square
 from tests.attacks.conftest import SHAPE

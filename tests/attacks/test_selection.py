@@ -6,9 +6,25 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from advbench.attacks import ATTACKS, NORMS, PGD, Randomised, Threat
+from advbench.attacks import (
+    ATTACKS,
+    NORMS,
+    PGD,
+    Randomised,
+    Threat,
+)
 from advbench.attacks.losses import margin
-from advbench.attacks.selection import SURE, Substitute, beyond, choice, consider, look, passes, proposal, settled
+from advbench.attacks.selection import (
+    SURE,
+    Substitute,
+    beyond,
+    choice,
+    consider,
+    look,
+    passes,
+    proposal,
+    settled,
+)
 from tests.attacks.test_laws import SMALL
 
 N, SIDE, CLASSES, FARTHEST, GAP = 400, 8, 3, 0.12, 0.05

@@ -5,9 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import ATTACKS, NORMS, PGD, Threat
+from advbench.attacks import (
+    ATTACKS,
+    NORMS,
+    PGD,
+    Threat,
+)
 from advbench.attacks.losses import fooled
-from advbench.attacks.mim import DIFGSM, MIFGSM, TIFGSM, VMIFGSM, _blur, _framed
+from advbench.attacks.mim import (
+    DIFGSM,
+    MIFGSM,
+    TIFGSM,
+    VMIFGSM,
+    _blur,
+    _framed,
+)
 
 BIM, MULTI, ADAM = ATTACKS["bim"], ATTACKS["multitargeted"], ATTACKS["pgd-adam"]
 WALK = {"keep": False, "steps": 6, "rel_step_size": 0.2}

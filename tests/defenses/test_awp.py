@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from advbench.core.spec import build
 from advbench.defenses import DEFENSES, TRADES, PGDTraining
 from advbench.defenses import step as one
 from advbench.defenses.awp import around
 from advbench.defenses.base import Defense
 from advbench.defenses.recipe import Recipe
-from advbench.spec import build
 
 from .tiny import LINF, Linear, Net, blobs, leaves, same
 

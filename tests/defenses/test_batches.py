@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.defenses.batches import PAD, Streams, draw, gather, place, shuffled
+from advbench.defenses.batches import (
+    PAD,
+    Streams,
+    draw,
+    gather,
+    place,
+    shuffled,
+)
 
 from .tiny import blobs
 

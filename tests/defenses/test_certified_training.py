@@ -8,10 +8,10 @@ import pytest
 
 from advbench.attacks import NORMS, Threat
 from advbench.defenses import CROWNIBP, IBP
-from advbench.defenses.frozen import freeze
 from advbench.defenses.ibp import bounded
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import fit
+from advbench.nn.frozen import freeze
 
 from .test_objectives import Linear
 from .tiny import LINF, Net, blobs

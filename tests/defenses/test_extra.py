@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from advbench.defenses import Standard
-from advbench.defenses.batches import Streams, draw, place, shuffled
+from advbench.defenses.batches import (
+    Streams,
+    draw,
+    place,
+    shuffled,
+)
 from advbench.defenses.checkpoints import CheckpointError
 from advbench.defenses.training import fit
 

@@ -6,7 +6,14 @@ import jax
 import numpy as np
 
 from advbench.defenses import Standard
-from advbench.defenses.batches import Hosted, Streams, draw, gather, place, shuffled
+from advbench.defenses.batches import (
+    Hosted,
+    Streams,
+    draw,
+    gather,
+    place,
+    shuffled,
+)
 from advbench.defenses.training import fit
 from tests.defenses.tiny import LINF, RECIPE, Net, blobs
 

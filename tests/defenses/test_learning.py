@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from advbench.core.spec import build
 from advbench.defenses import DEFENSES
-from advbench.defenses.frozen import freeze
 from advbench.defenses.training import fit
-from advbench.spec import build
+from advbench.nn.frozen import freeze
 
 from .tiny import LINF, RECIPE, Net, blobs
 

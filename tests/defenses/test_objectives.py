@@ -22,8 +22,8 @@ from advbench.defenses import (
     Standard,
 )
 from advbench.defenses import step as one
-from advbench.defenses.frozen import freeze
 from advbench.defenses.recipe import Recipe
+from advbench.nn.frozen import freeze
 
 from .tiny import LINF, Linear, Net, blobs, leaves
 

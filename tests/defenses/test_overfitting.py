@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from advbench.attacks import FGSM, NORMS, PGD, Threat
+from advbench.attacks import (
+    FGSM,
+    NORMS,
+    PGD,
+    Threat,
+)
 from advbench.data import load
 from advbench.defenses import FastTraining, Standard
-from advbench.defenses.frozen import freeze
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import Trainer, fit
 from advbench.defenses.validation import Accuracy
 from advbench.defenses.watchdog import PATIENCE, one_step_only, overfits
-from advbench.models.resnet import ResNet
+from advbench.nn.frozen import freeze
+from advbench.nn.resnet import ResNet
 
 from .tiny import LINF, PGD3, RECIPE, Ears, Net, blobs, same, scripted
 

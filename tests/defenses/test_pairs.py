@@ -8,8 +8,8 @@ import pytest
 
 from advbench.attacks import FGSM
 from advbench.defenses import MART, GradAlign, LogitPairing
-from advbench.defenses.frozen import freeze
 from advbench.defenses.grad_align import misaligned
+from advbench.nn.frozen import freeze
 
 from .tiny import LINF, Net, blobs
 

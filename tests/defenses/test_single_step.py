@@ -9,13 +9,18 @@ import pytest
 from flax import nnx
 
 from advbench.attacks import FGSM, Threat
-from advbench.defenses import FreeTraining, NoiseFGSM, NoiseTraining, Standard
+from advbench.defenses import (
+    FreeTraining,
+    NoiseFGSM,
+    NoiseTraining,
+    Standard,
+)
 from advbench.defenses import step as one
 from advbench.defenses.batches import Streams, place
-from advbench.defenses.frozen import freeze
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import Stopped, fit
 from advbench.defenses.validation import validate
+from advbench.nn.frozen import freeze
 
 from .tiny import LINF, RECIPE, Linear, Net, blobs, leaves, same
 

@@ -16,9 +16,14 @@ from flax import nnx
 
 from advbench.defenses import Standard
 from advbench.defenses.checkpoints import damage
-from advbench.defenses.frozen import freeze
 from advbench.defenses.metrics import JsonLines, writers
-from advbench.defenses.training import Diverged, Stopped, Trainer, fit
+from advbench.defenses.training import (
+    Diverged,
+    Stopped,
+    Trainer,
+    fit,
+)
+from advbench.nn.frozen import freeze
 
 from .tiny import LINF, PGD3, RECIPE, Ears, Linear, Net, blobs, leaves, same, scripted
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from advbench.models.load import LoadedModel
-from advbench.models.ops import conv2d
+from advbench.core.loaded import LoadedModel
+from advbench.nn.ops import conv2d
 
 FOLDER = Path(__file__).parent
 EPS = {"mnist_wk17a": "0.1", "mnist_cnn_a_adv": "0.3", "cifar10_cnn_a_adv": "2/255"}

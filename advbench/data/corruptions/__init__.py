@@ -14,9 +14,16 @@ from zlib import crc32
 
 import numpy as np
 
-from advbench.data.corruptions import blur, digital, geometry, noise, strokes, weather
-from advbench.errors import UsageError
-from advbench.names import found
+from advbench.core.errors import UsageError
+from advbench.core.names import found
+from advbench.data.corruptions import (
+    blur,
+    digital,
+    geometry,
+    noise,
+    strokes,
+    weather,
+)
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Corruption = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advbench.errors import AdvbenchError
+from advbench.core.errors import AdvbenchError
 from advbench.evaluation.comparison import Comparison
 from advbench.reports.comparison import DIRECTIONS, of_comparison, sentence
 from advbench.reports.html import gallery, tables

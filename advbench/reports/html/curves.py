@@ -7,7 +7,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from advbench.evaluation.result import Result
-from advbench.reports.html.charts import PERCENT, Drawing, distance_of, style
+from advbench.reports.html.charts import (
+    PERCENT,
+    Drawing,
+    distance_of,
+    style,
+)
 from advbench.reports.html.svg import Axis, Chart, ticks
 from advbench.reports.sheet import interval, percent
 

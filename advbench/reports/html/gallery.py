@@ -6,9 +6,16 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advbench.errors import AdvbenchError
+from advbench.core.errors import AdvbenchError
 from advbench.evaluation.result import Result
-from advbench.reports.pictures import Pair, amplified, class_name, pairs, png, spread
+from advbench.reports.pictures import (
+    Pair,
+    amplified,
+    class_name,
+    pairs,
+    png,
+    spread,
+)
 from advbench.reports.sources import Run
 
 SHOWN = 24  # of a run

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from advbench.evaluation.result import Result
-from advbench.gate.verdict import Gate
+from advbench.gating.verdict import Gate
 from advbench.reports import summary
 from advbench.reports.html import charts, gallery, tables
 from advbench.reports.html.classes import by_class, matrix

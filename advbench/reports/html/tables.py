@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from advbench.evaluation.result import Flag, Result, Row
-from advbench.gate.verdict import Gate, Place
+from advbench.core.flag import Flag
+from advbench.evaluation.result import Result, Row
+from advbench.gating.verdict import Gate, Place
 from advbench.reports import gate_sheet
 from advbench.reports.pictures import class_name
 from advbench.reports.sheet import Sheet

@@ -15,8 +15,8 @@ from advbench.attacks import ATTACKS, SUITES
 from advbench.cli import app
 from advbench.data import DATASETS
 from advbench.defenses import DEFENSES
-from advbench.models import MODELS
 from advbench.models.load import released
+from advbench.nn import MODELS
 from advbench.wrappers import WRAPPERS
 
 
@@ -69,7 +69,7 @@ def test_the_list_is_the_registry(run, kind, registry):
 
 
 def test_settings_as_listed_can_be_typed(run):
-    from advbench.spec import build
+    from advbench.core.spec import build
 
     entries = {entry["name"]: entry for entry in json.loads(run("list", "attacks", "--json").stdout)}
     assert set(entries) == {*ATTACKS, *SUITES}

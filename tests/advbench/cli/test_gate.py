@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from advbench import files
-from advbench.gate.baseline import Baseline
-from advbench.gate.rules import json_schema
-from advbench.gate.verdict import Gate
+from advbench.core import files
+from advbench.gating.baseline import Baseline
+from advbench.gating.rules import json_schema
+from advbench.gating.verdict import Gate
 from tests.advbench.cli.test_attack import in_one_line
 
 RULES = """\

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from advbench.data import load
 from advbench.evaluation import Result
-from advbench.models.onnx.operators import OPERATORS
+from advbench.onnx.operators import OPERATORS
 
 ATTACK = ("--data", "mnist", "--attack", "fgsm", "--eps", "0.1", "-n", "64", "--checks", "none")
 
@@ -63,7 +63,7 @@ def test_another_preprocessing_is_another_run(run, model):
 
 
 def test_the_doctor_compares_with_the_original_runtime(run, model, monkeypatch):
-    monkeypatch.setattr("advbench.doctor.selftest", lambda seed: [])
+    monkeypatch.setattr("advbench.preflight.selftest", lambda seed: [])
     words = ("doctor", model, "--data", "mnist", "-n", "64", "--mean", "0.5", "--std", "1/4", "--json", "-")
     found = json.loads(run(*words).stdout)
     assert found["model"]["accuracy"] > 0.7

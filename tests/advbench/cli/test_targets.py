@@ -1,21 +1,14 @@
 """Targets behind a URL on the command line: exit codes, one line for what is wrong, and nothing secret anywhere."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from advbench.data import load
+from tests.advbench.remote import serving
 
 from .test_attack import in_one_line
-
-_spec = importlib.util.spec_from_file_location(
-    "serving", Path(__file__).parents[1] / "models" / "targets" / "serving.py"
-)
-serving = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(serving)
 
 TOKEN = "s3cr3t-t0ken"
 
@@ -129,7 +122,7 @@ def test_a_query_budget_is_for_targets(run):
 
 
 def test_the_doctor_asks_little_of_a_target(run, server, monkeypatch):
-    monkeypatch.setattr("advbench.doctor.selftest", lambda seed: [])
+    monkeypatch.setattr("advbench.preflight.selftest", lambda seed: [])
     got = run("doctor", server.url(), "--data", "mnist", "-n", "16")
     assert got.exit_code == 0
     assert "scores are not rounded" in " ".join(got.stdout.split())

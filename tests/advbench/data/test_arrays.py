@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from advbench.core.errors import UsageError
 from advbench.data import Dataset
-from advbench.errors import UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 10, 8, 3)).astype(np.uint8)
 LABELS = np.arange(6) % 3

@@ -5,11 +5,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from advbench.core.errors import UsageError
 from advbench.data import load
-from advbench.data.corruptions import COLOUR, GREY, PUBLISHED, SEVERITIES, STAND_INS, corrupt, kinds
+from advbench.data.corruptions import (
+    COLOUR,
+    GREY,
+    PUBLISHED,
+    SEVERITIES,
+    STAND_INS,
+    corrupt,
+    kinds,
+)
 from advbench.data.corruptions.strokes import canny_edges
 from advbench.data.corruptions.weather import fractal
-from advbench.errors import UsageError
 
 # Where the published strengths do not all grow: water turns to mud, bending replaces shifting, grey turns to gaudy.
 UNEVEN = {"elastic", "frost", "glass-blur", "saturate", "spatter"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from advbench.core.errors import UsageError
+from advbench.core.reading import Reading
 from advbench.data.decode import Undeclared, Unreadable, decode
-from advbench.data.reading import Reading
-from advbench.errors import UsageError
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 14, 3)).astype(np.uint8)
 PLAIN = Reading()

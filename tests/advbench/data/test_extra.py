@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from advbench.core.errors import AdvbenchError, DataUnavailable, UsageError
+from advbench.core.lazy import content_digest
 from advbench.data import CorruptData
 from advbench.data.extra import labelled, read, read_images
-from advbench.data.spec import content_digest
-from advbench.errors import AdvbenchError, DataUnavailable, UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 1, 0])

@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data import CorruptData, DatasetInfo, load
 from advbench.data.fetch import fetch
 from advbench.data.formats import encode_cifar
-from advbench.data.sources import ArchiveHost, Embedded, Folder, GzipHost, Npm, downloaded, tar_reader
-from advbench.errors import DataUnavailable, UsageError
+from advbench.data.sources import (
+    ArchiveHost,
+    Embedded,
+    Folder,
+    GzipHost,
+    Npm,
+    downloaded,
+    tar_reader,
+)
 
 from .conftest import CONTENTS, Server, make_tar
 

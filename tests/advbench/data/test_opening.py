@@ -5,9 +5,16 @@ import hashlib
 import numpy as np
 import pytest
 
-from advbench.data import CorruptData, Dataset, Reading, again, listing, load
-from advbench.data.lazy import Lazy
-from advbench.errors import AdvbenchError, DataUnavailable, UsageError
+from advbench.core.errors import AdvbenchError, DataUnavailable, UsageError
+from advbench.core.lazy import Lazy
+from advbench.data import (
+    CorruptData,
+    Dataset,
+    Reading,
+    again,
+    listing,
+    load,
+)
 
 from . import own
 from .own import IMAGES, LABELS, NAMES

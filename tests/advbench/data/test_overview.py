@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from advbench.core.reading import Reading
 from advbench.data import load
 from advbench.data.overview import inspect
-from advbench.data.reading import Reading
 
 from . import own
 from .own import IMAGES, LABELS, NAMES

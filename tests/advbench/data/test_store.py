@@ -10,11 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advbench.data import DATASETS, CorruptData, DatasetInfo, embedded, info, load
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.core.files import write
+from advbench.data import (
+    DATASETS,
+    CorruptData,
+    DatasetInfo,
+    embedded,
+    info,
+    load,
+)
 from advbench.data.formats import encode_cifar
 from advbench.data.store import data_folder
-from advbench.errors import DataUnavailable, UsageError
-from advbench.files import write
 
 from .conftest import CONTENTS
 

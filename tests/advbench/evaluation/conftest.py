@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from advbench.attacks.spec import AttackSpec
+from advbench.core.loaded import LoadedModel
+from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset
-from advbench.models.load import LoadedModel
-from advbench.spec import AttackSpec, ThreatSpec
 
 SHAPE, CLASSES, N = (5, 5, 1), 4, 60
 

@@ -1,9 +1,10 @@
 """Both sides of the truth, on networks whose robust accuracy is proven: what is certified can't be broken."""
 
-from advbench.certify import certify
+from advbench.attacks.spec import AttackSpec
+from advbench.certification import certify
+from advbench.core.spec import ThreatSpec
 from advbench.data import load
 from advbench.evaluation import evaluate
-from advbench.spec import AttackSpec, ThreatSpec
 from tests.oracles import load_indices, load_oracle
 
 

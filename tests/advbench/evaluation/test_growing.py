@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from advbench.errors import Inconclusive, Interrupted
+from advbench.core.errors import Inconclusive, Interrupted
 from advbench.evaluation import evaluate, verify
 from advbench.evaluation.evaluator import Evaluator
 from advbench.evaluation.growing import Growing

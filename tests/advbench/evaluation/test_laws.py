@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from advbench.attacks import Attack, Proposal
-from advbench.errors import DataUnavailable, UsageError
+from advbench.attacks.spec import AttackSpec
+from advbench.core.batches import Batches
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.core.spec import ThreatSpec
 from advbench.evaluation import curve, evaluate
-from advbench.evaluation.batches import Batches
 from advbench.evaluation.judge import measure
 from advbench.evaluation.verification import verify
-from advbench.spec import AttackSpec, ThreatSpec
 
 from .conftest import N, attacks, make_model, network, timeless, verdicts
 

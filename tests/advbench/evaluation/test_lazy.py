@@ -5,9 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from advbench.certify import certify
-from advbench.data.lazy import Chosen, Lazy, choose, chunks, content_digest
-from advbench.evaluation import corrupted, evaluate, images, kept, verify
+from advbench.certification import certify
+from advbench.core import images
+from advbench.core.lazy import (
+    Chosen,
+    Lazy,
+    choose,
+    chunks,
+    content_digest,
+)
+from advbench.evaluation import (
+    corrupted,
+    evaluate,
+    kept,
+    verify,
+)
 from advbench.evaluation.kept import Filed, Kept
 from advbench.evaluation.run import load_images
 from advbench.evaluation.tally import Images
@@ -34,7 +46,7 @@ class Counted(Lazy):
 def lazy(data, monkeypatch):
     """The data, of which no more than 10 images may be in memory as floats."""
     monkeypatch.setattr(images, "PART", 10 * 4 * 25)
-    monkeypatch.setattr("advbench.data.lazy.CHUNK", 7 * 25)
+    monkeypatch.setattr("advbench.core.lazy.CHUNK", 7 * 25)
     return replace(data, images=Counted(data.images), digest="")
 
 
@@ -55,7 +67,7 @@ def test_an_evaluation_is_the_same(model, data, lazy, threat, tmp_path, monkeypa
 
 
 def test_a_file_of_images_that_is_cut_off_is_told(tmp_path, monkeypatch):
-    from advbench.errors import UsageError
+    from advbench.core.errors import UsageError
 
     monkeypatch.setattr("advbench.evaluation.run.MEMORY", 100)
     found = Kept()
@@ -96,7 +108,7 @@ def test_digests_and_choices_do_not_need_all_of_them(data, lazy):
 
 
 def test_no_more_is_prepared_ahead_than_fits(data, monkeypatch):
-    monkeypatch.setattr("advbench.data.lazy.AHEAD", 5 * 25)
+    monkeypatch.setattr("advbench.core.lazy.AHEAD", 5 * 25)
     source = Counted(data.images)
     source.expect(range(N))
     np.testing.assert_array_equal(source[[0, 1]], data.images[:2])

@@ -2,9 +2,10 @@
 
 import pytest
 
+from advbench.attacks.spec import AttackSpec
+from advbench.core.spec import ThreatSpec
 from advbench.data import load
 from advbench.evaluation import evaluate
-from advbench.spec import AttackSpec, ThreatSpec
 from tests.oracles import load_indices, load_oracle
 
 AUTOATTACK = ("apgd", "apgd:loss=dlr,targets=9")  # what follows in the suite breaks none of these images

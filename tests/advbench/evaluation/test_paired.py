@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
-from advbench.evaluation.intervals import Z
-from advbench.evaluation.paired import Difference, holm, mcnemar, tango
+from advbench.core.intervals import Z
+from advbench.evaluation.paired import (
+    Difference,
+    holm,
+    mcnemar,
+    tango,
+)
 
 
 def test_counts_and_change_of_paired_outcomes():

@@ -8,14 +8,15 @@ import pytest
 from advbench.attacks import Attack, Proposal
 from advbench.attacks.base import Aimed, setting
 from advbench.attacks.loop import TimeUp
+from advbench.attacks.spec import AttackSpec, attacks_of
 from advbench.attacks.suites import SUITES, expand
+from advbench.core.errors import UsageError
+from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset
-from advbench.errors import UsageError
 from advbench.evaluation import evaluate
 from advbench.evaluation.convergence import bound
 from advbench.evaluation.evaluator import Evaluator
 from advbench.evaluation.verification import verify
-from advbench.spec import AttackSpec, ThreatSpec, attacks_of
 
 from .conftest import N, attacks, make_model, network
 
@@ -273,7 +274,7 @@ def test_a_run_that_doubled_resumes_to_the_same_result(data, tmp_path):
     spec = AttackSpec("late", Late())
     whole = judged(data, spec, out=tmp_path / "whole")
     asked = iter(range(100))
-    from advbench.errors import Interrupted
+    from advbench.core.errors import Interrupted
 
     with pytest.raises(Interrupted):
         judged(data, spec, out=tmp_path / "cut", should_stop=lambda: 2 if next(asked) == 6 else None)

@@ -3,10 +3,11 @@ import sys
 
 import pytest
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
+from advbench.core.flag import Flag
+from advbench.core.intervals import clopper_pearson, wilson
 from advbench.evaluation import evaluate
-from advbench.evaluation.intervals import clopper_pearson, wilson
-from advbench.evaluation.result import Flag, Rate, Result
+from advbench.evaluation.result import Rate, Result
 
 from .conftest import attacks
 

@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advbench.errors import AdvbenchError, DataUnavailable, Interrupted, UsageError
+from advbench.core.errors import (
+    AdvbenchError,
+    DataUnavailable,
+    Interrupted,
+    UsageError,
+)
 from advbench.evaluation import evaluate, run
 
 from .conftest import attacks, make_data, make_model, run_files, timeless
@@ -67,7 +72,7 @@ import sys
 from pathlib import Path
 from tests.advbench.evaluation.conftest import make_data, make_model
 from tests.advbench.evaluation.test_run import go
-from advbench.spec import ThreatSpec
+from advbench.core.spec import ThreatSpec
 go(make_model(), make_data(), ThreatSpec.parse("linf", "0.05"), Path(sys.argv[1]), batch_size=1, progress=print)
 """
 

@@ -7,17 +7,22 @@ import pytest
 from flax import nnx
 
 from advbench import load_model
-from advbench.attacks import FAB, NORMS, Randomised, Threat
-from advbench.attacks.ambient import own_settings
-from advbench.certify import certify
+from advbench.attacks import (
+    FAB,
+    NORMS,
+    Randomised,
+    Threat,
+)
+from advbench.certification import certify
+from advbench.core.ambient import own_settings
+from advbench.core.outputs import expecting
+from advbench.core.spec import ThreatSpec
 from advbench.defenses import PGDTraining
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import fit
-from advbench.doctor import examine, selftest
-from advbench.doctor.machine import standard_cases
 from advbench.evaluation import evaluate, verify
-from advbench.models.outputs import expecting
-from advbench.spec import ThreatSpec
+from advbench.preflight import examine, selftest
+from advbench.preflight.machine import standard_cases
 
 from .conftest import CLASSES, N, attacks, make_model, network, timeless, verdicts
 

@@ -7,15 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import Attack, Boundary, HopSkipJump, Proposal, RayS
+from advbench.attacks import (
+    Attack,
+    Boundary,
+    HopSkipJump,
+    Proposal,
+    RayS,
+)
+from advbench.attacks.spec import AttackSpec
+from advbench.core.errors import Inconclusive, Interrupted
+from advbench.core.loaded import LoadedModel
+from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset
-from advbench.errors import Inconclusive, Interrupted
 from advbench.evaluation import evaluate, verify
 from advbench.evaluation.evaluator import Evaluator
 from advbench.evaluation.growing import Growing
 from advbench.evaluation.starts import POOL, candidates
-from advbench.models.load import LoadedModel
-from advbench.spec import AttackSpec, ThreatSpec
 
 SHAPE, N = (6, 6, 1), 10
 CHECKS = (np.indices(SHAPE[:2]).sum(0)[..., None] % 2 * 255).astype(np.uint8)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
+from advbench.core.intervals import wilson
 from advbench.evaluation import evaluate, verify
-from advbench.evaluation.intervals import wilson
 from advbench.evaluation.tally import Images
 
 from .conftest import attacks, make_model, network

@@ -9,9 +9,9 @@ from jax.tree_util import Partial
 
 from advbench.attacks import Attack, Proposal, Randomised
 from advbench.attacks.losses import fooled
+from advbench.attacks.spec import AttackSpec
 from advbench.evaluation import Result, evaluate
 from advbench.evaluation.verification import verify
-from advbench.spec import AttackSpec
 from advbench.wrappers.facing import Unaware
 
 from .conftest import N, attacks, make_model, network

@@ -9,11 +9,10 @@ import pytest
 from jax import export
 
 from advbench.attacks.loop import loops_on_device
-from advbench.errors import UsageError
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.preprocess import Preprocess
 from advbench.models import exported
 from advbench.models.load import load_model
-from advbench.models.preprocess import Preprocess
-from advbench.models.store import CorruptFile
 
 SHAPE = (6, 6, 2)
 KERNEL, OUT = (jax.random.normal(jax.random.key(k), s) for k, s in ((0, (3, 3, 2, 4)), (1, (4, 3))))

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from advbench.attacks import FAB, NORMS, Threat
-from advbench.doctor import examine
-from advbench.errors import UsageError
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.outputs import expecting
 from advbench.models.load import load_model
-from advbench.models.outputs import expecting
-from advbench.models.store import CorruptFile
+from advbench.preflight import examine
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 

@@ -7,16 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.errors import UsageError
-from advbench.models import create, load, store
+from advbench.core.errors import UsageError
+from advbench.models import load, store
 from advbench.models.load import load_model
+from advbench.nn import create
 
 SHAPE = (4, 4, 1)
 USER = """
 import functools
 import jax.numpy as jnp
 import numpy as np
-from advbench.models.external import External
+from advbench.core.external import External
 from flax import linen, nnx
 from helper import SCALE
 

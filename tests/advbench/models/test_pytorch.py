@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.errors import UsageError
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.loaded import LoadedModel
+from advbench.core.outputs import expecting
+from advbench.core.preprocess import Preprocess
 from advbench.models import pytorch
-from advbench.models.load import LoadedModel, load_model
-from advbench.models.outputs import expecting
-from advbench.models.preprocess import Preprocess
-from advbench.models.store import CorruptFile
+from advbench.models.load import load_model
 
 with contextlib.suppress(ModuleNotFoundError):
     import torch
@@ -244,7 +244,7 @@ def gradient(model, x):
 
 @pytest.mark.parametrize(("factory", "dtype"), [("Autocast", "bfloat16"), ("Half", "float16")])
 def test_logits_in_half_precision_become_float32_and_are_noted(file, factory, dtype):
-    from advbench.doctor import examine
+    from advbench.preflight import examine
 
     model = load_model(f"{file}:{factory}")
     logits, slope = gradient(model.predict, X)
@@ -257,7 +257,7 @@ def test_logits_in_half_precision_become_float32_and_are_noted(file, factory, dt
 
 
 def test_more_outputs_than_classes_are_invalid_and_at_chance(file):
-    from advbench.doctor import examine
+    from advbench.preflight import examine
 
     module = torch.nn.Flatten()  # 72 features, and labels that none of them stands for
     made = LoadedModel("features", pytorch.external(module, "features")[0], None, None, None, "0")
@@ -267,7 +267,7 @@ def test_more_outputs_than_classes_are_invalid_and_at_chance(file):
 
 
 def test_the_doctor_sees_a_module_without_a_gradient_and_one_for_other_images(file):
-    from advbench.doctor import examine
+    from advbench.preflight import examine
 
     labels = np.arange(5) % 3
     found = {flag.name: flag.level for flag in examine(load_model(f"{file}:Detached"), np.asarray(X), labels)}

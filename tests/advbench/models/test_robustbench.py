@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from advbench.errors import DataUnavailable, UsageError
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.core.preprocess import Preprocess
 from advbench.models.load import load_model
-from advbench.models.preprocess import Preprocess
 
 with contextlib.suppress(ModuleNotFoundError):
     import torch

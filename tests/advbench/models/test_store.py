@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from advbench.defenses.frozen import freeze
-from advbench.errors import UsageError
-from advbench.models import create, store
-from advbench.models.store import CorruptFile
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.models import store
+from advbench.nn import create
+from advbench.nn.frozen import freeze
 
 SHAPE = (16, 16, 1)
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from advbench.evaluation.result import AttackReport, Flag, Rate, Result, Row
+from advbench.core.flag import Flag
+from advbench.evaluation.result import (
+    AttackReport,
+    Rate,
+    Result,
+    Row,
+)
 
 
 @pytest.fixture

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from advbench.core.flag import Flag
 from advbench.evaluation.paired import Difference
-from advbench.evaluation.result import AttackReport, Flag, Rate, Result, Row
-from advbench.gate.verdict import Gate, Measured, Outcome, Place
+from advbench.evaluation.result import (
+    AttackReport,
+    Rate,
+    Result,
+    Row,
+)
+from advbench.gating.verdict import (
+    Gate,
+    Measured,
+    Outcome,
+    Place,
+)
 
 HOSTILE = (
     "a|b`c`<img src=x onerror=alert(1)>\x1b[31m\n::error::[x](y)\"'",

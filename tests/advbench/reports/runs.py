@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from advbench.evaluation.images import digest
+from advbench.core.images import digest
 from advbench.evaluation.result import Result
 from advbench.evaluation.tally import Images
 from advbench.reports.sources import Run

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from prometheus_client.openmetrics import parser
 
 from advbench.attacks.suites import SUITES
-from advbench.evaluation.result import Flag
-from advbench.gate.verdict import EXIT_CODES
+from advbench.core.flag import Flag
+from advbench.gating.verdict import EXIT_CODES
 from advbench.reports import latex, robustbench
 from advbench.reports.formats import FORMATS
 from advbench.reports.schema import SCHEMAS, schema

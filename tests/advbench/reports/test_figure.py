@@ -9,11 +9,16 @@ import pytest
 from jax.tree_util import Partial
 from PIL import Image
 
-from advbench.errors import Inconclusive
+from advbench.core.errors import Inconclusive
 from advbench.evaluation.result import Rate
 from advbench.evaluation.tally import Images
 from advbench.reports import figure
-from advbench.reports.figure import SHOWN, draw_curve, draw_examples, examples
+from advbench.reports.figure import (
+    SHOWN,
+    draw_curve,
+    draw_examples,
+    examples,
+)
 
 CLASSES = tuple(f"class ${k}_x$" for k in range(10))  # would be formulas, if read as such
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given, settings
 
-from advbench.errors import DataUnavailable, UsageError
-from advbench.gate.verdict import EXIT_CODES, Gate
+from advbench.core.errors import DataUnavailable, UsageError
+from advbench.gating.verdict import EXIT_CODES, Gate
 from advbench.reports import formats, gate_sheet, table
 from tests.advbench.reports.gates import HOSTILE, VERDICTS, gate, gates, outcome, result
 

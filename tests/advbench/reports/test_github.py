@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given, settings
 
-from advbench.errors import DataUnavailable
-from advbench.evaluation.result import Flag
-from advbench.gate.verdict import Place
+from advbench.core.errors import DataUnavailable
+from advbench.core.flag import Flag
+from advbench.gating.verdict import Place
 from advbench.reports import github
 from tests.advbench.reports.gates import HOSTILE, gate, gates, outcome, result
 

@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import given, settings
 
-from advbench.evaluation.result import Flag
-from advbench.gate.verdict import Place
+from advbench.core.flag import Flag
+from advbench.gating.verdict import Place
 from advbench.reports import sarif
 from advbench.reports.findings import ELSEWHERE
 from advbench.reports.formats import FORMATS

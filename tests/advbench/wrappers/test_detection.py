@@ -7,10 +7,10 @@ import pytest
 from jax.tree_util import Partial
 
 from advbench.attacks.losses import fooled
-from advbench.errors import UsageError
-from advbench.evaluation.batches import Batches
+from advbench.core.batches import Batches
+from advbench.core.errors import UsageError
+from advbench.core.spec import ThreatSpec
 from advbench.evaluation.judge import Judge
-from advbench.spec import ThreatSpec
 from advbench.wrappers.facing import Unaware, climbed, judged
 from advbench.wrappers.resize import RandomResize
 from advbench.wrappers.squeeze import FeatureSqueezing

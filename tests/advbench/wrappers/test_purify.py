@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from advbench.errors import UsageError
+from advbench.core.errors import UsageError
 from advbench.wrappers.facing import climbed
 from advbench.wrappers.generator import Generator
 from advbench.wrappers.purify import Purifier, Purify

@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from advbench.evaluation.result import Convergence, Flag, Rate
-from advbench.gate.verdict import Gate, Measured, Outcome, Place
+from advbench.core.flag import Flag
+from advbench.evaluation.result import Convergence, Rate
+from advbench.gating.verdict import (
+    Gate,
+    Measured,
+    Outcome,
+    Place,
+)
 from advbench.reports.html import gallery
 from advbench.reports.html.classes import by_class, matrix
 from advbench.reports.html.curves import curves

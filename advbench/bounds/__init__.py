@@ -1,0 +1,66 @@
+"""Bounds on what a network can say anywhere in a ball: sound, for any feed-forward model that JAX can trace."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.bounds.graph import Graph, Unsupported, read
+from advbench.bounds.interval import Interval, of_operand, propagate
+from advbench.bounds.linear import lower, tightened
+from advbench.core.threat import Threat
+
+__all__ = ["Graph", "Method", "Unsupported", "margins", "read"]
+
+Method = Literal["ibp", "crown-ibp", "crown"]
+
+
+def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) -> Array:
+    """Bound from below by how much the label's logit exceeds each other one, over the ball around one image.
+
+    Parameters
+    ----------
+    graph : what the model computes for one image.
+    threat : norm, eps and the pixel box.
+    x : the image, `[H, W, C]` in [0, 1]; bounds are computed in its type.
+    y : its label, an integer.
+    method : `ibp`: intervals, the last affine layers folded into the difference of logits (Gowal et al. 2018, arXiv
+        1810.12715). `crown-ibp`: one linear bound from the logits back to the image, over intervals (Zhang et al. 2020,
+        arXiv 1906.06316). `crown`: every neuron's interval comes of such a bound as well (Zhang et al. 2018, arXiv
+        1811.00866).
+
+    Returns
+    -------
+    Array
+        `[K]`; 0 for the label itself. If all others are positive, no image in the ball is misclassified.
+    """
+    x = x[None]
+    bounds = propagate(graph, Interval(*threat.reach(x)))
+    classes = graph.nodes[-1].shape[-1]
+    wanted = {
+        len(graph.nodes) - 1: (jax.nn.one_hot(y, classes, dtype=x.dtype) - jnp.eye(classes, dtype=x.dtype))[:, None]
+    }
+    if method == "ibp":
+        return lower(graph, wanted, bounds, None, threat, x)
+    inputs: dict[int, Interval] = {}
+    boxed = threat.norm.name in ("linf", "any")
+    refined = () if method == "crown-ibp" else graph.constrained() if boxed else range(len(graph.nodes))
+    for at, node in enumerate(graph.nodes):
+        if not node.curved:
+            continue
+        inputs[at] = _bent_over(graph, at, bounds)
+        if at in refined:
+            inputs[at] = tightened(graph, at, bounds, inputs, threat, x)
+    return lower(graph, wanted, bounds, inputs, threat, x)
+
+
+def _bent_over(graph: Graph, at: int, bounds: list[Interval]) -> Interval:
+    """What a curved node is bent over, by intervals alone: a - b for max(a, b), and x for f(x)."""
+    node = graph.nodes[at]
+    first, *second = (of_operand(graph, operand, bounds, bounds[at].low) for operand in node.operands)
+    for other in second:
+        return Interval(first.low - other.high, first.high - other.low)
+    return first

@@ -1,0 +1,61 @@
+"""Interval bound propagation (Gowal et al. 2018, arXiv 1810.12715): the lowest and highest value of every neuron."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from advbench.bounds.graph import (
+    Const,
+    Graph,
+    Node,
+    Operand,
+)
+from advbench.bounds.primitives import INDEXED, SIGNED, STRUCTURAL
+
+
+class Interval(NamedTuple):
+    """Every value that a tensor takes within the ball lies between these."""
+
+    low: Array
+    high: Array
+
+
+def propagate(graph: Graph, box: Interval) -> list[Interval]:
+    """Bound the value of every node, for images in a box.
+
+    Parameters
+    ----------
+    graph : what the model computes for one image.
+    box : lowest and highest pixels, `[1, H, W, C]` each; their type is the type of all bounds.
+
+    Returns
+    -------
+    list of Interval
+        In the order of the nodes, each of its node's shape.
+    """
+    found = [box]
+    for node in graph.nodes[1:]:
+        found.append(_through(graph, node, found, box.low.dtype))
+    return found
+
+
+def of_operand(graph: Graph, operand: Operand, bounds: list[Interval], like: Array) -> Interval:
+    """What one operand may be, a constant being itself; broadcast to the shape of `like`."""
+    if isinstance(operand, Const):
+        value = jnp.broadcast_to(graph.constant(operand, like.dtype), like.shape)
+        return Interval(value, value)
+    return bounds[operand.at]
+
+
+def _through(graph: Graph, node: Node, bounds: list[Interval], dtype: jnp.dtype) -> Interval:
+    parents = [bounds[at] for at in node.parents]
+    run = graph.function(node, dtype)
+    if node.curved or node.name in STRUCTURAL | INDEXED:  # all of these increase in every operand
+        return Interval(run(*(b.low for b in parents)), run(*(b.high for b in parents)))
+    middle = run(*((b.low + b.high) / 2 for b in parents))
+    radii = [(b.high - b.low) / 2 for b in parents]
+    spread = sum(radii[1:], radii[0]) if node.name in SIGNED else graph.function(node, dtype, absolute=True)(*radii)
+    return Interval(middle - spread, middle + spread)

@@ -1,0 +1,76 @@
+"""What can go wrong, each with the exit code that the command line promises.
+
+0 pass; 1 the gate failed; 2 usage, configuration, or not comparable; 3 invalid evaluation;
+4 data or target unavailable; 5 inconclusive; 130/143 interrupted after saving.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class AdvbenchError(Exception):
+    """One clear line on what is wrong and what to do; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class UsageError(AdvbenchError):
+    """A wrong argument, setting or file, or two things that can't be compared."""
+
+    exit_code = 2
+
+
+class InvalidEvaluation(AdvbenchError):
+    """The numbers can't be trusted: non-finite outputs, a failed self-test, a claim that does not verify."""
+
+    exit_code = 3
+
+
+class DataUnavailable(AdvbenchError):
+    """Data or a target could not be had."""
+
+    exit_code = 4
+
+
+class TargetUnavailable(DataUnavailable):
+    """A target behind a network failed, can't be understood, or answers otherwise than before."""
+
+
+class Inconclusive(AdvbenchError):
+    """The budget ended before anything could be said."""
+
+    exit_code = 5
+
+
+class QueriesSpent(Inconclusive):
+    """As many queries were asked of a target as were allowed."""
+
+
+class Interrupted(AdvbenchError):
+    """Stopped by a signal after the state was saved; `signal` is 2 (Ctrl-C) or 15 (SIGTERM)."""
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in a registry, with the nearest one that is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UsageError(f"unknown {kind} {name!r}{hint} (there are: {', '.join(names)})")
+
+
+def first_fault(error: "ValidationError") -> str:
+    """Where a file breaks its schema first, and how, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+
+
+class CorruptFile(UsageError):
+    """A model file that is damaged, foreign, or not the one its manifest speaks of."""

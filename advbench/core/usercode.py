@@ -1,0 +1,77 @@
+"""Running the user's own code: a function in a file or a module, with one line where it fails."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from advbench.core.errors import AdvbenchError, UsageError
+
+
+@contextmanager
+def function_of(where: str, name: str) -> Iterator[tuple[ModuleType, Callable[..., Any]]]:
+    """Import a file or module, with its folder to import from, and find a function in it.
+
+    Parameters
+    ----------
+    where : str
+        `path/to/file.py` or `package.module`.
+    name : str
+        Of the function.
+
+    Raises
+    ------
+    UsageError
+        When there is none, or whatever runs within fails.
+    """
+    is_file = where.endswith(".py")
+    if is_file and not Path(where).is_file():
+        raise UsageError(f"no file {where}")
+    folder = Path(where).resolve().parent if is_file else Path.cwd()
+    with _importable(folder), one_line(f"{where}:{name}"):
+        module = _import_file(Path(where)) if is_file else importlib.import_module(where)
+        if not callable(function := getattr(module, name, None)):
+            raise UsageError(f"{where} has no function {name!r}")
+        yield module, function
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under a private name, so that it neither shadows a package nor is shadowed by one."""
+    name = f"_advbench_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    source = importlib.util.spec_from_file_location(name, path)
+    if source is None or source.loader is None:
+        raise UsageError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(source)
+    sys.modules[name] = module
+    source.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextmanager
+def one_line(spec: str) -> Iterator[None]:
+    """Turn whatever code that is not ours raises into one line that says where."""
+    try:
+        yield
+    except AdvbenchError:
+        raise
+    except Exception as error:
+        last = error.__traceback__
+        while last and last.tb_next:
+            last = last.tb_next
+        place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
+        message = " ".join(str(error).split())
+        raise UsageError(f"{spec} failed: {type(error).__name__}: {message}{place}") from error

@@ -1,0 +1,215 @@
+"""From outcomes of images to what becomes of a rule: pass or fail where bounds are certain, else not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+
+from advbench.core.flag import Flag
+from advbench.evaluation.paired import Difference, holm
+from advbench.gating.rules import Rule
+from advbench.gating.sequence import METHOD, bounds
+from advbench.gating.verdict import (
+    Measured,
+    Outcome,
+    Place,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A rule of this gate: its name, where it was written, and its share of the error."""
+
+    rule: Rule
+    threat: str | None  # like "linf 8/255"
+    place: Place | None
+    error: float
+
+    @property
+    def name(self) -> str:
+        """Unique in the gate, like `min_class linf 8/255 cat`."""
+        return " ".join(filter(None, (self.rule.kind, self.threat, self.rule.class_name)))
+
+
+class Evidence(NamedTuple):
+    """Outcomes of the images drawn so far, and the labels of all images that there are, in the order drawn."""
+
+    good: np.ndarray  # bool [seen]
+    labels: np.ndarray  # int [population]
+    classes: tuple[str, ...]
+
+
+class Reading(NamedTuple):
+    """What was measured, of which class, and which verdict is certain by now, if any."""
+
+    measured: Measured
+    certain: Verdict | None
+    class_name: str | None = None
+
+
+def decide(asked: Asked, evidence: Evidence) -> tuple[Outcome, bool]:
+    """What becomes of a rule about an accuracy, and whether that is final; if not, it reads as inconclusive."""
+    reading = _READERS[asked.rule.kind](asked, evidence)
+    m, threshold = reading.measured, asked.rule.threshold
+    where = f" for class {reading.class_name}" if reading.class_name else ""
+    found = f"{m.value:.1%} [{m.low:.1%}, {m.high:.1%}]{where} on {m.n:,} of {m.population:,} images"
+    words = {"pass": "is at least", "fail": "is below", None: "is not yet known to be on one side of"}
+    outcome = _outcome(
+        asked,
+        reading.certain or "inconclusive",
+        f"{_WHAT[asked.rule.kind]} {found} {words[reading.certain]} {percent(float(threshold))}",
+        measured=m,
+        class_name=reading.class_name,
+    )
+    return outcome, reading.certain is not None
+
+
+def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray]], population: int) -> list[Outcome]:
+    """What becomes of the rules about drops, once every image of the baseline has been attacked: the only look.
+
+    A drop is certain where the whole interval of the change in the population, which is exact, lies on one side of it;
+    of the whole population the count decides. To fail, losses must also be more than chance: exact McNemar, Holm over
+    these rules.
+    """
+    found = [Difference.of(*pair, _level(rule.error), population) for rule, pair in zip(asked, pairs, strict=True)]
+    adjusted = holm([difference.p for difference in found])
+    error = sum(rule.error for rule in asked)  # of the family
+    return [_drop(a, d, p < error, population) for a, d, p in zip(asked, found, adjusted, strict=True)]
+
+
+def _level(error: float) -> float:
+    """Of the interval: each side has the whole error, since a wrong pass and a wrong fail exclude each other."""
+    return max(1 - 2 * error, 0.5)
+
+
+def trusted(bad: Sequence[Flag], allowed: Sequence[str], place: Place | None) -> Outcome:
+    """The rule that every gate has: no finding makes its numbers worthless, but for the allowed ones."""
+    said = {flag.name: f"{flag.name}: {flag.message}" for flag in bad}
+    but = f", but for what is allowed ({', '.join(allowed)})" if allowed else ""
+    return Outcome(
+        rule="flags",
+        kind="flags",
+        verdict="invalid" if bad else "pass",
+        threat=None,
+        threshold=None,
+        measured=None,
+        message="; ".join(said.values()) or f"nothing was found that makes the numbers worthless{but}",
+        place=place,
+    )
+
+
+def unknown_yet(asked: Asked, why: str, verdict: Verdict = "inconclusive") -> Outcome:
+    """A rule about which nothing is known."""
+    return _outcome(asked, verdict, f"{_WHAT[asked.rule.kind]} was not measured: {why}")
+
+
+def percent(share: float) -> str:
+    """`40%`, `2.5%`: as few digits as say it."""
+    return f"{100 * share:.10g}%"
+
+
+def _drop(asked: Asked, found: Difference, significant: bool, population: int) -> Outcome:
+    most = float(asked.rule.threshold)
+    if found.n == population:  # nothing is left to chance, and counts decide exactly
+        small = found.lost - found.won <= asked.rule.threshold * found.n
+        large = not small
+    else:
+        small, large = found.low >= -most, found.high < -most
+    verdict: Verdict = "pass" if small else "fail" if large and significant else "inconclusive"
+    words = {"pass": "no drop of more than", "fail": "a drop of more than", "inconclusive": "not certain against"}
+    message = (
+        f"{_WHAT['max_drop']} changed by {found.change:+.1%} [{found.low:+.1%}, {found.high:+.1%}] on the baseline's "
+        f"{found.n:,} images ({found.lost} lost, {found.won} won, p {found.p:.2g}): {words[verdict]} {percent(most)}"
+    )
+    return _outcome(asked, verdict, message, difference=found)
+
+
+def _outcome(
+    asked: Asked,
+    verdict: Verdict,
+    message: str,
+    *,
+    measured: Measured | None = None,
+    difference: Difference | None = None,
+    class_name: str | None = None,
+) -> Outcome:
+    return Outcome(
+        rule=asked.name,
+        kind=asked.rule.kind,
+        verdict=verdict,
+        threat=asked.threat,
+        threshold=float(asked.rule.threshold),
+        measured=measured,
+        difference=difference,
+        class_name=class_name or asked.rule.class_name,
+        message=message,
+        place=asked.place,
+    )
+
+
+def _overall(asked: Asked, evidence: Evidence) -> Reading:
+    good, population = evidence.good, len(evidence.labels)
+    return _read(int(good.sum()), len(good), population, asked, asked.error)
+
+
+def _one_class(asked: Asked, evidence: Evidence) -> Reading:
+    assert asked.rule.class_name is not None  # noqa: S101 - a rule about a class names it
+    number = evidence.classes.index(asked.rule.class_name)
+    return _of_class(number, asked, evidence, asked.error)
+
+
+def _worst_class(asked: Asked, evidence: Evidence) -> Reading:
+    """All classes at once, each with its share of the error; the bounds are those of the least accuracy."""
+    numbers = np.unique(evidence.labels).tolist()
+    readings = [_of_class(number, asked, evidence, asked.error / len(numbers)) for number in numbers]
+    worst = min(readings, key=lambda reading: (reading.measured.n == 0, reading.measured.value))
+    low = min(reading.measured.low for reading in readings)
+    high = min(reading.measured.high for reading in readings)
+    certain: Verdict | None = None
+    if all(reading.certain == "pass" for reading in readings):
+        certain = "pass"
+    elif failing := [reading for reading in readings if reading.certain == "fail"]:
+        certain, worst = "fail", min(failing, key=lambda reading: reading.measured.value)
+    measured = worst.measured.model_copy(update={"low": low, "high": high, "level": 1 - asked.error})
+    return Reading(measured, certain, worst.class_name)
+
+
+def _of_class(number: int, asked: Asked, evidence: Evidence, error: float) -> Reading:
+    """Within a class the order is as random as the whole one is."""
+    good, among = evidence.good, evidence.labels == number
+    drawn = among[: len(good)]
+    reading = _read(int(good[drawn].sum()), int(drawn.sum()), int(among.sum()), asked, error)
+    return reading._replace(class_name=evidence.classes[number])
+
+
+def _read(correct: int, n: int, population: int, asked: Asked, error: float) -> Reading:
+    threshold = asked.rule.threshold
+    low, high = bounds(correct, n, population, error, float(threshold))
+    least = ceil(threshold * population)  # exact: a fraction
+    certain: Verdict | None = "pass" if low >= least else "fail" if high < least else None
+    measured = Measured(
+        value=correct / n if n else 0.0,
+        low=low / population,
+        high=high / population,
+        n=n,
+        correct=correct,
+        population=population,
+        level=1 - error,
+        method=METHOD,
+    )
+    return Reading(measured, certain)
+
+
+_READERS = {"min_clean": _overall, "min_robust": _overall, "min_class": _one_class, "min_worst_class": _worst_class}
+_WHAT = {
+    "min_clean": "clean accuracy",
+    "min_robust": "robust accuracy",
+    "min_class": "robust accuracy",
+    "min_worst_class": "the least robust accuracy of a class",
+    "max_drop": "robust accuracy",
+}

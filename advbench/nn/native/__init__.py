@@ -1,0 +1,169 @@
+"""A convolution kernel in C++ that XLA calls on CPU; pure JAX takes over wherever it can't be had.
+
+The source is compiled for this very processor at its first use, into the platform's cache folder, and must agree
+with NumPy before it serves. `ADVBENCH_NATIVE=0` switches it off.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.custom_batching import custom_vmap
+
+from advbench.core.plain import wanted
+from advbench.nn.native.build import lanes, problem
+
+LARGEST = 5  # side of a window
+CACHE = 1 << 17  # weights of a window, in numbers
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def status() -> str:
+    """Say whether the kernel serves: `on`, or `off: ` and the reason. The first call builds it.
+
+    XLA can't split a call of it over devices: it would gather the whole batch on each of them.
+    """
+    if jax.device_count() > 1:
+        return f"off: {jax.device_count()} devices"
+    if os.environ.get("ADVBENCH_NATIVE") == "0":
+        return "off: ADVBENCH_NATIVE=0"
+    reason = problem()
+    return f"off: {reason}" if reason else "on"
+
+
+def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: int = 1) -> bool:
+    """Whether the kernel is there, takes these shapes, and no plain operations are asked for.
+
+    Parameters
+    ----------
+    x : jax.Array
+        Images [B, H, W, C].
+    window : sequence of int
+        Shape of the weights, [kh, kw, C, O], in float32. Of 3x3 windows with stride 1 it takes those whose C and O fill
+        whole vectors (of 8 numbers, or as the processor has them), or one of them, an image's channels, is at most 4.
+        Of others up to 5x5 it takes those whose weights fit the processor's second cache.
+    gradient : bool
+        Ask for `weight_gradient` or `conv_relu` in place of `conv`; these need 3x3, and O to fill whole vectors.
+    stride : int
+        Step between windows.
+    """
+    *size, c, o = window
+    if wanted() or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
+        return False
+    if size == [3, 3] and stride == 1:
+        return any(_fits(c, o, whole) and not (gradient and o % whole) for whole in lanes())
+    small = 1 < max(size) <= LARGEST and size[0] * size[1] * c * o <= CACHE
+    return small and not gradient and o >= lanes()[-1]
+
+
+def _fits(c: int, o: int, whole: int) -> bool:
+    """Whether vectors of `whole` numbers suit these channels."""
+    deep, few, many = c % whole == o % whole == 0, c <= 4 and o % whole == 0, c % whole == 0 and o <= 4
+    return deep or few or many
+
+
+def conv(x: Array, kernel: Array, pads: Pads, stride: int = 1) -> Array:
+    """Cross-correlate.
+
+    Parameters
+    ----------
+    x : jax.Array
+        Images [B, H, W, C] float32.
+    kernel : jax.Array
+        Weights [kh, kw, C, O] float32.
+    pads : pairs of int
+        Rows and columns of zeros (low, high) around the image; negative ones crop.
+    stride : int
+        Step between windows.
+
+    Returns
+    -------
+    jax.Array
+        [B, H', W', O] float32, to about 1e-6 of the largest. The same bits whatever the batch and the threads.
+    """
+    *window, _, o = kernel.shape
+    if window == [3, 3] and stride == 1:
+        width = _width(kernel)
+    else:  # any number of inputs; outputs fill whole vectors, with zeros if need be
+        width = next((whole for whole in lanes() if o % whole == 0), lanes()[-1])
+        kernel = jnp.pad(kernel, [(0, 0)] * 3 + [(0, -o % width)])
+    y = _f32(len(x), *_size(x.shape[1:3], pads, window, stride), kernel.shape[3])
+    return _call("conv", width, (y,), 1, top=pads[0][0], left=pads[1][0], stride=stride)(x, kernel)[0][..., :o]
+
+
+def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, codes: bool) -> tuple[Array, Array]:
+    """`conv`, then `bias` [O], ReLU, and the maximum over disjoint windows of side 1 or 2.
+
+    Returns
+    -------
+    tuple of jax.Array
+        [B, H' // window, W' // window, O], and if asked for, in the same shape, `codes` uint8: which pixel of its
+        window each comes from, row by row from 1, or 0 where ReLU let nothing through. Else `codes` is empty.
+    """
+    height, width = _size(x.shape[1:3], pads)
+    shape = (len(x), height // window, width // window, kernel.shape[3])
+    which = jax.ShapeDtypeStruct(shape if codes else (len(x), 0), np.uint8)
+    where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
+    y, kept = _call("relu", _width(kernel), (_f32(*shape), which), 1, **where)(x, kernel, bias)
+    return y, kept
+
+
+def conv_back(dy: Array, codes: Array, kernel: Array, size: Sequence[int], pads: Pads, window: int) -> Array:
+    """Spread `dy` over windows as `codes` of `conv_relu` say, to images of height and width `size`, then `conv`."""
+    height, width = size
+    dx = _f32(len(dy), *_size(size, pads), kernel.shape[3])
+    where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
+    return _call("back", _width(kernel), (dx,), 2, **where)(dy, codes, kernel)[0]
+
+
+def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
+    """Gradient [3, 3, C, O] of the kernel, for images `x` [B, H, W, C] and the gradient `dy` [B, H', W', O]."""
+    dw = _f32(3, 3, x.shape[3], dy.shape[3])
+    return _call("weights", _width(dw), (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
+
+
+def _width(kernel: Array | jax.ShapeDtypeStruct) -> int:
+    """Lanes of the vectors that suit its channels best."""
+    return next(whole for whole in lanes() if _fits(kernel.shape[2], kernel.shape[3], whole))
+
+
+def _f32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
+
+def _size(size: Sequence[int], pads: Pads, window: Sequence[int] = (3, 3), stride: int = 1) -> tuple[int, int]:
+    """Height and width of what a convolution makes."""
+    height, width = ((n + low + high - k) // stride + 1 for n, k, (low, high) in zip(size, window, pads, strict=True))
+    return height, width
+
+
+def _call(
+    name: str, whole: int, results: tuple[jax.ShapeDtypeStruct, ...], images: int, **where: int
+) -> Callable[..., Sequence[Array]]:
+    """What calls the kernel; the first `images` arguments, and all results if there are any, have leading axis B."""
+    target = f"advbench_{name}_{whole}"
+    attributes = {key: np.int64(value) for key, value in where.items()}
+
+    @custom_vmap
+    def call(*arguments: Array) -> Sequence[Array]:
+        return tuple(jax.ffi.ffi_call(target, results)(*arguments, **attributes))
+
+    @call.def_vmap
+    def rule(size: int, batched: Sequence[bool], *arguments: Array) -> tuple[Sequence[Array], Sequence[bool]]:
+        rows = [
+            v if many else jnp.broadcast_to(v, (size, *v.shape)) for v, many in zip(arguments, batched, strict=True)
+        ]
+        if images and not any(batched[images:]):  # the same weights: more images
+            flat = [v.reshape(-1, *v.shape[2:]) for v in rows[:images]]
+            more = tuple(jax.ShapeDtypeStruct((size * r.shape[0], *r.shape[1:]), r.dtype) for r in results)
+            found = _call(name, whole, more, images, **where)(*flat, *arguments[images:])
+            found = tuple(v.reshape(size, *r.shape) for v, r in zip(found, results, strict=True))
+        else:
+            found = lax.map(lambda row: call(*row), tuple(rows))
+        return found, (True,) * len(results)
+
+    return call

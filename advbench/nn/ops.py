@@ -1,0 +1,187 @@
+"""Convolution and pooling whose gradients stay fast on CPU, wherever they are taken.
+
+XLA's CPU backend runs a *plain* convolution (no dilation, NHWC x HWIO) through a fast kernel, but the gradients
+that JAX derives for it are not plain, and inside `fori_loop`, `scan` or `while_loop` they take a naive path that is
+ten times slower. Here both gradients are plain convolutions. Every convolution of this package goes through
+`conv2d`, so a faster kernel has one place to be put in: `_correlate`.
+
+Gradients can be differentiated again, for training that penalises input gradients: a convolution and its two gradients
+are each linear in both arguments, and the derivatives of each are the other two.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from advbench.nn import native
+
+Padding = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
+    """Cross-correlate a batch of images with a kernel, as every deep-learning library calls convolution.
+
+    Parameters
+    ----------
+    x : jax.Array
+        Images [B, H, W, C].
+    kernel : jax.Array
+        Weights [kh, kw, C, O], of the same dtype.
+    stride : int
+        Step between windows, the same in both directions.
+    padding : {"SAME", "VALID"} or sequence of (low, high)
+        Zeros around the image, as `jax.lax.conv_general_dilated` takes it.
+
+    Returns
+    -------
+    jax.Array
+        [B, H', W', O] of the dtype of `x`.
+    """
+    pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
+    if jax.default_backend() != "cpu":
+        return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    if stride == 1:
+        return _conv(x, kernel, pads)
+    if native.serves(x, kernel.shape, stride=stride):
+        return _strided(x, kernel, pads, stride)
+    return _folded(x, kernel, pads, stride)
+
+
+def explicit(padding: Padding, size: Sequence[int], window: Sequence[int], stride: int) -> Pads:
+    """Zeros around images of height and width `size`, in numbers."""
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(size, window, (stride, stride), padding)
+    (top, bottom), (left, right) = padding
+    return (int(top), int(bottom)), (int(left), int(right))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _strided(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Array:
+    return native.conv(x, kernel, pads, stride)
+
+
+def _strided_fwd(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return _strided(x, kernel, pads, stride), (x, kernel)
+
+
+def _strided_bwd(pads: Pads, stride: int, saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
+    back: Callable[..., tuple[jax.Array, ...]] = jax.vjp(partial(_folded, pads=pads, stride=stride), *saved)[1]
+    return back(dy)
+
+
+_strided.defvjp(_strided_fwd, _strided_bwd)
+
+
+def _folded(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Array:
+    return _conv(*_unstride(x, kernel, stride, pads))
+
+
+def _unstride(x: jax.Array, kernel: jax.Array, s: int, pads: Pads) -> tuple[jax.Array, jax.Array, Pads]:
+    """Turn a convolution of stride s into one of stride 1 by folding s x s pixels into channels.
+
+    Both gradients then are those of the folding, which are reshapes, and of a convolution of stride 1.
+    """
+    grow = [-(-k // s) * s for k in kernel.shape[:2]]
+    fit = []
+    for size, k, g, (low, high) in zip(x.shape[1:3], kernel.shape[:2], grow, pads, strict=True):
+        windows = (size + low + high - k) // s + 1
+        fit.append((low, (windows - 1) * s + g - size - low, 0))
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *fit, (0, 0, 0)])
+    kernel = jnp.pad(kernel, [(0, g - k) for g, k in zip(grow, kernel.shape[:2], strict=True)] + [(0, 0), (0, 0)])
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // s, s, w // s, s, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // s, w // s, s * s * c)
+    h, w, c, o = kernel.shape
+    kernel = kernel.reshape(h // s, s, w // s, s, c, o).transpose(0, 2, 1, 3, 4, 5)
+    return x, kernel.reshape(h // s, w // s, s * s * c, o), ((0, 0), (0, 0))
+
+
+def _correlate(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
+    """Plain convolution of stride 1: NHWC x HWIO -> NHWC."""
+    if native.serves(x, kernel.shape):
+        return native.conv(x, kernel, pads)
+    return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
+    return _correlate(x, kernel, pads)
+
+
+def _conv_fwd(x: jax.Array, kernel: jax.Array, pads: Pads) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _conv(x, kernel, pads), (x, kernel)
+
+
+def _conv_bwd(pads: Pads, saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    return input_gradient(kernel, dy, pads), weight_gradient(x, dy, pads)
+
+
+_conv.defvjp(_conv_fwd, _conv_bwd)
+
+
+def input_gradient(kernel: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
+    """Gradient [B, H, W, C] of a convolution's images: correlate `dy` with the flipped kernel, channels exchanged."""
+    return _conv(dy, *flipped(kernel, pads))
+
+
+def flipped(kernel: jax.Array, pads: Pads) -> tuple[jax.Array, Pads]:
+    """What a gradient is convolved with, and the zeros around it."""
+    (top, bottom), (left, right) = pads
+    h, w = kernel.shape[0] - 1, kernel.shape[1] - 1
+    return kernel[::-1, ::-1].swapaxes(2, 3), ((h - top, h - bottom), (w - left, w - right))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def weight_gradient(x: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
+    """Gradient [kh, kw, C, O] of a convolution's kernel: correlate `x` with `dy`."""
+    sides = (n + low + high - m + 1 for n, m, (low, high) in zip(x.shape[1:3], dy.shape[1:3], pads, strict=True))
+    if native.serves(x, (*sides, x.shape[3], dy.shape[3]), gradient=True):
+        return native.weight_gradient(x, dy, pads)
+    # Batch and channels are exchanged by hand: in a loop only NHWC x HWIO is fast.
+    return _correlate(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), pads).transpose(1, 2, 0, 3)
+
+
+def _weight_gradient_fwd(x: jax.Array, dy: jax.Array, pads: Pads) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return weight_gradient(x, dy, pads), (x, dy)
+
+
+def _weight_gradient_bwd(
+    pads: Pads, saved: tuple[jax.Array, jax.Array], dkernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, dy = saved
+    return input_gradient(dkernel, dy, pads), _conv(x, dkernel, pads)
+
+
+weight_gradient.defvjp(_weight_gradient_fwd, _weight_gradient_bwd)
+
+
+def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
+    """Maximum over disjoint windows; on ties the first in row-major order gets the gradient, as in PyTorch.
+
+    JAX's own pooling splits the gradient among ties, which on MNIST's flat background changes attack results.
+
+    Parameters
+    ----------
+    x : jax.Array
+        [B, H, W, C]; rows and columns that fill no window are dropped. A NaN wins its window.
+    window : int
+        Side of the window, and the stride.
+
+    Returns
+    -------
+    jax.Array
+        [B, H // window, W // window, C].
+    """
+    return reduce(lambda a, b: jnp.where((b > a) | jnp.isnan(b), b, a), _window_slices(x, window))
+
+
+def _window_slices(x: jax.Array, n: int) -> list[jax.Array]:
+    """Split disjoint n x n windows into their n * n pixels, row by row: each [B, H // n, W // n, C]."""
+    b, h, w, c = x.shape
+    tiles = x[:, : h // n * n, : w // n * n].reshape(b, h // n, n, w // n, n, c)
+    return [tiles[:, :, i, :, j] for i in range(n) for j in range(n)]

@@ -1,0 +1,195 @@
+"""A graph of ONNX operators, run on JAX."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from advbench.core.errors import UsageError
+from advbench.onnx.operators import OPERATORS, Untranslatable, known
+from advbench.onnx.program import Node, Program, printable
+
+WEIGHT: Final = 32  # elements; smaller float arrays are settings of operators, and known beforehand
+LARGEST: Final = 2**28  # elements of a value for one image; a network that needs more is none
+NODES: Final = 20_000
+
+Weights = dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """`graph(weights, x)` gives the output for a batch of inputs, or several by name.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        Those that the output needs, in order.
+    constants : dict
+        Arrays known beforehand; weights come as arguments, so that they are not compiled into programs.
+    input : str
+        Name of the images.
+    outputs : tuple of str
+        Names of what is given.
+    dtype : str
+        What the input is converted to.
+    batch : int or None
+        The one batch size that the graph can do; other batches are cut into such groups.
+    """
+
+    nodes: tuple[Node, ...]
+    constants: dict[str, np.ndarray]
+    input: str
+    outputs: tuple[str, ...]
+    dtype: str
+    batch: int | None
+
+    def __call__(self, weights: Weights, x: Array) -> Any:
+        """Run on `x` [B, ...], float32; the output is a JAX array [B, ...], or a dictionary of several.
+
+        Raises
+        ------
+        UsageError
+            Naming the node that can't be run on arrays of these shapes.
+        """
+        x = x.astype(self.dtype)
+        if self.batch is None:
+            return self._run(weights, x)
+        count, size = len(x), self.batch
+        groups = x[jnp.arange(-(-count // size) * size) % count].reshape(-1, size, *x.shape[1:])
+        outputs = jax.vmap(self._run, (None, 0))(weights, groups)
+        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:count], outputs)
+
+    def _run(self, weights: Weights, x: Array) -> Any:
+        values: dict[str, Any] = {"": None, **self.constants, **weights, self.input: x}
+        for node in self.nodes:
+            with np.errstate(all="ignore"):
+                results = _evaluate(node, [values[name] for name in node.inputs])
+            for name, result in zip(node.outputs, results, strict=False):
+                if math.prod(result.shape) > LARGEST * len(x):
+                    raise UsageError(f"{_called(node)} asks for an array of shape {list(result.shape)}")
+                values[name] = result
+        found = {name: jnp.asarray(values[name]) for name in self.outputs}
+        return found if len(found) > 1 else found[self.outputs[0]]
+
+
+def _evaluate(node: Node, inputs: list[Any]) -> tuple[Any, ...]:
+    try:
+        result = OPERATORS[node.op](node, *inputs)
+    except Untranslatable as error:
+        raise UsageError(f"{_called(node)}: {error}") from None
+    except Exception as error:  # whatever NumPy or JAX say of shapes and types that don't fit
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{_called(node)} can't be run: {type(error).__name__}: {reason}") from None
+    results = result if isinstance(result, tuple) else (result,)
+    return tuple(np.asarray(value) if known(value) else value for value in results)
+
+
+def _called(node: Node) -> str:
+    return f"node {printable(node.name)!r} ({printable(node.op)})"
+
+
+def build(program: Program, path: Path) -> tuple[Graph, Weights]:
+    """Make a program fit to be run.
+
+    Parameters
+    ----------
+    program : Program
+        As `parse` gives it.
+    path : Path
+        Named in errors.
+
+    Returns
+    -------
+    Graph, dict
+        The graph, and its weights by name.
+
+    Raises
+    ------
+    UsageError
+        Naming all operators that are not supported; or a node whose input nothing gives, as in a graph with a cycle.
+    """
+    program = replace(program, outputs=_runnable(program))
+    nodes = _needed(program, program.outputs)
+    if len(nodes) > NODES:
+        raise UsageError(f"{path} has {len(nodes)} nodes; more than {NODES} are not supported")
+    _all_supported(nodes, path)
+    there = {"", program.input, *program.arrays}
+    for node in nodes:
+        if missing := [name for name in node.inputs if name not in there]:
+            raise UsageError(f"{path}: {_called(node)} needs {printable(missing[0])!r}, which nothing before it gives")
+        there.update(node.outputs)
+    if missing := [name for name in program.outputs if name not in there]:
+        raise UsageError(f"{path} has no node that gives its output {printable(missing[0])!r}")
+    used = {name for node in nodes for name in node.inputs}
+    arrays = {name: array for name, array in program.arrays.items() if name in used}
+    weights = {n: jnp.asarray(a) for n, a in arrays.items() if a.size > WEIGHT and jnp.issubdtype(a.dtype, np.floating)}
+    constants = {name: array for name, array in arrays.items() if name not in weights}
+    batch = program.shape[0]
+    return Graph(nodes, constants, program.input, program.outputs, program.dtype, batch), weights
+
+
+def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> tuple[Graph, int | None]:
+    """Try the graph, without computing, on a batch of two.
+
+    Returns
+    -------
+    Graph, int or None
+        The graph, with a batch of 1 where that is all it can do though it doesn't say so; and the number of logits,
+        None where the size of the images, or which output they are, is left open.
+
+    Raises
+    ------
+    UsageError
+        When a node can't be run, or what comes out is not `[2, K]`.
+    """
+    if None in program.shape[1:]:
+        return graph, None
+    x = jax.ShapeDtypeStruct((2, *program.shape[1:]), np.float32)
+    try:
+        out = jax.eval_shape(graph, weights, x)
+    except UsageError as error:
+        alone = replace(graph, batch=1)
+        try:
+            out = jax.eval_shape(alone, weights, x)
+        except UsageError:
+            raise UsageError(f"{path}: {error}") from None
+        graph = alone
+    shapes = [each.shape for each in jax.tree.leaves(out)]
+    widths = [shape[1] for shape in shapes if len(shape) == 2 and shape[0] == 2 and shape[1] > 1]
+    if not widths:
+        got = ", ".join(str(list(shape)) for shape in shapes)
+        raise UsageError(f"{path} should give logits [N, K] K at least 2; for two images it gives {got}")
+    return graph, widths[0] if len(shapes) == 1 else None
+
+
+def _runnable(program: Program) -> tuple[str, ...]:
+    """The outputs that no unsupported operator keeps from being given, if there are any."""
+    able = [name for name in program.outputs if all(node.op in OPERATORS for node in _needed(program, (name,)))]
+    return tuple(able) or program.outputs
+
+
+def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
+    """The nodes that these outputs depend on, in the file's order."""
+    wanted, kept = set(outputs), []
+    for node in reversed(program.nodes):
+        if wanted.intersection(node.outputs):
+            wanted.update(node.inputs)
+            kept.append(node)
+    return tuple(reversed(kept))
+
+
+def _all_supported(nodes: tuple[Node, ...], path: Path) -> None:
+    lacking: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.op not in OPERATORS:
+            lacking.setdefault(printable(node.op), []).append(printable(node.name))
+    if lacking:
+        parts = [f"{op} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})" for op, names in sorted(lacking.items())]
+        raise UsageError(f"{path} uses operators that are not supported: {'; '.join(parts)}")

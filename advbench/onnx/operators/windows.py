@@ -1,0 +1,163 @@
+"""Convolution and pooling. Arrays are [N, C, ...] here, as ONNX has them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from advbench.nn import ops
+from advbench.onnx.operators.base import (
+    HIGHEST,
+    Untranslatable,
+    Value,
+    operator,
+)
+from advbench.onnx.program import Node
+
+WINDOW = 64  # most pixels of a window; a network's have 49 at most
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where windows lie, by axis: their sides, the steps between and within them, and the padding around the image."""
+
+    sides: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    beyond: tuple[int, ...]  # more padding behind, which `ceil_mode` asks for
+
+    @classmethod
+    def of(cls, node: Node, x: Value, sides: Sequence[int]) -> Windows:
+        """Read a node's attributes, for images [N, C, ...] and windows of these sides."""
+        rank = x.ndim - 2
+        strides = tuple(node.attributes.get("strides", (1,) * rank))
+        dilations = tuple(node.attributes.get("dilations", (1,) * rank))
+        if not len(sides) == len(strides) == len(dilations) == rank or min(*sides, *strides, *dilations) < 1:
+            raise Untranslatable(f"windows {list(sides)} in steps {list(strides)} on {rank} axes")
+        spans = [(side - 1) * d + 1 for side, d in zip(sides, dilations, strict=True)]
+        pads = _pads(node, x.shape[2:], spans, strides)
+        fits = zip(x.shape[2:], spans, strides, pads, strict=True)
+        beyond = tuple(_beyond(*fit) if node.attributes.get("ceil_mode") else 0 for fit in fits)
+        return cls(tuple(sides), strides, dilations, pads, beyond)
+
+    def slices(self, x: Value, fill: float) -> Iterator[Value]:
+        """Pixel by pixel of the window, in row-major order, its values in all windows: [N, C, ...] each."""
+        if math.prod(self.sides) > WINDOW:
+            raise Untranslatable(f"a window of {list(self.sides)} pixels is too large")
+        around = [(low, high + more, 0) for (low, high), more in zip(self.pads, self.beyond, strict=True)]
+        x = lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), (0, 0, 0), *around])
+        spans = [(side - 1) * d + 1 for side, d in zip(self.sides, self.dilations, strict=True)]
+        counts = [(n - span) // s + 1 for n, span, s in zip(x.shape[2:], spans, self.strides, strict=True)]
+        if min(counts) < 1:
+            raise Untranslatable(f"windows of {spans} pixels do not fit into {list(x.shape[2:])}")
+        for at in itertools.product(*map(range, self.sides)):
+            starts = [i * d for i, d in zip(at, self.dilations, strict=True)]
+            ends = [start + (n - 1) * s + 1 for start, n, s in zip(starts, counts, self.strides, strict=True)]
+            yield lax.slice(x, (0, 0, *starts), (*x.shape[:2], *ends), (1, 1, *self.strides))
+
+
+def _pads(node: Node, size: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    how = node.attributes.get("auto_pad", "NOTSET")
+    if how in ("SAME_UPPER", "SAME_LOWER"):
+        needs = [max(0, (-(-n // s) - 1) * s + span - n) for n, span, s in zip(size, spans, strides, strict=True)]
+        pairs = [(need // 2, need - need // 2) for need in needs]
+        return tuple(pair if how == "SAME_UPPER" else pair[::-1] for pair in pairs)
+    pads = node.attributes.get("pads", [0] * 2 * len(size)) if how == "NOTSET" else [0] * 2 * len(size)
+    if len(pads) != 2 * len(size) or min(pads) < 0:
+        raise Untranslatable(f"padding {pads} on {len(size)} axes")
+    return tuple(zip(pads[: len(size)], pads[len(size) :], strict=True))
+
+
+def _beyond(size: int, span: int, stride: int, pads: tuple[int, int]) -> int:
+    """Padding so that a last window fits, unless it would begin behind the image and its padding in front."""
+    steps = -(-(size + sum(pads) - span) // stride)
+    if steps * stride >= size + pads[0]:
+        steps -= 1
+    return max(0, steps * stride + span - size - sum(pads))
+
+
+@operator("Conv")
+def _conv(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
+    """Plain ones go to `ops.conv2d`, whose gradients are fast on CPU."""
+    windows = Windows.of(node, x, kernel.shape[2:])
+    groups = node.attributes.get("group", 1)
+    square = len(set(windows.strides)) == 1 and set(windows.dilations) == {1}
+    if x.ndim == 4 and groups == 1 and square and jax.default_backend() == "cpu":
+        y = ops.conv2d(
+            x.transpose(0, 2, 3, 1), kernel.transpose(2, 3, 1, 0), stride=windows.strides[0], padding=windows.pads
+        ).transpose(0, 3, 1, 2)
+    else:
+        y = lax.conv_general_dilated(
+            x,
+            jnp.asarray(kernel),
+            windows.strides,
+            windows.pads,
+            rhs_dilation=windows.dilations,
+            feature_group_count=groups,
+            precision=HIGHEST,
+        )
+    return y if bias is None else y + jnp.asarray(bias).reshape(-1, *(1,) * (x.ndim - 2))
+
+
+@operator("ConvTranspose")
+def _conv_transpose(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
+    """The transpose of a convolution: pixels pulled apart by the strides, then convolved with the flipped kernel."""
+    if node.attributes.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in node.attributes:
+        raise Untranslatable("only explicit padding is supported")
+    rank, groups = x.ndim - 2, node.attributes.get("group", 1)
+    windows = Windows.of(node, x, kernel.shape[2:])
+    more = node.attributes.get("output_padding", [0] * rank)
+    spans = [(side - 1) * d for side, d in zip(windows.sides, windows.dilations, strict=True)]
+    around = [(span - low, span - high + out) for span, (low, high), out in zip(spans, windows.pads, more, strict=True)]
+    kernel = jnp.flip(kernel, range(2, x.ndim)).reshape(groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
+    y = lax.conv_general_dilated(
+        x,
+        kernel.reshape(-1, *kernel.shape[2:]),
+        (1,) * rank,
+        around,
+        lhs_dilation=windows.strides,
+        rhs_dilation=windows.dilations,
+        feature_group_count=groups,
+        precision=HIGHEST,
+    )
+    return y if bias is None else y + jnp.asarray(bias).reshape(-1, *(1,) * rank)
+
+
+@operator("MaxPool")
+def _max_pool(node: Node, x: Value) -> Value:
+    """Of tied pixels the first in row-major order gets the gradient, as in PyTorch."""
+    slices = Windows.of(node, x, node.attributes["kernel_shape"]).slices(x, -math.inf)
+    return reduce(lambda a, b: jnp.where((b > a) | jnp.isnan(b), b, a), slices)
+
+
+@operator("AveragePool")
+def _average_pool(node: Node, x: Value) -> Value:
+    """Padding counts where `count_include_pad` says so; what `ceil_mode` adds never does."""
+    windows = Windows.of(node, x, node.attributes["kernel_shape"])
+    ones = jnp.ones((1, 1, *x.shape[2:]), x.dtype)
+    total: Value = reduce(jnp.add, windows.slices(x, 0))
+    if node.attributes.get("count_include_pad"):
+        ones = jnp.pad(ones, [(0, 0), (0, 0), *windows.pads], constant_values=1)
+        unpadded = Windows(
+            windows.sides, windows.strides, windows.dilations, ((0, 0),) * len(windows.sides), windows.beyond
+        )
+        return total / reduce(jnp.add, unpadded.slices(ones, 0))
+    return total / reduce(jnp.add, windows.slices(ones, 0))
+
+
+@operator("GlobalAveragePool")
+def _global_average_pool(_node: Node, x: Value) -> Value:
+    return x.mean(tuple(range(2, x.ndim)), keepdims=True)
+
+
+@operator("GlobalMaxPool")
+def _global_max_pool(_node: Node, x: Value) -> Value:
+    return x.max(tuple(range(2, x.ndim)), keepdims=True)

@@ -1,0 +1,220 @@
+"""An ONNX file as plain Python: nodes in order, constant arrays, one input, its outputs.
+
+Files may come from anyone. Nothing in them chooses what code runs, and no path in them leads out of their folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from advbench.core.errors import CorruptFile, UsageError
+from advbench.onnx.external import External
+
+LIMIT: Final = 2**31 - 1  # bytes; protobuf can't read more either, and a small .gz may unpack to anything
+OPSETS: Final = range(7, 26)  # those whose meaning the operators here have
+FLOATS: Final = ("float32", "float64", "float16", "bfloat16")
+ONNX_DOMAINS: Final = ("", "ai.onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation: arrays of these names in, arrays of those names out; an absent input has an empty name."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    opset: int
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What an ONNX file says.
+
+    `shape` is that of the input, with None where it is open; `outputs` are those that may be logits; `digest` is the
+    sha256 of all that was read.
+    """
+
+    nodes: tuple[Node, ...]
+    arrays: dict[str, np.ndarray]
+    input: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    outputs: tuple[str, ...]
+    digest: str
+
+
+def printable(name: str) -> str:
+    """A name out of a file, fit for one line."""
+    return "".join(c if c.isprintable() else "?" for c in name[:80])
+
+
+def text(name: str | bytes) -> str:
+    """A name out of a file; where it is no UTF-8, protobuf gives bytes."""
+    return name if isinstance(name, str) else name.decode(errors="replace")
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a model file, `.gz` unpacked.
+
+    Raises
+    ------
+    UsageError
+        When it can't be read, or holds more than `LIMIT` bytes.
+    CorruptFile
+        When it is no gzip file, or a damaged one.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content: bytes = file.read(LIMIT + 1)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise CorruptFile(f"{path} is not a gzip file, or cut short: {error}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    if len(content) > LIMIT:
+        raise UsageError(f"{path} holds more than {LIMIT} bytes, the most that an ONNX file can have")
+    return content
+
+
+def parse(path: Path) -> Program:
+    """Read an ONNX file, with the data that it keeps beside itself.
+
+    Raises
+    ------
+    UsageError
+        When the `onnx` package is missing, the file can't be read, keeps data outside its folder, or is no image
+        classifier in float with one input.
+    CorruptFile
+        When it is no ONNX file, or a damaged one.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise UsageError("ONNX files need a package more: pip install 'advbench[onnx]'") from None
+    content = read(path)
+    try:
+        graph = (model := onnx.load_model_from_string(content)).graph
+    except (DecodeError, ValueError):
+        raise CorruptFile(f"{path} is not an ONNX file, or it is damaged") from None
+    opset = max((o.version for o in model.opset_import if o.domain in ONNX_DOMAINS), default=0)
+    if not graph.node:
+        raise CorruptFile(f"{path} is not an ONNX file, or it is damaged: it holds no graph")
+    if opset not in OPSETS:
+        raise UsageError(f"{path} has opset {opset}; export it with one from {OPSETS[0]} to {OPSETS[-1]}")
+    if graph.sparse_initializer:
+        raise UsageError(f"{path} has sparse weights, which are not supported")
+    data = External(path)
+    arrays = {text(tensor.name): _array(tensor, data, path) for tensor in graph.initializer}
+    nodes = []
+    for proto in graph.node:
+        op, domain, outputs = text(proto.op_type), text(proto.domain), tuple(map(text, proto.output))
+        node = Node(
+            op=op if domain in ONNX_DOMAINS else f"{domain}::{op}",
+            name=text(proto.name) or f"{op} that gives {', '.join(outputs)}",
+            inputs=tuple(map(text, proto.input)),
+            outputs=outputs,
+            attributes=dict(_attributes(proto, data, path)),
+            opset=opset,
+        )
+        if node.op == "Constant" and (value := _constant(node)) is not None:
+            arrays[node.outputs[0]] = value
+        else:
+            nodes.append(node)
+    name, shape, dtype = _input(graph, arrays, path)
+    digest = hashlib.sha256(content + data.digest.digest()).hexdigest()
+    return Program(tuple(nodes), arrays, name, shape, dtype, _outputs(graph, path), digest)
+
+
+def _array(tensor: Any, data: External, path: Path) -> np.ndarray:
+    """The array of a tensor; float64, which JAX computes in float32, becomes that."""
+    from onnx import TensorProto, numpy_helper
+
+    try:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            data.load(tensor)
+        if min(tensor.dims, default=0) < 0:
+            raise ValueError(f"its shape is {list(tensor.dims)}")
+        array = np.asarray(numpy_helper.to_array(tensor))
+        if array.dtype.kind not in "OSU":
+            return array.astype(np.float32) if array.dtype == np.float64 else array
+    except UsageError:
+        raise
+    except Exception as error:  # whatever malformed data may raise in a library
+        reason = " ".join(str(error).split())
+        raise CorruptFile(f"{path} is damaged: {printable(text(tensor.name)) or 'a tensor'}: {reason}") from None
+    raise UsageError(f"{path}: {printable(text(tensor.name)) or 'a tensor'} holds text, not numbers")
+
+
+def _attributes(proto: Any, data: External, path: Path) -> Iterator[tuple[str, Any]]:
+    from onnx import AttributeProto, helper
+
+    for attribute in proto.attribute:
+        try:
+            value = helper.get_attribute_value(attribute)
+        except ValueError:
+            continue  # of no known type: an operator that needs it will say so
+        if attribute.type == AttributeProto.TENSOR:
+            value = _array(value, data, path)
+        elif attribute.type == AttributeProto.STRING:
+            value = value.decode(errors="replace")
+        elif attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
+            value = list(value)
+        yield text(attribute.name), value
+
+
+def _constant(node: Node) -> np.ndarray | None:
+    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    for key, value in node.attributes.items():
+        if key == "value" and node.outputs:
+            return np.asarray(value)
+        if key in kinds and node.outputs:
+            return np.asarray(value, kinds[key])
+    return None
+
+
+def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, tuple[int | None, ...], str]:
+    from onnx import helper
+
+    inputs = [value for value in graph.input if text(value.name) not in arrays]
+    if len(inputs) != 1:
+        names = ", ".join(printable(text(value.name)) for value in inputs[:5]) or "none"
+        raise UsageError(f"{path} should have one input, the images; it has {len(inputs)}: {names}")
+    kind = inputs[0].type.tensor_type
+    try:
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    except KeyError:
+        dtype = "unknown"
+    if dtype not in FLOATS:
+        raise UsageError(
+            f"{path} takes {dtype} input; attacks need float: export it without the conversion from pixels"
+        )
+    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+    if len(shape) not in (2, 3, 4):
+        raise UsageError(f"{path} takes input of {len(shape)} axes; images have 4, grey images may have 3, rows 2")
+    return text(inputs[0].name), shape, "float32" if dtype == "float64" else dtype
+
+
+def _outputs(graph: Any, path: Path) -> tuple[str, ...]:
+    """All outputs but those that are declared as what no logits are: whole numbers, or not of two axes."""
+    from onnx import TensorProto, helper
+
+    def fits(value: Any) -> bool:
+        kind = value.type.tensor_type
+        floats = {helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in FLOATS if name != "bfloat16"}
+        typed = kind.elem_type in (0, TensorProto.BFLOAT16, *floats)
+        return typed and (not kind.HasField("shape") or len(kind.shape.dim) == 2)
+
+    names = tuple(text(value.name) for value in graph.output)
+    if not names:
+        raise UsageError(f"{path} has no output")
+    return names if len(names) == 1 else tuple(text(value.name) for value in graph.output if fits(value)) or names

@@ -1,0 +1,88 @@
+"""The input gradients of a model: whether there are any, and whether attacks can climb them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from advbench.attacks.losses import cross_entropy, margin, slope
+from advbench.core.flag import Flag
+from advbench.core.model import Model
+from advbench.preflight.contract import first_line
+from advbench.preflight.made import Finding, NotMade
+from advbench.preflight.passes import in_batches
+from advbench.preflight.queries import queries_only
+
+if TYPE_CHECKING:
+    from advbench.core.loaded import LoadedModel
+
+Array = NDArray[Any]
+
+SIZES: Final = ("zero_gradients", "saturated")  # checks on the size of gradients
+FEW: Final = 0.1  # share of images with a zero gradient that an honest network may have
+ROUNDING: Final = 2.0**-23  # of float32
+
+
+def gradients(model: LoadedModel, x: Array, y: Array, size: int) -> list[Finding]:
+    """Look at the slopes of margin and cross-entropy.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    x, y : np.ndarray
+        Images float32 `[n, H, W, C]` in [0, 1], and labels int32 `[n]`.
+    size : int
+        Images in a batch.
+    """
+    if model.access != "gradient":
+        return [queries_only(model.access), NotMade(("no_gradient", *SIZES), "the model has no gradient to ask for")]
+    try:
+        by_margin, by_entropy = in_batches(_slopes, model.predict, size, x, y)
+    except Exception as error:  # whatever differentiating a user's own code may raise
+        what = f"can't be differentiated ({first_line(error)})"
+        return [_no_gradient({"error": first_line(error)}, what), NotMade(SIZES, "the model can't be differentiated")]
+    n = len(x)
+    bad = int((~np.isfinite(by_margin)).sum())
+    zero = int((by_margin == 0).sum())
+    lost = int((by_entropy < ROUNDING * by_margin).sum())
+    flags: list[Finding] = []
+    if bad:
+        flags.append(_no_gradient({"images": bad, "n": n}, f"gives NaN or infinite gradients at {bad} of {n} images"))
+    if zero:
+        flags.append(
+            Flag(
+                name="zero_gradients",
+                level="invalid" if zero > FEW * n else "note",
+                evidence={"images": zero, "n": n},
+                message=f"the margin's gradient is exactly zero at {zero} of {n} images: "
+                "quantised, thresholded or cut-off inputs hide from gradient attacks; give them a backward pass by "
+                "advbench.attacks.bpda, or use score attacks",
+            )
+        )
+    if lost > FEW * n:
+        flags.append(
+            Flag(
+                name="saturated",
+                level="note",
+                evidence={"images": lost, "n": n},
+                message=f"the cross-entropy's gradient is lost in rounding at {lost} of {n} images, "
+                "since logits are large: attack with the margin or DLR loss too",
+            )
+        )
+    return flags
+
+
+def _no_gradient(evidence: dict[str, Any], what: str) -> Flag:
+    message = f"the model {what}: gradient attacks can't see it"
+    return Flag(name="no_gradient", level="invalid", evidence=evidence, message=message)
+
+
+@jax.jit
+def _slopes(model: Model, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Largest slope of the margin and of the cross-entropy at each image, `[B]` each; NaN where one is."""
+    sizes = [jnp.abs(slope(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
+    return sizes[0], sizes[1]

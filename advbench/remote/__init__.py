@@ -1,0 +1,115 @@
+"""Models behind HTTP, which answer queries and give nothing else: a URL, or a target file, to a `LoadedModel`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advbench.core.preprocess import AS_IS, Preprocess
+from advbench.remote import predict, v2
+from advbench.remote.address import SCHEMES, Address
+from advbench.remote.protocols import Dialect, protocol_of
+from advbench.remote.remote import Remote
+from advbench.remote.settings import SUFFIX, Settings
+from advbench.remote.target import PROBE, Target
+from advbench.remote.template import Template
+from advbench.remote.transport import Transport
+
+if TYPE_CHECKING:
+    from advbench.core.loaded import LoadedModel
+
+__all__ = ["Remote", "is_target", "open_target", "tried"]
+
+
+def is_target(spec: str) -> bool:
+    """Whether this names a target: a URL or a target file."""
+    return spec.lower().startswith(tuple(f"{scheme}:" for scheme in SCHEMES)) or spec.endswith(SUFFIX)
+
+
+def open_target(spec: str, preprocess: Preprocess = AS_IS, queries: int | None = None) -> LoadedModel:
+    """A target as a model, once its metadata are read; no image is sent yet.
+
+    Parameters
+    ----------
+    spec : str
+        `https://host/v2/models/NAME`, `https://host/v1/models/NAME:predict`, `https://host/invocations`, or a target
+        file, whose name ends in `.target.json`.
+    preprocess : Preprocess
+        How the target wants its images, where its metadata don't say, or it takes normalised ones.
+    queries : int, optional
+        The most images that may be asked.
+
+    Raises
+    ------
+    UsageError
+        When the spec or the file is wrong.
+    TargetUnavailable
+        When the target does not answer, or not as it should.
+    """
+    from advbench.core.loaded import LoadedModel
+
+    settings = Settings.read(Path(spec)) if spec.endswith(SUFFIX) else Settings(url=spec)
+    address = Address.parse(settings.url)
+    protocol = protocol_of(address, settings)
+    transport = Transport(address, settings)
+    about = _metadata(protocol, address, transport)
+
+    def dialect(shape: tuple[int, ...]) -> Dialect:
+        if protocol == "v2":
+            return v2.V2.found(address, settings, about, shape, preprocess)
+        if protocol == "template":
+            return Template(address, settings, shape, preprocess)
+        return predict.Predict.found(address, settings, about, shape, preprocess)
+
+    identity = json.dumps([settings.model_dump(mode="json"), about, preprocess.record()], sort_keys=True)
+    target = Target(dialect, transport, settings, queries)
+    return LoadedModel(
+        name=Path(spec).name.removesuffix(SUFFIX) if spec.endswith(SUFFIX) else _short(address),
+        predict=Remote.of(target),
+        shape=None,
+        classes=None,
+        dataset=None,
+        digest=hashlib.sha256(identity.encode()).hexdigest(),
+        record={"target": str(address)},
+        access=target.access,
+        preprocess=preprocess,
+    )
+
+
+def tried(model: LoadedModel, images: np.ndarray, classes: int) -> LoadedModel:
+    """A target once it was found out, with a few images, what it answers; any other model as it is.
+
+    Parameters
+    ----------
+    images : np.ndarray
+        uint8 `[n, H, W, C]`.
+    classes : int
+        Of the data.
+
+    Raises
+    ------
+    AdvbenchError
+        As `Target.probe`.
+    """
+    if not isinstance(model.predict, Remote):
+        return model
+    target = model.predict.target
+    target.probe(images[:PROBE].astype(np.float32) / np.float32(255), classes)
+    return replace(model, access=target.access, levels=target.dialect(images.shape[1:]).pixels.levels)
+
+
+def _metadata(protocol: str, address: Address, transport: Transport) -> Any:
+    if protocol == "v2":
+        return v2.metadata(address, transport)
+    return predict.metadata(address, transport) if protocol == "predict" else None
+
+
+def _short(address: Address) -> str:
+    """A name for tables: the model's, where the path has one."""
+    names = [part for part in address.path.removesuffix(":predict").removesuffix("/infer").split("/") if part]
+    return names[names.index("models") + 1] if "models" in names[:-1] else f"{address.host}:{address.port}"

@@ -1,0 +1,103 @@
+"""What a target's numbers are, and the logits that attacks and judge are shown for them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from advbench.core.errors import TargetUnavailable, UsageError
+from advbench.remote.settings import Answers, Settings
+
+SMALLEST = 1e-37  # a probability of 0 counts as this
+SAME = 1e-4  # of the largest number: what batching on the server may change
+STRAY = 0.05  # share of labels that may flip at the boundary
+
+
+class Found(NamedTuple):
+    """What a target turned out to give."""
+
+    kind: Answers
+    classes: int
+    resolution: float  # the step to which scores are rounded, 0 where they are not
+
+
+def found_in(rows: np.ndarray, settings: Settings, classes: int, where: object) -> Found:
+    """What the first answers show, `[n, K]` or `[n]`, unless the settings say it.
+
+    Raises
+    ------
+    UsageError
+        When there are fewer scores than classes in the data.
+    TargetUnavailable
+        When they can't be understood.
+    """
+    kind = settings.answers or kind_of(rows, where)
+    width = rows.shape[1] if rows.ndim == 2 else settings.classes or classes
+    if kind != "labels" and (rows.ndim == 1 or width < classes):
+        raise UsageError(f"{where} gives {rows[0].size} scores, but the data has {classes} classes")
+    return Found(kind, max(width, classes), 0.0 if kind == "labels" else resolution(rows))
+
+
+def kind_of(rows: np.ndarray, where: object) -> Answers:
+    """Whether answers to different images, `[n, K]` or `[n]`, are logits, probabilities or labels.
+
+    Probabilities that are all exactly 0 or 1 tell no more than labels, and count as these.
+
+    Raises
+    ------
+    TargetUnavailable
+        When there is one number for each image which is no label.
+    """
+    if rows.ndim == 1:
+        if (rows == np.rint(rows)).all() and rows.min() >= 0:
+            return "labels"
+        raise TargetUnavailable(f"{where} answers one score for each image; a score for each class is needed")
+    if rows.min() < 0 or rows.max() > 1 or np.abs(rows.sum(1) - 1).max() > 1e-3 + 0.005 * rows.shape[1]:
+        return "logits"
+    return "labels" if np.isin(rows, (0, 1)).all() else "probabilities"
+
+
+def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.ndarray:
+    """Logits `[n, K]` float32: as they are, the logarithm of probabilities, or 1 for the label and -1 elsewhere.
+
+    Raises
+    ------
+    TargetUnavailable
+        When the rows are no such answers.
+    """
+    if kind == "labels":
+        labels = rows.argmax(1) if rows.ndim == 2 else rows.astype(np.int64)
+        if (rows.ndim == 1 and (labels != rows).any()) or labels.min() < 0 or labels.max() >= classes:
+            raise TargetUnavailable(f"{where} answered what is no class from 0 to {classes - 1}")
+        chosen = np.arange(classes) == labels[:, None]
+        return np.where(chosen, np.float32(1), np.float32(-1))
+    if rows.ndim != 2 or rows.shape[1] != classes:
+        raise TargetUnavailable(f"{where} answered {list(rows.shape)}, not scores of {classes} classes")
+    if kind == "probabilities":
+        if rows.min() < 0:
+            raise TargetUnavailable(f"{where} answered a negative probability")
+        rows = np.log(np.maximum(rows, SMALLEST))
+    with np.errstate(over="ignore"):
+        single = rows.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise TargetUnavailable(f"{where} answered logits beyond float32")
+    return single
+
+
+def resolution(rows: np.ndarray) -> float:
+    """The step to which scores are rounded, at least 0.0001; 0 where they are not."""
+    for step in (0.1, 0.01, 0.001, 0.0001):
+        if np.allclose(rows / step, np.rint(rows / step), rtol=0, atol=1e-6):
+            return step
+    return 0.0
+
+
+def changed(before: np.ndarray, after: np.ndarray, kind: Answers, step: float) -> bool:
+    """Whether answers to the same images differ by more than rounding; `step` is their resolution."""
+    if before.shape != after.shape:
+        return True
+    if kind == "labels":
+        differ = (before != after).reshape(len(before), -1).any(1)
+        return int(differ.sum()) > max(1.0, STRAY * len(before))
+    return bool(np.abs(before - after).max() > max(SAME * np.abs(before).max(), 1.5 * step))

@@ -1,0 +1,134 @@
+"""One request and its answer over HTTP/1.1, in a bounded time and a bounded number of bytes."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import weakref
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from threading import Timer
+from typing import NamedTuple
+
+from advbench.remote.address import Address
+
+MEGABYTE = 1 << 20
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    retry_after: str | None
+    content: bytes
+
+
+class Broken(Exception):
+    """There is no whole answer; `again` says whether another try may help."""
+
+    def __init__(self, reason: str, again: bool = True):
+        super().__init__(reason)
+        self.again = again
+
+
+class Exchange:
+    """Connections to one host, kept open; safe to use from several threads.
+
+    Parameters
+    ----------
+    address : Address
+        The host, and whether to encrypt; certificates are verified.
+    timeout : float
+        Seconds for one whole answer.
+    most : int
+        Bytes of an answer.
+    """
+
+    def __init__(self, address: Address, timeout: float, most: int):
+        self.address, self.timeout, self.most = address, timeout, most
+        self.idle: list[HTTPConnection] = []
+        weakref.finalize(self, _close, self.idle)
+        self.tls = ssl.create_default_context() if address.scheme == "https" else None
+
+    def __call__(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        """Send a request.
+
+        Raises
+        ------
+        Broken
+            When no whole answer comes back within the bounds.
+        """
+        connection = self._connected()
+        late: list[bool] = []
+        timer = Timer(self.timeout, _cut, (connection, late))
+        timer.daemon = True
+        timer.start()
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            answer = Answer(response.status, response.getheader("Retry-After"), self._content(response))
+        except (OSError, HTTPException, ValueError, Broken) as error:
+            connection.close()
+            if late or isinstance(error, TimeoutError):
+                raise Broken(self._late) from None
+            raise (error if isinstance(error, Broken) else Broken(_why(error))) from None
+        finally:
+            timer.cancel()
+        if late or response.will_close:
+            connection.close()
+        else:
+            self.idle.append(connection)
+        return answer
+
+    @property
+    def _late(self) -> str:
+        return f"gave no whole answer within {self.timeout:g} s"
+
+    def _connected(self) -> HTTPConnection:
+        with suppress(IndexError):
+            return self.idle.pop()
+        host, port = self.address.host, self.address.port
+        connection = (
+            HTTPSConnection(host, port, timeout=self.timeout, context=self.tls)
+            if self.tls
+            else HTTPConnection(host, port, timeout=self.timeout)
+        )
+        try:
+            connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise Broken(f"has a certificate that can't be verified: {error.verify_message}", again=False) from None
+        except (OSError, ValueError) as error:
+            raise Broken(
+                self._late if isinstance(error, TimeoutError) else f"can't be reached: {_why(error)}"
+            ) from None
+        return connection
+
+    def _content(self, response: HTTPResponse) -> bytes:
+        """The body, read only as far as is allowed."""
+        if response.getheader("Content-Encoding", "identity").lower() != "identity":
+            raise Broken("answers compressed, which was not asked for", again=False)
+        content = response.read(self.most + 1)
+        if len(content) > self.most:
+            raise Broken(f"answers with more than {self.most:,} bytes", again=False)
+        if response.length:  # what is still owed
+            raise Broken("broke off in the middle of an answer")
+        return content
+
+
+def _close(connections: list[HTTPConnection]) -> None:
+    for connection in connections:
+        connection.close()
+
+
+def _cut(connection: HTTPConnection, late: list[bool]) -> None:
+    """End what takes too long, however slowly it still drips."""
+    late.append(True)
+    if connection.sock is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"broke off in the middle of an answer ({type(error).__name__})"

@@ -1,0 +1,88 @@
+"""`instances` in, `predictions` out: TensorFlow Serving, KServe V1, and MLflow's `/invocations`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from advbench.core.errors import TargetUnavailable, UsageError
+from advbench.core.preprocess import Preprocess
+from advbench.remote.address import Address
+from advbench.remote.pixels import Pixels, layout_for, numbers
+from advbench.remote.protocols import checked, fitting
+from advbench.remote.settings import Settings
+from advbench.remote.transport import Refused, Transport
+
+FLOATS = ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """One model of such a server. `name`, `pixels` and `batch` as a `Dialect` has them."""
+
+    where: str
+    path: str
+    key: str | None  # of the outputs, where a prediction holds several
+    pixels: Pixels
+    batch: int
+    name: str = "predict"
+
+    @classmethod
+    def found(
+        cls, address: Address, settings: Settings, about: Any, shape: tuple[int, ...], preprocess: Preprocess
+    ) -> Self:
+        """Understand the metadata, where there are some."""
+        kind, dims = _signature(about)
+        if kind not in (None, "DT_UINT8", *FLOATS):
+            raise UsageError(f"{address} takes {ascii(kind)[:40]}; images can be sent as uint8 or floats")
+        if dims and preprocess.layout is None:
+            preprocess = replace(preprocess, layout=layout_for(dims[1:], shape, str(address)))
+        return cls(
+            where=str(address),
+            path=address.path,
+            key=settings.output,
+            pixels=Pixels("uint8" if kind == "DT_UINT8" else settings.pixels or "0..1", preprocess),
+            batch=dims[0] if dims and dims[0] > 0 else settings.images_per_request,
+        )
+
+    def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None = None) -> np.ndarray:
+        answer = transport.post(self.path, {"instances": encoded.tolist()})
+        rows = answer.get("predictions") if isinstance(answer, dict) else None
+        if not isinstance(rows, list):
+            raise TargetUnavailable(f"{self.where} answered without predictions")
+        if rows and all(isinstance(row, dict) for row in rows):
+            key = self._chosen(rows[0], classes)
+            rows = [row.get(key) for row in rows]
+        return checked(numbers(rows), len(encoded), self.where)
+
+    def _chosen(self, row: dict[str, Any], classes: int | None) -> str:
+        """The output named, or else the one with several numbers that fits the classes."""
+        if self.key in row:
+            return str(self.key)
+        several = {key: numbers([value]) for key, value in row.items() if isinstance(value, list) and len(value) > 1}
+        arrays = {key: array.astype(float) for key, array in several.items() if array is not None}
+        if self.key is None and arrays:
+            return fitting(arrays, classes, self.where)
+        names = ", ".join(ascii(key)[:40] for key in list(row)[:9])
+        raise TargetUnavailable(f"{self.where} answers {names}: name one as `output` in a target file")
+
+
+def metadata(address: Address, transport: Transport) -> Any:
+    """What the server says of the model; only TensorFlow Serving says anything."""
+    if address.path.endswith(":predict"):
+        with suppress(Refused):
+            return transport.get(address.path.removesuffix(":predict") + "/metadata")
+    return None
+
+
+def _signature(about: Any) -> tuple[str | None, list[int]]:
+    """Type and dimensions of the only input, as far as the metadata tell."""
+    try:
+        (tensor,) = about["metadata"]["signature_def"]["signature_def"]["serving_default"]["inputs"].values()
+        dims = [int(dim["size"]) for dim in tensor["tensor_shape"]["dim"]]
+        return str(tensor["dtype"]), dims
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None, []

@@ -1,0 +1,219 @@
+"""A model behind HTTP: asked within a budget, never twice for the same image, and only while it answers the same."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from hashlib import blake2b
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from advbench.core.errors import (
+    AdvbenchError,
+    InvalidEvaluation,
+    QueriesSpent,
+    TargetUnavailable,
+)
+from advbench.remote import answers
+from advbench.remote.answers import Found, found_in
+from advbench.remote.protocols import Dialect
+from advbench.remote.settings import Settings
+from advbench.remote.transport import Transport
+
+Keys = dict[bytes, int]  # digest of an image as it is sent, and where it stands first
+
+REMEMBERED: Final = 100_000  # answers; the oldest are forgotten
+PROBE: Final = 8  # images that the target is tried with
+
+
+class Target:
+    """Images in, logits out, over a transport.
+
+    Parameters
+    ----------
+    dialect : callable
+        Image shape (H, W, C) to how the target is spoken to.
+    transport : Transport
+    settings : Settings
+    budget : int, optional
+        The most images that may be asked; from then on `QueriesSpent` is raised.
+
+    Attributes
+    ----------
+    asked, remembered : int
+        Images asked of the target, and answered from memory.
+    ended : AdvbenchError or None
+        Why nothing more is asked.
+    found : Found or None
+        What the target gives, once it was tried.
+    classes : int or None
+        Of the data, by which of several outputs the scores are told.
+    """
+
+    def __init__(
+        self,
+        dialect: Callable[[tuple[int, ...]], Dialect],
+        transport: Transport,
+        settings: Settings,
+        budget: int | None = None,
+    ):
+        self.transport, self.settings, self.budget = transport, settings, budget
+        self.asked = self.remembered = 0
+        self.ended: AdvbenchError | None = None
+        self.found: Found | None = None
+        self.classes = settings.classes
+        self._dialect_for = dialect
+        self._dialects: dict[tuple[int, ...], Dialect] = {}
+        self._memory: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._form: tuple[int, ...] | None = None  # of one image's answer
+        self._widest = 0
+        self._threads = ThreadPoolExecutor(settings.concurrency)
+
+    def dialect(self, shape: tuple[int, ...]) -> Dialect:
+        """How it is spoken to about images of this shape."""
+        if shape not in self._dialects:
+            self._dialects[shape] = self._dialect_for(shape)
+        return self._dialects[shape]
+
+    @property
+    def access(self) -> Literal["score", "decision"]:
+        """What attacks can use, as far as is known."""
+        kind = self.found.kind if self.found else self.settings.answers
+        return "decision" if kind == "labels" else "score"
+
+    def probe(self, images: np.ndarray, classes: int) -> None:
+        """Try the target: what it gives, and whether always and alone the same.
+
+        Parameters
+        ----------
+        images : np.ndarray
+            float32 `[n, H, W, C]` in [0, 1]; the first 8 are used.
+        classes : int
+            How many the data has, for targets that answer with labels, or with several outputs.
+
+        Raises
+        ------
+        InvalidEvaluation
+            When it answers at random, or by what else is in the request.
+        AdvbenchError
+            As `ask`.
+        """
+        self.classes = classes
+        dialect = self.dialect(images.shape[1:])
+        encoded = dialect.pixels.encode(images[:PROBE])
+        first, again = (self._query(dialect, encoded) for _ in range(2))
+        self.found = found = found_in(first, self.settings, classes, self.transport.address)
+        alone = np.concatenate([self._query(dialect, encoded[at : at + 1]) for at in range(len(encoded))])
+        for other, how in ((again, "when asked again"), (alone, "when asked alone")):
+            if answers.changed(first, other, found.kind, found.resolution):
+                raise InvalidEvaluation(
+                    f"the target answers otherwise {how}: a model that draws random numbers or depends on its batch "
+                    "can't be evaluated by queries"
+                )
+
+    def ask(self, images: np.ndarray) -> np.ndarray:
+        """Logits `[B, K]` float32 for attacks; the same image is asked only once.
+
+        So much of the budget is left alone that what an attack ends with can still be judged.
+
+        Raises
+        ------
+        TargetUnavailable, QueriesSpent, Interrupted
+            From then on always, for images that are not known yet.
+        """
+        self._widest = max(self._widest, len(images))
+        return self._logits(images, self._recall)
+
+    def confirm(self, images: np.ndarray) -> np.ndarray:
+        """As `ask`, but all are asked of the target, and compared with what it answered before."""
+        return self._logits(images, self._compare)
+
+    def _logits(self, images: np.ndarray, fetch: Callable[[Dialect, np.ndarray, Keys], None]) -> np.ndarray:
+        dialect = self.dialect(images.shape[1:])
+        encoded = dialect.pixels.encode(images)
+        keys = [blake2b(row.tobytes(), digest_size=16).digest() for row in encoded]
+        fetch(dialect, encoded, {key: at for at, key in reversed(list(enumerate(keys)))})
+        rows = np.stack([self._memory[key] for key in keys])
+        while len(self._memory) > REMEMBERED:
+            self._memory.popitem(last=False)
+        where = self.transport.address
+        self.found = found = self.found or found_in(rows, self.settings, self.settings.classes or 2, where)
+        try:
+            return answers.logits(rows, found.kind, found.classes, where)
+        except TargetUnavailable as error:
+            raise self._end(error) from None
+
+    def _recall(self, dialect: Dialect, encoded: np.ndarray, first: Keys) -> None:
+        """Ask for what is not remembered."""
+        new = [key for key in first if key not in self._memory]
+        for key in first.keys() & self._memory.keys():
+            self._memory.move_to_end(key)
+        if new:
+            if self.ended:
+                raise self.ended
+            rows = self._query(dialect, encoded[[first[key] for key in new]], reserve=self._widest)
+            self._memory.update(zip(new, rows, strict=True))
+        self.remembered += len(encoded) - len(new)
+
+    def _compare(self, dialect: Dialect, encoded: np.ndarray, first: Keys) -> None:
+        """Ask for all, and compare; what was left of the budget for this may be spent."""
+        if self.ended and not isinstance(self.ended, QueriesSpent):
+            raise self.ended
+        keys = list(first)
+        rows = self._query(dialect, encoded[[first[key] for key in keys]])
+        known = [at for at, key in enumerate(keys) if key in self._memory]
+        if known and self.found:
+            before = np.stack([self._memory[keys[at]] for at in known])
+            if answers.changed(before, rows[known], self.found.kind, self.found.resolution):
+                where = self.transport.address
+                raise self._end(TargetUnavailable(f"{where} answers otherwise than before on the same images"))
+        self._memory.update(zip(keys, rows, strict=True))
+
+    def _query(self, dialect: Dialect, encoded: np.ndarray, reserve: int = 0) -> np.ndarray:
+        """Rows for images that are all asked, within the budget less a reserve, in requests side by side."""
+        size = dialect.batch
+        parts = [encoded[at : at + size] for at in range(0, len(encoded), size)]
+        try:
+            if self.budget is not None and self.asked + len(encoded) + reserve > self.budget:
+                raise QueriesSpent(f"the budget of {self.budget:,} queries is spent ({self.asked:,} were asked)")
+            self.asked += len(encoded)
+            rows = self._at_once(dialect, parts)
+            self._form = form = rows[0].shape[1:] if self._form is None else self._form
+            if any(part.shape[1:] != form for part in rows):
+                raise TargetUnavailable(f"{self.transport.address} answers in rows of another length than before")
+        except AdvbenchError as error:
+            raise self._end(error) from None
+        return np.concatenate(rows)
+
+    def _at_once(self, dialect: Dialect, parts: list[np.ndarray]) -> list[np.ndarray]:
+        """Answers to several requests; the first failure is raised without waiting for the others."""
+        futures = [self._threads.submit(dialect.ask, self.transport, part, self.classes) for part in parts]
+        done, rest = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in rest:
+            future.cancel()
+        for future in done:
+            future.result()
+        return [future.result() for future in futures]
+
+    def _end(self, error: AdvbenchError) -> AdvbenchError:
+        """From now on nothing is asked, unless by the judge when only the budget is spent."""
+        self.ended = error
+        if not isinstance(error, QueriesSpent):
+            self.transport.abandoned = True
+        return error
+
+    def account(self) -> dict[str, Any]:
+        """What was asked and at what cost, for the record."""
+        dialect = next(iter(self._dialects.values()), None)
+        return {
+            "protocol": dialect.name if dialect else "",
+            "answers": self.found.kind if self.found else None,
+            "levels": dialect.pixels.levels if dialect else None,
+            "asked": self.asked,
+            "remembered": self.remembered,
+            "requests": self.transport.requests,
+            "retries": self.transport.retries,
+            "budget": self.budget,
+        }
