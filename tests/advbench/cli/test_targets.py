@@ -1,6 +1,7 @@
 """Targets behind a URL on the command line: exit codes, one line for what is wrong, and nothing secret anywhere."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
