@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from advbench.attacks import NORMS
 from advbench.attacks.spec import attacks_of
-from advbench.cli import app
+from advbench.cli import app, gate_reports
 from advbench.cli.evaluating import seconds
 from advbench.cli.subject import cascade, threats_of
 from advbench.core.errors import AdvbenchError, UsageError, unknown
@@ -34,7 +34,6 @@ from advbench.models.load import RELEASED, released
 from advbench.nn import MODELS
 from advbench.preflight.expected import accuracy_range
 from advbench.remote import is_target
-from advbench.reports import formats
 from advbench.wrappers import WRAPPERS
 
 PLACEHOLDERS = {
@@ -139,7 +138,8 @@ def _train(params: dict[str, Any]) -> None:
     if params["model"] not in MODELS:
         raise unknown("network", params["model"], MODELS)
     threat = ThreatSpec.parse(params["norm"] or info.default_norm, params["eps"] or info.default_eps)
-    recipe = Recipe(**{field.name: params[field.name] for field in fields(Recipe)})
+    given = {field.name: params[field.name] for field in fields(Recipe)}
+    recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
     size = params["train_size"] or info.splits["train"]
     check(build("defense", params["defense"], DEFENSES), threat.threat, size, recipe, extra=bool(params["extra_data"]))
 
@@ -160,7 +160,7 @@ def _evaluation(params: dict[str, Any], path: str) -> None:
         if "norm" in params:
             threats = threats_of(model, data, params["norm"], params["eps"])
             for threat in threats:
-                attacks_of(params["attacks"] or cascade(model, threat.norm, len(find(data).classes)), threat)
+                attacks_of(params.get("attacks") or cascade(model, threat.norm, len(find(data).classes)), threat)
         if params.get("curve") and len(threats) < 2:
             raise UsageError("--curve needs several eps")
         if params.get("resume") and not params["out"]:
@@ -251,7 +251,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "budget": seconds,
     "indices": _indices,
     "expect_clean": accuracy_range,
-    "report": lambda text: formats.wanted([text]),
+    "report": lambda text: gate_reports.wanted([text]),
     "seeds": lambda text: [int(number) for number in text.split(",")],
     "input_layout": lambda text: Preprocess.parse(text, None, None),
     "mean": lambda text: Preprocess.parse(None, text, None),
@@ -268,7 +268,7 @@ TOGETHER = {
 
 FREE = {
     *("json", "markdown", "html", "latex", "robustbench", "figure", "curve", "plot", "out"),
-    *("run", "runs", "before", "after", "folder", "file", "source", "weights", "extra_data", "allow_flag", "logits"),
+    *("run", "runs", "before", "after", "folder", "file", "source", "weights", "extra_data", "allow_flag", "logits", "interpolation", "classes", "thumbnails", "path", "transparent"),
 }
 """Texts that may be anything, or name files of the reader's own."""
 
