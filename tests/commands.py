@@ -268,7 +268,24 @@ TOGETHER = {
 
 FREE = {
     *("json", "markdown", "html", "latex", "robustbench", "figure", "curve", "plot", "out"),
-    *("run", "runs", "before", "after", "folder", "file", "source", "weights", "extra_data", "allow_flag", "logits", "interpolation", "classes", "thumbnails", "path", "transparent"),
+    *(
+        "run",
+        "runs",
+        "before",
+        "after",
+        "folder",
+        "file",
+        "source",
+        "weights",
+        "extra_data",
+        "allow_flag",
+        "logits",
+        "interpolation",
+        "classes",
+        "thumbnails",
+        "path",
+        "transparent",
+    ),
 }
 """Texts that may be anything, or name files of the reader's own."""
 
