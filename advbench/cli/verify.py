@@ -22,7 +22,7 @@ def verify(
 
     Exits with 3 when a claim fails.
     """
-    from advbench.cli.runtime import prepare
+    from advbench.api.runtime import prepare
 
     prepare()
     from advbench.core.preprocess import Preprocess
