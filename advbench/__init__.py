@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from advbench.api.certifying import certify
     from advbench.api.evaluating import curve, evaluate
     from advbench.api.gating import gate
+    from advbench.api.verifying import verify
     from advbench.core.dataset import Dataset
     from advbench.data import load as load_data
-    from advbench.evaluation import verify
     from advbench.models.load import load_model
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ _HOMES = {
     "gate": ("advbench.api.gating", "gate"),
     "load_data": ("advbench.data", "load"),
     "load_model": ("advbench.models.load", "load_model"),
-    "verify": ("advbench.evaluation", "verify"),
+    "verify": ("advbench.api.verifying", "verify"),
 }
 
 

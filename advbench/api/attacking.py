@@ -107,7 +107,7 @@ def attack(
         doublings=0,
     )
     result, broken = evaluator.run(None, resume=False)
-    warn_of_invalid([result])
+    warn_of_invalid(result.flags, but=("under_converged",))  # how long to search is the caller's choice here
     found = pixels(data.images).copy()
     if len(broken.index):
         found[broken.index] = np.concatenate(list(chunks(broken.x_adv)))

@@ -127,7 +127,7 @@ def evaluate(
     if "," in (settings.eps_text or ""):
         raise UsageError("evaluate takes one eps; for several there is advbench.curve")
     (result,) = Job.of(model, data, settings).run()
-    warn_of_invalid([result])
+    warn_of_invalid(result.flags)
     return result
 
 
@@ -175,7 +175,7 @@ def curve(
     [1.0, 0.0]
     """
     results = Job.of(model, data, Settings(norm=norm, eps=eps, **options)).run()
-    warn_of_invalid(results)
+    warn_of_invalid(flag for result in results for flag in result.flags)
     return results
 
 

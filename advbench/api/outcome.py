@@ -25,9 +25,9 @@ def refuse_invalid(flags: Iterable[Flag]) -> None:
         raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
 
 
-def warn_of_invalid(results: Sequence[Result]) -> None:
+def warn_of_invalid(flags: Iterable[Flag], but: Sequence[str] = ()) -> None:
     """Warn whoever called the Python API of numbers that can't be trusted; call from the public function itself."""
-    names = dict.fromkeys(flag.name for result in results for flag in result.flags if flag.level == "invalid")
+    names = dict.fromkeys(flag.name for flag in flags if flag.level == "invalid" and flag.name not in but)
     if names:
         warnings.warn(f"these numbers can't be trusted: {', '.join(names)}; see result.flags", stacklevel=3)
 

@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
-import advbench.cli.evaluating
-import advbench.cli.runtime
 import pytest
 
-import advbench.cli.gating
+import advbench.api.gating
+import advbench.api.job
+import advbench.api.runtime
 import advbench.gating.source
 import advbench.pytest_gate
 import advbench.reports.findings  # noqa: F401 - what the inner pytest imports, it forgets
