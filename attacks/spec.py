@@ -69,7 +69,7 @@ def text_of(attack: Attack) -> str:
     kind = type(attack)
     name = next((name for name, known in ATTACKS.items() if known is kind), kind.__name__.lower())
     given: list[str] = []
-    for each in fields(attack):  # type: ignore[arg-type]
+    for each in fields(attack):
         value = getattr(attack, each.name)
         if value != each.default:
             given.append(f"{each.name}={str(value).lower() if isinstance(value, bool) else value}")

@@ -81,9 +81,9 @@ def attack(
     >>> from advbench.attacks import PGD
     >>> def model(x):
     ...     return x.mean((1, 2))
-    >>> images = np.full((2, 5, 3, 3), [0.3, 0.4, 0.5], np.float32)
-    >>> found = advbench.attack(model, images, [2, 2], PGD(steps=30), norm="linf", eps=0.06)
-    >>> bool((np.asarray(model(found)).argmax(1) != 2).all()), bool(abs(found - images).max() <= 0.06 + 1e-6)
+    >>> images = np.full((2, 5, 6, 3), [0.3, 0.4, 0.5], np.float32)
+    >>> found = advbench.attack(model, images, [2, 2], PGD(steps=30), norm="linf", eps=0.08)
+    >>> bool((np.asarray(model(found)).argmax(1) != 2).all()), bool(abs(found - images).max() <= 0.08 + 1e-6)
     (True, True)
     """
     from advbench.attacks.spec import attacks_of

@@ -76,8 +76,8 @@ def certify(
     --------
     >>> import numpy as np
     >>> import advbench
-    >>> images = np.zeros((2, 4, 4, 1), np.uint8)
-    >>> weights = np.linspace(-1, 1, 48, dtype=np.float32).reshape(16, 3)
+    >>> images = np.zeros((2, 5, 6, 1), np.uint8)
+    >>> weights = np.linspace(-1, 1, 90, dtype=np.float32).reshape(30, 3)
     >>> def model(x):
     ...     return x.reshape(len(x), -1) @ weights + np.array([1.0, 0.0, 0.0], np.float32)
     >>> proof = advbench.certify(model, (images, [0, 0]), norm="linf", eps=0.01, method="ibp")

@@ -169,7 +169,7 @@ def curve(
     >>> import advbench
     >>> def model(x):
     ...     return x.mean((1, 2))
-    >>> images = np.full((4, 3, 5, 3), [90, 100, 110], np.uint8)
+    >>> images = np.full((4, 5, 6, 3), [90, 100, 110], np.uint8)
     >>> several = {"norm": "linf", "eps": [0.01, 0.03], "attacks": "fgsm", "preflight": False}
     >>> [result.robust.accuracy for result in advbench.curve(model, (images, [2, 2, 2, 2]), **several)]
     [1.0, 0.0]

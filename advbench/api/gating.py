@@ -119,10 +119,10 @@ def gate(
     >>> import advbench
     >>> def model(x):
     ...     return x.mean((1, 2))
-    >>> images = np.full((64, 3, 5, 3), [50, 100, 150], np.uint8)
-    >>> rules = {"norm": "linf", "eps": 0.01, "attacks": "fgsm", "min_robust": "80%", "preflight": "none"}
-    >>> allowed = ["constant_class"]
-    >>> advbench.gate(model, (images, [2] * 64), **rules, allow_flags=allowed).verdict
+    >>> images = np.random.default_rng(0).integers(0, 256, (64, 5, 6, 3), dtype=np.uint8)
+    >>> labels = images.mean((1, 2)).argmax(1)
+    >>> rules = {"norm": "linf", "eps": 0.001, "attacks": "fgsm", "min_robust": "80%", "preflight": "none"}
+    >>> advbench.gate(model, (images, labels), **rules).verdict
     'pass'
     """
     from advbench.api.gate_rules import written
@@ -144,7 +144,7 @@ def gate(
         "baseline-images": baseline_images,
         "data": str(data) if isinstance(data, str | Path) else None,
     }
-    threat = {"norm": norm, "eps": Settings(eps=eps).eps_text, "min-robust": min_robust}
+    threat: dict[str, Any] = {"norm": norm, "eps": Settings(eps=eps).eps_text, "min-robust": min_robust}
     threat |= {"min-class": min_class and dict(min_class), "min-worst-class": min_worst_class}
     overall = {"min-clean": min_clean, "max-drop": max_drop}
     target = str(model) if named else None if model is None else "the model given"

@@ -66,7 +66,7 @@ class Job:
         if asked:
             check_access(loaded, attacks_of(asked, threats[0]))  # before a target is asked anything
         loaded = targets.ready(loaded, images, indices)
-        asked = asked or cascade(loaded, threats[0].norm, len(images.classes))
+        asked = asked or list(cascade(loaded, threats[0].norm, len(images.classes)))
         attacks = [attacks_of(asked, threat) for threat in threats]  # each is checked under every threat
         check_access(loaded, attacks[0])
         return cls(loaded, images, indices, threats, attacks[0], settings)

@@ -182,7 +182,9 @@ class Settings:
     @property
     def looks(self) -> str:
         """How hard the preflight looks: off, none, fast or full."""
-        return {True: "fast", False: "off"}.get(self.preflight, str(self.preflight))  # type: ignore[call-overload, no-any-return]
+        if isinstance(self.preflight, bool):
+            return "fast" if self.preflight else "off"
+        return self.preflight
 
     @property
     def eps_text(self) -> str | None:
@@ -206,16 +208,13 @@ class Settings:
 
         from advbench.core.reading import Reading
 
-        names = None if _are_names(self.classes) else self.classes
-        read = Reading.parse(
-            self.resize,
-            self.crop,
-            self.interpolation,
-            None if names is None else Path(names),  # type: ignore[arg-type]
-            self.transparent,
-            self.skip_corrupt,
-        )
-        return replace(read, classes=tuple(map(str, self.classes or ()))) if _are_names(self.classes) else read
+        file, names = None, None
+        if isinstance(self.classes, str | Path):
+            file = Path(self.classes)
+        elif self.classes is not None:
+            names = tuple(map(str, self.classes))
+        read = Reading.parse(self.resize, self.crop, self.interpolation, file, self.transparent, self.skip_corrupt)
+        return read if names is None else replace(read, classes=names)
 
     @property
     def seconds(self) -> float | None:
@@ -239,10 +238,6 @@ def seconds(budget: str | None) -> float | None:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-def _are_names(classes: Any) -> bool:
-    return classes is not None and not isinstance(classes, str | Path)
-
-
 def _number(value: Any) -> str:
     """A number as text that reads back as the same."""
     return str(value) if isinstance(value, Fraction | int) else repr(float(value))
@@ -252,5 +247,5 @@ def number_text(values: Numbers | None) -> str | None:
     """Numbers as the command line has them: `0.5,0.25`."""
     if values is None or isinstance(values, str):
         return values
-    several = values if isinstance(values, Sequence) or hasattr(values, "__len__") else [values]
+    several: Any = values if hasattr(values, "__len__") else [values]
     return ",".join(map(_number, several))

@@ -140,7 +140,8 @@ def _arrays(data: Sequence[Any], reading: Reading) -> Dataset:
         raise UsageError(
             "resize, crop, interpolation, transparent and skip_corrupt are for image files, not for arrays"
         )
-    return Dataset.from_arrays(*data, reading.classes)
+    images, labels = data
+    return Dataset.from_arrays(images, labels, reading.classes)
 
 
 def widened(model: LoadedModel, data: Dataset) -> Dataset:

@@ -48,12 +48,12 @@ def verify(run: Path | str, *, model: Any = None, data: Any = None, weights: Pat
     >>> import advbench
     >>> def model(x):
     ...     return x.mean((1, 2))
-    >>> data = np.full((4, 3, 5, 3), [90, 100, 110], np.uint8), [2, 2, 2, 2]
+    >>> data = np.full((4, 5, 6, 3), [90, 100, 110], np.uint8), [2, 2, 2, 2]
     >>> with tempfile.TemporaryDirectory() as run:
     ...     settings = {"norm": "linf", "eps": 0.03, "attacks": "fgsm", "preflight": False, "out": f"{run}/it"}
     ...     result = advbench.evaluate(model, data, **settings)
     ...     print(advbench.verify(f"{run}/it", model=model, data=data).failures)
-    ()
+    []
     """
     from advbench.core.preprocess import Preprocess
     from advbench.evaluation import Result
@@ -62,27 +62,34 @@ def verify(run: Path | str, *, model: Any = None, data: Any = None, weights: Pat
 
     run = Path(run)
     result = Result.load(run)
+    source = _named(result.model.source, run) if model is None else model
     images = _data(data, result.data)
-    bare = _model(model, result.model.source, Preprocess.of(result.model.preprocess), weights, run)
+    bare = _model(source, Preprocess.of(result.model.preprocess), weights)
     return check(run, model=wrapped_as_in(result.model.record, bare, images.shape), data=images)
 
 
-def _model(model: Any, source: str, preprocess: Preprocess, weights: Path | None, run: Path) -> LoadedModel:
+def _named(source: str, run: Path) -> str:
+    """What the result says of its model, unless that would run code or ask a server that someone else chose."""
+    from advbench.remote import is_target
+
+    if source == "memory":
+        raise UsageError(f"the model of {run} was in memory: give it")
+    if ":" in source or is_target(source):
+        what = f"the model of {run} is code or a URL, which verifying uses"
+        raise UsageError(f"{what}: if you trust it, add --model {source}")
+    return source
+
+
+def _model(model: Any, preprocess: Preprocess, weights: Path | None) -> LoadedModel:
     from advbench.core.loaded import LoadedModel
     from advbench.models.load import load_model
     from advbench.models.memory import of_object
-    from advbench.remote import is_target
 
     if isinstance(model, LoadedModel):
         return model
-    if model is not None and not isinstance(model, str | Path):
-        return of_object(model, preprocess)
-    if model is None and source == "memory":
-        raise UsageError(f"the model of {run} was in memory: give it")
-    if model is None and (":" in source or is_target(source)):
-        what = f"the model of {run} is code or a URL, which verifying uses"
-        raise UsageError(f"{what}: if you trust it, add --model {source}")
-    return load_model(str(source if model is None else model), preprocess, weights)
+    if isinstance(model, str | Path):
+        return load_model(str(model), preprocess, weights)
+    return of_object(model, preprocess)
 
 
 def _data(data: Any, about: DataInfo) -> Dataset:
@@ -92,4 +99,4 @@ def _data(data: Any, about: DataInfo) -> Dataset:
         return again(about.name, about.source, about.split, about.reading)
     if isinstance(data, str | Path):
         return load(data, about.split, reading=Reading.of(about.reading))
-    return data if isinstance(data, Dataset) else Dataset.from_arrays(*data, about.classes)
+    return data if isinstance(data, Dataset) else Dataset.from_arrays(data[0], data[1], about.classes)

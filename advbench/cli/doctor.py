@@ -64,7 +64,14 @@ def doctor(
         from advbench.api.settings import Settings
         from advbench.cli.output import say
 
-        own = {"n": n, "weights": weights, "expect_clean": expect_clean, "seed": seed, "norm": norm, "eps": eps}
+        own: dict[str, Any] = {
+            "n": n,
+            "weights": weights,
+            "expect_clean": expect_clean,
+            "seed": seed,
+            "norm": norm,
+            "eps": eps,
+        }
         own |= {"wrap": wrap, "adaptive": adaptive, "preflight": "full" if full else "none", "notify": say}
         found = examined(model, data, Settings(**settings_of(pixels, files, outputs, **own)))
     checks = selftest(seed=seed)

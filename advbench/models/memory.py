@@ -102,7 +102,7 @@ def _arrays_apart(*made: Any) -> Any:
 
     Given a transformation before it, that is applied to it.
     """
-    *around, made = made  # type: ignore[assignment]
+    *around, made = made
     leaves, structure = jax.tree.flatten(made)
     is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
     if all(is_array) and not around:

@@ -11,7 +11,7 @@ from advbench.core.errors import UsageError
 
 from .tiny import linear, noise
 
-SHAPE = (4, 5, 3)
+SHAPE = (5, 6, 3)
 MODEL = linear(SHAPE, 4)
 IMAGES, LABELS = noise(SHAPE, 4)
 X = IMAGES / np.float32(255)

@@ -44,10 +44,10 @@ def test_python_and_the_command_line_find_the_same(tmp_path, monkeypatch):
     np.savez(tmp_path / "own.npz", images=images, labels=labels)
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
-    words = ["attack", "mine.py:net", "--data", "own.npz", "--norm", "linf", "--eps", "1/255", "-n", "20"]
+    words = ["attack", "mine.py:net", "--data", "own.npz", "--norm", "linf", "--eps", "4/255", "-n", "20"]
     done = CliRunner().invoke(app, [*words, "--batch-size", "20", "--json", "r.json"])
     assert done.exit_code in (0, 3), done.output
-    settings = {"norm": "linf", "eps": "1/255", "n": 20, "batch_size": 20}
+    settings = {"norm": "linf", "eps": "4/255", "n": 20, "batch_size": 20}
     if done.exit_code:
         with pytest.warns(UserWarning, match="can't be trusted"):
             result = advbench.evaluate("mine.py:net", "own.npz", **settings)
@@ -84,8 +84,8 @@ def test_attacks_are_texts_or_objects():
 
 
 def test_a_curve_takes_several_eps():
-    images, labels = noise((4, 5, 3), 3)
-    model = linear((4, 5, 3), 3)
+    images, labels = noise((5, 6, 3), 3)
+    model = linear((5, 6, 3), 3)
     found = advbench.curve(model, (images, labels), **FAST | {"eps": [0.02, "1/1000"]})
     assert [result.threat.eps for result in found] == ["1/1000", "0.02"]
     assert found[0].robust.accuracy >= found[1].robust.accuracy
@@ -94,7 +94,7 @@ def test_a_curve_takes_several_eps():
 
 
 def test_what_makes_numbers_worthless_ends_it_unless_forced():
-    images, labels = noise((4, 5, 3), 3)
+    images, labels = noise((5, 6, 3), 3)
 
     def constant(x):
         return jnp.zeros((len(x), 3)) * x.sum() + jnp.nan
@@ -107,7 +107,7 @@ def test_what_makes_numbers_worthless_ends_it_unless_forced():
     assert result.robust.accuracy == 0
 
 
-IMAGES, LABELS = noise((4, 5, 3), 3)
+IMAGES, LABELS = noise((5, 6, 3), 3)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ IMAGES, LABELS = noise((4, 5, 3), 3)
     [
         ((IMAGES, np.eye(3)[LABELS]), {}, "one-hot"),
         ((IMAGES.astype(np.float32), LABELS), {}, "outside .0, 1.: divide by 255"),
-        ((IMAGES[0], LABELS[:1]), {}, "channels|images are"),
+        ((IMAGES[0], LABELS[:1]), {}, "5 images but 1 labels"),
         ((IMAGES, LABELS[:3]), {}, "12 images but 3 labels"),
         ((IMAGES, LABELS / 2), {}, "give class numbers as integers"),
         ((IMAGES, LABELS, LABELS), {}, "give .images, labels."),
@@ -131,13 +131,13 @@ IMAGES, LABELS = noise((4, 5, 3), 3)
 )
 def test_mistakes_are_told_in_one_line(data, settings, message):
     with pytest.raises(UsageError, match=message) as told:
-        advbench.evaluate(linear((4, 5, 3), 3), data, **FAST | settings)
+        advbench.evaluate(linear((5, 6, 3), 3), data, **FAST | settings)
     assert "\n" not in str(told.value)
 
 
 def test_no_threat_is_guessed_for_unknown_data():
     with pytest.raises(UsageError, match="no perturbation that is usual"):
-        advbench.evaluate(linear((4, 5, 3), 3), (IMAGES, LABELS), preflight=False)
+        advbench.evaluate(linear((5, 6, 3), 3), (IMAGES, LABELS), preflight=False)
 
 
 def test_every_setting_is_an_option_of_evaluate_and_is_shown_by_help():

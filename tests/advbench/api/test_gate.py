@@ -1,5 +1,7 @@
 """Gates and certificates from Python: the verdicts of the command line."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -11,12 +13,12 @@ from advbench.gating.verdict import Gate
 
 from .tiny import linear, noise
 
-SHAPE = (4, 5, 3)
+SHAPE = (5, 6, 3)
 MINE = """
 import numpy as np
 
 def net():
-    w = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    w = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
     return lambda x: x.reshape(len(x), -1) @ w
 """
 RULES = {"norm": "linf", "eps": "1/1000", "attacks": "fgsm", "min_robust": "30%", "preflight": "none"}
@@ -35,7 +37,7 @@ def test_a_gate_decides_as_the_command_line(folder):
     words = ["gate", "mine.py:net", "--data", "own.npz", "--norm", "linf", "--eps", "1/1000", "--attack", "fgsm"]
     done = CliRunner().invoke(app, [*words, "--min-robust", "30%", "--checks", "none", "--json", "g.json"])
     assert done.exit_code == 0, done.output
-    typed, called = Gate.load("g.json"), advbench.gate("mine.py:net", "own.npz", **RULES)
+    typed, called = Gate.load(Path("g.json")), advbench.gate("mine.py:net", "own.npz", **RULES)
     assert called.outcomes == typed.outcomes
     assert (called.images, called.population, called.verdict) == (typed.images, typed.population, "pass")
     assert advbench.gate(linear(SHAPE, 3), folder, **RULES).outcomes == typed.outcomes

@@ -16,7 +16,7 @@ from advbench.models.memory import of_object
 
 from .tiny import linear, weights
 
-SHAPE = (4, 5, 3)
+SHAPE = (5, 6, 3)
 X = np.random.default_rng(2).random((3, *SHAPE), np.float32)
 W = weights(SHAPE, 3)
 LOGITS = X.reshape(3, -1) @ W
@@ -93,7 +93,7 @@ def test_a_digest_is_the_same_in_another_process():
 
 def test_what_a_network_wants_of_pixels_is_put_in_front():
     def channels_first(x):
-        assert x.shape[1:] == (3, 4, 5)
+        assert x.shape[1:] == (3, 5, 6)
         return x.mean((2, 3))
 
     model = of_object(channels_first, Preprocess("nchw", (0.5,), (0.25,)))
@@ -111,7 +111,7 @@ def test_what_is_no_model_is_told_in_one_line(made, message):
 
 def test_tensors_of_pytorch_and_its_modules_will_do():
     torch = pytest.importorskip("torch")
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 3))
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(90, 3))
     model = of_object(net)
     assert model.layouts == ("nchw",) or model.preprocess.layout == "nchw"
     assert model.digest == of_object(net).digest
