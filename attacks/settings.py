@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, fields
+from inspect import cleandoc
 from typing import Any, Literal, get_args, get_origin
 
-_HEAD = re.compile(r"\n\n *Parameters\n *-+\n")
-_ENTRY = re.compile(r"^ *(\w+)\n((?: +\S.*\n?)+)", re.MULTILINE)
+_HEAD = re.compile(r"\n\nParameters\n-+\n")
+_ENTRY = re.compile(r"^(\w+)\n((?: +\S.*\n?)+)", re.MULTILINE)
 
 
 def documented(cls: type) -> str | None:
@@ -17,11 +18,21 @@ def documented(cls: type) -> str | None:
     """
     if cls.__doc__ is None:  # of python -OO
         return None
-    head, *section = _HEAD.split(cls.__doc__.rstrip(), maxsplit=1)
-    own = {name: _plain(text) for name, text in _ENTRY.findall(section[0] + "\n")} if section else {}
-    cls._meanings = {**getattr(cls, "_meanings", {}), **own}  # type: ignore[attr-defined]
-    told = [_entry(each, cls._meanings.get(each.name, "")) for each in fields(cls)]  # type: ignore[attr-defined]
-    return "\n".join([head.rstrip(), "", "    Parameters", "    ----------", *told])
+    head, own = _split(cls.__doc__)
+    meanings: dict[str, str] = {}
+    for base in reversed(cls.__mro__[1:]):
+        meanings |= vars(base).get("_meanings") or _split(base.__doc__ or "")[1]
+    meanings |= own
+    setattr(cls, "_meanings", meanings)  # noqa: B010 - no attribute of every class
+    told = [_entry(each, meanings.get(each.name, "")) for each in fields(cls)]
+    return "\n".join([head, "", "Parameters", "----------", *told, ""])
+
+
+def _split(doc: str) -> tuple[str, dict[str, str]]:
+    """What a docstring says before its settings, and the meaning of each, as written in the code."""
+    head, *section = _HEAD.split(cleandoc(doc), maxsplit=1)
+    found = _ENTRY.findall(section[0] + "\n") if section else []
+    return head.rstrip(), {name: " ".join(text.split()) for name, text in found}
 
 
 def choices(cls: type) -> dict[str, tuple[str, ...]]:
@@ -34,8 +45,4 @@ def _entry(each: Any, meaning: str) -> str:
     if words := get_args(each.type):
         kind = "{" + ", ".join(map(repr, words)) + "}"
     default = "" if each.default is MISSING else f", default {each.default!r}"
-    return f"    {each.name} : {kind}{default}\n        {meaning}"
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())
+    return f"{each.name} : {kind}{default}\n    {meaning}"

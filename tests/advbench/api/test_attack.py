@@ -8,6 +8,7 @@ import pytest
 import advbench
 from advbench.attacks import PGD
 from advbench.core.errors import UsageError
+from advbench.core.spec import ThreatSpec
 
 from .tiny import linear, noise
 
@@ -48,6 +49,13 @@ def test_targets_and_restarts_are_honoured():
     untargeted = advbench.attack(MODEL, X, LABELS, "fgsm", **LINF)
     every = PGD(steps=20, rel_step_size=0.1, loss="margin", targets=3, restarts=2)
     assert wrong(advbench.attack(MODEL, X, LABELS, every, **LINF)).sum() >= wrong(untargeted).sum()
+
+
+def test_an_attack_that_aims_says_so_where_it_gets_labels():
+    threat = ThreatSpec.parse("linf", "0.01").threat
+    keys = jax.random.split(jax.random.key(0), len(X))
+    with pytest.raises(ValueError, match=r"call advbench\.attack"):
+        PGD(targets=2)(MODEL, threat, jnp.asarray(X), jnp.asarray(LABELS), keys)
 
 
 def test_arrays_come_back_as_they_came():
