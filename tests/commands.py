@@ -15,11 +15,11 @@ from typing import Any
 
 from typer.main import get_command
 
+from advbench.api.settings import seconds
+from advbench.api.subject import cascade, threats_of
 from advbench.attacks import NORMS
 from advbench.attacks.spec import attacks_of
 from advbench.cli import app, gate_reports
-from advbench.cli.evaluating import seconds
-from advbench.cli.subject import cascade, threats_of
 from advbench.core.errors import AdvbenchError, UsageError, unknown
 from advbench.core.loaded import LoadedModel
 from advbench.core.preprocess import Preprocess

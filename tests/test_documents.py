@@ -13,7 +13,8 @@ from .documents import REFUSED, ROOT, Document, documents, problem_of_setting
 DOCUMENTS = {document.name: document for document in documents()}
 
 STAND_INS = {
-    "README.md": "my_logits",
+    "README.md": "my_logits images labels",
+    "docs/python.md": "model images labels data result",
     "docs/models.md": "MyLinenNet SmallCNN load_my_weights my_gradient my_logits",
     "docs/training.md": "Defense PGD optax",
 }

@@ -89,7 +89,7 @@ def train(
     if not distributed:  # else process 0 looks, once it knows that it is
         _vacant(runs.values(), resume)
 
-    from advbench.cli.runtime import prepare
+    from advbench.api.runtime import prepare
 
     prepare()  # before anything imports jax
 

@@ -69,7 +69,8 @@ class Job:
         AdvbenchError
             For whatever can't work.
         """
-        from advbench.cli.subject import looking, unknown_threat
+        from advbench.api.subject import looking, unknown_threat
+        from advbench.cli.output import say
         from advbench.core.spec import ThreatSpec, build
         from advbench.data import DATASETS, load
         from advbench.data.extra import read
@@ -86,7 +87,7 @@ class Job:
         threat = ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)  # type: ignore[union-attr]
         objective = build("defense", defense, DEFENSES, DEFENSE_NAMES)
         model = found("model", model, MODELS)  # told before data are read
-        data = load(dataset, "train", reading=reading, tell=looking(dataset))
+        data = load(dataset, "train", reading=reading, tell=looking(dataset, say))
         for note in data.notes:
             typer.echo(f"advbench: note: {data.name} {data.split}: {note}", err=True)
         size = train_size or len(data.images)
