@@ -132,7 +132,7 @@ def test_python_in_documents_has_the_types_that_the_code_has(tmp_path):
         if block.language == "python"
     ]
     assert len(blocks) >= 10
-    wrong = "from advbench import evaluate\nevaluate(sed=1)\nevaluate.robust\n"
+    wrong = "from advbench import evaluate\nevaluate(1, norm=\"l2\", eps=1, sed=1)\nevaluate.robust\n"
     *problems, first, second = typed([*blocks, ("wrong", 7, wrong, "")], tmp_path)
     assert problems == []
     assert first.startswith("wrong:8:") and "sed" in first
