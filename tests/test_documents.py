@@ -124,7 +124,6 @@ def typed(blocks, folder):
 
 
 def test_python_in_documents_has_the_types_that_the_code_has(tmp_path):
-    pytest.importorskip("mypy", reason="mypy is not installed")
     blocks = [
         (name, block.line, block.text, STAND_INS.get(name, ""))
         for name, document in DOCUMENTS.items()
@@ -132,9 +131,10 @@ def test_python_in_documents_has_the_types_that_the_code_has(tmp_path):
         if block.language == "python"
     ]
     assert len(blocks) >= 10
-    wrong = "from advbench import evaluate\nevaluate(1, norm=\"l2\", eps=1, sed=1)\nevaluate.robust\n"
-    *problems, first, second = typed([*blocks, ("wrong", 7, wrong, "")], tmp_path)
-    assert problems == []
+    wrong = 'from advbench import evaluate\nevaluate(1, norm="l2", eps=1, sed=1)\nevaluate.robust\n'
+    problems = typed([*blocks, ("wrong", 7, wrong, "")], tmp_path)
+    assert [problem for problem in problems if not problem.startswith("wrong:")] == []
+    first, second = problems
     assert first.startswith("wrong:8:") and "sed" in first
     assert second.startswith("wrong:9:") and "robust" in second
 

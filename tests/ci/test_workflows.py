@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 ROOT = Path(__file__).parents[2]
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/versions.yml").read_text())
 MATRIX = WORKFLOW["jobs"]["test"]["strategy"]["matrix"]

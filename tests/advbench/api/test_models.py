@@ -109,8 +109,10 @@ def test_what_is_no_model_is_told_in_one_line(made, message):
         of_object(made)
 
 
+@pytest.mark.integration(needs="torch")
 def test_tensors_of_pytorch_and_its_modules_will_do():
-    torch = pytest.importorskip("torch")
+    import torch
+
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(90, 3))
     model = of_object(net)
     assert model.layouts == ("nchw",) or model.preprocess.layout == "nchw"

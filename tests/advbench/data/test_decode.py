@@ -127,14 +127,6 @@ def test_crop_is_the_middle_and_pads_what_is_smaller_with_black(tall, wide):
     np.testing.assert_array_equal(found, padded[top : top + 8, left : left + 8])
 
 
-def test_the_same_as_torchvision():
-    transforms = pytest.importorskip("torchvision.transforms")
-    steps = transforms.Compose([transforms.Resize(10, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(7)])
-    expected = np.asarray(steps(Image.fromarray(RGB)))
-    found = decode(packed(Image.fromarray(RGB)), Reading(resize=10, crop=7, interpolation="bicubic"))
-    np.testing.assert_array_equal(found, expected)
-
-
 @pytest.mark.parametrize("wrong", [{"resize": 0}, {"crop": 9999}, {"interpolation": "cubic"}, {"transparent": "pink"}])
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):

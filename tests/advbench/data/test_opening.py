@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from advbench.core.errors import AdvbenchError, DataUnavailable, UsageError
@@ -81,7 +82,6 @@ def test_every_form_holds_the_same_data(place, kind):
 
 @pytest.mark.parametrize("kind", ["parquet", "hub", "saved", "one of saved"])
 def test_what_hugging_face_writes_holds_the_same_data(place, kind):
-    pa = pytest.importorskip("pyarrow")
     if kind in ("saved", "one of saved"):
         path = own.saved(place / "saved", pa)
         path = path if kind == "saved" else path / "test"
@@ -239,7 +239,6 @@ def test_functions_that_make_no_data(place, function, words):
 def test_files_that_are_cut_off_are_named(place, kind):
     """At many lengths: an error of ours with the file's name, or the very data, never anything else."""
     if kind in ("parquet", "saved"):
-        pa = pytest.importorskip("pyarrow")
         path = own.parquet(place / "a.parquet", pa) if kind == "parquet" else own.saved(place / "s", pa)
         file = path if kind == "parquet" else path / "test" / "data-00000-of-00001.arrow"
     else:

@@ -17,6 +17,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 pytestmark = [
     pytest.mark.integration(needs="keras"),
     # Keras's own, where it hands its variables to NumPy.
+    pytest.mark.filterwarnings("ignore:The structure of `inputs`:UserWarning"),  # a tensor where it wants a list of one
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
 ]
 

@@ -145,7 +145,6 @@ def test_of_several_outputs_the_one_as_wide_as_the_classes_is_taken_and_compared
     assert model.classes is None
     told = expecting(model, 3)
     np.testing.assert_array_equal(predicted(told.predict, X), predicted(plain.predict, X))
-    pytest.importorskip("onnxruntime")
     assert told.compare(told, X) is None
 
 
@@ -171,7 +170,6 @@ def half_inside(model):
 
 
 def test_half_precision_inside_is_compared_by_its_own_steps(network, monkeypatch):
-    pytest.importorskip("onnxruntime")
     path = str(network(change=half_inside))
     model = load_model(path)
     true = true_logits(Path(path))
