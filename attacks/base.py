@@ -112,7 +112,7 @@ class Attack(Plan):
         return y
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        """Perturb `x`, once: restarts and targets are trials that `advbench.attack` and the judge's loop ask for.
+        """Perturb `x`, once: restarts and target classes are asked for by `advbench.attack` and the judge's loop.
 
         Parameters
         ----------

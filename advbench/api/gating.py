@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from advbench.core.flag import Flag
     from advbench.core.spec import ThreatSpec
     from advbench.gating.rules import GateRules
-    from advbench.gating.run import Found
+    from advbench.gating.run import Found, Run
     from advbench.gating.source import Source
     from advbench.gating.subject import Subject
     from advbench.gating.verdict import Gate
@@ -174,33 +174,42 @@ def decided(
     update: bool = False,
     out: Path | None = None,
     resume: bool = False,
-    command: str = "",
     should_stop: Callable[[], int | None] = never,
-    tell: Callable[[str], None] = quietly,
     notify: Callable[[str], None] = quietly,
 ) -> Found:
-    """Decide a gate.
+    """Decide a gate: load it, and run it; the parameters are those of `loaded`, and `should_stop`."""
+    gate = loaded(rules, source, model=model, data=data, update=update, out=out, resume=resume, notify=notify)
+    return gate(should_stop)
+
+
+def loaded(
+    rules: GateRules,
+    source: Source,
+    *,
+    model: Any = None,
+    data: Any = None,
+    update: bool = False,
+    out: Path | None = None,
+    resume: bool = False,
+    command: str = "",
+    notify: Callable[[str], None] = quietly,
+) -> Loaded:
+    """Make a gate ready to run.
 
     Parameters
     ----------
     rules, source : what is asked for, and where it is written.
     model, data : as for `advbench.evaluate`; by default those that the rules name.
     update : whether a new baseline is to be made instead of comparing with the old one.
-    out, resume, command, should_stop : as for `advbench.evaluate`; `out` holds a run directory for each threat.
-    tell : told how far the gate is, after every block of images.
+    out, resume, command : as for `advbench.evaluate`; `out` holds a run directory for each threat.
     notify : told notes and findings.
-
-    Returns
-    -------
-    Found
-        The gate, and a new baseline where one was asked for and could be made.
 
     Raises
     ------
     AdvbenchError
         For whatever keeps it from a verdict.
     """
-    clock = time.monotonic()
+    began = time.monotonic()
     limit = seconds(rules.budget)
     if resume and not out:
         raise UsageError("--resume needs the folder: --out DIR")
@@ -215,11 +224,41 @@ def decided(
     asked = asked_of(rules, what, source, update=update)
     run = Run(what, rules, source, asked, then, update)
     run.command, run.out, run.resume = command, out, resume
-    run.deadline = None if limit is None else clock + limit
-    run.should_stop, run.tell = should_stop, tell
-    run.doctor, run.masking = _preflight(what, rules, settings)
-    found = run()
-    return found._replace(gate=found.gate.model_copy(update={"seconds": time.monotonic() - clock}))
+    run.deadline = None if limit is None else began + limit
+    return Loaded(run, settings, began)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A gate whose model and data are here."""
+
+    run: Run
+    settings: Settings
+    began: float  # of `time.monotonic`
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.run.subject.model.name
+
+    def __call__(self, should_stop: Callable[[], int | None] = never, tell: Callable[[str], None] = quietly) -> Found:
+        """Decide.
+
+        Parameters
+        ----------
+        should_stop : asked before every batch for a signal's number.
+        tell : told how far the gate is, after every block of images.
+
+        Returns
+        -------
+        Found
+            The gate, and a new baseline where one was asked for and could be made.
+        """
+        run = self.run
+        run.should_stop, run.tell = should_stop, tell
+        run.doctor, run.masking = _preflight(run.subject, run.rules, self.settings)
+        found = run()
+        return found._replace(gate=found.gate.model_copy(update={"seconds": time.monotonic() - self.began}))
 
 
 def _settings(rules: GateRules, notify: Callable[[str], None]) -> Settings:

@@ -53,25 +53,16 @@ def decide(
     if resume and not out:
         raise UsageError("--resume needs the folder: --out DIR")
     prepare()
-    from advbench.api.gating import decided
+    from advbench.api.gating import loaded
     from advbench.cli import gate_reports
     from advbench.cli.running import typed
     from advbench.cli.signals import listening
     from advbench.reports import gate_sheet, github
 
     to_write = gate_reports.wanted(reports)
-    with listening() as stop, _telling(str(rules.model)) as tell:
-        found, new = decided(
-            rules,
-            source,
-            update=update,
-            out=out,
-            resume=resume,
-            command=typed(),
-            should_stop=stop,
-            tell=tell,
-            notify=output.say,
-        )
+    ready = loaded(rules, source, update=update, out=out, resume=resume, command=typed(), notify=output.say)
+    with listening() as stop, _telling(ready.name) as tell:
+        found, new = ready(stop, tell)
     try:
         if new is not None and rules.baseline:
             output.write(Path(rules.baseline), new.to_json().encode())

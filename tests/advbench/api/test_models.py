@@ -14,7 +14,7 @@ from advbench.core.errors import UsageError
 from advbench.core.preprocess import Preprocess
 from advbench.models.memory import of_object
 
-from .tiny import linear, weights
+from .tiny import weights
 
 SHAPE = (5, 6, 3)
 X = np.random.default_rng(2).random((3, *SHAPE), np.float32)
@@ -107,14 +107,3 @@ def test_what_a_network_wants_of_pixels_is_put_in_front():
 def test_what_is_no_model_is_told_in_one_line(made, message):
     with pytest.raises(UsageError, match=message):
         of_object(made)
-
-
-@pytest.mark.integration(needs="torch")
-def test_tensors_of_pytorch_and_its_modules_will_do():
-    import torch
-
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(90, 3))
-    model = of_object(net)
-    assert model.layouts == ("nchw",) or model.preprocess.layout == "nchw"
-    assert model.digest == of_object(net).digest
-    assert linear(SHAPE, 3) is not None
