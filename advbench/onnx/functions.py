@@ -29,7 +29,9 @@ def inlined(model: Any, path: Path) -> Any:
     for key in functions:
         _size(key, functions, sizes, (), path)
     if (count := _count(model.graph.node, sizes)) > NODES:
-        raise UsageError(f"{path} has {count} nodes with its functions put in place; more than {NODES} are not supported")
+        raise UsageError(
+            f"{path} has {count} nodes with its functions put in place; more than {NODES} are not supported"
+        )
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:  # whatever onnx says of functions that don't fit

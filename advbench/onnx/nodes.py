@@ -79,7 +79,9 @@ class Reader:
         self._taken = {text(name) for node in graph.node for name in node.output}
         self._taken |= {text(value.name) for value in (*graph.input, *graph.initializer)}
 
-    def read(self, graph: Any, scope: Mapping[str, str], *, inner: bool = False) -> tuple[tuple[Node, ...], dict[str, str]]:
+    def read(
+        self, graph: Any, scope: Mapping[str, str], *, inner: bool = False
+    ) -> tuple[tuple[Node, ...], dict[str, str]]:
         """Nodes in order, and what the graph's names have become.
 
         Names of an inner graph that another graph has too are changed; those of the values around it are in `scope`.

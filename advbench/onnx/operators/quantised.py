@@ -164,5 +164,3 @@ def _conv_integer(node: Node, x: Value, w: Value, x_zero: Value = None, w_zero: 
 @operator("MatMulInteger")
 def _matmul_integer(_node: Node, a: Value, b: Value, a_zero: Value = None, b_zero: Value = None) -> Value:
     return jnp.matmul(_centred(a, a_zero, -2), _centred(b, b_zero), precision=HIGHEST)
-
-

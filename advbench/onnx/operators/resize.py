@@ -36,15 +36,17 @@ class Axis:
         return (self.before, self.scale, self.begin, self.end) != (self.after, 1.0, 0.0, 1.0)
 
     def places(self, mode: str) -> np.ndarray:
-        """Where each pixel after comes from, in pixels before, float64 `[after]`.
+        """Where each pixel after comes from, in pixels before, `[after]`.
+
+        In float32, as other runtimes compute it: which of two pixels is the nearest may hang on the last digit.
 
         Raises
         ------
         Untranslatable
             For an unknown mode.
         """
-        y = np.arange(self.after, dtype=np.float64)
-        half = (y + 0.5) / self.scale - 0.5
+        y, scale = np.arange(self.after, dtype=np.float32), np.float32(self.scale)
+        half = (y + np.float32(0.5)) / scale - np.float32(0.5)
         match mode:
             case "half_pixel":
                 return half
@@ -53,7 +55,7 @@ class Axis:
             case "half_pixel_symmetric":
                 return self.before / 2 * (1 - self.after / (self.scale * self.before)) + half
             case "asymmetric":
-                return y / self.scale
+                return y / scale
             case "align_corners":
                 return y * (self.before - 1) / max(1, self.after - 1)
             case "tf_half_pixel_for_nn":

@@ -61,7 +61,6 @@ class Windows:
             ends = [start + (n - 1) * s + 1 for start, n, s in zip(starts, counts, self.strides, strict=True)]
             yield lax.slice(x, (0, 0, *starts), (*x.shape[:2], *ends), (1, 1, *self.strides))
 
-
     def around(self) -> list[tuple[int, int]]:
         """Padding by axis, all of it."""
         return [(low, high + more) for (low, high), more in zip(self.pads, self.beyond, strict=True)]
@@ -97,9 +96,19 @@ class Windows:
 
 def _first_largest(x: Value) -> Value:
     """The largest pixel of each image and channel, [N, C, 1, ...]; of tied ones the first gets the gradient."""
-    rows = x.reshape(*x.shape[:2], -1)
+    return _largest(x.reshape(*x.shape[:2], -1)).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+
+
+@jax.custom_jvp
+def _largest(rows: Value) -> Value:
+    return rows.max(-1)
+
+
+@_largest.defjvp
+def _largest_and_slope(primals: Any, tangents: Any) -> Any:
+    (rows,), (change,) = primals, tangents
     first = rows.argmax(-1, keepdims=True) == jnp.arange(rows.shape[-1])
-    return jnp.where(first, rows, 0).sum(-1).astype(x.dtype).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+    return rows.max(-1), jnp.where(first, change, 0).sum(-1).astype(rows.dtype)
 
 
 def _pads(node: Node, size: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> tuple[tuple[int, int], ...]:
