@@ -165,27 +165,22 @@ class Pieces:
     def _hinge(self, x: Ref, c: Any, above: Line, below: Line, shape: tuple[int, ...]) -> Any:
         """Two lines that meet at c; None where they are not known to meet.
 
-        Where both slopes have the same sign, as a line plus a multiple of a maximum or minimum, whose intervals are exact
-        then; a V as the maximum of its two lines, which is never below its point.
+        Where both slopes have the same sign, as a line plus a multiple of a maximum or minimum, whose intervals are
+        exact then; a V as the maximum of its two lines, which is never below its point.
         """
         if not _meet(c, above, below):
             return None
         (a, p), (b, q) = above, below
-        reader = self.reader
-        if not concrete(a, p, b, q, c):  # weights that are being trained
-            return self._bent(x, c, (a, b), q, shape, least=False)
-        a, p, b, q = map(exact, (a, p, b, q))
-        if np.all(a >= 0) and np.all(b >= 0):
+        if concrete(a, p, b, q, c):
+            a, p, b, q = map(exact, (a, p, b, q))
+            if np.all(a <= 0) and np.any(a):
+                return self.reader.negative(self._hinge(x, c, (-a, -p), (-b, -q), shape))
+            if np.all(a >= 0) and np.all(b <= 0) and np.any(b):
+                level = np.broadcast_to(a * exact(c) + p, shape)
+                lines = (self._drawn(x, slope, offset, shape) for slope, offset in ((a, p), (b, q)))
+                return self.reader.maximum(*lines, shape, least=level)
             if np.all(a <= b):
                 return self._bent(x, c, (b, a), p, shape, least=True)
-            return self._bent(x, c, (a, b), q, shape, least=False)
-        if np.all(a <= 0) and np.all(b <= 0):
-            return reader.negative(self._hinge(x, c, (-a, -p), (-b, -q), shape))
-        if np.all(a >= 0) and np.all(b <= 0):
-            level = np.broadcast_to(a * exact(c) + p, shape)
-            return reader.maximum(self._drawn(x, a, p, shape), self._drawn(x, b, q, shape), shape, least=level)
-        if np.all(a <= 0) and np.all(b >= 0):
-            return reader.negative(self._hinge(x, c, (-a, -p), (-b, -q), shape))
         return self._bent(x, c, (a, b), q, shape, least=False)
 
     def _drawn(self, x: Ref, slope: Any, offset: Any, shape: tuple[int, ...]) -> Any:

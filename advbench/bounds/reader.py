@@ -103,34 +103,34 @@ class Reader:
             return self._choice(where, otherwise, chosen, shape)
         if any(isinstance(operand, (Greater, NotANumber, Unknown)) for operand in operands):
             return Unknown()
-        if name in UNCHANGED and _is_affine(name, operands, params):
-            return operands[0]
-        if name == "max":
-            return self.maximum(*operands, shape)
+        if name in (AFFINE | UNCHANGED) and _is_affine(name, operands, params):
+            return self._affine(name, operands, shape, run)
         if name in SMOOTH:
             return self.pieces.known(self.node(name, operands, shape, run), operands[0], run)
-        if name in AFFINE and _is_affine(name, operands, params):
-            made = self.node(name, operands, shape, run)
-            self.pieces.affine(name, operands, made)
-            return made
-        return self._other_maximum(name, operands, shape, params)
+        return self._curved(name, operands, shape, params)
 
-    def _other_maximum(self, name: str, operands: list[Any], shape: Any, params: Any) -> Any:
+    def _affine(self, name: str, operands: list[Any], shape: Any, run: Callable[..., Array]) -> Ref:
+        if name in UNCHANGED:
+            found: Ref = operands[0]
+            return found
+        made = self.node(name, operands, shape, run)
+        self.pieces.affine(name, operands, made)
+        return made
+
+    def _curved(self, name: str, operands: list[Any], shape: Any, params: Any) -> Any:
+        """Maxima and minima."""
         if name == "abs":
             return self.pieces.magnitude(operands[0])
-        if name == "min":
-            return self.minimum(*operands, shape)
+        if name in ("max", "min"):
+            return (self.maximum if name == "max" else self.minimum)(*operands, shape)
         if name == "clamp":
             low, x, high = operands
             return self.minimum(self.maximum(x, low, shape), high, shape)
-        if name == "reduce_max":
-            return self._largest(self._cells(operands[0], params["axes"]), shape)
-        if name == "reduce_min":
-            return self.negative(self._largest(self._cells(self.negative(operands[0]), params["axes"]), shape))
+        sign = self.negative if name.endswith("min") else lambda a: a
+        if name in ("reduce_max", "reduce_min"):
+            return sign(self._largest(self._cells(sign(operands[0]), params["axes"]), shape))
         if name in ("reduce_window_max", "reduce_window_min") and set(params["base_dilation"]) == {1}:
-            if name.endswith("max"):
-                return self._largest(self._windows(operands[0], shape, params), shape)
-            return self.negative(self._largest(self._windows(self.negative(operands[0]), shape, params), shape))
+            return sign(self._largest(self._windows(sign(operands[0]), shape, params), shape))
         return Unknown()
 
     def _choice(self, condition: Greater, otherwise: Any, chosen: Any, shape: tuple[int, ...]) -> Any:
@@ -230,7 +230,7 @@ class Reader:
 
 def _runnable(equation: JaxprEqn) -> Callable[..., Array]:
     """The operation on numbers of any float type."""
-    name, params = equation.primitive.name, dict(equation.params)
+    params = dict(equation.params)
     if "preferred_element_type" in params:
         params["preferred_element_type"] = None
     return partial(equation.primitive.bind, **params)

@@ -80,7 +80,7 @@ def converted(model: Any, opset: int, path: Path) -> Any:
         return version_converter.convert_version(model, OLDEST)
     except Exception as error:  # whatever onnx says of what it can't convert
         raise UsageError(
-            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export it with a newer one"
+            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export it anew"
         ) from None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, operator
 from advbench.onnx.nodes import Node
+from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, operator
 
 
 @operator("Attention")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     OPERATORS,
     Untranslatable,
@@ -19,7 +20,6 @@ from advbench.onnx.operators.base import (
     sized,
     xp,
 )
-from advbench.onnx.nodes import Node
 
 NUMPY = {
     "Abs": "abs",

@@ -7,13 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, xp
 from advbench.onnx.nodes import Node
+from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, xp
 
 
 @operator("TopK")
 def _top(node: Node, x: Value, k: Value = None) -> tuple[Value, Value]:
-    """The largest (or smallest) numbers in order, and where they are; of ties the first. Gradients go to those taken."""
+    """The largest (or smallest) numbers in order, and where they are; of ties the first."""
     count = ints(k)[0] if k is not None else node.attributes["k"]
     axis = axis_of(node.attributes.get("axis", -1), x.ndim)
     if not 0 <= count <= x.shape[axis]:

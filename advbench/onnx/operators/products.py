@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     HIGHEST,
     OPERATORS,
@@ -18,7 +19,6 @@ from advbench.onnx.operators.base import (
     xp,
 )
 from advbench.onnx.operators.shapes import setting
-from advbench.onnx.nodes import Node
 
 
 @operator("MatMul")

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from advbench.onnx.operators.base import HIGHEST, OPERATORS, Untranslatable, Value, axis_of, known, operator
 from advbench.onnx.nodes import Node
+from advbench.onnx.operators.base import HIGHEST, OPERATORS, Untranslatable, Value, axis_of, known, operator
 
 ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"})
 """Operators whose exact slope is 0 nearly everywhere."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, axis_of, ints, known, operator
 from advbench.onnx.nodes import Node
+from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, axis_of, ints, known, operator
 
 SIDE: Final = 2**14  # most pixels along a resized axis: a matrix has as many squared
 ROUNDED: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
@@ -47,24 +47,20 @@ class Axis:
         """
         y, scale = np.arange(self.after, dtype=np.float32), np.float32(self.scale)
         half = (y + np.float32(0.5)) / scale - np.float32(0.5)
-        match mode:
-            case "half_pixel":
-                return half
-            case "pytorch_half_pixel":
-                return half if self.after > 1 else 0 * y
-            case "half_pixel_symmetric":
-                return self.before / 2 * (1 - self.after / (self.scale * self.before)) + half
-            case "asymmetric":
-                return y / scale
-            case "align_corners":
-                return y * (self.before - 1) / max(1, self.after - 1)
-            case "tf_half_pixel_for_nn":
-                return half + 0.5
-            case "tf_crop_and_resize":
-                last = self.before - 1
-                if self.after == 1:
-                    return np.full(1, (self.begin + self.end) * last / 2)
-                return self.begin * last + y * (self.end - self.begin) * last / (self.after - 1)
+        last, alone = self.before - 1, self.after == 1
+        region = y * (self.end - self.begin) * last / max(1, self.after - 1)
+        middle = np.full(1, (self.begin + self.end) * last / 2)
+        found = {
+            "half_pixel": half,
+            "pytorch_half_pixel": 0 * y if alone else half,
+            "half_pixel_symmetric": self.before / 2 * (1 - self.after / (self.scale * self.before)) + half,
+            "asymmetric": y / scale,
+            "align_corners": y * last / max(1, self.after - 1),
+            "tf_half_pixel_for_nn": half + 0.5,
+            "tf_crop_and_resize": middle if alone else self.begin * last + region,
+        }
+        if mode in found:
+            return found[mode]
         raise Untranslatable(f"coordinates of mode {mode}")
 
 
@@ -173,6 +169,8 @@ def _resized(node: Node, x: Value, axes: dict[int, Axis], coordinates: str, near
     kernels = {"linear": Kernel(_tent, 1), "cubic": Kernel(_cubic(node.attributes.get("cubic_coeff_a", -0.75)), 2)}
     if mode not in ("nearest", *kernels) or (mode == "nearest" and antialias):
         raise Untranslatable(f"mode {mode}" + " with antialias" * antialias)
+    if mode == "nearest" and coordinates == "tf_crop_and_resize":
+        raise Untranslatable("which pixels are nearest is not agreed on for coordinates of mode tf_crop_and_resize")
     rounded = ROUNDED.get(nearest or str(node.attributes.get("nearest_mode", "round_prefer_floor")))
     if rounded is None:
         raise Untranslatable(f"nearest_mode {node.attributes['nearest_mode']}")

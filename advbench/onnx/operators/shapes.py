@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     Untranslatable,
     Value,
@@ -19,7 +19,6 @@ from advbench.onnx.operators.base import (
     sized,
     xp,
 )
-from advbench.onnx.nodes import Node
 
 
 def setting(node: Node, name: str, given: Value) -> tuple[int, ...] | None:

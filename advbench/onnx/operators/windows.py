@@ -15,13 +15,13 @@ import numpy as np
 from jax import lax
 
 from advbench.nn import ops
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     HIGHEST,
     Untranslatable,
     Value,
     operator,
 )
-from advbench.onnx.nodes import Node
 
 WINDOW = 64  # most pixels of a window that are taken one by one
 Pooling = Callable[[Any, Any], Any]
