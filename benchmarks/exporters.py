@@ -2,9 +2,9 @@
 
     python benchmarks/exporters.py [--opset N ...] [--only NAME ...] [--families]
 
-Runs where torch, onnx and advbench are installed together; the newer exporter needs onnxscript, `--families` torchvision
-and timm, whose networks get random weights. Every case is right, refused by name, or not exported by PyTorch itself; a
-wrong one ends the command with 1.
+Runs where torch, onnx and advbench are installed together; the newer exporter needs onnxscript, `--families` needs
+torchvision and timm, whose networks get random weights. Every case is right, refused by name, or not exported by
+PyTorch itself; a wrong one ends the command with 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from advbench.core.errors import UsageError
 from advbench.core.preprocess import Preprocess
@@ -46,6 +46,8 @@ class Rows(nn.Module):
 
 
 class Attention(nn.Module):
+    """Rows that look at each other."""
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.MultiheadAttention(CHANNELS, 2, batch_first=True)
@@ -56,6 +58,8 @@ class Attention(nn.Module):
 
 
 class Function(nn.Module):
+    """A function as a module."""
+
     def __init__(self, function: Layer):
         super().__init__()
         self.function = function
@@ -80,34 +84,101 @@ class Classifier(nn.Module):
         return y
 
 
-ACTIVATIONS = """
-    ReLU ReLU6 LeakyReLU PReLU RReLU ELU SELU CELU GELU SiLU Mish Hardswish Hardsigmoid Hardtanh Hardshrink Softshrink
-    Tanhshrink Softplus Softsign Sigmoid LogSigmoid Tanh Threshold(0.1,0.2) GLU(1) Softmax(1) Softmin(1) LogSoftmax(1)
-    Softmax2d GELU('tanh')
-""".split()
-LAYERS = """
-    BatchNorm2d(4) GroupNorm(2,4) InstanceNorm2d(4) InstanceNorm2d(4,affine=True) LayerNorm([4,12,12]) LayerNorm(12)
-    RMSNorm(12) LocalResponseNorm(3) Dropout Dropout2d AlphaDropout Identity Flatten
-    Conv2d(4,6,3,stride=2) Conv2d(4,6,3,padding='same') Conv2d(4,8,3,groups=4) Conv2d(4,6,3,dilation=2)
-    Conv2d(4,6,3,padding=1,padding_mode='reflect') Conv2d(4,6,3,padding=1,padding_mode='circular')
-    Conv2d(4,6,3,padding=1,padding_mode='replicate') ConvTranspose2d(4,3,3,stride=2,output_padding=1)
-    MaxPool2d(2) MaxPool2d(3,2,1) MaxPool2d(3,2,ceil_mode=True) MaxPool2d(2,dilation=2) MaxPool2d(12) MaxPool2d(9,1)
-    AvgPool2d(2) AvgPool2d(3,2,1) AvgPool2d(3,2,1,count_include_pad=False) AvgPool2d(3,2,ceil_mode=True) AvgPool2d(12)
-    LPPool2d(2,3) AdaptiveAvgPool2d(1) AdaptiveAvgPool2d(3) AdaptiveAvgPool2d(5) AdaptiveMaxPool2d(1)
-    AdaptiveMaxPool2d(4) ZeroPad2d(2) ConstantPad2d(1,0.5) ReflectionPad2d(2) ReplicationPad2d(2) CircularPad2d(2)
-    PixelShuffle(2) PixelUnshuffle(2) ChannelShuffle(2) Upsample(scale_factor=2) Upsample(size=(9,7))
-    Upsample(scale_factor=2,mode='bilinear') Upsample(size=17,mode='bilinear',align_corners=True)
-    Upsample(scale_factor=1.5,mode='bicubic') Upsample(size=5,mode='bicubic') Unfold(3)
-""".split()
+ACTIVATIONS = [
+    "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "PReLU",
+    "RReLU",
+    "ELU",
+    "SELU",
+    "CELU",
+    "GELU",
+    "SiLU",
+    "Mish",
+    "Hardswish",
+    "Hardsigmoid",
+    "Hardtanh",
+    "Hardshrink",
+    "Softshrink",
+    "Tanhshrink",
+    "Softplus",
+    "Softsign",
+    "Sigmoid",
+    "LogSigmoid",
+    "Tanh",
+    "Threshold(0.1,0.2)",
+    "GLU(1)",
+    "Softmax(1)",
+    "Softmin(1)",
+    "LogSoftmax(1)",
+    "Softmax2d",
+    "GELU('tanh')",
+]
+LAYERS = [
+    "BatchNorm2d(4)",
+    "GroupNorm(2,4)",
+    "InstanceNorm2d(4)",
+    "InstanceNorm2d(4,affine=True)",
+    "LayerNorm([4,12,12])",
+    "LayerNorm(12)",
+    "RMSNorm(12)",
+    "LocalResponseNorm(3)",
+    "Dropout",
+    "Dropout2d",
+    "AlphaDropout",
+    "Identity",
+    "Flatten",
+    "Conv2d(4,6,3,stride=2)",
+    "Conv2d(4,6,3,padding='same')",
+    "Conv2d(4,8,3,groups=4)",
+    "Conv2d(4,6,3,dilation=2)",
+    "Conv2d(4,6,3,padding=1,padding_mode='reflect')",
+    "Conv2d(4,6,3,padding=1,padding_mode='circular')",
+    "Conv2d(4,6,3,padding=1,padding_mode='replicate')",
+    "ConvTranspose2d(4,3,3,stride=2,output_padding=1)",
+    "MaxPool2d(2)",
+    "MaxPool2d(3,2,1)",
+    "MaxPool2d(3,2,ceil_mode=True)",
+    "MaxPool2d(2,dilation=2)",
+    "MaxPool2d(12)",
+    "MaxPool2d(9,1)",
+    "AvgPool2d(2)",
+    "AvgPool2d(3,2,1)",
+    "AvgPool2d(3,2,1,count_include_pad=False)",
+    "AvgPool2d(3,2,ceil_mode=True)",
+    "AvgPool2d(12)",
+    "LPPool2d(2,3)",
+    "AdaptiveAvgPool2d(1)",
+    "AdaptiveAvgPool2d(3)",
+    "AdaptiveAvgPool2d(5)",
+    "AdaptiveMaxPool2d(1)",
+    "AdaptiveMaxPool2d(4)",
+    "ZeroPad2d(2)",
+    "ConstantPad2d(1,0.5)",
+    "ReflectionPad2d(2)",
+    "ReplicationPad2d(2)",
+    "CircularPad2d(2)",
+    "PixelShuffle(2)",
+    "PixelUnshuffle(2)",
+    "ChannelShuffle(2)",
+    "Upsample(scale_factor=2)",
+    "Upsample(size=(9,7))",
+    "Upsample(scale_factor=2,mode='bilinear')",
+    "Upsample(size=17,mode='bilinear',align_corners=True)",
+    "Upsample(scale_factor=1.5,mode='bicubic')",
+    "Upsample(size=5,mode='bicubic')",
+    "Unfold(3)",
+]
 FUNCTIONS: dict[str, Layer] = {
-    "interpolate(antialias)": lambda x: F.interpolate(x, size=(7, 7), mode="bilinear", antialias=True),
-    "interpolate(area)": lambda x: F.interpolate(x, size=(6, 6), mode="area"),
-    "interpolate(nearest-exact)": lambda x: F.interpolate(x, size=(7, 9), mode="nearest-exact"),
-    "normalize": lambda x: F.normalize(x, dim=1),
-    "cosine_similarity": lambda x: F.cosine_similarity(x[:, :2], x[:, 2:]),
-    "max_pool2d(whole)": lambda x: F.max_pool2d(x, x.shape[2:]),
-    "scaled_dot_product_attention": lambda x: F.scaled_dot_product_attention(x, x.flip(1), x),
-    "scaled_dot_product_attention(causal)": lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+    "interpolate(antialias)": lambda x: functional.interpolate(x, size=(7, 7), mode="bilinear", antialias=True),
+    "interpolate(area)": lambda x: functional.interpolate(x, size=(6, 6), mode="area"),
+    "interpolate(nearest-exact)": lambda x: functional.interpolate(x, size=(7, 9), mode="nearest-exact"),
+    "normalize": lambda x: functional.normalize(x, dim=1),
+    "cosine_similarity": lambda x: functional.cosine_similarity(x[:, :2], x[:, 2:]),
+    "max_pool2d(whole)": lambda x: functional.max_pool2d(x, x.shape[2:]),
+    "scaled_dot_product_attention": lambda x: functional.scaled_dot_product_attention(x, x.flip(1), x),
+    "scaled_dot_product_attention(causal)": lambda x: functional.scaled_dot_product_attention(x, x, x, is_causal=True),
     "cumsum": lambda x: x.cumsum(1),
     "topk": lambda x: x.flatten(2).topk(5, -1).values,
     "sort": lambda x: x.flatten(2).sort(-1).values,
@@ -132,8 +203,8 @@ ROWS: dict[str, Callable[[], nn.Module]] = {
     "Linear": lambda: nn.Linear(CHANNELS, 3),
 }
 FAMILIES = {
-    "torchvision": "resnet18 vgg11_bn mobilenet_v2 mobilenet_v3_small efficientnet_b0 convnext_tiny densenet121 googlenet "
-    "squeezenet1_1 shufflenet_v2_x1_0 regnet_y_400mf mnasnet0_5 swin_t alexnet inception_v3 maxvit_t",
+    "torchvision": "resnet18 vgg11_bn mobilenet_v2 mobilenet_v3_small efficientnet_b0 convnext_tiny densenet121 "
+    "googlenet squeezenet1_1 shufflenet_v2_x1_0 regnet_y_400mf mnasnet0_5 swin_t alexnet inception_v3 maxvit_t",
     "timm": "resnet18 resnetv2_50 vit_tiny_patch16_224 deit_tiny_patch16_224 convnext_atto mixer_s32_224 "
     "efficientnet_lite0 mobilenetv4_conv_small levit_128s swin_tiny_patch4_window7_224 pit_ti_224 cait_xxs24_224 "
     "gmlp_s16_224 poolformer_s12 xcit_nano_12_p16_224 regnetx_002 hrnet_w18_small nfnet_f0 repvgg_a0 edgenext_xx_small",
@@ -144,11 +215,16 @@ def layers() -> Iterator[tuple[str, Callable[[], nn.Module], int]]:
     """Names, makers of modules and sides of images."""
     for text in (*ACTIVATIONS, *LAYERS):
         made = text if text.endswith(")") else f"{text}()"
-        yield text, lambda made=made: Classifier(eval(f"nn.{made}", {"nn": nn})), SIDE  # type: ignore[misc]  # our own text
+        yield text, lambda made=made: Classifier(_layer(made)), SIDE  # type: ignore[misc]
     for name, make in ROWS.items():
         yield name, lambda make=make: Classifier(Rows(make())), SIDE  # type: ignore[misc]
     for name, function in FUNCTIONS.items():
         yield name, lambda function=function: Classifier(function), SIDE  # type: ignore[misc]
+
+
+def _layer(text: str) -> nn.Module:
+    module: nn.Module = eval(f"nn.{text}", {"nn": nn})  # of the lists above
+    return module
 
 
 def families() -> Iterator[tuple[str, Callable[[], nn.Module], int]]:
@@ -206,9 +282,8 @@ def _off(got: Any, true: torch.Tensor) -> float:
 def table(cases: Iterator[tuple[str, Callable[[], nn.Module], int]], opsets: dict[str, tuple[int, ...]]) -> int:
     """Print a row for each case and exporter; give how many are wrong."""
     wrong = 0
-    print(
-        "| layer | exporter | opsets right | largest difference: logits, gradient | else |\n| --- | --- | --- | --- | --- |"
-    )
+    print("| layer | exporter | opsets right | largest difference: logits, gradient | else |")
+    print("| --- | --- | --- | --- | --- |")
     for name, make, side in cases:
         net = seeded(make)
         for exporter, versions in opsets.items():
