@@ -74,10 +74,21 @@ def converted(model: Any, opset: int, path: Path) -> Any:
     UsageError
         When it can't convert the model.
     """
-    from onnx import version_converter
+    from onnx import ModelProto, version_converter
 
+    fixed = ModelProto()
+    fixed.CopyFrom(model)
+    for value in fixed.graph.input:
+        for dim in value.type.tensor_type.shape.dim:  # the converter knows whole numbers only
+            if dim.dim_value < 1:
+                dim.dim_value = 1
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
     try:
-        return version_converter.convert_version(model, OLDEST)
+        new = version_converter.convert_version(fixed, OLDEST)
+        del new.graph.input[:]
+        new.graph.input.extend(model.graph.input)
+        return new
     except Exception as error:  # whatever onnx says of what it can't convert
         raise UsageError(
             f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export it anew"

@@ -203,11 +203,17 @@ def test_an_input_without_a_shape_has_that_of_the_data(network):
     np.testing.assert_array_equal(predicted(told.predict, X), predicted(plain.predict, X))
 
 
-def test_an_opset_before_7_is_converted(make):
+def test_an_opset_before_7_is_converted(make, monkeypatch):
     """Opset 6 broadcasts where it is told to, from an axis on."""
     nodes = [("Add", ["x", "b"], ["a"], {"broadcast": 1, "axis": 1}), ("Flatten", ["a"], ["y"], {})]
     path = make(nodes, {"b": np.float32([3])}, opset=6, change=declared)
     np.testing.assert_array_equal(load_model(str(path)).predict(X), X.reshape(5, 16) + 3)
+
+    def fail(*_):
+        raise RuntimeError("no adapter")
+
+    monkeypatch.setattr("onnx.version_converter.convert_version", fail)
+    refused(path, r"has opset 6, which onnx can't convert to 7 \(no adapter\)")
 
 
 def declared(model):
@@ -371,7 +377,6 @@ def test_a_graph_that_makes_no_sense_is_one_clear_line(make, nodes, message):
     [
         ({"dtype": np.uint8}, "takes uint8 input"),
         ({"shape": ("n", 1, 2, 4, 4)}, "input of 5 axes"),
-        ({"opset": 6, "change": lambda m: m.graph.node.append(onnx.helper.make_node("Gone", ["y"], ["z"]))}, "opset 6"),
         ({"opset": 99}, "has opset 99"),
         ({"change": lambda m: m.graph.input.append(m.graph.input[0])}, "should have one input"),
         ({"change": lambda m: m.graph.output.append(m.graph.input[0])}, "should have one output"),
