@@ -10,7 +10,9 @@ PyTorch itself; a wrong one ends the command with 1.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import sys
 import tempfile
 import warnings
@@ -259,9 +261,10 @@ def verdict(net: nn.Module, side: int, exporter: str, opset: int, folder: Path) 
     path = folder / "model.onnx"
     axes: dict[str, Any] = {"dynamic_axes": {"x": {0: "n"}}} if exporter == "old" else {"dynamic_shapes": ({0: "n"},)}
     try:
-        torch.onnx.export(
-            net, (x.detach(),), path, input_names=["x"], opset_version=opset, dynamo=exporter == "new", **axes
-        )
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            torch.onnx.export(
+                net, (x.detach(),), path, input_names=["x"], opset_version=opset, dynamo=exporter == "new", **axes
+            )
     except Exception as error:  # whatever the exporter can't do
         return "not exported", " ".join(str(error).split())[:90]
     try:

@@ -80,8 +80,7 @@ def converted(model: Any, opset: int, path: Path) -> Any:
     fixed.CopyFrom(model)
     for value in fixed.graph.input:
         for dim in value.type.tensor_type.shape.dim:  # the converter knows whole numbers only
-            if dim.dim_value < 1:
-                dim.dim_value = 1
+            dim.dim_value = max(dim.dim_value, 1)
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
