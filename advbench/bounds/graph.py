@@ -38,12 +38,24 @@ Operand = Ref | Const
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. `run` takes its operands, in order, and returns its value of `shape`."""
+    """One operation. `run` takes its operands, in order, and returns its value of `shape`.
+
+    `least`, a constant, is what a maximum is never below, whatever the intervals of its operands say.
+    """
 
     name: str
     operands: tuple[Operand, ...]
     shape: tuple[int, ...]
     run: Callable[..., Array]
+    least: Const | None = None
+
+    def run_on(self, operands: Sequence[Any]) -> Callable[[Any], Any]:
+        """Its value as a function of the one operand that varies, from the operands that the reader has."""
+
+        def call(value: Any) -> Any:
+            return self.run(*(value if isinstance(operand, Ref) else operand for operand in operands))
+
+        return call
 
     @property
     def curved(self) -> bool:

@@ -54,7 +54,8 @@ def _through(graph: Graph, node: Node, bounds: list[Interval], dtype: jnp.dtype)
     parents = [bounds[at] for at in node.parents]
     run = graph.function(node, dtype)
     if node.curved or node.name in STRUCTURAL | INDEXED:  # all of these increase in every operand
-        return Interval(run(*(b.low for b in parents)), run(*(b.high for b in parents)))
+        low, high = run(*(b.low for b in parents)), run(*(b.high for b in parents))
+        return Interval(low if node.least is None else jnp.maximum(low, graph.constant(node.least, dtype)), high)
     middle = run(*((b.low + b.high) / 2 for b in parents))
     radii = [(b.high - b.low) / 2 for b in parents]
     spread = sum(radii[1:], radii[0]) if node.name in SIGNED else graph.function(node, dtype, absolute=True)(*radii)

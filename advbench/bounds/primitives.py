@@ -30,8 +30,11 @@ BILINEAR = frozenset({"conv_general_dilated", "div", "dot_general", "mul"})
 SIGNED = frozenset({"neg", "sub"})
 """Linear, with coefficients 1 and -1."""
 
-SMOOTH = frozenset({"erf", "exp", "logistic", "tanh"})
+SMOOTH = frozenset({"asinh", "atan", "erf", "exp", "exp2", "expm1", "logistic", "tanh"})
 """Increasing functions of one number, whose slope over an interval is least at one of its ends."""
+
+UNCHANGED = frozenset({"convert_element_type", "copy", "name", "stop_gradient"})
+"""Numbers as they are; a change of the type is none, since bounds have a type of their own."""
 
 CALLS = frozenset(
     {

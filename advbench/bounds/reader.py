@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -19,12 +19,14 @@ from advbench.bounds.graph import (
     Operand,
     Ref,
 )
+from advbench.bounds.pieces import Pieces
 from advbench.bounds.primitives import (
     AFFINE,
     BILINEAR,
     CALLS,
     LOWEST,
     SMOOTH,
+    UNCHANGED,
     numbers,
 )
 
@@ -56,10 +58,11 @@ class Reader:
         self.nodes: list[Node] = []
         self.constants: list[Array] = []
         self.strange: set[str] = set()
+        self.pieces = Pieces(self)
 
     def image(self, shape: tuple[int, ...]) -> Ref:
         """Begin with the image."""
-        return self._node("input", (), shape, lambda: jnp.zeros(shape))
+        return self.node("input", (), shape, lambda: jnp.zeros(shape))
 
     def run(self, jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
         """Values of the outputs."""
@@ -100,84 +103,134 @@ class Reader:
             return self._choice(where, otherwise, chosen, shape)
         if any(isinstance(operand, (Greater, NotANumber, Unknown)) for operand in operands):
             return Unknown()
-        if name in SMOOTH or name == "max" or (name in AFFINE and _is_affine(name, operands, params)):
-            return self._node(name, operands, shape, run)
-        return self._other_maximum(name, operands, shape, params)
+        if name in (AFFINE | UNCHANGED) and _is_affine(name, operands, params):
+            return self._affine(name, operands, shape, run)
+        if name in SMOOTH:
+            return self.pieces.known(self.node(name, operands, shape, run), operands[0], run)
+        return self._curved(name, operands, shape, params)
 
-    def _other_maximum(self, name: str, operands: list[Any], shape: Any, params: Any) -> Any:
-        if name == "min":
-            first, second = operands
-            return self._min(first, second, shape)
-        if name == "reduce_max":
-            return self._fold(self._cells(operands[0], params["axes"]), shape)
-        if name == "reduce_window_max" and set(params["base_dilation"]) == {1}:
-            return self._fold(self._windows(operands[0], shape, params), shape)
+    def _affine(self, name: str, operands: list[Any], shape: Any, run: Callable[..., Array]) -> Ref:
+        if name in UNCHANGED:
+            found: Ref = operands[0]
+            return found
+        made = self.node(name, operands, shape, run)
+        self.pieces.affine(name, operands, made)
+        return made
+
+    def _curved(self, name: str, operands: list[Any], shape: Any, params: Any) -> Any:
+        """Maxima and minima."""
+        if name == "abs":
+            return self.pieces.magnitude(operands[0])
+        if name in ("max", "min"):
+            return (self.maximum if name == "max" else self.minimum)(*operands, shape)
+        if name == "clamp":
+            low, x, high = operands
+            return self.minimum(self.maximum(x, low, shape), high, shape)
+        sign = self.negative if name.endswith("min") else lambda a: a
+        if name in ("reduce_max", "reduce_min"):
+            return sign(self._largest(self._cells(sign(operands[0]), params["axes"]), shape))
+        if name in ("reduce_window_max", "reduce_window_min") and set(params["base_dilation"]) == {1}:
+            return sign(self._largest(self._windows(sign(operands[0]), shape, params), shape))
         return Unknown()
 
     def _choice(self, condition: Greater, otherwise: Any, chosen: Any, shape: tuple[int, ...]) -> Any:
-        """`where(a > b, a, b)` is a maximum, `where(a > b, b, a)` a minimum; nothing else is known."""
-        if _same(condition.a, chosen) and _same(condition.b, otherwise):
-            return self._max(chosen, otherwise, shape)
-        if _same(condition.a, otherwise) and _same(condition.b, chosen):
-            return self._min(chosen, otherwise, shape)
-        return Unknown()
+        """`where(a > b, a, b)` is a maximum, `where(a > b, b, a)` a minimum; else one of the two is a constant."""
+        a, b = condition
+        if _same(a, chosen) and _same(b, otherwise):
+            return self.maximum(chosen, otherwise, shape)
+        if _same(a, otherwise) and _same(b, chosen):
+            return self.minimum(chosen, otherwise, shape)
+        found = None
+        if isinstance(a, Ref) and not isinstance(b, VARYING):
+            found = self.pieces.choice(a, b, chosen, otherwise)
+        elif isinstance(b, Ref) and not isinstance(a, VARYING):
+            found = self.pieces.choice(b, a, otherwise, chosen)
+        return Unknown() if found is None else found
 
-    def _fold(self, parts: list[Ref], shape: tuple[int, ...]) -> Any:
-        return reduce(lambda a, b: self._max(a, b, shape), parts)
+    def _largest(self, cells: Ref, shape: tuple[int, ...]) -> Ref:
+        """The largest of `[k, *shape]` along the first axis, by halves: as many maxima as k has binary digits."""
+        while (count := self.nodes[cells.at].shape[0]) > 1:
+            half = count // 2
+            first, second = (self._part(cells, at, at + half) for at in (0, half))
+            joined = self.maximum(first, second, (half, *shape))
+            if rest := count - 2 * half:
+                parts = (joined, self._part(cells, 2 * half, count))
+                joined = self.node("concatenate", parts, (half + rest, *shape), lambda *p: jnp.concatenate(p))
+            cells = joined
+        return self.node("reshape", (cells,), shape, lambda x: x.reshape(shape))
 
-    def _cells(self, of: Ref, axes: Sequence[int]) -> list[Ref]:
-        """What lies along some axes, one by one, without these axes."""
+    def _part(self, of: Ref, begin: int, end: int) -> Ref:
+        return self.node("slice", (of,), (end - begin, *self.nodes[of.at].shape[1:]), lambda x: x[begin:end])
+
+    def _cells(self, of: Ref, axes: Sequence[int]) -> Ref:
+        """What lies along some axes as one axis, the first."""
         size = self.nodes[of.at].shape
-        rest = tuple(n for axis, n in enumerate(size) if axis not in axes)
+        rest = [axis for axis in range(len(size)) if axis not in axes]
+        order, shape = (*axes, *rest), (-1, *(size[axis] for axis in rest))
+        count = int(np.prod([size[axis] for axis in axes], dtype=int))
+        return self.node("reshape", (of,), (count, *shape[1:]), lambda x: x.transpose(order).reshape(shape))
 
-        def cut(x: Array, at: tuple[int, ...]) -> Array:
-            where = dict(zip(axes, at, strict=True))
-            return x[tuple(where.get(axis, slice(None)) for axis in range(x.ndim))]
-
-        places = product(*(range(size[axis]) for axis in axes))
-        return [self._node("slice", (of,), rest, partial(cut, at=at)) for at in places]
-
-    def _windows(self, of: Ref, shape: tuple[int, ...], params: Any) -> list[Ref]:
-        """The first, second, ... value of every pooling window."""
+    def _windows(self, of: Ref, shape: tuple[int, ...], params: Any) -> Ref:
+        """The values of every pooling window, `[k, *shape]`."""
         padding = [(low, high, 0) for low, high in params["padding"]]
         strides, dilation = params["window_strides"], params["window_dilation"]
+        places = list(product(*map(range, params["window_dimensions"])))
 
-        def cut(x: Array, at: tuple[int, ...]) -> Array:
+        def cut(x: Array) -> Array:
             wide = lax.pad(x, jnp.asarray(LOWEST if any(any(p) for p in padding) else 0, x.dtype), padding)
-            begin = [i * d for i, d in zip(at, dilation, strict=True)]
-            end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, shape, strides, strict=True)]
-            return lax.slice(wide, begin, end, strides)
+            found = []
+            for at in places:
+                begin = [i * d for i, d in zip(at, dilation, strict=True)]
+                end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, shape, strides, strict=True)]
+                found.append(lax.slice(wide, begin, end, strides))
+            return jnp.stack(found)
 
-        places = product(*map(range, params["window_dimensions"]))
-        return [self._node("slice", (of,), shape, partial(cut, at=at)) for at in places]
+        return self.node("slice", (of,), (len(places), *shape), cut)
 
-    def _max(self, a: Any, b: Any, shape: tuple[int, ...]) -> Ref:
-        return self._node("max", (a, b), shape, jnp.maximum)
+    def maximum(self, a: Any, b: Any, shape: tuple[int, ...], least: Any = None) -> Ref:
+        """The greater of two values, of which one may be a constant."""
+        made = self.node("max", (a, b), shape, jnp.maximum, least)
+        varying, fixed = (a, b) if isinstance(a, Ref) else (b, a)
+        if not isinstance(fixed, Ref) and self.nodes[varying.at].shape == shape:
+            self.pieces.known(made, varying, lambda x: jnp.maximum(x, fixed))
+        return made
 
-    def _min(self, a: Any, b: Any, shape: tuple[int, ...]) -> Ref:
-        return Ref(self._neg(self._max(self._neg(a), self._neg(b), shape), shape).at)
+    def minimum(self, a: Any, b: Any, shape: tuple[int, ...]) -> Ref:
+        """The lesser of two values, of which one may be a constant."""
+        made = self.negative(self.maximum(self.negative(a), self.negative(b), shape))
+        varying, fixed = (a, b) if isinstance(a, Ref) else (b, a)
+        if not isinstance(fixed, Ref) and self.nodes[varying.at].shape == shape:
+            self.pieces.known(made, varying, lambda x: jnp.minimum(x, fixed), capped=fixed)
+        return made
 
-    def _neg(self, a: Any, shape: tuple[int, ...] | None = None) -> Any:
+    def negative(self, a: Any) -> Any:
+        """The same with its sign changed."""
         if not isinstance(a, Ref):
-            return -jnp.asarray(a)
-        return self._node("neg", (a,), shape or self.nodes[a.at].shape, jnp.negative)
+            return -a if isinstance(a, np.ndarray) else -jnp.asarray(a)
+        made = self.node("neg", (a,), self.nodes[a.at].shape, jnp.negative)
+        self.pieces.affine("neg", [a], made)
+        return made
 
-    def _node(self, name: str, operands: Sequence[Any], shape: tuple[int, ...], run: Callable[..., Array]) -> Ref:
-        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run))
+    def node(
+        self, name: str, operands: Sequence[Any], shape: tuple[int, ...], run: Callable[..., Array], least: Any = None
+    ) -> Ref:
+        """Add an operation."""
+        bottom = None if least is None else self._constant(least)
+        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run, bottom))
         return Ref(len(self.nodes) - 1)
 
     def _operand(self, value: Any) -> Operand:
-        if isinstance(value, Ref):
-            return value
-        self.constants.append(jnp.asarray(value))
+        return value if isinstance(value, Ref) else self._constant(value)
+
+    def _constant(self, value: Any) -> Const:
+        """Doubles stay what they are, for bounds in double precision."""
+        self.constants.append(value if getattr(value, "dtype", None) == np.float64 else jnp.asarray(value))
         return Const(len(self.constants) - 1)
 
 
 def _runnable(equation: JaxprEqn) -> Callable[..., Array]:
-    """The operation on numbers of any float type; a change of the type is none, since bounds have one of their own."""
-    name, params = equation.primitive.name, dict(equation.params)
-    if name == "convert_element_type":
-        return lambda x: x
+    """The operation on numbers of any float type."""
+    params = dict(equation.params)
     if "preferred_element_type" in params:
         params["preferred_element_type"] = None
     return partial(equation.primitive.bind, **params)
@@ -198,6 +251,8 @@ def _condition(name: str, operands: list[Any]) -> Greater | NotANumber | None:
         return Greater(*operands)
     if name in ("lt", "le"):
         return Greater(*operands[::-1])
+    if name == "not" and isinstance(operands[0], Greater):
+        return Greater(*operands[0][::-1])
     if name == "ne" and _same(*operands):
         return NotANumber(operands[0])
     if name == "or":

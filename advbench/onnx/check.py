@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SAME: Final = 1e-5  # of the largest logit, in float32
 COARSER: Final = {"float16": 2**13, "bfloat16": 2**16}  # steps of these types, in float32's
+STEPS_OF_BYTES: Final = 2**13  # a value on the edge between two of 256 steps may fall either way, and move others
 IMAGES: Final = 64
 
 
@@ -42,9 +43,22 @@ def compare(path: Path, graph: Graph, model: LoadedModel, images: Any) -> Flag |
     Flag or None
         `translation`, `invalid` where a logit is off by more than 1e-5 of the largest, within which another class
         can win only by a tie, or by as many more as steps of half precision are coarser than those of float32, where
-        the graph computes anything in it; a `note` where ONNX Runtime is missing or can't run the file.
+        the graph computes anything in it; a `note` where ONNX Runtime is missing or can't run the file. Of a graph
+        that quantises activations, else the note `straight_through`.
     """
-    images = images[:IMAGES]
+    found = _compared(path, graph, model, images[:IMAGES])
+    if not graph.rounds or (found is not None and found.level == "invalid"):
+        return found
+    return Flag(
+        name="straight_through",
+        level="note",
+        evidence={"compared": found is None},
+        message="activations are quantised, and gradients pass straight through the rounding, as an approximation: add "
+        "an attack that needs scores alone, --attack square" + (f"; {found.message}" if found else ""),
+    )
+
+
+def _compared(path: Path, graph: Graph, model: LoadedModel, images: Any) -> Flag | None:
     try:
         true = _reference(path, graph, np.asarray(model.preprocess(jnp.asarray(images))), wanted_of(model.predict))
     except ImportError:
@@ -52,7 +66,8 @@ def compare(path: Path, graph: Graph, model: LoadedModel, images: Any) -> Flag |
     except Exception as error:  # whatever ONNX Runtime says of a file it can't run
         return _note(f"was not compared: ONNX Runtime says {' '.join(str(error).split())[:200]}")
     got = np.asarray(jax.jit(lambda model, x: model(x))(model.predict, images), np.float64)
-    allowed = SAME * max(COARSER.get(kind, 1) for kind in _types(jax.make_jaxpr(model.predict)(images[:1]).jaxpr))
+    coarser = max(COARSER.get(kind, 1) for kind in _types(jax.make_jaxpr(model.predict)(images[:1]).jaxpr))
+    allowed = SAME * max(coarser, STEPS_OF_BYTES if graph.rounds else 1)
     return _verdict(got, true.astype(np.float64), allowed)
 
 

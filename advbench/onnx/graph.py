@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +12,15 @@ import numpy as np
 from jax import Array
 
 from advbench.core.errors import UsageError
-from advbench.onnx.operators import OPERATORS, Untranslatable, known
-from advbench.onnx.program import Node, Program, printable
+from advbench.onnx.nodes import Node, every, printable
+from advbench.onnx.operators import OPERATORS
+from advbench.onnx.operators.quantised import BATCHED, ROUNDING
+from advbench.onnx.program import Program
+from advbench.onnx.run import FLOW, NODES, Run
 
 WEIGHT: Final = 32  # elements; smaller float arrays are settings of operators, and known beforehand
-LARGEST: Final = 2**28  # elements of a value for one image; a network that needs more is none
-NODES: Final = 20_000
+FEW_BITS: Final = ("int4", "uint4", "int8", "uint8")
+"""Types of quantised weights, never of shapes or indices."""
 
 Weights = dict[str, Array]
 
@@ -50,6 +52,11 @@ class Graph:
     dtype: str
     batch: int | None
 
+    @property
+    def rounds(self) -> bool:
+        """Whether activations are quantised, so that gradients pass straight through steps."""
+        return any(node.op in ROUNDING for node in every(self.nodes))
+
     def __call__(self, weights: Weights, x: Array) -> Any:
         """Run on `x` [B, ...], float32; the output is a JAX array [B, ...], or a dictionary of several.
 
@@ -68,31 +75,11 @@ class Graph:
 
     def _run(self, weights: Weights, x: Array) -> Any:
         values: dict[str, Any] = {"": None, **self.constants, **weights, self.input: x}
-        for node in self.nodes:
-            with np.errstate(all="ignore"):
-                results = _evaluate(node, [values[name] for name in node.inputs])
-            for name, result in zip(node.outputs, results, strict=False):
-                if math.prod(result.shape) > LARGEST * len(x):
-                    raise UsageError(f"{_called(node)} asks for an array of shape {list(result.shape)}")
-                values[name] = result
+        Run(values, len(x))(self.nodes)
+        if missing := [name for name in self.outputs if name not in values]:
+            raise UsageError(f"the output {printable(missing[0])!r} is one that its operator is not known to give")
         found = {name: jnp.asarray(values[name]) for name in self.outputs}
         return found if len(found) > 1 else found[self.outputs[0]]
-
-
-def _evaluate(node: Node, inputs: list[Any]) -> tuple[Any, ...]:
-    try:
-        result = OPERATORS[node.op](node, *inputs)
-    except Untranslatable as error:
-        raise UsageError(f"{_called(node)}: {error}") from None
-    except Exception as error:  # whatever NumPy or JAX say of shapes and types that don't fit
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{_called(node)} can't be run: {type(error).__name__}: {reason}") from None
-    results = result if isinstance(result, tuple) else (result,)
-    return tuple(np.asarray(value) if known(value) else value for value in results)
-
-
-def _called(node: Node) -> str:
-    return f"node {printable(node.name)!r} ({printable(node.op)})"
 
 
 def build(program: Program, path: Path) -> tuple[Graph, Weights]:
@@ -123,16 +110,27 @@ def build(program: Program, path: Path) -> tuple[Graph, Weights]:
     there = {"", program.input, *program.arrays}
     for node in nodes:
         if missing := [name for name in node.inputs if name not in there]:
-            raise UsageError(f"{path}: {_called(node)} needs {printable(missing[0])!r}, which nothing before it gives")
+            raise UsageError(f"{path}: {node.called} needs {printable(missing[0])!r}, which nothing before it gives")
         there.update(node.outputs)
     if missing := [name for name in program.outputs if name not in there]:
         raise UsageError(f"{path} has no node that gives its output {printable(missing[0])!r}")
-    used = {name for node in nodes for name in node.inputs}
+    used = {*program.outputs}.union(*(node.reads() for node in nodes))
     arrays = {name: array for name, array in program.arrays.items() if name in used}
-    weights = {n: jnp.asarray(a) for n, a in arrays.items() if a.size > WEIGHT and jnp.issubdtype(a.dtype, np.floating)}
+    weights = {name: jnp.asarray(_of_bytes(array)) for name, array in arrays.items() if _is_weight(array)}
     constants = {name: array for name, array in arrays.items() if name not in weights}
     batch = program.shape[0]
+    if batch is None and any(node.op in BATCHED for node in every(nodes)):
+        batch = 1
     return Graph(nodes, constants, program.input, program.outputs, program.dtype, batch), weights
+
+
+def _is_weight(array: np.ndarray) -> bool:
+    return array.size > WEIGHT and (array.dtype.name in FEW_BITS or bool(jnp.issubdtype(array.dtype, np.floating)))
+
+
+def _of_bytes(array: np.ndarray) -> np.ndarray:
+    """Types of four bits as those of eight, which every device has."""
+    return array.astype(array.dtype.name.replace("int4", "int8")) if array.dtype.name in FEW_BITS else array
 
 
 def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> tuple[Graph, int | None]:
@@ -171,8 +169,13 @@ def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> t
 
 def _runnable(program: Program) -> tuple[str, ...]:
     """The outputs that no unsupported operator keeps from being given, if there are any."""
-    able = [name for name in program.outputs if all(node.op in OPERATORS for node in _needed(program, (name,)))]
+    able = [name for name in program.outputs if all(_supported(node) for node in _needed(program, (name,)))]
     return tuple(able) or program.outputs
+
+
+def _supported(node: Node) -> bool:
+    """A branch that is not taken may hold anything."""
+    return node.op in OPERATORS or node.op in FLOW
 
 
 def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
@@ -180,7 +183,7 @@ def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
     wanted, kept = set(outputs), []
     for node in reversed(program.nodes):
         if wanted.intersection(node.outputs):
-            wanted.update(node.inputs)
+            wanted.update(node.reads() - {""})
             kept.append(node)
     return tuple(reversed(kept))
 
@@ -188,7 +191,7 @@ def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
 def _all_supported(nodes: tuple[Node, ...], path: Path) -> None:
     lacking: dict[str, list[str]] = {}
     for node in nodes:
-        if node.op not in OPERATORS:
+        if not _supported(node):
             lacking.setdefault(printable(node.op), []).append(printable(node.name))
     if lacking:
         parts = [f"{op} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})" for op, names in sorted(lacking.items())]

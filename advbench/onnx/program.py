@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,24 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from advbench.core.errors import CorruptFile, UsageError
-from advbench.onnx.external import External
+from advbench.onnx.functions import converted, inlined
+from advbench.onnx.nodes import ONNX_DOMAINS, Node, Reader, printable, text
 
 LIMIT: Final = 2**31 - 1  # bytes; protobuf can't read more either, and a small .gz may unpack to anything
 OPSETS: Final = range(7, 26)  # those whose meaning the operators here have
 FLOATS: Final = ("float32", "float64", "float16", "bfloat16")
-ONNX_DOMAINS: Final = ("", "ai.onnx")
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operation: arrays of these names in, arrays of those names out; an absent input has an empty name."""
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any]
-    opset: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +38,6 @@ class Program:
     dtype: str
     outputs: tuple[str, ...]
     digest: str
-
-
-def printable(name: str) -> str:
-    """A name out of a file, fit for one line."""
-    return "".join(c if c.isprintable() else "?" for c in name[:80])
-
-
-def text(name: str | bytes) -> str:
-    """A name out of a file; where it is no UTF-8, protobuf gives bytes."""
-    return name if isinstance(name, str) else name.decode(errors="replace")
 
 
 def read(path: Path) -> bytes:
@@ -106,80 +83,20 @@ def parse(path: Path) -> Program:
         graph = (model := onnx.load_model_from_string(content)).graph
     except (DecodeError, ValueError):
         raise CorruptFile(f"{path} is not an ONNX file, or it is damaged") from None
-    opset = max((o.version for o in model.opset_import if o.domain in ONNX_DOMAINS), default=0)
     if not graph.node:
         raise CorruptFile(f"{path} is not an ONNX file, or it is damaged: it holds no graph")
+    opset = max((o.version for o in model.opset_import if o.domain in ONNX_DOMAINS), default=0)
+    if 0 < opset < OPSETS[0]:
+        model, opset = converted(model, opset, path), OPSETS[0]
     if opset not in OPSETS:
         raise UsageError(f"{path} has opset {opset}; export it with one from {OPSETS[0]} to {OPSETS[-1]}")
-    if graph.sparse_initializer:
-        raise UsageError(f"{path} has sparse weights, which are not supported")
-    data = External(path)
-    arrays = {text(tensor.name): _array(tensor, data, path) for tensor in graph.initializer}
-    nodes = []
-    for proto in graph.node:
-        op, domain, outputs = text(proto.op_type), text(proto.domain), tuple(map(text, proto.output))
-        node = Node(
-            op=op if domain in ONNX_DOMAINS else f"{domain}::{op}",
-            name=text(proto.name) or f"{op} that gives {', '.join(outputs)}",
-            inputs=tuple(map(text, proto.input)),
-            outputs=outputs,
-            attributes=dict(_attributes(proto, data, path)),
-            opset=opset,
-        )
-        if node.op == "Constant" and (value := _constant(node)) is not None:
-            arrays[node.outputs[0]] = value
-        else:
-            nodes.append(node)
+    graph = inlined(model, path).graph
+    reader = Reader(path, opset, graph)
+    nodes, _ = reader.read(graph, {})
+    arrays = reader.arrays
     name, shape, dtype = _input(graph, arrays, path)
-    digest = hashlib.sha256(content + data.digest.digest()).hexdigest()
-    return Program(tuple(nodes), arrays, name, shape, dtype, _outputs(graph, path), digest)
-
-
-def _array(tensor: Any, data: External, path: Path) -> np.ndarray:
-    """The array of a tensor; float64, which JAX computes in float32, becomes that."""
-    from onnx import TensorProto, numpy_helper
-
-    try:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            data.load(tensor)
-        if min(tensor.dims, default=0) < 0:
-            raise ValueError(f"its shape is {list(tensor.dims)}")
-        array = np.asarray(numpy_helper.to_array(tensor))
-        if array.dtype.kind not in "OSU":
-            return array.astype(np.float32) if array.dtype == np.float64 else array
-    except UsageError:
-        raise
-    except Exception as error:  # whatever malformed data may raise in a library
-        reason = " ".join(str(error).split())
-        raise CorruptFile(f"{path} is damaged: {printable(text(tensor.name)) or 'a tensor'}: {reason}") from None
-    raise UsageError(f"{path}: {printable(text(tensor.name)) or 'a tensor'} holds text, not numbers")
-
-
-def _attributes(proto: Any, data: External, path: Path) -> Iterator[tuple[str, Any]]:
-    from onnx import AttributeProto, helper
-
-    for attribute in proto.attribute:
-        try:
-            value = helper.get_attribute_value(attribute)
-        except ValueError:
-            continue  # of no known type: an operator that needs it will say so
-        if attribute.type == AttributeProto.TENSOR:
-            value = _array(value, data, path)
-        elif attribute.type == AttributeProto.STRING:
-            value = value.decode(errors="replace")
-        elif attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
-            value = list(value)
-        yield text(attribute.name), value
-
-
-def _constant(node: Node) -> np.ndarray | None:
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    for key, value in node.attributes.items():
-        if key == "value" and node.outputs:
-            return np.asarray(value)
-        if key in kinds and node.outputs:
-            return np.asarray(value, kinds[key])
-    return None
+    digest = hashlib.sha256(content + reader.data.digest.digest()).hexdigest()
+    return Program(nodes, arrays, name, shape, dtype, _outputs(graph, path), digest)
 
 
 def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, tuple[int | None, ...], str]:
@@ -199,6 +116,8 @@ def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, 
             f"{path} takes {dtype} input; attacks need float: export it without the conversion from pixels"
         )
     shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+    if not kind.HasField("shape"):  # the data will tell
+        shape = (None,) * 4
     if len(shape) not in (2, 3, 4):
         raise UsageError(f"{path} takes input of {len(shape)} axes; images have 4, grey images may have 3, rows 2")
     return text(inputs[0].name), shape, "float32" if dtype == "float64" else dtype

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-TRANSLATED: Final = {"translation": "the translation to JAX computes what the original runtime does"}
+TRANSLATED: Final = {
+    "translation": "the translation to JAX computes what the original runtime does",
+    "straight_through": "activations are not quantised, so that gradients are exact",
+}
 """What is asked of a translated model too."""
 
 CHECKS: Final = {

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     OPERATORS,
     Untranslatable,
@@ -19,13 +20,17 @@ from advbench.onnx.operators.base import (
     sized,
     xp,
 )
-from advbench.onnx.program import Node
 
 NUMPY = {
     "Abs": "abs",
+    "Acos": "arccos",
+    "Acosh": "arccosh",
     "Add": "add",
     "And": "logical_and",
+    "Asin": "arcsin",
+    "Asinh": "arcsinh",
     "Atan": "arctan",
+    "Atanh": "arctanh",
     "Ceil": "ceil",
     "Cos": "cos",
     "Cosh": "cosh",
@@ -213,6 +218,17 @@ def _gelu(node: Node, x: Value) -> Value:
 @operator("Swish")
 def _swish(node: Node, x: Value) -> Value:
     return x * jax.nn.sigmoid(node.attributes.get("alpha", 1.0) * x)
+
+
+@operator("Shrink")
+def _shrink(node: Node, x: Value) -> Value:
+    edge, bias = node.attributes.get("lambd", 0.5), node.attributes.get("bias", 0.0)
+    return jnp.where(x < -edge, x + bias, jnp.where(x > edge, x - bias, 0)).astype(x.dtype)
+
+
+@operator("Mean")
+def _mean(_node: Node, *values: Value) -> Value:
+    return (reduce(_module(*values).add, values) / len(values)).astype(values[0].dtype)
 
 
 @operator("Dropout")

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     HIGHEST,
     OPERATORS,
@@ -18,7 +19,6 @@ from advbench.onnx.operators.base import (
     xp,
 )
 from advbench.onnx.operators.shapes import setting
-from advbench.onnx.program import Node
 
 
 @operator("MatMul")
@@ -57,6 +57,7 @@ _reduction("ReduceProd", lambda m, x, **along: m.prod(x, **along))
 _reduction("ReduceL1", lambda m, x, **along: m.sum(abs(x), **along))
 _reduction("ReduceL2", lambda m, x, **along: m.sqrt(m.sum(x * x, **along)))
 _reduction("ReduceSumSquare", lambda m, x, **along: m.sum(x * x, **along))
+_reduction("ReduceLogSum", lambda m, x, **along: m.log(m.sum(x, **along)))
 _reduction("ReduceLogSumExp", lambda _, x, **along: jax.nn.logsumexp(x, **along))
 
 
@@ -89,6 +90,26 @@ def _layer_norm(node: Node, x: Value, scale: Value, shift: Value = None) -> Valu
     axes = tuple(range(axis_of(node.attributes.get("axis", -1), x.ndim), x.ndim))
     y = _standardised(x, axes, node) * scale
     return y if shift is None else y + shift
+
+
+@operator("RMSNormalization")
+def _rms_norm(node: Node, x: Value, scale: Value) -> Value:
+    """In float32, unless the input has 64 bits."""
+    axes = tuple(range(axis_of(node.attributes.get("axis", -1), x.ndim), x.ndim))
+    if node.attributes.get("stash_type", 1) != 1:
+        raise Untranslatable("squares should be summed in float32")
+    wide = x.astype(jnp.float32)
+    y = wide * jax.lax.rsqrt((wide * wide).mean(axes, keepdims=True) + node.attributes.get("epsilon", 1e-5))
+    return y.astype(x.dtype) * scale
+
+
+@operator("MeanVarianceNormalization")
+def _mean_variance_norm(node: Node, x: Value) -> Value:
+    axes = tuple(node.attributes.get("axes", (0, 2, 3)))
+    if 0 in axes:
+        raise Untranslatable("the mean is over all images of a batch, which makes each depend on the others")
+    x = x - x.mean(axes, keepdims=True)
+    return x / (jnp.sqrt((x * x).mean(axes, keepdims=True)) + 1e-9)
 
 
 @operator("InstanceNormalization")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     Untranslatable,
     Value,
@@ -19,7 +19,6 @@ from advbench.onnx.operators.base import (
     sized,
     xp,
 )
-from advbench.onnx.program import Node
 
 
 def setting(node: Node, name: str, given: Value) -> tuple[int, ...] | None:
@@ -194,11 +193,3 @@ def _space_to_depth(node: Node, x: Value) -> Value:
     s = node.attributes["blocksize"]
     y = x.reshape(b, c, h // s, s, w // s, s).transpose(0, 3, 5, 1, 2, 4)
     return y.reshape(b, c * s**2, h // s, w // s)
-
-
-@operator("ArgMax")
-def _argmax(node: Node, x: Value) -> Any:
-    if node.attributes.get("select_last_index"):
-        raise Untranslatable("of ties the last one is asked for")
-    axis, keep = node.attributes.get("axis", 0), bool(node.attributes.get("keepdims", 1))
-    return xp(x).argmax(x, axis, keepdims=keep)

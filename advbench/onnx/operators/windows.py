@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from advbench.nn import ops
+from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     HIGHEST,
     Untranslatable,
     Value,
     operator,
 )
-from advbench.onnx.program import Node
 
-WINDOW = 64  # most pixels of a window; a network's have 49 at most
+WINDOW = 64  # most pixels of a window that are taken one by one
+Pooling = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,62 @@ class Windows:
 
     def slices(self, x: Value, fill: float) -> Iterator[Value]:
         """Pixel by pixel of the window, in row-major order, its values in all windows: [N, C, ...] each."""
-        if math.prod(self.sides) > WINDOW:
-            raise Untranslatable(f"a window of {list(self.sides)} pixels is too large")
-        around = [(low, high + more, 0) for (low, high), more in zip(self.pads, self.beyond, strict=True)]
+        around = [(low, high, 0) for low, high in self.around()]
         x = lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), (0, 0, 0), *around])
-        spans = [(side - 1) * d + 1 for side, d in zip(self.sides, self.dilations, strict=True)]
-        counts = [(n - span) // s + 1 for n, span, s in zip(x.shape[2:], spans, self.strides, strict=True)]
-        if min(counts) < 1:
-            raise Untranslatable(f"windows of {spans} pixels do not fit into {list(x.shape[2:])}")
+        counts = self.counts(x.shape[2:])
         for at in itertools.product(*map(range, self.sides)):
             starts = [i * d for i, d in zip(at, self.dilations, strict=True)]
             ends = [start + (n - 1) * s + 1 for start, n, s in zip(starts, counts, self.strides, strict=True)]
             yield lax.slice(x, (0, 0, *starts), (*x.shape[:2], *ends), (1, 1, *self.strides))
+
+    def around(self) -> list[tuple[int, int]]:
+        """Padding by axis, all of it."""
+        return [(low, high + more) for (low, high), more in zip(self.pads, self.beyond, strict=True)]
+
+    def counts(self, padded: Sequence[int]) -> list[int]:
+        """Windows along each axis of a padded image."""
+        spans = [(side - 1) * d + 1 for side, d in zip(self.sides, self.dilations, strict=True)]
+        counts = [(n - span) // s + 1 for n, span, s in zip(padded, spans, self.strides, strict=True)]
+        if min(counts) < 1:
+            raise Untranslatable(f"windows of {spans} pixels do not fit into {list(padded)}")
+        return counts
+
+    def pooled(self, x: Value, fill: float, join: Callable[[Value, Value], Value], large: Pooling) -> Value:
+        """Values of all windows, [N, C, ...]: pixel by pixel of small ones, whose gradients are fast on CPU."""
+        if math.prod(self.sides) <= WINDOW:
+            return reduce(join, self.slices(x, fill))
+        if any(max(pad) >= side * d for pad, side, d in zip(self.pads, self.sides, self.dilations, strict=True)):
+            raise Untranslatable(f"padding {list(self.pads)} is as wide as windows of {list(self.sides)} pixels")
+        sizes = [n + sum(pad) for n, pad in zip(x.shape[2:], self.around(), strict=True)]
+        self.counts(sizes)
+        if [*x.shape[2:]] == sizes == [*self.sides] and set(self.dilations) == {1}:
+            return _first_largest(x) if large is lax.max else x.sum(tuple(range(2, x.ndim)), keepdims=True)
+        return lax.reduce_window(
+            x,
+            np.asarray(fill, x.dtype),
+            large,
+            (1, 1, *self.sides),
+            (1, 1, *self.strides),
+            [(0, 0), (0, 0), *self.around()],
+            window_dilation=(1, 1, *self.dilations),
+        )
+
+
+def _first_largest(x: Value) -> Value:
+    """The largest pixel of each image and channel, [N, C, 1, ...]; of tied ones the first gets the gradient."""
+    return _largest(x.reshape(*x.shape[:2], -1)).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+
+
+@jax.custom_jvp
+def _largest(rows: Value) -> Value:
+    return rows.max(-1)
+
+
+@_largest.defjvp
+def _largest_and_slope(primals: Any, tangents: Any) -> Any:
+    (rows,), (change,) = primals, tangents
+    first = rows.argmax(-1, keepdims=True) == jnp.arange(rows.shape[-1])
+    return rows.max(-1), jnp.where(first, change, 0).sum(-1).astype(rows.dtype)
 
 
 def _pads(node: Node, size: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -134,8 +181,13 @@ def _conv_transpose(node: Node, x: Value, kernel: Value, bias: Value = None) -> 
 @operator("MaxPool")
 def _max_pool(node: Node, x: Value) -> Value:
     """Of tied pixels the first in row-major order gets the gradient, as in PyTorch."""
-    slices = Windows.of(node, x, node.attributes["kernel_shape"]).slices(x, -math.inf)
-    return reduce(lambda a, b: jnp.where((b > a) | jnp.isnan(b), b, a), slices)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise Untranslatable(f"the largest of {x.dtype} is not supported")
+
+    def later(a: Value, b: Value) -> Value:
+        return jnp.where((b > a) | jnp.isnan(b), b, a)
+
+    return Windows.of(node, x, node.attributes["kernel_shape"]).pooled(x, -math.inf, later, lax.max)
 
 
 @operator("AveragePool")
@@ -143,14 +195,14 @@ def _average_pool(node: Node, x: Value) -> Value:
     """Padding counts where `count_include_pad` says so; what `ceil_mode` adds never does."""
     windows = Windows.of(node, x, node.attributes["kernel_shape"])
     ones = jnp.ones((1, 1, *x.shape[2:]), x.dtype)
-    total: Value = reduce(jnp.add, windows.slices(x, 0))
+    total = windows.pooled(x, 0, jnp.add, lax.add)
     if node.attributes.get("count_include_pad"):
         ones = jnp.pad(ones, [(0, 0), (0, 0), *windows.pads], constant_values=1)
         unpadded = Windows(
             windows.sides, windows.strides, windows.dilations, ((0, 0),) * len(windows.sides), windows.beyond
         )
-        return total / reduce(jnp.add, unpadded.slices(ones, 0))
-    return total / reduce(jnp.add, windows.slices(ones, 0))
+        return total / unpadded.pooled(ones, 0, jnp.add, lax.add)
+    return total / windows.pooled(ones, 0, jnp.add, lax.add)
 
 
 @operator("GlobalAveragePool")
@@ -160,4 +212,4 @@ def _global_average_pool(_node: Node, x: Value) -> Value:
 
 @operator("GlobalMaxPool")
 def _global_max_pool(_node: Node, x: Value) -> Value:
-    return x.max(tuple(range(2, x.ndim)), keepdims=True)
+    return _first_largest(jnp.asarray(x))

@@ -27,6 +27,14 @@ def one(op, *inputs, opset=18, x=IMAGES, **attributes):
     return pytest.param(op, inputs, opset, x, attributes, id=f"{op}-{opset}-{'-'.join(map(str, attributes.values()))}")
 
 
+LARGE = RNG.standard_normal((2, 4, 12, 12)).astype(np.float32)
+COORDINATES = ("pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric")
+
+
+def resized(mode, height, width, **attributes):
+    return one("Resize", None, np.float32([1, 1, height, width]), opset=19, mode=mode, **attributes)
+
+
 UNARY = """
     Abs Atan Ceil Cos Cosh Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Mish Neg Reciprocal
     Relu Selu Sigmoid Sign Sin Sinh Softplus Softsign Tan Tanh ThresholdedRelu Celu GlobalAveragePool
@@ -131,6 +139,58 @@ CASES = [
     one("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1),
     one("AveragePool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, opset=19),
     one("AveragePool", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
+    *(one(op, x=LARGE, kernel_shape=[12, 12]) for op in ("MaxPool", "AveragePool")),
+    one("MaxPool", x=LARGE, kernel_shape=[9, 10], strides=[2, 1], pads=[4, 3, 2, 5]),
+    one("MaxPool", x=LARGE, kernel_shape=[9, 9], strides=[2, 2], ceil_mode=1),
+    one("AveragePool", x=LARGE, kernel_shape=[9, 9], pads=[4, 3, 2, 5], count_include_pad=1),
+    one("AveragePool", x=LARGE, kernel_shape=[9, 10], strides=[1, 2], pads=[4, 3, 2, 5]),
+    *(one(op, x=IMAGES / 8) for op in ("Acos", "Asin", "Atanh", "Asinh")),
+    one("Acosh", x=np.abs(IMAGES) + 1.1),
+    one("Shrink", lambd=0.3, bias=0.1),
+    one("Mean", normal(4, 1, 1), normal(6)),
+    one("ReduceLogSum", whole(1), x=np.abs(IMAGES)),
+    one("MeanVarianceNormalization", axes=[1, 2, 3]),
+    one("RMSNormalization", normal(6), opset=23),
+    one("RMSNormalization", normal(4, 6, 6), opset=23, axis=1, epsilon=0.1),
+    one("Trilu", np.int64(1)),
+    one("Trilu", upper=0),
+    one("CumSum", np.int64(2)),
+    one("CumSum", np.int64(-1), exclusive=1),
+    one("CumSum", np.int64(1), exclusive=1, reverse=1),
+    *(resized(mode, 2.0, 1.7) for mode in ("nearest", "linear", "cubic")),
+    *(resized("nearest", 0.6, 0.8, nearest_mode=how) for how in ("floor", "ceil", "round_prefer_ceil")),
+    *(resized("cubic", 0.6, 1.5, coordinate_transformation_mode=how) for how in COORDINATES),
+    *(resized("linear", 0.6, 1.5, coordinate_transformation_mode=how) for how in COORDINATES),
+    *(resized(mode, 0.6, 0.45, antialias=1) for mode in ("linear", "cubic")),
+    resized("cubic", 1.5, 0.7, exclude_outside=1, cubic_coeff_a=-0.5),
+    one("Resize", None, None, whole(2, 4, 9, 1), mode="linear"),
+    one("Resize", None, None, whole(9, 4), mode="linear", axes=[2, 3], keep_aspect_ratio_policy="not_larger"),
+    one(
+        "Resize",
+        np.float32([0, 0, 0.2, -0.1, 1, 1, 0.9, 1.1]),
+        None,
+        whole(2, 4, 5, 7),
+        mode="linear",
+        coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=2.5,
+    ),
+    one("Resize", np.float32([1, 1, 2, 3]), opset=10, mode="nearest"),
+    one("Upsample", opset=7, mode="nearest", scales=[1.0, 1.0, 2.0, 2.0]),
+    one("Upsample", np.float32([1, 1, 2, 1.5]), opset=9, mode="linear"),
+    one("Attention", normal(2, 2, 5, 6), normal(2, 2, 5, 3), opset=23),
+    one("Attention", normal(2, 4, 5, 6), normal(2, 4, 5, 3), normal(6, 5), opset=23, scale=0.3),
+    one("Attention", normal(2, 4, 6, 6), normal(2, 4, 6, 6), opset=23, is_causal=1),
+    one("Attention", normal(2, 5, 2), normal(2, 5, 4), opset=23, x=IMAGES[:, 0], q_num_heads=3, kv_num_heads=1),
+    one("RotaryEmbedding", normal(9, 3), normal(9, 3), np.tile(np.arange(6), (2, 1)), opset=23),
+    one(
+        "RotaryEmbedding",
+        normal(9, 2),
+        normal(9, 2),
+        np.tile(np.arange(6), (2, 1)),
+        opset=23,
+        interleaved=1,
+        rotary_embedding_dim=4,
+    ),
 ]
 
 
@@ -187,8 +247,157 @@ SHAPES = {
         ("Mul", ["f", "x"], ["y"], {}),
     ],
     "the brightest": [("ArgMax", ["x"], ["a"], {"axis": 1}), ("Cast", ["a"], ["y"], {"to": 1})],
+    "the darkest": [("ArgMin", ["x"], ["a"], {"axis": 2}), ("Cast", ["a"], ["y"], {"to": 1})],
+    "the largest": [("TopK", ["x", "one+"], ["y", "i"], {"axis": -1})],
+    "the least of ties, and where": [
+        ("Round", ["x"], ["r"], {}),
+        ("TopK", ["r", "one+"], ["v", "i"], {"axis": 1, "largest": 0}),
+        ("Cast", ["i"], ["f"], {"to": 1}),
+        ("Add", ["v", "f"], ["y"], {}),
+    ],
     "a size": [("Size", ["x"], ["s"], {}), ("CastLike", ["s", "x"], ["f"], {}), ("Div", ["x", "f"], ["y"], {})],
 }
+STEP = np.float32(0.05)
+QUANTISED = {
+    "weights alone, by channel and in blocks": (
+        [
+            ("DequantizeLinear", ["k", "ks", "kz"], ["w"], {"axis": 0}),
+            ("Conv", ["x", "w"], ["c"], {}),
+            ("DequantizeLinear", ["b", "bs"], ["v"], {"axis": 0, "block_size": 2}),
+            ("MatMul", ["c", "v"], ["y"], {}),
+        ],
+        {
+            "k": RNG.integers(-128, 128, (5, 4, 3, 3), np.int8),
+            "ks": np.abs(normal(5)) / 99,
+            "kz": np.arange(5, dtype=np.int8),
+            "b": RNG.integers(-128, 128, (4, 9), np.int8),
+            "bs": np.abs(normal(2, 9)) / 99,
+        },
+    ),
+    "to int8 and uint16": (
+        [
+            ("QuantizeLinear", ["x", "s", "z"], ["q"], {}),
+            ("DequantizeLinear", ["q", "s", "z"], ["d"], {}),
+            ("QuantizeLinear", ["d", "s", "wide"], ["r"], {}),
+            ("DequantizeLinear", ["r", "s", "wide"], ["y"], {}),
+        ],
+        {"s": STEP, "z": np.int8(3), "wide": np.uint16(999)},
+    ),
+    "convolved": (
+        [
+            ("QuantizeLinear", ["x", "s", "z"], ["q"], {}),
+            ("QLinearConv", ["q", "s", "z", "k", "ks", "kz", "s2", "z2", "b"], ["r"], {"pads": [1, 1, 1, 1]}),
+            ("DequantizeLinear", ["r", "s2", "z2"], ["y"], {}),
+        ],
+        {
+            "s": STEP,
+            "z": np.uint8(120),
+            "k": RNG.integers(-99, 99, (5, 4, 3, 3), np.int8),
+            "ks": np.abs(normal(5)) / 99,
+            "kz": np.zeros(5, np.int8),
+            "s2": np.float32(0.13),
+            "z2": np.uint8(100),
+            "b": RNG.integers(-99, 99, 5, np.int32),
+        },
+    ),
+    "multiplied": (
+        [
+            ("QuantizeLinear", ["x", "s", "z"], ["q"], {}),
+            ("QLinearMatMul", ["q", "s", "z", "k", "ks", "kz", "s2", "z2"], ["r"], {}),
+            ("DequantizeLinear", ["r", "s2", "z2"], ["y"], {}),
+        ],
+        {
+            "s": STEP,
+            "z": np.uint8(120),
+            "k": RNG.integers(0, 255, (6, 5), np.uint8),
+            "ks": np.float32(0.013),
+            "kz": np.uint8(99),
+            "s2": np.float32(0.11),
+            "z2": np.uint8(100),
+        },
+    ),
+    "whole numbers": (
+        [
+            ("QuantizeLinear", ["x", "s", "z"], ["q"], {}),
+            ("ConvInteger", ["q", "k", "z"], ["c"], {}),
+            ("Cast", ["c"], ["f"], {"to": 1}),
+            ("MatMulInteger", ["q", "m", "z"], ["p"], {}),
+            ("Cast", ["p"], ["g"], {"to": 1}),
+            ("ReduceSum", ["f"], ["h"], {}),
+            ("Add", ["g", "h"], ["y"], {}),
+        ],
+        {
+            "s": STEP,
+            "z": np.uint8(120),
+            "k": RNG.integers(0, 9, (5, 4, 3, 3), np.uint8),
+            "m": RNG.integers(-9, 9, (6, 5), np.int8),
+        },
+    ),
+    "by what the image holds": (
+        [
+            ("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], {}),
+            ("DequantizeLinear", ["q", "s", "z"], ["y"], {}),
+        ],
+        {},
+    ),
+    "a class as a row": (
+        [
+            ("ArgMax", ["x"], ["a"], {"axis": 1, "keepdims": 0, "select_last_index": 1}),
+            ("OneHot", ["a", "depth", "values"], ["y"], {"axis": 1}),
+        ],
+        {"depth": np.int64(4), "values": np.float32([0.5, 2])},
+    ),
+}
+
+
+@pytest.mark.parametrize(("nodes", "arrays"), QUANTISED.values(), ids=QUANTISED.keys())
+def test_quantised_graphs_give_what_onnx_runtime_does(make, nodes, arrays):
+    x = IMAGES[:1] if not arrays else IMAGES  # scales of each image, not of all together
+    agrees(make(nodes, arrays, shape=(None, *IMAGES.shape[1:]), opset=21), x)
+
+
+def gradient_of(make, op, x, inputs=(), opset=18, **attributes):
+    """The gradient of the output's sum of squares, for one image."""
+    arrays = {f"i{at}": array for at, array in enumerate(inputs) if array is not None}
+    names = ["x", *(f"i{at}" if array is not None else "" for at, array in enumerate(inputs))]
+    path = make([(op, names, ["y"], attributes)], arrays, shape=(None, *x.shape[1:]), opset=opset)
+    graph, weights = build(parse(path), path)
+    return jax.jit(lambda x: (graph(weights, x) ** 2).sum()), graph
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "inputs", "opset", "attributes"),
+    [
+        ("Resize", IMAGES[:1, :1], (None, np.float32([1, 1, 2, 2])), 13, {"mode": "nearest"}),
+        ("Resize", IMAGES[:1, :1], (None, np.float32([1, 1, 1.7, 0.6])), 13, {"mode": "cubic"}),
+        ("MaxPool", LARGE[:1, :1], (), 18, {"kernel_shape": [9, 9], "strides": [2, 2]}),
+        ("AveragePool", LARGE[:1, :1], (), 18, {"kernel_shape": [9, 9], "pads": [2, 3, 1, 0]}),
+        ("GlobalMaxPool", IMAGES[:1], (), 18, {}),
+        ("TopK", IMAGES[:1, :1], (whole(2),), 18, {}),
+        ("CumSum", IMAGES[:1, :1], (np.int64(2),), 18, {"exclusive": 1}),
+        ("Attention", IMAGES[:1, :1], (IMAGES[1:, :1], IMAGES[1:, 1:2], np.tri(6) > 0), 23, {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_gradients_are_those_of_differences(make, op, x, inputs, opset, attributes):
+    loss, _ = gradient_of(make, op, x, inputs, opset, **attributes)
+    direction = np.random.default_rng(7).standard_normal(x.shape).astype(np.float32)
+    slope = float((jax.grad(loss)(x) * direction).sum())
+    h = 1e-3
+    assert slope == pytest.approx(float(loss(x + h * direction) - loss(x - h * direction)) / (2 * h), rel=2e-2)
+
+
+def test_of_tied_pixels_the_first_gets_the_gradient(make):
+    """As in PyTorch, however large the window."""
+    for op, attributes in {"GlobalMaxPool": {}, "MaxPool": {"kernel_shape": [12, 12]}}.items():
+        slope = jax.grad(gradient_of(make, op, LARGE, **attributes)[0])(np.ones((1, 1, 12, 12), np.float32))
+        assert float(slope[0, 0, 0, 0]) == 2 == float(abs(slope).sum())
+    path = make([("MaxPool", ["x"], ["y"], {"kernel_shape": [9, 9]})], shape=(None, 1, 12, 12))
+    graph, weights = build(parse(path), path)
+    slope = jax.grad(lambda x: graph(weights, x)[0, 0, 0, 0])(np.ones((1, 1, 12, 12), np.float32))
+    assert float(slope[0, 0, 0, 0]) == 1 == float(abs(slope).sum())
+
+
 CONSTANTS = {
     "zero": np.int64(0),
     "two": np.int64(2),
@@ -196,6 +405,7 @@ CONSTANTS = {
     "eleven": np.int64(11),
     "first": whole(0),
     "one": whole(1),
+    "one+": whole(2),
     "three": whole(3),
     "six": whole(2, 4, 6, 3),
     "rest": whole(2, 2, -1),
@@ -223,5 +433,6 @@ def agrees(path, x):
 
 
 def test_every_operator_is_tried():
-    tried = {case.values[0] for case in CASES} | {node[0] for nodes in SHAPES.values() for node in nodes}
+    graphs = [*SHAPES.values(), *(nodes for nodes, _ in QUANTISED.values())]
+    tried = {case.values[0] for case in CASES} | {node[0] for nodes in graphs for node in nodes}
     assert set(OPERATORS) - tried == {"Swish"}  # newer than ONNX Runtime's
