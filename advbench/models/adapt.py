@@ -43,6 +43,7 @@ def adapt(made: Any, spec: str) -> Adapted:
         It is none of these, or can't be evaluated as it is.
     """
     if isinstance(made, nnx.Module) and callable(made):
+        refuse_alone(made, spec)
         return Adapted(freeze(made), NHWC, {})
     if is_torch(made):
         from advbench.models import pytorch
@@ -60,7 +61,8 @@ def adapt(made: Any, spec: str) -> Adapted:
         kind = type(made).__name__
         raise UsageError(f"{spec} returned {kind}, which is not a model: give a callable, or (apply, params)")
     refuse_alone(made, spec)
-    return Adapted(_alone(made), NHWC, {})
+    is_bare = jax.tree_util.all_leaves([made]) or is_made_by(made, "equinox", "Module")  # these hold functions too
+    return Adapted(_alone(made) if is_bare else made, NHWC, {})
 
 
 def fill(made: Any, weights: Path, spec: str) -> None:

@@ -22,7 +22,7 @@ MODES: Final = {
 
 EQUINOX: Final = (
     "an Equinox module takes one image [C, H, W]: return lambda images: "
-    "jax.vmap(eqx.nn.inference_mode(net))(images.transpose(0, 3, 1, 2))"
+    "jax.vmap(eqx.nn.inference_mode(net))(images.transpose(0, 3, 1, 2)), with key=None where it asks for one"
 )
 WITH_STATE: Final = (
     "an Equinox module with state takes one image [C, H, W]: return lambda images: jax.vmap(lambda x: "
@@ -51,10 +51,9 @@ def refuse_pair(function: Any, second: Any, spec: str) -> None:
         raise UsageError(
             f"{spec} returned Haiku's pair of init and apply: {_haiku('net.apply', state)}, with params of net.init"
         )
-    if "rng" in names[1:3]:
-        raise UsageError(
-            f"{spec} returned Haiku's apply, which takes {', '.join(names)}: {_haiku('apply', _state(names))}"
-        )
+    if "rng" in names[1:3] and not _is_linen(function):
+        call = _haiku("apply", ", state" if names[1] == "state" else "")
+        raise UsageError(f"{spec} returned an apply that takes {', '.join(names)}, as Haiku's does: {call}")
     if missing := names[1 if _is_linen(function) else 2 :]:  # behind images, and params before them
         raise UsageError(
             f"{spec} returned a model whose call needs {', '.join(missing)} too: {_call(function, missing)}"
@@ -62,7 +61,7 @@ def refuse_pair(function: Any, second: Any, spec: str) -> None:
 
 
 def refuse_alone(made: Any, spec: str) -> None:
-    """Refuse what can't be called on images for want of its variables.
+    """Refuse what can't be called on images alone.
 
     Raises
     ------
@@ -71,6 +70,11 @@ def refuse_alone(made: Any, spec: str) -> None:
     """
     if is_made_by(made, "flax.linen", "Module"):
         raise UsageError(f"{spec} returned a Flax Linen module without its variables: return (net, variables)")
+    if (missing := _required(made)[1:]) and not is_made_by(made, "equinox", "Module"):
+        first = "call net.eval(), and " if is_made_by(made, "flax.nnx", "Module") else ""
+        raise UsageError(
+            f"{spec} returned a model whose call needs {', '.join(missing)} too: {first}{_call(None, missing)}"
+        )
 
 
 def hinted(function: Callable[..., Any], model: Any) -> Callable[..., Any]:
@@ -113,7 +117,7 @@ def _call(function: Any, names: list[str]) -> str:
     more = ", ".join(f"{name}={MODES.get(name, '...')}" for name in names)
     if _is_linen(function):
         return f"return (lambda variables, images: net.apply(variables, images, {more}), variables)"
-    if len(_required(function)) > 1:
+    if len(_required(function)) > 1:  # params and images
         return f"return (lambda params, images: apply(params, images, {more}), params)"
     return f"return lambda images: net(images, {more})"
 
@@ -121,10 +125,6 @@ def _call(function: Any, names: list[str]) -> str:
 def _haiku(apply: str, state: str) -> str:
     last = ")[0]" if state else ")"
     return f"return (lambda params, images: {apply}(params{state}, None, images{last}, params)"
-
-
-def _state(names: list[str]) -> str:
-    return ", state" if names[1] == "state" else ""
 
 
 def _is_linen(function: Any) -> bool:

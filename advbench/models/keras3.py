@@ -33,7 +33,7 @@ def pure(model: Any, spec: str) -> Model:
     if not model.built:
         raise UsageError(f"{spec} returned a Keras model that is not built: call model.build((None, H, W, C)) first")
 
-    listed = isinstance(getattr(model, "input", None), list)  # one input, given to its model in a list
+    listed = isinstance(getattr(model, "_inputs_struct", None), list)  # one input, given to its model in a list
 
     def outputs(trainable: Any, other: Any, images: jax.Array) -> Any:
         return model.stateless_call(trainable, other, [images] if listed else images, training=False)[0]
