@@ -47,12 +47,10 @@ def refuse_pair(function: Any, second: Any, spec: str) -> None:
     if is_made_by(function, "equinox", "Module"):
         raise UsageError(f"{spec} returned an Equinox module and its state: {WITH_STATE}")
     if getattr(function, "__name__", "") == "init_fn" or (callable(second) and names[:1] == ["rng"]):
-        state = ", state" if "state" in _required(second)[:2] else ""
-        raise UsageError(
-            f"{spec} returned Haiku's pair of init and apply: {_haiku('net.apply', state)}, with params of net.init"
-        )
-    if "rng" in names[1:3] and not _is_linen(function):
-        call = _haiku("apply", ", state" if names[1] == "state" else "")
+        call = _haiku("net.apply", _required(second))
+        raise UsageError(f"{spec} returned Haiku's pair of init and apply: {call}, with params of net.init")
+    if names[1:2] in (["rng"], ["state"]) and not _is_linen(function):
+        call = _haiku("apply", names)
         raise UsageError(f"{spec} returned an apply that takes {', '.join(names)}, as Haiku's does: {call}")
     if missing := names[1 if _is_linen(function) else 2 :]:  # behind images, and params before them
         raise UsageError(
@@ -122,9 +120,11 @@ def _call(function: Any, names: list[str]) -> str:
     return f"return lambda images: net(images, {more})"
 
 
-def _haiku(apply: str, state: str) -> str:
-    last = ")[0]" if state else ")"
-    return f"return (lambda params, images: {apply}(params{state}, None, images{last}, params)"
+def _haiku(apply: str, names: list[str]) -> str:
+    """The pair to return in place of one whose apply takes these arguments."""
+    given = [{"rng": "None"}.get(name, name) for name in names[1:] if name in ("state", "rng")]
+    first = "[0]" if "state" in given else ""  # of the logits and the next state
+    return f"return (lambda params, images: {apply}({', '.join(['params', *given, 'images'])}){first}, params)"
 
 
 def _is_linen(function: Any) -> bool:

@@ -200,14 +200,17 @@ class Target:
 
     def _in_one(self, dialect: Dialect, part: np.ndarray) -> np.ndarray:
         """Answers to one request, or to halves of it where the target says that it takes fewer images at once."""
+        most = self._most or len(part)
+        if len(part) > most:
+            return np.concatenate([self._in_one(dialect, each) for each in (part[:most], part[most:])])
         try:
             return dialect.ask(self.transport, part, self.classes)
         except Refused as error:
             if not error.for_its_size or len(part) == 1:
                 raise
-            half = len(part) // 2
-            self._most = min(half, self._most or half)
-            return np.concatenate([self._in_one(dialect, each) for each in (part[:half], part[half:])])
+        half = len(part) // 2
+        self._most = min(half, self._most or half)
+        return self._in_one(dialect, part)
 
     def _end(self, error: AdvbenchError) -> AdvbenchError:
         """From now on nothing is asked, unless by the judge when only the budget is spent."""

@@ -111,6 +111,10 @@ def variables(net, **more):
         ),
         (lambda: (apply_fn, {}), "return (lambda params, images: apply(params, None, images), params)"),
         (
+            lambda: (lambda params, state, images: (images, state), {}),
+            "return (lambda params, images: apply(params, state, images)[0], params)",
+        ),
+        (
             lambda: (apply_with_state, {}),
             "return (lambda params, images: apply(params, state, None, images)[0], params)",
         ),
