@@ -227,9 +227,8 @@ def _likely(shapes: Mapping[str, tuple[int | None, ...]], classes: int | None) -
     bare = {name: form[1] for name, shape in shapes.items() if len(form := row_shape(shape)) == 2}
     kinds: list[list[str]] = []
     if classes is not None:
-        kinds += [[name for name, width in some.items() if width == classes] for some in (plain, bare)]
-    if classes == 2:
-        kinds += [[name for name, width in bare.items() if width == 1]]
+        kinds += [[name for name, width in plain.items() if width == classes]]
+        kinds += [[name for name, width in bare.items() if width in ((1, 2) if classes == 2 else (classes,))]]
     kinds += [[name for name, width in some.items() if width is None or width > 1] for some in (plain, bare)]
     return next(filter(None, kinds), [])
 

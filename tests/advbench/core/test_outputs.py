@@ -51,9 +51,12 @@ def test_logits_are_chosen_and_made_rows(outputs, classes, logits):
     np.testing.assert_array_equal(picked(outputs, Wanted(None, classes)), logits)
 
 
-def test_a_tuple_of_as_many_rows_is_asked_about():
+@pytest.mark.parametrize(
+    ("outputs", "classes"), [((ROWS, ROWS), 3), ((ONE, ONE), 2), ((ONE, ROWS[:, :2, None, None]), 2)]
+)
+def test_which_is_asked_about_where_several_could_be_meant(outputs, classes):
     with pytest.raises(UsageError, match="several outputs"):
-        picked((ROWS, ROWS), Wanted(None, 3))
+        picked(outputs, Wanted(None, classes))
 
 
 @pytest.mark.parametrize(
