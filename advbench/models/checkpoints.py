@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,6 +14,7 @@ SAFE: Final = (2, 10)  # torch; before it, files made with malice could run code
 COUNTERS: Final = "num_batches_tracked"  # of batch norm, which evaluation does not use; older files lack them
 DEPTH: Final = 4  # of dictionaries in dictionaries
 SHOWN: Final = 6  # pairs of names in a refusal
+GOT: Final = re.compile(r"but got <class '([\w.]+)'>")  # a type that PyTorch meets only while it builds an object
 ALONE: Final = "torch.save(module.state_dict(), FILE) writes weights alone"
 
 State = Mapping[str, Any]
@@ -121,8 +123,10 @@ def _refusal(path: Path, candidates: list[Found], wanted: State) -> str:
         Found(each.keys, arrays) for each in candidates for arrays in _without_prefixes(_weights(each.state, wanted))
     ]
     keys, held = max(stated, key=lambda each: len(each.state.keys() & wanted.keys()))
+    whole = [name for each in candidates if each.keys == keys for name in _weights(each.state, wanted)]
+    prefix = whole[0].removesuffix(next(iter(held))) if held else ""
     same = [name for name in wanted if name in held and _shape(held[name]) == _shape(wanted[name])]
-    pairs = list(_pairs(held, wanted, set(same)))
+    pairs = list(_pairs(held, wanted, set(same), prefix))
     more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
     under = f" under {'.'.join(keys)}" if keys else ""
     return (
@@ -131,16 +135,16 @@ def _refusal(path: Path, candidates: list[Found], wanted: State) -> str:
     )
 
 
-def _pairs(held: State, wanted: State, same: set[str]) -> Iterator[str]:
-    """What differs, the nearest names of both sides beside each other."""
+def _pairs(held: State, wanted: State, same: set[str], prefix: str) -> Iterator[str]:
+    """What differs, the nearest names of both sides beside each other; `prefix` was left out of those held."""
     left = [name for name in held if name not in same]
     for name in (name for name in wanted if name not in same and not name.endswith(COUNTERS)):
         alike = [other for other in left if _shape(held[other]) == _shape(wanted[name])]
         near = [name] if name in left else difflib.get_close_matches(name, left, 1) or alike[:1]
         if near:
             left.remove(near[0])
-        yield f"{_one(near[0], held) if near else 'nothing'} | {_one(name, wanted)}"
-    yield from (f"{_one(name, held)} | nothing" for name in left)
+        yield f"{prefix + _one(near[0], held) if near else 'nothing'} | {_one(name, wanted)}"
+    yield from (f"{prefix}{_one(name, held)} | nothing" for name in left)
 
 
 def _within(held: State, wanted: State) -> str:
@@ -196,9 +200,11 @@ def _read(path: Path) -> Any:
 
 def _why_not(path: Path, error: Exception) -> str:
     """Why PyTorch does not read a file with `weights_only=True`."""
+    if path.suffix == ".pt2":
+        return f"{path} is a program of torch.export: return torch.export.load(FILE).module() in the factory"
     if "TorchScript" in str(error):
         return f"{path} is a TorchScript archive, which holds code: return torch.jit.load(FILE) in the factory"
-    if refused := _refused(path):
+    if refused := _refused(path) or GOT.findall(str(error)):
         names = ", ".join(refused)
         if any(name.startswith("torch.nn.") or "." not in name for name in refused):
             return f"{path} holds more than weights ({names}), as of a whole module: let the factory make it; {ALONE}"

@@ -119,6 +119,10 @@ REFUSED = {
     ),
     "one missing": (lambda state: without("head.bias", state), "8 agree; held | wanted: nothing | head.bias [3]"),
     "one more": (lambda state: {**state, "aux.bias": torch.zeros(2)}, "9 agree; held | wanted: aux.bias [2] | nothing"),
+    "behind a prefix": (
+        lambda state: named("model.", {**state, "head.bias": torch.zeros(7)}),
+        "8 agree; held | wanted: model.head.bias [7] | head.bias [3]",
+    ),
     "under a key": (lambda state: {"net": without("head.bias", state)}, "holds 8 arrays under net,"),
     "a normalisation of its own": (
         lambda state: {"0.mean": torch.zeros(2), **named("1.", state)},
@@ -182,7 +186,22 @@ def test_types_that_are_not_unpickled_are_named_and_the_users_to_allow(tmp_path,
     torch.testing.assert_close(net.state_dict(), trained)
 
 
-def test_whole_modules_and_scripts_are_not_opened(tmp_path):
+def test_a_type_met_only_while_an_object_is_built_is_named_too(tmp_path, trained):
+    torch.save({"state_dict": trained, "acc": np.float32(0.9)}, tmp_path / "net.pt")
+    with (
+        torch.serialization.safe_globals([np._core.multiarray.scalar, np.dtype]),
+        pytest.raises(CorruptFile, match=r"add_safe_globals\(\[numpy\.dtypes\.Float32DType\]\)"),
+    ):
+        fill(network(), tmp_path / "net.pt")
+
+
+def test_programs_of_torch_export_are_no_weights(tmp_path):
+    torch.export.save(torch.export.export(nn.Linear(2, 3), (torch.zeros(1, 2),)), tmp_path / "net.pt2")
+    with pytest.raises(CorruptFile, match=r"return torch\.export\.load\(FILE\)\.module\(\) in the factory"):
+        fill(nn.Linear(2, 3), tmp_path / "net.pt2")
+
+
+def test_whole_modules_are_not_opened(tmp_path):
     torch.save(network(), tmp_path / "whole.pt")
     with pytest.raises(CorruptFile, match=r"holds more than weights .*torch.nn.modules.* let the factory make it"):
         fill(network(), tmp_path / "whole.pt")
