@@ -6,8 +6,9 @@ meet float32 logits only. What type they had is asked of `logits_type`, since ti
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
 
@@ -157,20 +158,41 @@ def wanted_of(model: Model) -> Wanted:
 
 
 def picked(outputs: Any, wanted: Wanted) -> Any:
-    """The logits among a network's outputs: an array, or several in tuples, lists and mappings."""
+    """The logits among a network's outputs: an array, or several in tuples, lists, mappings and dataclasses.
+
+    Axes of length 1 that a network for whole images leaves behind, `[B, K, 1, 1]`, are dropped. Where the data has two
+    classes, a network's one logit z, `[B, 1]` or `[B]`, becomes `[0, z]`: the sigmoid of z is class 1's probability.
+    """
     found = dict(_named(outputs))
     if "" in found:
         if wanted.name is not None:
             raise UsageError(f"the model has one output, without a name: leave out --logits {wanted.name}")
-        return found[""]
-    return found[chosen({name: _form(array) for name, array in found.items()}, wanted)]
+        return _rows(found[""], wanted)
+    return _rows(found[chosen({name: _form(array) for name, array in found.items()}, wanted)], wanted)
+
+
+def row_shape(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Shape of an output without the axes of length 1 behind the batch: `[B, K]` of `[B, K, 1, 1]`.
+
+    Parameters
+    ----------
+    shape : tuple of int or symbolic dimension
+
+    Returns
+    -------
+    tuple
+        The same shape where it has at most two axes, or more than one behind the batch that is longer than 1.
+    """
+    long = [side for side in shape[1:] if not (isinstance(side, int) and side == 1)]
+    return shape if len(shape) < 3 or len(long) > 1 else (shape[0], *(long or [1]))
 
 
 def chosen(forms: Mapping[str, tuple[bool, tuple[int | None, ...]]], wanted: Wanted, ask: str = ASK) -> str:
     """Name of the output that holds the logits.
 
     The one that is named; else among the outputs `[B, K]` of floats, K at least 2, those of as many columns as the data
-    has classes, if there are any; of these the one called "logits", or else the only one.
+    has classes, if there are any; of these the one called "logits", or else the only one. Outputs `[B, K, 1, 1]` come
+    after those `[B, K]`. Where the data has two classes, one logit, `[B, 1]`, comes before an output of another width.
 
     Parameters
     ----------
@@ -190,8 +212,7 @@ def chosen(forms: Mapping[str, tuple[bool, tuple[int | None, ...]]], wanted: Wan
         if wanted.name not in forms:
             raise UsageError(f"the model has no output {wanted.name!r} (there are: {told})")
         return wanted.name
-    wide = {name: s[1] for name, (floats, s) in forms.items() if floats and len(s) == 2 and (s[1] is None or s[1] > 1)}
-    likely = [name for name, width in wide.items() if width == wanted.classes] or list(wide)
+    likely = _likely({name: shape for name, (floats, shape) in forms.items() if floats}, wanted.classes)
     called = [name for name in likely if name.rpartition(".")[2].lower() == NAMED]
     if len(best := called or likely) == 1:
         return best[0]
@@ -200,8 +221,41 @@ def chosen(forms: Mapping[str, tuple[bool, tuple[int | None, ...]]], wanted: Wan
     raise UsageError(f"the model has several outputs ({told}): {ask}")
 
 
+def _likely(shapes: Mapping[str, tuple[int | None, ...]], classes: int | None) -> list[str]:
+    """Names of the outputs of floats that may hold logits: those of the first kind of which there are any."""
+    plain = {name: shape[1] for name, shape in shapes.items() if len(shape) == 2}
+    bare = {name: form[1] for name, shape in shapes.items() if len(form := row_shape(shape)) == 2}
+    kinds: list[list[str]] = []
+    if classes is not None:
+        kinds += [[name for name, width in plain.items() if width == classes]]
+        kinds += [[name for name, width in bare.items() if width in ((1, 2) if classes == 2 else (classes,))]]
+    kinds += [[name for name, width in some.items() if width is None or width > 1] for some in (plain, bare)]
+    return next(filter(None, kinds), [])
+
+
+def _rows(array: Any, wanted: Wanted) -> Any:
+    """One output as rows of logits, where it can be read as such."""
+    if not hasattr(array, "shape") or "float" not in str(getattr(array, "dtype", "")):
+        return array
+    shape = row_shape(tuple(array.shape))
+    if wanted.classes == 2 and (len(shape) == 1 or shape[1:] == (1,)):
+        column = array.reshape((shape[0], 1))
+        library = _library(column)
+        return library.concatenate((library.zeros_like(column), column), 1)
+    return array.reshape(shape) if shape != tuple(array.shape) else array
+
+
+def _library(array: Any) -> Any:
+    """The library that an array is of."""
+    if "torch" in sys.modules and isinstance(array, sys.modules["torch"].Tensor):
+        return sys.modules["torch"]
+    return np if isinstance(array, np.ndarray) else jnp
+
+
 def _named(outputs: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Every array with its way through tuples and mappings, like `head.0`; a lone one has the name ""."""
+    if is_dataclass(outputs) and not hasattr(outputs, "shape"):
+        outputs = {each.name: getattr(outputs, each.name) for each in fields(outputs)}
     if isinstance(outputs, Mapping):
         parts: Any = outputs.items()
     elif isinstance(outputs, tuple | list):

@@ -106,7 +106,7 @@ def class_names(path: Path) -> tuple[str, ...]:
         When the file can't be read, holds fewer than two names, an empty line between them, or a name twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").rstrip().split("\n")
+        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"can't read class names from {path}: {getattr(error, 'strerror', 'not UTF-8 text')}"

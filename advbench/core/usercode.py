@@ -1,5 +1,6 @@
 """Running the user's own code: a function in a file or a module, with one line where it fails."""
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -36,8 +37,46 @@ def function_of(where: str, name: str) -> Iterator[tuple[ModuleType, Callable[..
     with _importable(folder), one_line(f"{where}:{name}"):
         module = _import_file(Path(where)) if is_file else importlib.import_module(where)
         if not callable(function := getattr(module, name, None)):
-            raise UsageError(f"{where} has no function {name!r}")
+            there = makers(Path(file)) if (file := getattr(module, "__file__", None)) else []
+            hint = f" (it could be {' or '.join(there)})" if there else ""
+            raise UsageError(f"{where} has no function {name!r}{hint}")
         yield module, function
+
+
+def makers(path: Path) -> list[str]:
+    """Names of functions and classes of a file that can be called without arguments, read without running it.
+
+    Those that begin with an underscore are left out, and those in functions and classes.
+
+    Parameters
+    ----------
+    path : Path
+        Of Python code.
+
+    Returns
+    -------
+    list of str
+        At most 9, in the file's order; empty where it can't be read or parsed.
+    """
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return []
+    found = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and _takes_nothing(node)]
+    return [name for name in found if not name.startswith("_")][:9]
+
+
+def _takes_nothing(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether all of its arguments have defaults; of a class with an `__init__` of its own, those of that."""
+    bound = 0
+    if isinstance(node, ast.ClassDef):
+        own = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+        if not own:
+            return not any("Exception" in ast.unparse(base) or "Error" in ast.unparse(base) for base in node.bases)
+        node, bound = own[-1], 1  # `self`
+    takes = node.args
+    needed = len(takes.posonlyargs) + len(takes.args) - len(takes.defaults)
+    return needed <= bound and all(default is not None for default in takes.kw_defaults)
 
 
 def _import_file(path: Path) -> ModuleType:

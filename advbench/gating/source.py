@@ -156,7 +156,7 @@ def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
     if len(content) > LARGEST:
         raise UsageError(f"{path} is larger than {LARGEST:,} bytes: that is no configuration")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors put a byte-order mark first
         return text, tomllib.loads(text)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text") from None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import jax
+import numpy as np
 from flax import nnx
 
 from advbench.core.errors import UsageError
 from advbench.core.model import Model
+from advbench.models.calls import hinted, is_made_by, refuse_alone, refuse_pair
 from advbench.nn.frozen import freeze
 
 NHWC: Final = ("nhwc",)
@@ -42,6 +43,7 @@ def adapt(made: Any, spec: str) -> Adapted:
         It is none of these, or can't be evaluated as it is.
     """
     if isinstance(made, nnx.Module) and callable(made):
+        refuse_alone(made, spec)
         return Adapted(freeze(made), NHWC, {})
     if is_torch(made):
         from advbench.models import pytorch
@@ -53,11 +55,14 @@ def adapt(made: Any, spec: str) -> Adapted:
 
         return Adapted(keras3.pure(made, spec), NHWC, keras3.record())
     if isinstance(made, tuple) and len(made) == 2 and callable(made[0]):
+        refuse_pair(*made, spec)
         return Adapted(_with_params(*made), NHWC, {})
     if not callable(made):
         kind = type(made).__name__
         raise UsageError(f"{spec} returned {kind}, which is not a model: give a callable, or (apply, params)")
-    return Adapted(_alone(made) if jax.tree_util.all_leaves([made]) else made, NHWC, {})
+    refuse_alone(made, spec)
+    is_bare = jax.tree_util.all_leaves([made]) or is_made_by(made, "equinox", "Module")  # these hold functions too
+    return Adapted(_alone(made) if is_bare else made, NHWC, {})
 
 
 def fill(made: Any, weights: Path, spec: str) -> None:
@@ -71,9 +76,9 @@ def fill(made: Any, weights: Path, spec: str) -> None:
         The file can't be read.
     """
     if is_torch(made):
-        from advbench.models import pytorch
+        from advbench.models import checkpoints
 
-        pytorch.fill(made, weights)
+        checkpoints.fill(made, weights)
     elif is_keras(made):
         from advbench.models import keras3
 
@@ -85,33 +90,31 @@ def fill(made: Any, weights: Path, spec: str) -> None:
 
 def is_torch(thing: Any) -> bool:
     """Whether it is a `torch.nn.Module`."""
-    return _is(thing, "torch.nn", "Module")
+    return is_made_by(thing, "torch.nn", "Module")
 
 
 def is_keras(thing: Any) -> bool:
     """Whether it is a `keras.Model`."""
-    return _is(thing, "keras", "Model")
-
-
-def _is(thing: Any, library: str, kind: str) -> bool:
-    """Only what has been imported can have made it."""
-    return library in sys.modules and isinstance(thing, getattr(sys.modules[library], kind))
+    return is_made_by(thing, "keras", "Model")
 
 
 def _with_params(function: Any, params: Any) -> Model:
     """`(apply, params)`, or a Linen module and its variables; wrapped, as a jit key needs a hash."""
-    apply: Callable[..., jax.Array] = function.apply if _is(function, "flax.linen", "Module") else function
+    apply: Callable[..., Any] = function.apply if is_made_by(function, "flax.linen", "Module") else function
 
-    def with_params(params: Any, images: jax.Array) -> jax.Array:
+    def with_params(params: Any, images: jax.Array) -> Any:
         return apply(params, images)
 
-    return jax.tree_util.Partial(with_params, params)
+    return jax.tree_util.Partial(hinted(with_params, function), params)
 
 
-def _alone(function: Callable[[jax.Array], jax.Array]) -> Model:
-    """A callable that is no pytree, wrapped likewise."""
+def _alone(model: Any) -> Model:
+    """A callable: a pytree's arrays are arguments of compiled programs, and what else it holds is not."""
+    leaves, form = jax.tree.flatten(model)
+    arrays = {at: leaf for at, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)}
 
-    def alone(images: jax.Array) -> jax.Array:
-        return function(images)
+    def alone(arrays: dict[int, jax.Array], images: jax.Array) -> Any:
+        whole = jax.tree.unflatten(form, [arrays.get(at, leaf) for at, leaf in enumerate(leaves)])
+        return whole(images)
 
-    return jax.tree_util.Partial(alone)
+    return jax.tree_util.Partial(hinted(alone, model), arrays)

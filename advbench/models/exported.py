@@ -16,6 +16,7 @@ from jax.interpreters import mlir
 
 from advbench.core.errors import CorruptFile, UsageError
 from advbench.core.model import Model
+from advbench.core.outputs import row_shape
 
 SUFFIX: Final = ".jaxexport"
 DIGEST: Final = ".sha256"  # beside the file, as `sha256sum` writes it
@@ -117,12 +118,13 @@ def _checked(path: Path, exported: Any, digest: str) -> Exported:
     takes, gives = exported.in_avals, exported.out_avals
     if len(takes) != 1 or not 2 <= len(takes[0].shape) <= 4 or takes[0].dtype != jnp.float32:
         raise UsageError(f"{path} takes {_kinds(takes)}, not images float32[B,H,W,C]")
-    widths = [out.shape[1] for out in gives if len(out.shape) == 2 and out.dtype.kind in "fV"]
+    rows = [row_shape(out.shape) for out in gives if out.dtype.kind in "fV"]
+    widths = [row[1] for row in rows if len(row) == 2]
     if not widths:
         raise UsageError(f"{path} gives {_kinds(gives)}, not logits float32[B,K]")
     if not all(isinstance(width, int) for width in widths):
         raise UsageError(f"{path} does not fix the number of classes")
-    classes = widths[0] if len(gives) == 1 else None
+    classes = widths[0] if len(gives) == 1 and widths[0] > 1 else None  # one logit may stand for two classes
     if (here := jax.default_backend()) not in exported.platforms:
         platforms = ", ".join(exported.platforms)
         raise UsageError(f'{path} is for {platforms}, this is {here}: export it with platforms=["cpu", "cuda"]')

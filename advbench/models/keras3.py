@@ -33,8 +33,10 @@ def pure(model: Any, spec: str) -> Model:
     if not model.built:
         raise UsageError(f"{spec} returned a Keras model that is not built: call model.build((None, H, W, C)) first")
 
+    listed = isinstance(getattr(model, "_inputs_struct", None), list)  # one input, given to its model in a list
+
     def outputs(trainable: Any, other: Any, images: jax.Array) -> Any:
-        return model.stateless_call(trainable, other, images, training=False)[0]
+        return model.stateless_call(trainable, other, [images] if listed else images, training=False)[0]
 
     weights = ([v.value for v in group] for group in (model.trainable_variables, model.non_trainable_variables))
     return jax.tree_util.Partial(outputs, *weights)

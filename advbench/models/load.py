@@ -15,20 +15,13 @@ from advbench.core.preprocess import (
     prepared,
 )
 from advbench.models import exported, robustbench, store
+from advbench.models.foreign import kind_of
 from advbench.models.users import users_model
 from advbench.nn.frozen import freeze
 from advbench.remote import is_target, open_target
 
 RELEASED = Path(__file__).parent / "released"
-
-_TORCH = "name a factory of the module and give the state dict: file.py:factory --weights FILE"
-_KERAS = "name a factory of the model and give weights alone: file.py:factory --weights NAME.weights.h5"
-INSTEAD = {
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _TORCH),
-    **dict.fromkeys((".keras", ".h5"), _KERAS),
-    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".npy"), "write a factory, file.py:factory, which makes the model"),
-}
-"""What to do with files that are no model here, by suffix."""
+EXPECTED = f"expected a directory with {store.MANIFEST}, a .safetensors, .onnx or .jaxexport file, or file.py:factory"
 
 
 @own_settings()
@@ -73,9 +66,14 @@ def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedMode
     path = Path(spec)
     where, colon, factory = spec.rpartition(":")
     is_code = colon and where and factory.isidentifier() and where + colon != robustbench.PREFIX
+    if path.suffix == ".py" and (told := kind_of(path)):
+        raise UsageError(told)
     if weights and not is_code:
         raise UsageError(f"--weights is for file.py:factory and module:factory; {spec} has its own")
     if path.is_dir() or path.suffix == ".safetensors":
+        beside = (path if path.is_dir() else path.parent) / store.MANIFEST
+        if not beside.exists() and (told := kind_of(path)):
+            raise UsageError(told)
         return _stored(path, preprocess)
     if (RELEASED / (name := _meant(spec)) / store.MANIFEST).is_file():
         return _stored(RELEASED / name, preprocess)
@@ -89,10 +87,12 @@ def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedMode
         return _zoo(spec, preprocess)
     if path.suffix == exported.SUFFIX:
         return _exported(path, preprocess)
-    if advice := INSTEAD.get(path.suffix):
-        raise UsageError(f"{spec} is not opened, since such files can hold more than weights: {advice}")
+    if told := kind_of(path):
+        raise UsageError(told)
+    if path.is_file():
+        raise UsageError(f"{spec} is no model that can be read: {EXPECTED}")
     if path.parent != Path():
-        raise UsageError(f"no model at {spec}: expected a directory with {store.MANIFEST}, or a .safetensors file")
+        raise UsageError(f"no model at {spec}: {EXPECTED}")
     raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")
 
 

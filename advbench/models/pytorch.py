@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.errors import AdvbenchError, UsageError
 from advbench.core.external import External, Pull
 from advbench.core.outputs import ANY, Wanted, picked
 
-SAFE = (2, 10)  # torch; before it, files made with malice could run code even with weights_only
+BYTES: Final = re.compile(r"\bbyte|uint8|unsigned char", re.IGNORECASE)  # in what a module says that wants bytes
+AS_BYTES: Final = (
+    "images come as float32 in [0, 1]: a module for whole numbers up to 255 needs one around it whose "
+    "forward(x) gives it 255 * x, and without a cast to bytes, through which no gradient goes"
+)
 
 
 def external(module: Any, spec: str) -> tuple[External, dict[str, Any]]:
@@ -46,9 +50,14 @@ def external(module: Any, spec: str) -> tuple[External, dict[str, Any]]:
     ]:
         raise UsageError(f"{spec} has parameters that are not float32 ({odd[0]}): call .float() on the module")
     record = {"framework": f"torch {torch.__version__}"}
-    if any(part.training for part in module.modules()):
-        record["evaluation mode"] = "set by advbench; the module came in training mode"
-    module.eval()
+    training = any(part.training for part in module.modules())
+    try:
+        module.eval()
+    except NotImplementedError:  # of `torch.export`, which has chosen the mode for good
+        record["evaluation mode"] = "as it was exported"
+    else:
+        if training:
+            record["evaluation mode"] = "set by advbench; the module came in training mode"
     device = next(iter(tensors.values())).device if tensors else torch.device("cpu")
     return _model(module, device, ANY), record
 
@@ -98,73 +107,17 @@ class _Network:
         """Logits; in half precision, as autocast leaves them, NumPy knows no bfloat16 and a gradient no other type."""
         import torch
 
-        logits = picked(self.module(images), self.wanted)
+        try:
+            outputs = self.module(images)
+        except AdvbenchError:
+            raise
+        except Exception as error:  # whatever a module may say of images that it was not made for
+            if BYTES.search(str(error)):
+                said = " ".join(str(error).split())
+                raise UsageError(f"the module failed: {type(error).__name__}: {said[:200]}; {AS_BYTES}") from error
+            raise
+        logits = picked(outputs, self.wanted)
         if not isinstance(logits, torch.Tensor):
             raise UsageError(f"the module returns {type(logits).__name__}, not a tensor: return its logits")
         self.given.add(str(logits.dtype).removeprefix("torch."))
         return logits.float() if logits.is_floating_point() else logits
-
-
-def fill(module: Any, path: Path) -> None:
-    """Put a state dict into a module: every name, no other, each of its shape.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    path : Path
-        `.safetensors`, or what `torch.save` made of a state dict, alone or under `state_dict`. It is read with
-        `weights_only=True`, so that no code in it runs. `module.` before all names, of `DataParallel`, is left out.
-
-    Raises
-    ------
-    UsageError
-        There is no such file, PyTorch is too old to read it safely, or it is for another module.
-    CorruptFile
-        It can't be read.
-    """
-    state = _read(path)
-    state = state["state_dict"] if isinstance(state.get("state_dict"), dict) else state
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    wanted = module.state_dict()
-    faults = [f"missing {name}" for name in wanted if name not in state]
-    faults += [f"unexpected {name}" for name in state if name not in wanted]
-    faults += [
-        f"{name} is {_shape(state[name])}, not {_shape(wanted[name])}"
-        for name in wanted
-        if name in state and _shape(state[name]) != _shape(wanted[name])
-    ]
-    if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise UsageError(f"{path} is for another module: {'; '.join(faults[:5])}{more}")
-    module.load_state_dict(state)
-
-
-def _shape(value: Any) -> list[int] | str:
-    return list(value.shape) if hasattr(value, "shape") else type(value).__name__
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import torch
-
-    if not path.is_file():
-        raise UsageError(f"no file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE:
-            raise UsageError(f"torch {torch.__version__} can't read {path} safely: install torch 2.10, or convert it")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except UsageError:
-        raise
-    except Exception as error:  # whatever damaged bytes make of a reader
-        why = str(error).split(". ")[0].split("\n")[0]
-        advice = "torch.save(module.state_dict(), FILE) writes weights alone"
-        raise CorruptFile(f"{path} is damaged or holds more than weights ({why[:200]}); {advice}") from error
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise UsageError(
-            f"{path} holds {type(state).__name__}, not a state dict: torch.save(module.state_dict(), file)"
-        )
-    return state

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from advbench.core.flag import Flag
 from advbench.core.intervals import clopper_pearson
 from advbench.preflight.made import Finding, NotMade
 
 EXTRA = "extra_outputs"
+SINGLE = "single_logit"
 ALLOW = "--allow-extra-outputs"
 
 
@@ -36,6 +39,36 @@ def extra_outputs(outputs: int, classes: int | None, *, allowed: bool) -> Findin
         level="note" if allowed else "invalid",
         evidence={"outputs": outputs, "classes": classes},
         message=f"the model gives more outputs than classes: {outputs} for the {classes} of the data; {why}",
+    )
+
+
+def single_logit(logits: np.ndarray, labels_alone: bool = False) -> Finding:
+    """A flag where a model of two classes gives one logit, which counts as `[0, z]`.
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        `[n, K]`.
+    labels_alone : bool
+        Whether they only stand for labels.
+    """
+    if labels_alone or logits.shape[1] != 2 or (logits[:, 0] != 0).any():
+        return None
+    z = logits[:, 1]
+    if 0 <= z.min() < z.max() <= 1:
+        return Flag(
+            name=SINGLE,
+            level="invalid",
+            evidence={"smallest": float(z.min()), "largest": float(z.max())},
+            message="the model's one output is always in [0, 1], a probability where a logit is needed: "
+            "leave out the sigmoid",
+        )
+    return Flag(
+        name=SINGLE,
+        level="note",
+        evidence={},
+        message="the model gives one logit z, which counts as the two classes' logits [0, z]: "
+        "an image is of class 1 where z is above 0",
     )
 
 

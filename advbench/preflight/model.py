@@ -12,7 +12,7 @@ from advbench.attacks import Randomised
 from advbench.core.ambient import own_settings
 from advbench.core.flag import Flag
 from advbench.core.model import Model
-from advbench.preflight.classes import extra_outputs, near_chance
+from advbench.preflight.classes import extra_outputs, near_chance, single_logit
 from advbench.preflight.contract import check_data, check_outputs
 from advbench.preflight.gradients import gradients
 from advbench.preflight.made import Finding, NotMade, flags_of
@@ -34,6 +34,7 @@ CHECKS: Final = {
     "probabilities": "outputs are logits, not probabilities",
     "log_probabilities": "outputs are logits, not log-probabilities",
     "extra_outputs": "there are no more outputs than classes",
+    "single_logit": "there is a logit for each class",
     "low_precision": "logits are float32",
     "random_outputs": "the same batch gives the same logits",
     "randomised": "the model does not draw random numbers",
@@ -94,6 +95,7 @@ def examine(
             _nonfinite(logits),
             _probabilities(logits, model.access),
             extra_outputs(outputs, classes, allowed=allow_extra_outputs),
+            single_logit(logits),
             _precision(types),
             _random(model.predict, x[: min(size, PROBE)]),
             _randomised(model.predict),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from numpy.typing import NDArray
 
 from advbench.core.flag import Flag
-from advbench.preflight.classes import extra_outputs, near_chance
+from advbench.preflight.classes import extra_outputs, near_chance, single_logit
 from advbench.preflight.made import Finding, NotMade, flags_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ CHECKS: Final = {
     "rounded_scores": "scores are not rounded",
     "constant_outputs": "answers depend on the image",
     "extra_outputs": "there are no more outputs than classes",
+    "single_logit": "there is a score for each class",
     "near_chance": "clean accuracy is above chance",
 }
 """What is asked of such a model, by the name of the flag that is raised when it is not so."""
@@ -79,6 +80,7 @@ def examine_answers(
         message = f"all {n} images give the same answer: the input is not used, or not understood"
         flags.append(Flag(name="constant_outputs", level="invalid", evidence={"n": n}, message=message))
     flags.append(extra_outputs(outputs, classes, allowed=allow_extra_outputs))
+    flags.append(single_logit(logits, labels_alone))
     advice = "the order of classes, `pixels` in a target file, and --input-layout"
     flags.append(near_chance(int((logits.argmax(1) == labels).sum()), n, classes, advice))
     return flags_of(flags)

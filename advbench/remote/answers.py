@@ -18,12 +18,14 @@ class Found(NamedTuple):
     """What a target turned out to give."""
 
     kind: Answers
-    classes: int
+    classes: int  # as many as there are logits
     resolution: float  # the step to which scores are rounded, 0 where they are not
 
 
 def found_in(rows: np.ndarray, settings: Settings, classes: int, where: object) -> Found:
     """What the first answers show, `[n, K]` or `[n]`, unless the settings say it.
+
+    One score for each image serves where the data has two classes: it is the logit or the probability of class 1.
 
     Raises
     ------
@@ -32,14 +34,14 @@ def found_in(rows: np.ndarray, settings: Settings, classes: int, where: object) 
     TargetUnavailable
         When they can't be understood.
     """
-    kind = settings.answers or kind_of(rows, where)
+    kind = settings.answers or kind_of(rows, where, classes)
     width = rows.shape[1] if rows.ndim == 2 else settings.classes or classes
-    if kind != "labels" and (rows.ndim == 1 or width < classes):
+    if kind != "labels" and (width < classes or (rows.ndim == 1 and classes != 2)):
         raise UsageError(f"{where} gives {rows[0].size} scores, but the data has {classes} classes")
     return Found(kind, max(width, classes), 0.0 if kind == "labels" else resolution(rows))
 
 
-def kind_of(rows: np.ndarray, where: object) -> Answers:
+def kind_of(rows: np.ndarray, where: object, classes: int | None = None) -> Answers:
     """Whether answers to different images, `[n, K]` or `[n]`, are logits, probabilities or labels.
 
     Probabilities that are all exactly 0 or 1 tell no more than labels, and count as these.
@@ -52,6 +54,8 @@ def kind_of(rows: np.ndarray, where: object) -> Answers:
     if rows.ndim == 1:
         if (rows == np.rint(rows)).all() and rows.min() >= 0:
             return "labels"
+        if classes == 2:
+            return "probabilities" if rows.min() >= 0 and rows.max() <= 1 else "logits"
         raise TargetUnavailable(f"{where} answers one score for each image; a score for each class is needed")
     if rows.min() < 0 or rows.max() > 1 or np.abs(rows.sum(1) - 1).max() > 1e-3 + 0.005 * rows.shape[1]:
         return "logits"
@@ -60,6 +64,8 @@ def kind_of(rows: np.ndarray, where: object) -> Answers:
 
 def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.ndarray:
     """Logits `[n, K]` float32: as they are, the logarithm of probabilities, or 1 for the label and -1 elsewhere.
+
+    One score for each image, `[n]`, of two classes becomes `[0, z]`, where z is the logit of class 1.
 
     Raises
     ------
@@ -72,6 +78,8 @@ def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.n
             raise TargetUnavailable(f"{where} answered what is no class from 0 to {classes - 1}")
         chosen = np.arange(classes) == labels[:, None]
         return np.where(chosen, np.float32(1), np.float32(-1))
+    if rows.ndim == 1 and classes == 2:
+        return logits(_both(rows, kind, where), "logits", classes, where)
     if rows.ndim != 2 or rows.shape[1] != classes:
         raise TargetUnavailable(f"{where} answered {list(rows.shape)}, not scores of {classes} classes")
     if kind == "probabilities":
@@ -83,6 +91,15 @@ def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.n
     if not np.isfinite(single).all():
         raise TargetUnavailable(f"{where} answered logits beyond float32")
     return single
+
+
+def _both(rows: np.ndarray, kind: Answers, where: object) -> np.ndarray:
+    """Logits of both classes, `[n, 2]`, of the score of class 1."""
+    if kind == "probabilities":
+        if rows.min() < 0 or rows.max() > 1:
+            raise TargetUnavailable(f"{where} answered a probability beyond [0, 1]")
+        rows = np.log(np.maximum(rows, SMALLEST)) - np.log(np.maximum(1 - rows, SMALLEST))
+    return np.stack([np.zeros_like(rows, float), rows], 1)
 
 
 def resolution(rows: np.ndarray) -> float:

@@ -11,8 +11,9 @@ import numpy as np
 from advbench.core.errors import TargetUnavailable, UsageError
 from advbench.core.preprocess import Preprocess
 from advbench.remote.address import Address
-from advbench.remote.pixels import Pixels, layout_for, numbers
-from advbench.remote.protocols import checked, fitting
+from advbench.remote.pixels import Pixels, layout_for
+from advbench.remote.protocols import checked
+from advbench.remote.records import rows_of
 from advbench.remote.settings import Settings
 from advbench.remote.transport import Refused, Transport
 
@@ -50,24 +51,12 @@ class Predict:
 
     def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None = None) -> np.ndarray:
         answer = transport.post(self.path, {"instances": encoded.tolist()})
-        rows = answer.get("predictions") if isinstance(answer, dict) else None
-        if not isinstance(rows, list):
-            raise TargetUnavailable(f"{self.where} answered without predictions")
-        if rows and all(isinstance(row, dict) for row in rows):
-            key = self._chosen(rows[0], classes)
-            rows = [row.get(key) for row in rows]
-        return checked(numbers(rows), len(encoded), self.where)
-
-    def _chosen(self, row: dict[str, Any], classes: int | None) -> str:
-        """The output named, or else the one with several numbers that fits the classes."""
-        if self.key in row:
-            return str(self.key)
-        several = {key: numbers([value]) for key, value in row.items() if isinstance(value, list) and len(value) > 1}
-        arrays = {key: array.astype(float) for key, array in several.items() if array is not None}
-        if self.key is None and arrays:
-            return fitting(arrays, classes, self.where)
-        names = ", ".join(ascii(key)[:40] for key in list(row)[:9])
-        raise TargetUnavailable(f"{self.where} answers {names}: name one as `output` in a target file")
+        said = answer.get("predictions") if isinstance(answer, dict) else answer
+        if not isinstance(said, list | dict):
+            there = ", ".join(ascii(key)[:40] for key in list(answer)[:9]) if isinstance(answer, dict) else ""
+            what = f" (there are: {there}); a target file with `request` and `response` says where" if there else ""
+            raise TargetUnavailable(f"{self.where} answered without predictions{what}")
+        return checked(rows_of(said, self.key, classes, len(encoded), self.where), len(encoded), self.where)
 
 
 def metadata(address: Address, transport: Transport) -> Any:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from advbench.core.errors import TargetUnavailable, UsageError
-from advbench.core.outputs import Wanted, chosen
+from advbench.core.outputs import Wanted, chosen, row_shape
 from advbench.remote.address import Address
 from advbench.remote.pixels import Pixels
 from advbench.remote.settings import Settings
@@ -68,18 +68,38 @@ def protocol_of(address: Address, settings: Settings) -> str:
 
 
 def fitting(arrays: Mapping[str, np.ndarray], classes: int | None, where: object) -> str:
-    """Name of the output that holds scores, by `outputs.chosen`."""
-    forms = {name: (array.dtype.kind == "f", array.shape) for name, array in arrays.items()}
+    """Name of the output that holds scores, or else labels, by `outputs.chosen`.
+
+    Parameters
+    ----------
+    arrays : mapping
+        Outputs of numbers, each with a row or a number for each image.
+
+    Raises
+    ------
+    UsageError
+        When several could be meant.
+    """
+    if len(arrays) == 1:
+        return next(iter(arrays))
+    names = {shown(name): name for name in arrays}
+    forms = {name: (arrays[own].dtype.kind == "f", arrays[own].shape) for name, own in names.items()}
     try:
-        return chosen(forms, Wanted(None, classes), "name one as `output` in a target file")
+        return names[chosen(forms, Wanted(None, classes), "name one as `output` in a target file")]
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def shown(name: str) -> str:
+    """A target's name for something, fit for a message."""
+    return ascii(name)[1:-1][:40]
 
 
 def checked(rows: np.ndarray | None, n: int, where: object) -> np.ndarray:
     """Rows for `n` images, or a TargetUnavailable."""
     if rows is None:
         raise TargetUnavailable(f"{where} answered outputs that are not finite numbers in rows of one length")
+    rows = rows.reshape(row_shape(rows.shape)) if rows.ndim else rows
     if rows.ndim == 2 and rows.shape[1] == 1:
         rows = rows[:, 0]
     if rows.ndim not in (1, 2) or len(rows) != n:

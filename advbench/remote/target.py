@@ -20,7 +20,7 @@ from advbench.remote import answers
 from advbench.remote.answers import Found, found_in
 from advbench.remote.protocols import Dialect
 from advbench.remote.settings import Settings
-from advbench.remote.transport import Transport
+from advbench.remote.transport import Refused, Transport
 
 Keys = dict[bytes, int]  # digest of an image as it is sent, and where it stands first
 
@@ -69,6 +69,7 @@ class Target:
         self._memory: OrderedDict[bytes, np.ndarray] = OrderedDict()
         self._form: tuple[int, ...] | None = None  # of one image's answer
         self._widest = 0
+        self._most: int | None = None  # images in a request, once more were refused
         self._threads = ThreadPoolExecutor(settings.concurrency)
 
     def dialect(self, shape: tuple[int, ...]) -> Dialect:
@@ -173,7 +174,7 @@ class Target:
 
     def _query(self, dialect: Dialect, encoded: np.ndarray, reserve: int = 0) -> np.ndarray:
         """Rows for images that are all asked, within the budget less a reserve, in requests side by side."""
-        size = dialect.batch
+        size = min(dialect.batch, self._most or dialect.batch)
         parts = [encoded[at : at + size] for at in range(0, len(encoded), size)]
         try:
             if self.budget is not None and self.asked + len(encoded) + reserve > self.budget:
@@ -189,13 +190,27 @@ class Target:
 
     def _at_once(self, dialect: Dialect, parts: list[np.ndarray]) -> list[np.ndarray]:
         """Answers to several requests; the first failure is raised without waiting for the others."""
-        futures = [self._threads.submit(dialect.ask, self.transport, part, self.classes) for part in parts]
+        futures = [self._threads.submit(self._in_one, dialect, part) for part in parts]
         done, rest = wait(futures, return_when=FIRST_EXCEPTION)
         for future in rest:
             future.cancel()
         for future in done:
             future.result()
         return [future.result() for future in futures]
+
+    def _in_one(self, dialect: Dialect, part: np.ndarray) -> np.ndarray:
+        """Answers to one request, or to halves of it where the target says that it takes fewer images at once."""
+        most = self._most or len(part)
+        if len(part) > most:
+            return np.concatenate([self._in_one(dialect, each) for each in (part[:most], part[most:])])
+        try:
+            return dialect.ask(self.transport, part, self.classes)
+        except Refused as error:
+            if not error.for_its_size or len(part) == 1:
+                raise
+        half = len(part) // 2
+        self._most = min(half, self._most or half)
+        return self._in_one(dialect, part)
 
     def _end(self, error: AdvbenchError) -> AdvbenchError:
         """From now on nothing is asked, unless by the judge when only the budget is spent."""

@@ -12,8 +12,9 @@ from PIL import Image
 from advbench.core.errors import TargetUnavailable, UsageError
 from advbench.core.preprocess import Preprocess
 from advbench.remote.address import Address
-from advbench.remote.pixels import Pixels, numbers
+from advbench.remote.pixels import Pixels
 from advbench.remote.protocols import checked
+from advbench.remote.records import rows_of
 from advbench.remote.settings import Settings
 from advbench.remote.transport import Transport
 
@@ -39,7 +40,7 @@ class Template:
                 'a target file with `request` needs `response`, the way to the outputs: "results.*.scores"'
             )
         (self.place,) = places
-        self.where, self.path = str(address), address.path
+        self.where, self.path, self.key = str(address), address.path, settings.output
         self.request, self.steps = settings.request, [step for step in settings.response.split(".") if step]
         self.pixels = Pixels("uint8" if self.place == "{{png}}" else settings.pixels or "0..1", preprocess)
         if self.place == "{{png}}" and (shape[2] not in (1, 3) or preprocess):
@@ -52,7 +53,10 @@ class Template:
         else:
             filling = encoded.tolist() if self.place == "{{images}}" else encoded[0].tolist()
         answer = transport.post(self.path, _filled(self.request, self.place, filling))
-        rows = numbers(self._followed(answer, self.steps))
+        said = self._followed(answer, self.steps)
+        if isinstance(said, dict) and len(encoded) == 1 and not any(isinstance(each, list) for each in said.values()):
+            said = [said]  # a record
+        rows = rows_of(said, self.key, classes, len(encoded), self.where)
         if rows is not None and len(encoded) == 1 and rows.ndim < 2:  # a lone image may come without its batch
             rows = rows.reshape(1, -1)
         return checked(rows, len(encoded), self.where)

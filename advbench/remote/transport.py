@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from threading import Lock
@@ -27,12 +28,22 @@ from advbench.remote.settings import Settings
 
 TOKEN = "ADVBENCH_TOKEN"  # noqa: S105 - the variable's name
 BUSY = (429, 502, 503, 504)  # tried again, and nothing else that was answered
+TOO_MANY = re.compile(r"batch|too (large|many|big)|exceed", re.IGNORECASE)  # as servers put it
 SHOWN = 200  # characters of what a target says that reach a message
 NAP = 0.1  # seconds between looks at whether to stop
 
 
 class Refused(TargetUnavailable):
     """An answer with a status other than 200."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def for_its_size(self) -> bool:
+        """Whether fewer images in a request may be taken: the target says that they are too many at once."""
+        return self.status == 413 or (self.status in (400, 422, 500) and bool(TOO_MANY.search(str(self))))
 
 
 class Transport:
@@ -111,7 +122,7 @@ class Transport:
 
     def _document(self, where: str, answer: Answer) -> Any:
         if answer.status != 200:
-            raise Refused(f"{where} answered {answer.status}{self._said(answer)}")
+            raise Refused(f"{where} answered {answer.status}{self._said(answer)}", answer.status)
         try:
             return json.loads(answer.content, parse_constant=_refuse)
         except (ValueError, RecursionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -12,11 +13,13 @@ from advbench.core.errors import TargetUnavailable, UsageError
 from advbench.core.preprocess import Preprocess
 from advbench.remote.address import Address
 from advbench.remote.pixels import Pixels, layout_for, numbers
-from advbench.remote.protocols import checked, fitting
+from advbench.remote.protocols import checked
+from advbench.remote.records import taken
 from advbench.remote.settings import Settings
-from advbench.remote.transport import Transport
+from advbench.remote.transport import Refused, Transport
 
 PATH = re.compile(r"(.*/v2/models/[^/]+(?:/versions/[^/]+)?)(?:/infer|/ready)?/?")
+NO_METADATA = (404, 405, 501)  # statuses
 FLOATS = ("FP32", "FP64", "FP16", "BF16")
 
 
@@ -32,6 +35,7 @@ class V2:
     pixels: Pixels
     batch: int
     fixed: bool  # whether every request must hold `batch` images
+    described: bool  # whether the server says what it takes
     name: str = "v2"
 
     @classmethod
@@ -55,8 +59,9 @@ class V2:
             datatype=datatype,
             output=settings.output,
             pixels=Pixels("uint8" if datatype == "UINT8" else settings.pixels or "0..1", preprocess),
-            batch=dims[0] if fixed else settings.images_per_request,
+            batch=dims[0] if fixed else min(settings.images_per_request, _most(about)),
             fixed=fixed,
+            described=bool(tensor),
         )
 
     def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None = None) -> np.ndarray:
@@ -70,23 +75,32 @@ class V2:
             "data": encoded.ravel().tolist(),
         }
         wanted = {"outputs": [{"name": self.output}]} if self.output else {}
-        answer = transport.post(self.path, {"inputs": [tensor], **wanted})
-        return checked(self._rows(answer, classes), len(encoded), self.where)[:n]
+        try:
+            answer = transport.post(self.path, {"inputs": [tensor], **wanted})
+        except Refused as error:
+            if self.described or error.for_its_size:
+                raise
+            raise Refused(f"{error}; {self._undescribed(error)}", error.status) from None
+        return checked(self._rows(answer, len(encoded), classes), len(encoded), self.where)[:n]
 
-    def _rows(self, answer: Any, classes: int | None) -> np.ndarray | None:
-        """The output named, or else the one of floats that fits the classes, or else the only or first one."""
+    def _undescribed(self, error: Refused) -> str:
+        """What may be wrong where the server has no metadata."""
+        if error.status == 404:
+            return "is the model's name right?"
+        return f"the server does not describe its input, which was sent as {self.tensor!r}: " + (
+            "say `input`, and --input-layout where it is another than [B, H, W, C], by a target file"
+        )
+
+    def _rows(self, answer: Any, n: int, classes: int | None) -> np.ndarray | None:
+        """The only output, or else the one that `taken` tells."""
         outputs = answer.get("outputs") if isinstance(answer, dict) else None
         if not isinstance(outputs, list) or not outputs or not all(isinstance(o, dict) for o in outputs):
             raise TargetUnavailable(f"{self.where} answered without outputs")
-        if self.output:
-            outputs = [o for o in outputs if o.get("name") == self.output]
-            if not outputs:
-                raise TargetUnavailable(f"{self.where} answered without output {self.output!r}")
-        arrays = {ascii(o.get("name", at))[:40].strip("'"): _shaped(o) for at, o in enumerate(outputs)}
-        scores = {n: a for n, a in arrays.items() if a is not None and a.dtype.kind == "f" and a.ndim == 2}
-        if len(arrays) > 1 and (wide := {n: a for n, a in scores.items() if a.shape[1] > 1}):
-            return wide[fitting(wide, classes, self.where)]
-        return next(iter(arrays.values()))
+        arrays = {str(o.get("name", at)): _shaped(o) for at, o in enumerate(outputs)}
+        if len(arrays) == 1 and self.output in (None, *arrays):
+            return next(iter(arrays.values()))
+        floats = {name: a for name, a in arrays.items() if a is not None and a.dtype.kind == "f" and a.size > n}
+        return taken(floats if floats and self.output is None else arrays, self.output, classes, n, self.where)
 
 
 def model_path(address: Address) -> str:
@@ -97,12 +111,24 @@ def model_path(address: Address) -> str:
 
 
 def metadata(address: Address, transport: Transport) -> dict[str, Any]:
-    """What the server says of the model."""
+    """What the server says of the model; some have no metadata."""
     path = model_path(address)
-    about = transport.get(path)
+    try:
+        about = transport.get(path)
+    except Refused as error:
+        if error.status not in NO_METADATA:
+            raise
+        return {}
     if not isinstance(about, dict):
         raise TargetUnavailable(f"{address.origin}{path} answered metadata that is not an object")
     return about
+
+
+def _most(about: dict[str, Any]) -> int:
+    """The most images in a request, as far as the metadata tell."""
+    inner = about.get("parameters")
+    said = [place.get("max_batch_size") for place in (about, inner) if isinstance(place, dict)]
+    return min((most for most in said if type(most) is int and most > 0), default=sys.maxsize)
 
 
 def _shaped(output: dict[str, Any]) -> np.ndarray | None:

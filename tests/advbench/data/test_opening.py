@@ -190,6 +190,8 @@ def test_class_names_from_a_file_order_or_rename(place):
     )
     renamed = load("p", reading=Reading(classes=("x", "y", "z")))
     assert renamed.classes == ("x", "y", "z") and renamed.labels.tolist() == LABELS.tolist()
+    (place / "n.txt").write_bytes(b"\xef\xbb\xbfx\ny\nz\n")  # with a byte-order mark
+    assert Reading.parse(classes=place / "n.txt").classes == ("x", "y", "z")
     with pytest.raises(UsageError, match="3 classes and --classes names 2"):
         load("p", reading=Reading(classes=("x", "y")))
     with pytest.raises(UsageError, match="label 2 has no name"):

@@ -62,8 +62,9 @@ def test_what_can_be_read_in_two_ways_is_no_accuracy(typed):
         accuracy(typed)
 
 
-def test_every_rule_knows_its_line(write):
-    gate, source = read(write(GOOD), {})
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte-order mark"])
+def test_every_rule_knows_its_line(write, mark):
+    gate, source = read(write(mark + GOOD.encode()), {})
     lines = {(rule.kind, rule.threat, rule.class_name): source.place(rule.at).line for rule in rules_of(gate)}
     assert lines == {
         ("min_clean", None, None): 3,

@@ -36,6 +36,10 @@ def several():
     net = make()
     return keras.Model(net.inputs, {"hidden": net.layers[-2].output, "scores": net.outputs[0]})
 
+def sigmoid():
+    net = make()
+    return keras.Model(net.inputs[0], net.outputs[0][:, :1])
+
 def mixed():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -76,6 +80,11 @@ def test_logits_and_gradient_are_those_of_kerass_inference(file):
 def test_of_several_outputs_the_one_as_wide_as_the_classes_is_taken(file):
     model = expecting(load_model(f"{file}:several"), 3)
     np.testing.assert_array_equal(model.predict(X), load_model(f"{file}:make").predict(X))
+
+
+def test_one_logit_is_that_of_the_second_of_two_classes(file):
+    model, z = expecting(load_model(f"{file}:sigmoid"), 2), np.asarray(load_model(f"{file}:make").predict(X))[:, :1]
+    np.testing.assert_array_equal(model.predict(X), np.concatenate([0 * z, z], 1))
 
 
 def test_mixed_precision_is_attacked_in_float32_and_noted(file):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from advbench.core.errors import UsageError
+from advbench.core.usercode import makers
 from advbench.models import load, store
 from advbench.models.load import load_model
 from advbench.nn import create
@@ -137,7 +138,9 @@ def test_module_is_found_in_the_working_directory(user, monkeypatch):
     [
         ("{file}:number", "returned int, which is not a model"),
         ("{file}:raises", r"failed: RuntimeError: first line second line \(.*mine\.py:\d+\)"),
-        ("{file}:absent", "has no function 'absent'"),
+        ("{file}:absent", r"has no function 'absent' .it could be function or Object or bound or "),
+        ("{file}", r"mine\.py is code: name the function in it that makes the model, .*mine\.py:function or "),
+        ("{folder}/helper.py", r"is code without a function that takes nothing: write one that returns the model"),
         ("{file}:not_callable", "has no function 'not_callable'"),
         ("{folder}/none.py:f", "no file"),
         ("no_such_package:f", "failed: ModuleNotFoundError: No module named 'no_such_package'"),
@@ -189,3 +192,43 @@ def test_run_directory_weights_file_and_released_name_are_one_model(tmp_path, mo
 def test_weights_for_what_takes_none_are_refused(user, spec, message):
     with pytest.raises(UsageError, match=message):
         load_model(spec.format(file=user), weights=user)
+
+
+FOREIGN = {
+    "net.pt2": "torch.export.load(FILE).module()",
+    "net.tflite": "export the network to ONNX",
+    "net.msgpack": "flax.serialization.msgpack_restore",
+    "net.npz": "numpy.load",
+    "net.ort": "name the .onnx file",
+    "net.eqx": "eqx.tree_deserialise_leaves",
+    "net.engine": "TensorRT engine, which has no gradient",
+    "net.safetensors": "holds weights alone: name a factory",
+    "net.xyz": "is no model that can be read",
+    "saved/saved_model.pb": "is a TensorFlow SavedModel",
+    "orbax/_CHECKPOINT_METADATA": "is an Orbax checkpoint: restore it by orbax.checkpoint",
+    "hub/config.json": "AutoModelForImageClassification.from_pretrained",
+    "flow/MLmodel": "mlflow models serve",
+}
+
+
+@pytest.mark.parametrize(("name", "message"), FOREIGN.items(), ids=FOREIGN)
+def test_a_file_or_folder_that_is_not_read_is_told_with_the_way_in(tmp_path, name, message):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    spec = path if path.parent == tmp_path else path.parent
+    with pytest.raises(UsageError, match=str(spec)) as caught:
+        load_model(str(spec))
+    assert message in str(caught.value) and "unknown model" not in str(caught.value)
+
+
+def test_functions_that_could_make_a_model_take_nothing(tmp_path):
+    path = tmp_path / "code.py"
+    path.write_text(
+        "import os\ndef make(width=3, *, deep=True): pass\ndef train(data): pass\ndef _own(): pass\n"
+        "def keyword(*, needed): pass\nclass Net:\n    def __init__(self): pass\n    def forward(self): pass\n"
+        "class Wide:\n    def __init__(self, width): pass\nclass Oops(Exception): pass\nraise RuntimeError\n"
+    )
+    assert makers(path) == ["make", "Net"]
+    path.write_text("def f(:")
+    assert makers(path) == makers(tmp_path / "none.py") == []

@@ -1,14 +1,13 @@
 """PyTorch modules as models."""
 
 import contextlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.errors import UsageError
 from advbench.core.loaded import LoadedModel
 from advbench.core.outputs import expecting
 from advbench.core.preprocess import Preprocess
@@ -22,6 +21,7 @@ pytestmark = pytest.mark.integration(needs="torch")
 
 USER = """
 import os
+from dataclasses import dataclass
 import torch
 from torch import nn
 
@@ -53,6 +53,37 @@ class Named(Net):
     def forward(self, x):
         y = super().forward(x)
         return {"probabilities": y.softmax(1), "logits": y, "hidden": None}
+
+class WholeImages(Net):
+    def forward(self, x):
+        return super().forward(x)[:, :, None, None]
+
+class Sigmoid(Net):
+    def forward(self, x):
+        return super().forward(x)[:, :1]
+
+class Pooled(Sigmoid):
+    def forward(self, x):
+        return super().forward(x), x.mean((2, 3), keepdim=True).repeat(1, 2, 1, 1)
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: object = None
+
+class WithOutput(Net):
+    def forward(self, x):
+        return Output(super().forward(x))
+
+class OfBytes(Net):
+    def forward(self, x):
+        if x.dtype != torch.uint8:
+            raise TypeError("expected a ByteTensor")
+        return super().forward(x / 255)
+
+def exported():
+    batch = torch.export.Dim("batch")
+    return torch.export.export(Net().eval(), (torch.zeros(2, 2, 6, 6),), dynamic_shapes=({0: batch},)).module()
 
 class Text(Net):
     def forward(self, x):
@@ -149,64 +180,16 @@ def test_digest_follows_parameters_buffers_and_attributes(file, monkeypatch):
     assert len(set(seen)) == len(CHANGES) and seen[0] == seen[-1]
 
 
-@pytest.fixture
-def weights(tmp_path, file):
-    """State dicts of a module with other weights, by how they are stored."""
-    from safetensors.torch import save_file
-
+def test_weights_fill_the_module_and_change_the_digest(file):
     module = theirs(file)
-    state = {name: value + 1 if value.is_floating_point() else value for name, value in module.state_dict().items()}
-    torch.save(state, tmp_path / "plain.pt")
-    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "parallel.pt")
-    save_file(state, tmp_path / "plain.safetensors")
     torch.save(
-        {k: v for k, v in state.items() if k != "head.bias"} | {"extra": state["head.bias"]}, tmp_path / "other.pt"
+        {"net": {k: v + 1 if v.is_floating_point() else v for k, v in module.state_dict().items()}},
+        file.parent / "net.pt",
     )
-    torch.save(state | {"head.bias": torch.zeros(7)}, tmp_path / "shape.pt")
-    torch.save(module.conv, tmp_path / "whole.pt")
-    torch.save([1], tmp_path / "list.pt")
-    module.load_state_dict(state)
-    return module
-
-
-@pytest.mark.parametrize("name", ["plain.pt", "parallel.pt", "plain.safetensors"])
-def test_weights_fill_the_module(file, weights, name):
-    model = load_model(f"{file}:Net", weights=file.parent / name)
-    np.testing.assert_allclose(model.predict(X), logits(weights, X), rtol=1e-5)
+    model = load_model(f"{file}:Net", weights=file.parent / "net.pt")
+    module.load_state_dict(torch.load(file.parent / "net.pt")["net"])
+    np.testing.assert_allclose(model.predict(X), logits(module, X), rtol=1e-5)
     assert model.digest != load_model(f"{file}:Net").digest
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "message"),
-    [
-        ("none.pt", UsageError, "no file"),
-        ("other.pt", UsageError, "for another module: missing head.bias; unexpected extra"),
-        ("shape.pt", UsageError, r"head.bias is \[7\], not \[3\]"),
-        ("whole.pt", CorruptFile, "is damaged or holds more than weights .Weights only load failed.; torch.save"),
-        ("list.pt", UsageError, "holds list, not a state dict"),
-    ],
-)
-def test_weights_that_do_not_fit_are_one_line(file, weights, name, kind, message):
-    with pytest.raises(kind, match=message) as caught:
-        load_model(f"{file}:Net", weights=file.parent / name)
-    assert "\n" not in str(caught.value)
-
-
-class Hostile:
-    def __reduce__(self):
-        return (sys.exit, (7,))
-
-
-@pytest.mark.parametrize("name", ["plain.pt", "plain.safetensors"])
-def test_damaged_and_hostile_weights_are_refused_and_run_nothing(file, weights, name):
-    whole, path = (file.parent / name).read_bytes(), file.parent / f"cut-{name}"
-    for cut in [0, 1, 7, *range(8, len(whole), len(whole) // 12)]:
-        path.write_bytes(whole[:cut])
-        with pytest.raises(CorruptFile):
-            load_model(f"{file}:Net", weights=path)
-    torch.save({"conv.weight": Hostile()}, path.with_suffix(".pth"))
-    with pytest.raises(CorruptFile, match="holds more than weights"):
-        load_model(f"{file}:Net", weights=path.with_suffix(".pth"))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +198,7 @@ def test_damaged_and_hostile_weights_are_refused_and_run_nothing(file, weights, 
         ("half", r"not float32 \(conv.weight torch.float16\): call .float\(\)"),
         ("Twice", "several outputs .*: name"),
         ("Text", "returns str, not a tensor"),
+        ("OfBytes", r"TypeError: expected a ByteTensor; images come as float32 in \[0, 1\]: .* 255 \* x"),
     ],
 )
 def test_modules_that_can_not_be_evaluated_are_one_line(file, factory, message):
@@ -274,3 +258,25 @@ def test_the_doctor_sees_a_module_without_a_gradient_and_one_for_other_images(fi
     assert found["zero_gradients"] == "invalid"
     with pytest.raises(UsageError, match=r"can't be called on images .*RuntimeError"):
         examine(load_model(f"{file}:Net"), jnp.zeros((5, 6, 6, 3)), labels)
+
+
+@pytest.mark.parametrize("factory", ["WholeImages", "WithOutput"])
+def test_logits_of_whole_images_and_in_dataclasses_are_found(file, factory):
+    plain, model = load_model(f"{file}:Net"), expecting(load_model(f"{file}:{factory}"), 3)
+    np.testing.assert_array_equal(model.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("factory", ["Sigmoid", "Pooled"])
+def test_one_logit_is_that_of_the_second_of_two_classes(file, factory):
+    model = expecting(load_model(f"{file}:{factory}"), 2)
+    first = load_model(f"{file}:Net").predict(X)[:, 0]
+    np.testing.assert_array_equal(model.predict(X), jnp.stack([jnp.zeros(len(X)), first], 1))
+    through = jax.grad(lambda x: model.predict(x).sum())(X)
+    np.testing.assert_array_equal(through, jax.grad(lambda x: load_model(f"{file}:Net").predict(x)[:, 0].sum())(X))
+
+
+def test_an_exported_program_is_a_model(file):
+    model, module = load_model(f"{file}:exported"), theirs(file)
+    np.testing.assert_allclose(model.predict(X), logits(module, X), atol=1e-6)
+    np.testing.assert_allclose(ours(model, X), slope(module, X), atol=1e-6)
+    assert model.record["evaluation mode"] == "as it was exported"

@@ -269,7 +269,7 @@ def test_labels_that_do_not_fit_are_refused(labels):
 @pytest.mark.parametrize(
     ("predict", "message"),
     [
-        (lambda x: linear(x)[:, :, None], "should give logits [B, K]"),
+        (lambda x: linear(x)[:, :, None] + jnp.arange(2), "should give logits [B, K]"),
         (lambda x: linear(x)[:, :1], "K at least 2"),
         (lambda x: linear(x).T, "should give logits"),
         (lambda x: linear(x).sum(), "should give logits"),

@@ -174,6 +174,184 @@ def test_an_output_named_in_a_target_file_is_taken(server, data, images, path, t
     np.testing.assert_allclose(found, truth(images), rtol=1e-5, atol=1e-5)
 
 
+def said(server, form):
+    """Let the answer hold its scores in another form."""
+    plain = server.answer
+
+    def answer(path, document):
+        if "inputs" not in document:
+            return form(np.array(plain(path, document)["predictions"]))
+        (scores,) = plain(path, document)["outputs"]
+        return form(np.reshape(scores["data"], scores["shape"]))
+
+    server.answer = answer
+
+
+NAMES = ("zero", "one", "two", "three")
+RECORDS = {
+    "bare rows": lambda rows: rows.tolist(),
+    "records of numbered columns": lambda rows: [
+        {str(k): row[k] for k in reversed(range(CLASSES))} for row in rows.tolist()
+    ],
+    "records of named columns": lambda rows: [dict(zip(NAMES, row, strict=True)) for row in rows.tolist()],
+    "records with a label beside": lambda rows: [
+        {"label": "cat", **{str(k): score for k, score in enumerate(row)}} for row in rows.tolist()
+    ],
+    "columns": lambda rows: {str(k): rows[:, k].tolist() for k in range(CLASSES)},
+    "outputs": lambda rows: {"features": rows[:, :2].tolist(), "scores": rows.tolist()},
+    "whole images": lambda rows: rows[:, :, None, None].tolist(),
+}
+
+
+@pytest.mark.parametrize("bare", [True, False])
+@pytest.mark.parametrize("form", RECORDS.values(), ids=RECORDS)
+def test_records_columns_and_bare_lists_are_scores(server, data, images, form, bare):
+    said(server, lambda rows: form(rows) if bare and isinstance(form(rows), list) else {"predictions": form(rows)})
+    found = logits(server.url("/invocations"), data, images)[1]
+    np.testing.assert_allclose(found, truth(images), rtol=1e-5, atol=1e-5)
+
+
+def test_a_template_leads_to_records_too(server, data, images, tmp_path):
+    server.answer = lambda path, document: {
+        "results": [{str(k): score for k, score in enumerate(row)} for row in server.rows(document["x"]).tolist()]
+    }
+    spec = file(tmp_path, url=server.url("/score"), request={"x": "{{images}}"}, response="results")
+    np.testing.assert_allclose(logits(spec, data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
+
+
+def test_columns_of_v2_are_one_score_each(server, data, images):
+    def columns(rows):
+        kinds = [(str(k), "FP64", rows[:, k]) for k in range(CLASSES)] + [
+            ("label", "BYTES", np.array(["x"] * len(rows)))
+        ]
+        return {
+            "outputs": [
+                {"name": name, "datatype": kind, "shape": [len(rows), 1], "data": column.tolist()}
+                for name, kind, column in kinds
+            ]
+        }
+
+    said(server, columns)
+    np.testing.assert_allclose(logits(server.url(), data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
+
+
+UNCLEAR = {
+    "a label and its score": (
+        lambda rows: [{"label": int(row.argmax()), "score": row.max()} for row in rows],
+        "one number each for label, score, .* name the one with the label as `output`",
+    ),
+    "text": (lambda rows: [{"label": "cat"} for _ in rows], "answers label: none of these holds finite numbers"),
+}
+
+
+@pytest.mark.parametrize(("form", "message"), UNCLEAR.values(), ids=UNCLEAR)
+def test_a_name_is_asked_for_only_where_it_helps(server, data, images, form, message):
+    said(server, form)
+    with pytest.raises(AdvbenchError, match=message):
+        logits(server.url("/invocations"), data, images)
+
+
+def test_a_label_named_in_a_target_file_is_taken(server, data, images, tmp_path):
+    said(server, UNCLEAR["a label and its score"][0])
+    spec = file(tmp_path, url=server.url("/invocations"), output="label")
+    model, found = logits(spec, data, images)
+    assert model.access == "decision"
+    np.testing.assert_array_equal(found.argmax(1), data.labels)
+
+
+def test_an_output_that_is_not_there_is_told_with_those_that_are(server, data, images, tmp_path):
+    with_features(server, ["one", "two"], [CLASSES, CLASSES])
+    for path in ("/v2/models/linear", "/invocations"):
+        with pytest.raises(TargetUnavailable, match=r"without output 'three' .there are: one, two"):
+            logits(file(tmp_path, url=server.url(path), output="three"), data, images)
+
+
+def test_an_answer_of_another_kind_says_what_is_there(server, data, images):
+    said(server, lambda rows: {"result": rows.tolist()})
+    with pytest.raises(TargetUnavailable, match=r"without predictions .there are: 'result'.*`request` and `response`"):
+        logits(server.url("/invocations"), data, images)
+
+
+@pytest.mark.parametrize("gives", ["logits", "probabilities"])
+@pytest.mark.parametrize("path", ["/v2/models/linear", "/invocations"])
+def test_one_score_is_that_of_the_second_of_two_classes(server, data, images, path, gives):
+    z = truth(images)[:, 0] / 8
+    said(server, lambda rows: form(rows[:, :1] / 8))
+
+    def form(z):
+        rows = 1 / (1 + np.exp(-z)) if gives == "probabilities" else z
+        if path == "/invocations":
+            return {"predictions": rows.tolist()}
+        return {"outputs": [{"name": "y", "datatype": "FP32", "shape": [*rows.shape], "data": rows.ravel().tolist()}]}
+
+    model = tried(load_model(server.url(path)), data.images, 2)
+    found = model.predict.target.ask(images)
+    np.testing.assert_allclose(found, np.stack([0 * z, z], 1), rtol=1e-4, atol=1e-4)
+    assert (model.access, model.predict.target.found.kind) == ("score", gives)
+    flags = {flag.name for flag in examine_answers(model, found, data.labels % 2, 0.0, 2)}
+    assert "single_logit" in flags
+
+
+@pytest.mark.parametrize("path", ["/v2/models/linear", "/v1/models/linear:predict"])
+@pytest.mark.parametrize(
+    ("status", "says"), [(400, "batch-size must be <= 3"), (413, "no"), (500, "Invalid batch size")]
+)
+def test_a_server_of_smaller_batches_is_asked_in_smaller_ones(server, data, images, path, status, says):
+    refused = []
+
+    def fault(handler, count):
+        document = server.seen[-1][2]
+        if document is None:
+            return False
+        n = len(document["instances"]) if "instances" in document else document["inputs"][0]["shape"][0]
+        if n > 3:
+            refused.append(n)
+            handler.say({"error": says}, status)
+            return True
+        return False
+
+    server.fault = fault
+    np.testing.assert_allclose(logits(server.url(path), data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
+    assert len(refused) == 2  # 8 images, then 4 at once: what was learned is kept
+
+
+def test_a_refusal_of_a_lone_image_is_final(server, data):
+    server.fault = lambda handler, count: count > 1 and (handler.say({"error": "batch"}, 400) or True)
+    with pytest.raises(TargetUnavailable, match=r"400.*batch"):
+        tried(load_model(server.url()), data.images, CLASSES)
+    assert [document["inputs"][0]["shape"][0] for _, _, document in server.seen if document] == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize("where", ["max_batch_size", "parameters"])
+def test_the_largest_batch_that_metadata_tell_is_kept_to(server, data, images, where):
+    most = {"max_batch_size": 5}
+    server.metadata = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 25]}]} | (
+        most if where == "max_batch_size" else {"parameters": most}
+    )
+    np.testing.assert_allclose(logits(server.url(), data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
+    assert max(document["inputs"][0]["shape"][0] for _, _, document in server.seen if document) == 5
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_v2_without_metadata(server, data, images, status):
+    server.about = lambda path: ({"error": "no metadata"}, status)
+    np.testing.assert_allclose(logits(server.url(), data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "is the model's name right"),
+        (422, "does not describe its input, which was sent as 'input-0': say `input`"),
+    ],
+)
+def test_v2_without_metadata_that_refuses_says_what_may_be_wrong(server, data, status, message):
+    server.about = lambda path: ({}, 404)
+    server.fault = lambda handler, count: count > 1 and (handler.say({"error": "unexpected"}, status) or True)
+    with pytest.raises(TargetUnavailable, match=message):
+        tried(load_model(server.url()), data.images, CLASSES)
+
+
 def test_more_scores_than_classes_are_invalid_unless_they_are_meant(server, data, images):
     server.weights, server.bias = np.eye(25), 0.0
     model, found = logits(server.url(), data, images)

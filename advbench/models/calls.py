@@ -1,0 +1,151 @@
+"""Calls that other JAX libraries' models need: told by their signatures, and said where a model is called otherwise."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from advbench.core.errors import AdvbenchError, UsageError
+
+MODES: Final = {
+    "train": "False",
+    "training": "False",
+    "is_training": "False",
+    "deterministic": "True",
+    "eval": "True",
+    "inference": "True",
+    "use_running_average": "True",
+}
+"""What arguments by which a model is told its mode are in evaluation."""
+
+EQUINOX: Final = (
+    "an Equinox module takes one image [C, H, W]: return lambda images: "
+    "jax.vmap(eqx.nn.inference_mode(net))(images.transpose(0, 3, 1, 2)), with key=None where it asks for one"
+)
+WITH_STATE: Final = (
+    "an Equinox module with state takes one image [C, H, W]: return lambda images: jax.vmap(lambda x: "
+    "eqx.nn.inference_mode(net)(x, state)[0])(images.transpose(0, 3, 1, 2))"
+)
+
+
+def is_made_by(thing: Any, library: str, kind: str) -> bool:
+    """Whether it is of a library's class; only what has been imported can have made it."""
+    return library in sys.modules and isinstance(thing, getattr(sys.modules[library], kind, ()))
+
+
+def refuse_pair(function: Any, second: Any, spec: str) -> None:
+    """Refuse a pair that looks like `(apply, params)` and can't be called as such.
+
+    Raises
+    ------
+    UsageError
+        Naming the call to write.
+    """
+    names = _required(function)
+    if is_made_by(function, "equinox", "Module"):
+        raise UsageError(f"{spec} returned an Equinox module and its state: {WITH_STATE}")
+    if getattr(function, "__name__", "") == "init_fn" or (callable(second) and names[:1] == ["rng"]):
+        call = _haiku("net.apply", _required(second))
+        raise UsageError(f"{spec} returned Haiku's pair of init and apply: {call}, with params of net.init")
+    if names[1:2] in (["rng"], ["state"]) and not _is_linen(function):
+        call = _haiku("apply", names)
+        raise UsageError(f"{spec} returned an apply that takes {', '.join(names)}, as Haiku's does: {call}")
+    if missing := names[1 if _is_linen(function) else 2 :]:  # behind images, and params before them
+        raise UsageError(
+            f"{spec} returned a model whose call needs {', '.join(missing)} too: {_call(function, missing)}"
+        )
+
+
+def refuse_alone(made: Any, spec: str) -> None:
+    """Refuse what can't be called on images alone.
+
+    Raises
+    ------
+    UsageError
+        Naming what to return.
+    """
+    if is_made_by(made, "flax.linen", "Module"):
+        raise UsageError(f"{spec} returned a Flax Linen module without its variables: return (net, variables)")
+    if (missing := _required(made)[1:]) and not is_made_by(made, "equinox", "Module"):
+        first = "call net.eval(), and " if is_made_by(made, "flax.nnx", "Module") else ""
+        raise UsageError(
+            f"{spec} returned a model whose call needs {', '.join(missing)} too: {first}{_call(None, missing)}"
+        )
+
+
+def hinted(function: Callable[..., Any], model: Any) -> Callable[..., Any]:
+    """The same function; where it fails, the error names the call to write, if `model` shows by its kind what that is.
+
+    Parameters
+    ----------
+    function : callable
+    model : Any
+        What the factory returned to be called.
+
+    Returns
+    -------
+    callable
+    """
+    if not (hint := _hint(model)):
+        return function
+
+    def run(*arrays: Any) -> Any:
+        try:
+            return function(*arrays)
+        except AdvbenchError:
+            raise
+        except Exception as error:  # whatever the user's code may raise
+            said = (str(error).strip() or "no message").splitlines()[0]
+            raise UsageError(f"the model failed: {type(error).__name__}: {said[:200]}; {hint}") from error
+
+    return run
+
+
+def _hint(model: Any) -> str:
+    if is_made_by(model, "equinox", "Module"):
+        return EQUINOX
+    modes = [name for name in _parameters(_called(model)) if name in MODES]
+    return _call(model, modes) if modes else ""
+
+
+def _call(function: Any, names: list[str]) -> str:
+    """The function to return in place of the model, with these arguments in evaluation mode."""
+    more = ", ".join(f"{name}={MODES.get(name, '...')}" for name in names)
+    if _is_linen(function):
+        return f"return (lambda variables, images: net.apply(variables, images, {more}), variables)"
+    if len(_required(function)) > 1:  # params and images
+        return f"return (lambda params, images: apply(params, images, {more}), params)"
+    return f"return lambda images: net(images, {more})"
+
+
+def _haiku(apply: str, names: list[str]) -> str:
+    """The pair to return in place of one whose apply takes these arguments."""
+    given = [{"rng": "None"}.get(name, name) for name in names[1:] if name in ("state", "rng")]
+    first = "[0]" if "state" in given else ""  # of the logits and the next state
+    return f"return (lambda params, images: {apply}({', '.join(['params', *given, 'images'])}){first}, params)"
+
+
+def _is_linen(function: Any) -> bool:
+    """Whether it is a Linen module or the `apply` of one."""
+    return is_made_by(getattr(function, "__self__", function), "flax.linen", "Module")
+
+
+def _called(function: Any) -> Any:
+    """What is called in the end: the `__call__` of a Linen module for the module or its `apply`."""
+    return getattr(function, "__self__", function).__call__ if _is_linen(function) else function
+
+
+def _parameters(function: Any) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # of built-in functions
+        return {}
+
+
+def _required(function: Any) -> list[str]:
+    """Names of what has to be given."""
+    gathered = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = _parameters(_called(function)).items()
+    return [name for name, each in given if each.default is each.empty and each.kind not in gathered]
