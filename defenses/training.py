@@ -54,8 +54,8 @@ def fit(
     out : folder for `checkpoints/`; None: keep none.
     extra : more images and labels, generated or labelled by a network: `recipe.extra_fraction` of every batch. They are
         never validated on, and an epoch stays as many batches as `images` fill.
-    resume : go on from the newest good checkpoint in `out`, or begin if there is none; with more epochs than before, where
-        `recipe.may_grow`.
+    resume : go on from the newest good checkpoint in `out`, or begin if there is none; with more epochs than before,
+        where `recipe.may_grow`.
     about : more facts that a resumed run must share, by name.
     digest : of images and labels, where it is known: `fingerprint.content`.
     should_stop : asked before every step; the number of a signal ends training after a checkpoint.

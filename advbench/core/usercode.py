@@ -32,12 +32,24 @@ def function_of(where: str, name: str) -> Iterator[tuple[ModuleType, Callable[..
     is_file = where.endswith(".py")
     if is_file and not Path(where).is_file():
         raise UsageError(f"no file {where}")
-    folder = Path(where).resolve().parent if is_file else Path.cwd()
-    with _importable(folder), one_line(f"{where}:{name}"):
+    folder = folder_of(where)
+    with importable(folder), one_line(f"{where}:{name}"):
         module = _import_file(Path(where)) if is_file else importlib.import_module(where)
         if not callable(function := getattr(module, name, None)):
             raise UsageError(f"{where} has no function {name!r}")
         yield module, function
+
+
+def folder_of(where: str) -> Path:
+    """The folder that code in a file or module imports from."""
+    return Path(where).resolve().parent if where.endswith(".py") else Path.cwd()
+
+
+def split_code(spec: str) -> tuple[str, str] | None:
+    """`file.py:function` or `package.module:function` as its two halves; None for what is neither."""
+    where, _, function = spec.rpartition(":")
+    is_module = all(part.isidentifier() for part in where.split("."))
+    return (where, function) if function.isidentifier() and (where.endswith(".py") or is_module) else None
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -53,7 +65,8 @@ def _import_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def importable(folder: Path) -> Iterator[None]:
+    """Let imports find what lies in a folder."""
     sys.path.insert(0, str(folder))
     try:
         yield
