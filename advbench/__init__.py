@@ -4,18 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from advbench.api.training import train
     from advbench.data import load as load_data
     from advbench.evaluation import curve, evaluate, verify
     from advbench.models.load import load_model
 
 __version__ = "0.1.0"
-__all__ = ["curve", "evaluate", "load_data", "load_model", "verify"]
+__all__ = ["curve", "evaluate", "load_data", "load_model", "train", "verify"]
 
 _HOMES = {
     "curve": ("advbench.evaluation", "curve"),
     "evaluate": ("advbench.evaluation", "evaluate"),
     "load_data": ("advbench.data", "load"),
     "load_model": ("advbench.models.load", "load_model"),
+    "train": ("advbench.api.training", "train"),
     "verify": ("advbench.evaluation", "verify"),
 }
 
