@@ -96,7 +96,8 @@ def train(
     >>> import advbench
     >>> images, labels = np.zeros((64, 8, 8, 1), np.uint8), np.arange(64) % 2
     >>> images[labels == 1] = 200
-    >>> model = advbench.train((images, labels), "mlp", "fgsm-rs", norm="linf", eps=0.1, epochs=2, batch_size=16, lr=0.01)
+    >>> recipe = {"epochs": 2, "batch_size": 16, "lr": 0.01}
+    >>> model = advbench.train((images, labels), "mlp", "fgsm-rs", norm="linf", eps=0.1, **recipe)
     >>> model.shape, model.classes, model.record["images"]["validated_on"]
     ((8, 8, 1), 2, 6)
     >>> model.record["validation"]["clean"]
