@@ -102,16 +102,16 @@ def test_two_classes_of_a_linear_network_are_aligned_everywhere(batch):
         return x.reshape(len(x), -1) @ weights
 
     a, b = gradients(model, x, y), gradients(model, jax.vmap(LINF.start)(keys, x), y)
-    assert abs(float(misaligned(a, b))) < 1e-5
-    assert float(misaligned(a, -b)) == pytest.approx(2, abs=1e-5)
+    assert abs(float(misaligned(a, b).mean())) < 1e-5
+    assert float(misaligned(a, -b).mean()) == pytest.approx(2, abs=1e-5)
 
 
 def test_alignment_does_not_depend_on_how_long_gradients_are_and_leaves_zeros_out():
     a, b = jax.random.normal(jax.random.key(0), (2, 8, 5))
-    whole = float(misaligned(a, b))
-    assert float(misaligned(1e-25 * a, 1e25 * b)) == pytest.approx(whole, rel=1e-4)
+    whole = float(misaligned(a, b).mean())
+    assert float(misaligned(1e-25 * a, 1e25 * b).mean()) == pytest.approx(whole, rel=1e-4)
     some = jnp.arange(8) < 3
-    assert float(misaligned(a * some[:, None], b)) == pytest.approx(float(misaligned(a[:3], b[:3])), rel=1e-4)
-    nothing, slope = jax.value_and_grad(misaligned)(jnp.zeros((8, 5)), b)
+    assert float(misaligned(a * some[:, None], b).mean()) == pytest.approx(float(misaligned(a[:3], b[:3]).mean()), rel=1e-4)
+    nothing, slope = jax.value_and_grad(lambda a: misaligned(a, b).mean())(jnp.zeros((8, 5)))
     assert nothing == 0
     assert jnp.isfinite(slope).all()
