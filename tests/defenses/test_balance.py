@@ -104,7 +104,9 @@ def test_a_rare_class_is_recognised_more_often(setting):
     """Overlapping classes, nine to one: the plain loss leans to the common one."""
     rng = np.random.default_rng(0)
     labels = (np.arange(400) % 10 == 0).astype(np.int32)
-    images = np.clip(rng.normal(110 + 25 * labels[:, None], 60, (400, 4)), 0, 255).astype(np.uint8).reshape(400, 2, 2, 1)
+    images = (
+        np.clip(rng.normal(110 + 25 * labels[:, None], 60, (400, 4)), 0, 255).astype(np.uint8).reshape(400, 2, 2, 1)
+    )
 
     class Tiny(nnx.Module):
         def __init__(self):
@@ -165,7 +167,6 @@ def test_numbers_and_texts_mean_the_same():
 
 def test_settings_are_the_fields_of_a_recipe():
     assert set(Settings.__annotations__) == {field.name for field in dataclasses.fields(Recipe)}
-
 
 
 @pytest.mark.parametrize("schedule", [{"schedule": "constant"}, {"schedule": "piecewise", "milestones": "1"}])
