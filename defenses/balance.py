@@ -80,7 +80,8 @@ def weights_of(class_weights: str, shares: np.ndarray) -> Array | None:
 
 def shares_of(labels: np.ndarray, classes: int) -> np.ndarray:
     """Part of the labels that each class has, float64 `[classes]`."""
-    return np.bincount(labels, minlength=classes) / max(len(labels), 1)
+    shares: np.ndarray = np.bincount(labels, minlength=classes) / max(len(labels), 1)
+    return shares
 
 
 def chances(labels: np.ndarray) -> np.ndarray:

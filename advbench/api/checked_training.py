@@ -261,7 +261,7 @@ def _spec(defense: str | Defense) -> str:
         return defense
     kind = type(defense)
     name = next((name for name, known in DEFENSES.items() if known is kind), kind.__name__)
-    given = ",".join(f"{f.name}={getattr(defense, f.name)}" for f in fields(kind))  # type: ignore[arg-type]
+    given = ",".join(f"{f.name}={getattr(defense, f.name)}" for f in fields(kind))
     return f"{name}:{given}" if given else name
 
 

@@ -110,7 +110,8 @@ def train(
         raise UsageError("resume needs out, the folder with the checkpoints")
     tell = notify or (lambda text: None)
     held = settings.get("validation") or (recipe.validation if recipe else None)
-    whole = replace(recipe or Recipe(), **settings)
+    fields: Any = settings  # numbers become texts
+    whole = replace(recipe or Recipe(), **fields)
     more = Path(extra_data) if extra_data is not None else None
     given: Any = {"train_size": train_size, "extra_data": more, "reading": reading, "init": init, "notify": tell}
     text = None if eps is None else str(eps)

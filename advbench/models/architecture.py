@@ -253,7 +253,7 @@ def _require_logits(logits: Any, name: str, classes: int) -> None:
 def _made(make: Callable[..., Any], name: str, shape: Shape, classes: int, rngs: nnx.Rngs) -> Any:
     """Call a factory with as much as it takes."""
     is_class = isinstance(make, type)
-    signature = inspect.signature(make.__init__ if is_class else make)  # type: ignore[misc]
+    signature = inspect.signature(make.__init__ if is_class else make)
     for given in (((shape, classes), {"rngs": rngs}), ((shape, classes), {}), ((), {"rngs": rngs}), ((), {})):
         positional, named = given
         try:
