@@ -142,7 +142,8 @@ def _train(params: dict[str, Any]) -> None:
     if params["init"]:
         _model(params["init"])
     threat = ThreatSpec.parse(params["norm"] or info.default_norm, params["eps"] or info.default_eps)
-    recipe = Recipe(**{field.name: params[field.name] for field in fields(Recipe)})
+    held = params["validation"] or 1000
+    recipe = Recipe(**{field.name: params[field.name] for field in fields(Recipe)} | {"validation": held})
     size = params["train_size"] or info.splits["train"]
     check(build("defense", params["defense"], DEFENSES), threat.threat, size, recipe, extra=bool(params["extra_data"]))
 

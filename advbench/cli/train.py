@@ -30,7 +30,7 @@ def train(
             help="Network; see `advbench list networks`, or file.py:factory, (shape, classes, *, rngs) of yours."
         ),
     ] = "small-cnn",
-    model: Annotated[str | None, typer.Option(hidden=True)] = None,
+    model: Annotated[str | None, typer.Option(hidden=True, help="Former name of --arch.")] = None,
     defense: Annotated[str, typer.Option(help="With settings, if any: trades:beta=6,steps=10.")] = "pgd",
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1; by default the data set's.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budget, like 8/255 or 0.3; by default the data set's.")] = None,

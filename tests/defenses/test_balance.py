@@ -179,7 +179,7 @@ def test_epochs_that_grow_end_as_if_they_had_been_asked_for_at_once(schedule, tm
     whole = fit(Linear(), *run, long)
     assert same(grown.module, whole.module)
     assert [each["epoch"] for each in grown.history] == [1, 2, 3]
-    with pytest.raises(Exception, match="recipe.epochs was 3, is 2$"):
+    with pytest.raises(Exception, match=r"recipe\.epochs was 3, is 2$"):
         fit(Linear(), *run, dataclasses.replace(long, epochs=2), out=tmp_path, resume=True)
 
 
@@ -188,7 +188,7 @@ def test_epochs_do_not_grow_where_the_schedule_stretches(schedule, tmp_path):
     recipe = dataclasses.replace(RECIPE, epochs=1, **schedule)
     run = (Standard(), LINF, BLOBS, UNEVEN)
     fit(Linear(), *run, recipe, out=tmp_path)
-    with pytest.raises(Exception, match="recipe.epochs was 1, is 2 .*constant, or piecewise with milestones"):
+    with pytest.raises(Exception, match=r"recipe\.epochs was 1, is 2 .*constant, or piecewise with milestones"):
         fit(Linear(), *run, dataclasses.replace(recipe, epochs=2), out=tmp_path, resume=True)
 
 
