@@ -1,24 +1,33 @@
-"""Adversarial-robustness benchmarking on JAX: train, attack, tabulate and gate image classifiers."""
+"""Adversarial-robustness benchmarking on JAX: train, attack, certify, tabulate and gate image classifiers."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from advbench.api.attacking import attack
+    from advbench.api.certifying import certify
+    from advbench.api.evaluating import curve, evaluate
+    from advbench.api.gating import gate
     from advbench.api.training import train
+    from advbench.api.verifying import verify
+    from advbench.core.dataset import Dataset
     from advbench.data import load as load_data
-    from advbench.evaluation import curve, evaluate, verify
     from advbench.models.load import load_model
 
 __version__ = "0.1.0"
-__all__ = ["curve", "evaluate", "load_data", "load_model", "train", "verify"]
+__all__ = ["Dataset", "attack", "certify", "curve", "evaluate", "gate", "load_data", "load_model", "train", "verify"]
 
 _HOMES = {
-    "curve": ("advbench.evaluation", "curve"),
-    "evaluate": ("advbench.evaluation", "evaluate"),
+    "Dataset": ("advbench.core.dataset", "Dataset"),
+    "attack": ("advbench.api.attacking", "attack"),
+    "certify": ("advbench.api.certifying", "certify"),
+    "curve": ("advbench.api.evaluating", "curve"),
+    "evaluate": ("advbench.api.evaluating", "evaluate"),
+    "gate": ("advbench.api.gating", "gate"),
     "load_data": ("advbench.data", "load"),
     "load_model": ("advbench.models.load", "load_model"),
     "train": ("advbench.api.training", "train"),
-    "verify": ("advbench.evaluation", "verify"),
+    "verify": ("advbench.api.verifying", "verify"),
 }
 
 

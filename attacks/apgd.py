@@ -6,7 +6,7 @@ not improve since the last one, goes back to its best point and halves its step.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,21 @@ class State(NamedTuple):
 
 
 class APGD(Aimed):
-    """The published settings by default, with the losses that AutoAttack gives it: ce, or dlr aimed at classes."""
+    """The published settings by default, with the losses that AutoAttack gives it: ce, or dlr aimed at classes.
+
+    Parameters
+    ----------
+    steps
+        Ascent steps, at least 1, or 4 with large_eps.
+    rho
+        Share of steps that must raise the loss, between 0 and 1; with fewer the step is halved.
+    keep
+        An image that is misclassified stays where it is; where another model judges, see `selection`.
+    loss
+        Loss to raise: cross-entropy, margin (Carlini-Wagner) or DLR.
+    large_eps
+        In L1: begin in balls 3 and 2 times as large, for 30 % of the steps each.
+    """
 
     norms = ("linf", "l2", "l1")
     cost = "101 gradients"
@@ -90,15 +104,13 @@ class APGD(Aimed):
     stops = True
 
     steps: int = 100
-    rho: float = 0.75  # share of steps that must raise the loss
-    keep: bool = True  # an image that fools stays where it is; where another model judges, see `selection`
-    loss: str = setting(default="ce")  # ce, margin (Carlini-Wagner), dlr
-    large_eps: bool = setting(default=False)  # L1: begin in balls 3 and 2 times as large, for 30 % of the steps each
+    rho: float = 0.75
+    keep: bool = True
+    loss: Literal["ce", "margin", "dlr"] = setting(default="ce")
+    large_eps: bool = setting(default=False)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
-        if self.loss not in ("ce", "margin", "dlr"):
-            raise ValueError(f"APGD has no loss {self.loss!r}; it has: ce, margin, dlr")
         if self.large_eps and threat.norm.name != "l1":
             raise ValueError(f"APGD has large_eps in l1 only, not in {threat.norm.name}")
         if self.steps < (4 if self.large_eps else 1) or not 0 < self.rho < 1:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from advbench.attacks.settings import choices, documented
 from advbench.core.ambient import own_settings
 from advbench.core.model import Model
 from advbench.core.threat import Threat
@@ -58,6 +61,11 @@ class Attack(Plan):
 
     Restarts, cascades and skipping fallen images belong to the judge's loop: an attack is asked
     `runs` times, each time with keys of its own and with what `aim` says of that run.
+
+    Parameters
+    ----------
+    restarts
+        Independent tries of each image, from other random starts; at least 1.
     """
 
     norms: ClassVar[tuple[str, ...]]  # threat models it can serve
@@ -71,9 +79,12 @@ class Attack(Plan):
     restarts: int = setting(default=1)
 
     def __init_subclass__(cls) -> None:
-        for name in {"__call__", "aim"} & vars(cls).keys():
-            setattr(cls, name, own_settings()(vars(cls)[name]))
+        if "aim" in vars(cls):
+            cls.aim = own_settings()(vars(cls)["aim"])  # type: ignore[method-assign]
+        if "__call__" in vars(cls):
+            cls.__call__ = own_settings()(_aimed(vars(cls)["__call__"]))  # type: ignore[method-assign]
         super().__init_subclass__()
+        cls.__doc__ = documented(cls)
 
     def check(self, threat: Threat) -> None:
         """Refuse settings that can't work, before any compute.
@@ -86,6 +97,9 @@ class Attack(Plan):
         name = type(self).__name__
         if threat.norm.name not in self.norms:
             raise ValueError(f"{name} can't attack in {threat.norm.name}; it serves {', '.join(self.norms)}")
+        for setting, words in choices(type(self)).items():
+            if (value := getattr(self, setting)) not in words:
+                raise ValueError(f"{name} has no {setting} {value!r}; it has: {', '.join(words)}")
         if self.restarts < 1:
             raise ValueError(f"{name} needs at least one restart, not {self.restarts}")
 
@@ -98,7 +112,7 @@ class Attack(Plan):
         return y
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        """Perturb `x`.
+        """Perturb `x`, once: restarts and targets are trials that `advbench.attack` and the judge's loop ask for.
 
         Parameters
         ----------
@@ -111,10 +125,29 @@ class Attack(Plan):
         raise NotImplementedError
 
 
-class Aimed(Attack):
-    """Base of attacks that can also aim at chosen classes: the likeliest wrong ones, a run each."""
+def _aimed(call: Callable[..., Proposal]) -> Callable[..., Proposal]:
+    """`__call__`, which refuses labels where it should be told which class to aim at."""
 
-    targets: int = setting(default=0)  # how many classes to aim at; 0: untargeted
+    @wraps(call)
+    def checked(attack: Attack, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        if getattr(attack, "targets", 0) and hasattr(y, "dtype"):
+            name = type(attack).__name__
+            raise ValueError(f"{name} aims at classes, and got labels: call advbench.attack, or give y=attack.aim(...)")
+        return call(attack, model, threat, x, y, keys)
+
+    return checked
+
+
+class Aimed(Attack):
+    """Base of attacks that can also aim at chosen classes: the likeliest wrong ones, a run each.
+
+    Parameters
+    ----------
+    targets
+        Classes to aim at, the likeliest wrong ones, a run for each; 0 is untargeted.
+    """
+
+    targets: int = setting(default=0)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

@@ -1,5 +1,7 @@
 """Basic iterative method, or iterative FGSM (Kurakin, Goodfellow & Bengio 2017, arXiv 1607.02533)."""
 
+from typing import Literal
+
 from advbench.attacks.base import setting
 from advbench.attacks.pgd import PGD
 
@@ -16,4 +18,4 @@ class BIM(PGD):
 
     steps: int = 10
     rel_step_size: float = 0.1
-    start: str = setting(default="clean")
+    start: Literal["uniform", "clean", "jitter"] = setting(default="clean")

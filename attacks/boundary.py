@@ -51,7 +51,19 @@ class State(NamedTuple):
 
 
 class Boundary(Attack):
-    """Minimum-norm attack; the defaults are those published."""
+    """Minimum-norm attack; the defaults are those published.
+
+    Parameters
+    ----------
+    steps
+        Steps along the boundary, at least 1.
+    spherical_step
+        First length of a step around the clean image, in units of the distance to it, above 0.
+    source_step
+        First length of a step towards the clean image, in units of the distance to it, above 0.
+    step_adaptation
+        Factor by which both change, above 1.
+    """
 
     norms = ("l2",)
     access = "decision"
@@ -61,7 +73,7 @@ class Boundary(Attack):
     steady = True
 
     steps: int = 25_000
-    spherical_step: float = 0.01  # both in units of the distance to the clean image
+    spherical_step: float = 0.01
     source_step: float = 0.01
     step_adaptation: float = 1.5
 

@@ -6,7 +6,7 @@ by Adam, in rounds that search for the smallest sufficient c. Every image goes t
 own pace, so that none depends on its neighbours. Under Linf the same search runs inside the eps-cube.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,24 +43,40 @@ class State(NamedTuple):
 
 
 class CW(Aimed):
-    """Minimum-norm attack; the defaults are those of the authors' code."""
+    """Minimum-norm attack; the defaults are those of the authors' code.
+
+    Parameters
+    ----------
+    rounds
+        Rounds of the search over c, at least 1.
+    steps
+        Descent steps in each round, at most; at least 1.
+    lr
+        Adam's learning rate in the tanh space, above 0.
+    c
+        Weight of the margin where the search begins, above 0.
+    confidence
+        Margin to reach, in logits, at least 0.
+    abort_early
+        End a round whose cost stalls over a tenth of its steps.
+    start
+        Where the descent begins: at the clean image, or at random in the ball, which restarts need.
+    """
 
     norms = ("l2", "linf")
     cost = "up to 90,000 gradients"
     paper = "Carlini & Wagner 2017, arXiv 1608.04644"
 
-    rounds: int = 9  # of the search over c
-    steps: int = 10_000  # in each round, at most
+    rounds: int = 9
+    steps: int = 10_000
     lr: float = 0.01
-    c: float = 1e-3  # where the search begins
-    confidence: float = 0.0  # margin to reach, in logits
-    abort_early: bool = setting(default=True)  # end a round whose cost stalls over a tenth of its steps
-    start: str = setting(default="clean")  # or uniform: in the ball, for restarts
+    c: float = 1e-3
+    confidence: float = 0.0
+    abort_early: bool = setting(default=True)
+    start: Literal["clean", "uniform"] = setting(default="clean")
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
-        if self.start not in ("clean", "uniform"):
-            raise ValueError(f"CW has no start {self.start!r}; it has: clean, uniform")
         if self.restarts > 1 and self.start == "clean":
             raise ValueError("CW's restarts from the clean image would all be the same: use start=uniform")
         if min(self.rounds, self.steps) < 1 or not min(self.lr, self.c) > 0 or self.confidence < 0:

@@ -40,18 +40,36 @@ class State(NamedTuple):
 
 
 class CWLinf(Aimed):
-    """Minimum-norm attack in Linf; the defaults are those of the authors' code."""
+    """Minimum-norm attack in Linf; the defaults are those of the authors' code.
+
+    Parameters
+    ----------
+    steps
+        Descent steps in each attempt, at most; at least 1.
+    lr
+        Adam's learning rate in the tanh space, above 0.
+    c
+        First weight of the margin, above 0.
+    c_largest
+        Weight of the margin beyond which it gives up.
+    c_factor
+        Factor by which c grows when an attempt fails, above 1.
+    tau_factor
+        Factor by which tau, the change that costs nothing, falls when one succeeds, between 0 and 1.
+    tau_smallest
+        Change at which it ends, white being 1, above 0.
+    """
 
     norms = ("linf",)
     cost = "up to 74,000 gradients"
     paper = "Carlini & Wagner 2017, arXiv 1608.04644"
 
-    steps: int = 1000  # in each attempt, at most
+    steps: int = 1000
     lr: float = 0.005
-    c: float = 1e-5  # the first
+    c: float = 1e-5
     c_largest: float = 20.0
-    c_factor: float = 2.0  # by which c grows when an attempt fails
-    tau_factor: float = 0.9  # by which tau falls when one succeeds
+    c_factor: float = 2.0
+    tau_factor: float = 0.9
     tau_smallest: float = 1 / 256
 
     def check(self, threat: Threat) -> None:

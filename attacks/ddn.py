@@ -36,6 +36,19 @@ class DDN(Aimed):
 
     Theirs rounds every image to 256 levels, since their images must be files. Here any pixels in [0, 1] are allowed, as
     to every other attack, and rounding would only lengthen what is found; `levels=256` is theirs.
+
+    Parameters
+    ----------
+    steps
+        Descent steps, at least 1.
+    step_size
+        Length of the first step, in L2, above 0; steps fall to a hundredth along a cosine.
+    gamma
+        Part by which the radius changes in a step, between 0 and 1.
+    radius
+        First radius, in L2, above 0.
+    levels
+        Round every image to so many values per pixel, 2 or more; 0 does not round.
     """
 
     norms = ("l2",)
@@ -43,10 +56,10 @@ class DDN(Aimed):
     paper = "Rony et al. 2019, arXiv 1811.09600"
 
     steps: int = 100
-    step_size: float = 1.0  # the first; they fall to a hundredth along a cosine
-    gamma: float = 0.05  # by which part the radius changes
-    radius: float = 1.0  # the first
-    levels: int = setting(default=0)  # round every image to so many values per pixel; 0: don't
+    step_size: float = 1.0
+    gamma: float = 0.05
+    radius: float = 1.0
+    levels: int = setting(default=0)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

@@ -39,7 +39,17 @@ class State(NamedTuple):
 
 
 class DeepFool(Attack):
-    """Minimum-norm attack; the defaults are those of the authors' code."""
+    """Minimum-norm attack; the defaults are those of the authors' code.
+
+    Parameters
+    ----------
+    steps
+        Linearisations, at most; at least 1.
+    overshoot
+        Part by which the whole perturbation is lengthened to cross the boundary, at least 0.
+    candidates
+        Likeliest classes, the image's own among them, that it considers; at least 2.
+    """
 
     norms = ("l2", "linf")
     cost = "up to 50 forward passes with 9 gradients each"
@@ -48,7 +58,7 @@ class DeepFool(Attack):
 
     steps: int = 50
     overshoot: float = 0.02
-    candidates: int = setting(default=10)  # the likeliest classes, the image's own among them, that it looks at
+    candidates: int = setting(default=10)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

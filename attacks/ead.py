@@ -6,7 +6,7 @@ by accelerated shrinkage-thresholding (FISTA), in rounds that search for the sma
 its own pace.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,25 +42,42 @@ class EAD(Aimed):
 
     Theirs takes the image of the smallest elastic net. Here images are judged by a ball in L1, and of all that fool the
     one of the smallest L1 serves it best; `rule=en` is theirs.
+
+    Parameters
+    ----------
+    rounds
+        Rounds of the search over c, at least 1.
+    steps
+        Descent steps in each round, at most; at least 1.
+    lr
+        First learning rate, above 0; it falls to 0 as a square root.
+    beta
+        Weight of L1, at least 0; every step also shrinks the changes by it, as in the authors' code.
+    c
+        Weight of the margin where the search begins, above 0.
+    confidence
+        Margin to reach, in logits, at least 0.
+    rule
+        Which image is best: by L1 alone, or by the elastic net.
+    abort_early
+        End a round whose cost stalls; this costs quality, since shrinkage stalls often.
     """
 
     norms = ("l1",)
     cost = "9,000 gradients and as many more forward passes"
     paper = "Chen et al. 2018, arXiv 1709.04114"
 
-    rounds: int = 9  # of the search over c
-    steps: int = 1000  # in each round, at most
-    lr: float = 0.01  # the first; it falls to 0 as a square root
-    beta: float = 0.01  # weight of L1; also what every step shrinks the changes by, as in the authors' code
-    c: float = 1e-3  # where the search begins
-    confidence: float = 0.0  # margin to reach, in logits
-    rule: str = setting(default="l1")  # which image is best: by l1 alone, or by the elastic net (en)
-    abort_early: bool = setting(default=False)  # end a round whose cost stalls; costs quality: shrinkage stalls often
+    rounds: int = 9
+    steps: int = 1000
+    lr: float = 0.01
+    beta: float = 0.01
+    c: float = 1e-3
+    confidence: float = 0.0
+    rule: Literal["l1", "en"] = setting(default="l1")
+    abort_early: bool = setting(default=False)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
-        if self.rule not in ("en", "l1"):
-            raise ValueError(f"EAD has no rule {self.rule!r}; it has: l1, en")
         if min(self.rounds, self.steps) < 1 or not min(self.lr, self.c) > 0 or min(self.beta, self.confidence) < 0:
             raise ValueError("EAD needs rounds >= 1, steps >= 1, lr > 0, c > 0, beta >= 0 and confidence >= 0")
         if self.restarts > 1:

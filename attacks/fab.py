@@ -55,7 +55,21 @@ class State(NamedTuple):
 
 
 class FAB(Aimed):
-    """Minimum-norm attack; with targets, each run goes to the boundary between the label and one class (FAB-T)."""
+    """Minimum-norm attack; with targets, each run goes to the boundary between the label and one class (FAB-T).
+
+    Parameters
+    ----------
+    steps
+        Iterations, at least 1.
+    alpha_max
+        Largest weight of the way back to the clean image, from 0 to 1.
+    eta
+        Overshoot of the projection, at least 1, 1 being the hyperplane.
+    beta
+        Share of the way from the clean image that stays after a success, above 0, at most 1.
+    minimise
+        Continue after the first success within eps, to the smallest perturbation.
+    """
 
     norms = ("linf", "l2", "l1")
     cost = "100 gradients for each class but one; 100 in all when aimed"
@@ -63,10 +77,10 @@ class FAB(Aimed):
     stops = True  # unless it minimises
 
     steps: int = 100
-    alpha_max: float = 0.1  # how far it is drawn to the clean image, at most
-    eta: float = 1.05  # how far it goes, 1 being the hyperplane
-    beta: float = 0.9  # of the way from the clean image stays after a success
-    minimise: bool = setting(default=False)  # go on after the first success within eps, to the smallest perturbation
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+    minimise: bool = setting(default=False)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

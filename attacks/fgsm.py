@@ -1,5 +1,7 @@
 """Fast gradient sign method (Goodfellow, Shlens & Szegedy 2015, arXiv 1412.6572)."""
 
+from typing import Literal
+
 from advbench.attacks.base import setting
 from advbench.attacks.pgd import PGD
 
@@ -12,4 +14,4 @@ class FGSM(PGD):
 
     steps: int = 1
     rel_step_size: float = 1.0
-    start: str = setting(default="clean")
+    start: Literal["uniform", "clean", "jitter"] = setting(default="clean")

@@ -43,6 +43,17 @@ class FMN(Aimed):
 
     Theirs takes 10 steps, for speed; the paper's longest runs take 1,000. And the paper chooses the first step size
     anew for each network and norm.
+
+    Parameters
+    ----------
+    steps
+        Descent steps, at least 1.
+    step_size
+        Length of the first step, in L2, above 0; steps fall to a hundredth.
+    gamma
+        Part by which the ball changes in the first steps, below 1.
+    gamma_final
+        Part by which it changes in the last ones, above 0 and at most gamma.
     """
 
     norms = ("linf", "l2", "l1", "l0")
@@ -50,9 +61,9 @@ class FMN(Aimed):
     paper = "Pintor et al. 2021, arXiv 2102.12827"
 
     steps: int = 1000
-    step_size: float = 1.0  # in L2, the first; they fall to a hundredth
-    gamma: float = 0.05  # by which part the ball changes at first
-    gamma_final: float = 0.001  # and at last
+    step_size: float = 1.0
+    gamma: float = 0.05
+    gamma_final: float = 0.001
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

@@ -57,7 +57,19 @@ class State(NamedTuple):
 
 
 class HopSkipJump(Attack):
-    """Minimum-norm attack; the defaults are those published."""
+    """Minimum-norm attack; the defaults are those published.
+
+    Parameters
+    ----------
+    steps
+        Iterations, at least 1.
+    initial_num_evals
+        Queries for the first gradient estimate, at least 1; they grow with the square root of the iteration.
+    max_num_evals
+        Queries for a gradient estimate, at most; at least 1.
+    gamma
+        Scale of the bisection's precision and of the probes' length, above 0.
+    """
 
     norms = ("l2", "linf")
     access = "decision"
@@ -67,9 +79,9 @@ class HopSkipJump(Attack):
     steady = True
 
     steps: int = 64
-    initial_num_evals: int = 100  # probes of the first iteration; they grow with its square root
+    initial_num_evals: int = 100
     max_num_evals: int = 10_000
-    gamma: float = 1.0  # scales the precision of the bisection and the length of the probes
+    gamma: float = 1.0
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

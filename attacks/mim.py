@@ -6,7 +6,7 @@ The others change where g is taken: DI at a randomly shrunk and shifted image, T
 by the gradients around the image before.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,13 @@ class State(NamedTuple):
 
 
 class MIFGSM(PGD):
-    """Ascent along a decaying sum of gradients, each of mean size 1."""
+    """Ascent along a decaying sum of gradients, each of mean size 1.
+
+    Parameters
+    ----------
+    decay
+        Weight of the earlier gradients, at least 0; 0 is no momentum.
+    """
 
     norms = ("linf", "l2")
     cost = "10 gradients"
@@ -51,7 +57,7 @@ class MIFGSM(PGD):
 
     steps: int = 10
     rel_step_size: float = 0.1
-    start: str = setting(default="clean")
+    start: Literal["uniform", "clean", "jitter"] = setting(default="clean")
     decay: float = 1.0
 
     def check(self, threat: Threat) -> None:
@@ -106,13 +112,20 @@ class DIFGSM(MIFGSM):
     """Input diversity: the gradient of the image pasted at random into a larger black frame, which is then shrunk.
 
     With momentum, as the authors' strongest single form has it; `decay=0` is the plain one.
+
+    Parameters
+    ----------
+    probability
+        Chance that a gradient is taken through a random frame, from 0 to 1.
+    resize
+        Largest frame, in sides of the image, at least 1.
     """
 
     cost = "10 gradients and 10 forwards"
     paper = "Xie et al. 2019, arXiv 1803.06978"
 
     probability: float = 0.5
-    resize: float = 330 / 299  # largest frame, in sides of the image
+    resize: float = 330 / 299
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
@@ -135,11 +148,16 @@ class TIFGSM(MIFGSM):
 
     The authors' kernel has 15 values for 299 pixels; 5 are the fewest that still blur, for 28 or 32. It is theirs in
     shape, three deviations to its edge, with momentum as they use it; `decay=0` is the plain one.
+
+    Parameters
+    ----------
+    kernel
+        Width of the blur in pixels, odd; 1 blurs nothing.
     """
 
     paper = "Dong et al. 2019, arXiv 1904.02884"
 
-    kernel: int = setting(default=5)  # odd; 1 blurs nothing
+    kernel: int = setting(default=5)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
@@ -163,13 +181,21 @@ class Spread(NamedTuple):
 
 
 class VMIFGSM(MIFGSM):
-    """Variance tuning: each gradient is corrected by how much those around the image before differed from its own."""
+    """Variance tuning: each gradient is corrected by how much those around the image before differed from its own.
+
+    Parameters
+    ----------
+    samples
+        Neighbours whose gradients are taken in each step, at least 1.
+    beta
+        Radius of the neighbourhood, in units of eps, at least 0.
+    """
 
     cost = "210 gradients"
     paper = "Wang & He 2021, arXiv 2103.15571"
 
     samples: int = 20
-    beta: float = 1.5  # radius of the neighbourhood, in units of eps
+    beta: float = 1.5
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

@@ -4,6 +4,8 @@ Each run climbs one difference of two logits, z_target - z_label. Of a piecewise
 linear, and their maximum over all targets is the margin: no single hill can hide the others.
 """
 
+from typing import Literal
+
 from advbench.attacks.base import setting
 from advbench.attacks.pgd import PGD
 
@@ -17,5 +19,5 @@ class MultiTargeted(PGD):
     cost = "40 gradients a class"
     paper = "Gowal et al. 2019, arXiv 1910.09338"
 
-    loss: str = setting(default="difference")
+    loss: Literal["ce", "margin", "dlr", "kl", "difference"] = setting(default="difference")
     targets: int = setting(default=1000)  # as many as there are

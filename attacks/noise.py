@@ -34,7 +34,13 @@ class State(NamedTuple):
 
 
 class Noise(Attack):
-    """Draw until an image fools; a kind of noise says how."""
+    """Draw until an image fools; a kind of noise says how.
+
+    Parameters
+    ----------
+    samples
+        Draws, at most; at least 1.
+    """
 
     access = "decision"
     cost = "100 queries"

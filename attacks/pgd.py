@@ -1,6 +1,6 @@
 """Projected gradient descent (Madry, Makelov, Schmidt, Tsipras & Vladu 2018, arXiv 1706.06083)."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,22 @@ class State(NamedTuple):
 
 
 class PGD(Aimed):
-    """Steepest ascent of a loss, with projection, from a random start; the published MNIST settings by default."""
+    """Steepest ascent of a loss, with projection, from a random start; the published MNIST settings by default.
+
+    Parameters
+    ----------
+    steps
+        Ascent steps, at least 1.
+    rel_step_size
+        Length of a step in units of eps, above 0; all steps together must cross the ball.
+    loss
+        Loss to raise: cross-entropy, margin (Carlini-Wagner), DLR; "kl" for training by TRADES, "difference"
+        when targeted.
+    start
+        Where the ascent begins: at random in the ball, at the clean image, or beside it as in TRADES.
+    keep
+        An image that is misclassified stays where it is, so that no success is walked away from.
+    """
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     cost = "40 gradients"
@@ -40,18 +55,16 @@ class PGD(Aimed):
     stops = True
 
     steps: int = 40
-    rel_step_size: float = 1 / 30  # in units of eps
-    loss: str = setting(default="ce")  # ce, margin (Carlini-Wagner), dlr; kl for training by TRADES
-    start: str = setting(default="uniform")  # in the ball; or clean; or jitter, as in TRADES
-    keep: bool = setting(default=True)  # no success is walked away from: an image that fools stays where it is
+    rel_step_size: float = 1 / 30
+    loss: Literal["ce", "margin", "dlr", "kl", "difference"] = setting(default="ce")
+    start: Literal["uniform", "clean", "jitter"] = setting(default="uniform")
+    keep: bool = setting(default=True)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
         known = losses(self.targets)
         if self.loss not in known:
             raise ValueError(f"PGD has no loss {self.loss!r} here; it has: {', '.join(known)}")
-        if self.start not in ("uniform", "clean", "jitter"):
-            raise ValueError(f"PGD has no start {self.start!r}; it has: uniform, clean, jitter")
         if self.steps < 1 or not self.rel_step_size > 0:
             raise ValueError("PGD needs steps >= 1 and rel_step_size > 0")
         if self.steps * self.rel_step_size < 1:

@@ -4,7 +4,7 @@ Adam takes long steps first, in pixel units and not of eps: most of them end at 
 where the search goes on by shorter ones.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,15 @@ class PGDAdam(Aimed):
 
     The settings are those of the authors' code, but for the last quarter of the steps: theirs makes them a hundred
     times shorter still, here they stay as long as in the quarter before.
+
+    Parameters
+    ----------
+    steps
+        Ascent steps, at least 1.
+    lr
+        Adam's learning rate, white being 1, above 0; a tenth of it in the second half.
+    loss
+        Loss to raise: cross-entropy, margin or DLR; "difference" when targeted.
     """
 
     norms = ("linf", "l2")
@@ -50,8 +59,8 @@ class PGDAdam(Aimed):
     stops = True
 
     steps: int = 40
-    lr: float = 0.1  # in pixel units; a tenth of it in the second half
-    loss: str = setting(default="margin")  # ce, margin, dlr; difference, when targeted
+    lr: float = 0.1
+    loss: Literal["ce", "margin", "dlr", "difference"] = setting(default="margin")
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

@@ -47,7 +47,15 @@ class State(NamedTuple):
 
 
 class RayS(Attack):
-    """Minimum-norm attack that stops within eps; the defaults are those published."""
+    """Minimum-norm attack that stops within eps; the defaults are those published.
+
+    Parameters
+    ----------
+    queries
+        Queries, at most; at least 1.
+    early_stop
+        Stop at the first success within eps; else the nearest adversarial image is sought.
+    """
 
     norms = ("linf",)
     access = "decision"
@@ -58,7 +66,7 @@ class RayS(Attack):
     steady = True
 
     queries: int = 10_000
-    early_stop: bool = setting(default=True)  # once an image fools within eps; else its nearest is sought
+    early_stop: bool = setting(default=True)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

@@ -7,7 +7,7 @@ The basis is single pixels, or the discrete cosine transform's, from whose lowes
 last direction it begins again. The result is projected into the ball at every try.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,17 @@ class State(NamedTuple):
 
 
 class SimBA(Aimed):
-    """Coordinate-wise random search; the defaults are the authors'."""
+    """Coordinate-wise random search; the defaults are the authors'.
+
+    Parameters
+    ----------
+    queries
+        Queries, at most; at least 1.
+    step_size
+        Length of a step, white being 1, above 0.
+    basis
+        Directions that are tried: single pixel values, or cosines of the DCT.
+    """
 
     norms = ("l2",)
     access = "score"
@@ -58,13 +68,11 @@ class SimBA(Aimed):
     steady = True
 
     queries: int = 10_000
-    step_size: float = 0.2  # in pixel units
-    basis: str = setting(default="pixel")  # or dct
+    step_size: float = 0.2
+    basis: Literal["pixel", "dct"] = setting(default="pixel")
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
-        if self.basis not in ("pixel", "dct"):
-            raise ValueError(f"SimBA has no basis {self.basis!r}; it has: pixel, dct")
         if self.queries < 1 or not self.step_size > 0:
             raise ValueError("SimBA needs queries >= 1 and step_size > 0")
 

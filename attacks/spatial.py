@@ -35,7 +35,19 @@ class State(NamedTuple):
 
 
 class Spatial(Attack):
-    """Worst of a grid of angles and shifts; the authors' grid by default."""
+    """Worst of a grid of angles and shifts; the authors' grid by default.
+
+    Parameters
+    ----------
+    degrees
+        Largest rotation, either way, in degrees, at least 0.
+    pixels
+        Largest shift, in each direction, in pixels, at least 0.
+    angles
+        Angles of the grid, at least 1.
+    shifts
+        Shifts of the grid, along each axis, at least 1.
+    """
 
     norms = ("any",)
     access = "decision"
@@ -43,8 +55,8 @@ class Spatial(Attack):
     paper = "Engstrom et al. 2019, arXiv 1712.02779"
     stops = True
 
-    degrees: float = 30.0  # largest rotation, either way
-    pixels: float = 3.0  # largest shift, in each direction
+    degrees: float = 30.0
+    pixels: float = 3.0
     angles: int = setting(default=31)
     shifts: int = setting(default=5)
 

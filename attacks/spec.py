@@ -1,9 +1,9 @@
-"""Attacks as typed: `pgd:steps=100,restarts=5`, and suites."""
+"""Attacks as typed, `pgd:steps=100,restarts=5`, as objects, and suites."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from advbench.core.errors import UsageError
@@ -33,7 +33,21 @@ class AttackSpec:
         from advbench.attacks import ATTACKS, SUITES
 
         text = named("attack", text, ATTACKS, ATTACK_NAMES, also=SUITES)
-        attack = build("attack", text, ATTACKS)
+        return cls._checked(text, build("attack", text, ATTACKS), threat)
+
+    @classmethod
+    def of(cls, attack: Attack, threat: ThreatSpec) -> AttackSpec:
+        """Name an attack that is an object, as it would be typed, and refuse what can't work under this threat.
+
+        Raises
+        ------
+        UsageError
+            For settings that can't work.
+        """
+        return cls._checked(text_of(attack), attack, threat)
+
+    @classmethod
+    def _checked(cls, text: str, attack: Attack, threat: ThreatSpec) -> AttackSpec:
         try:
             attack.check(threat.threat)
         except ValueError as error:
@@ -41,20 +55,50 @@ class AttackSpec:
         return cls(text, attack)
 
 
-def attacks_of(texts: Iterable[str], threat: ThreatSpec) -> list[AttackSpec]:
-    """Attacks as typed, each suite replaced by the attacks it stands for; what is named twice counts once.
+def text_of(attack: Attack) -> str:
+    """Name and settings of an attack, as they would be typed; one that is not in the registry has its class's name.
+
+    Examples
+    --------
+    >>> from advbench.attacks import PGD
+    >>> text_of(PGD(steps=100, restarts=5))
+    'pgd:restarts=5,steps=100'
+    """
+    from advbench.attacks import ATTACKS
+
+    kind = type(attack)
+    name = next((name for name, known in ATTACKS.items() if known is kind), kind.__name__.lower())
+    given: list[str] = []
+    for each in fields(attack):
+        value = getattr(attack, each.name)
+        if value != each.default:
+            given.append(f"{each.name}={str(value).lower() if isinstance(value, bool) else value}")
+    return f"{name}:{','.join(given)}" if given else name
+
+
+def attacks_of(asked: Iterable[str | Attack], threat: ThreatSpec) -> list[AttackSpec]:
+    """Attacks as typed or as objects, each suite replaced by what it stands for; what is there twice counts once.
 
     Raises
     ------
     UsageError
         As `AttackSpec.parse`, and for a suite that has no recipe for the norm.
     """
-    from advbench.attacks import ATTACKS, SUITES
+    from advbench.attacks import ATTACKS, SUITES, Attack
     from advbench.attacks.suites import expand
 
-    try:
-        asked = [named("attack", text, ATTACKS, ATTACK_NAMES, also=SUITES) for text in texts]
-        expanded = [part for text in asked for part in expand(text, threat.norm)]
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return [AttackSpec.parse(text, threat) for text in dict.fromkeys(expanded)]
+    found: dict[str, AttackSpec] = {}
+    for each in asked:
+        if isinstance(each, Attack):
+            specs = [AttackSpec.of(each, threat)]
+        elif isinstance(each, str):
+            try:
+                texts = expand(named("attack", each, ATTACKS, ATTACK_NAMES, also=SUITES), threat.norm)
+            except ValueError as error:
+                raise UsageError(str(error)) from None
+            specs = [AttackSpec.parse(text, threat) for text in texts]
+        else:
+            raise UsageError(f"{each!r} is no attack: give text like 'pgd:steps=100', or an object like PGD(steps=100)")
+        for spec in specs:
+            found.setdefault(spec.text, spec)
+    return list(found.values())

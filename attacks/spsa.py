@@ -5,7 +5,7 @@
 where f is the margin. One query of every image at a time, so that memory does not grow with the samples.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,21 @@ class SPSA(Aimed):
     """Gradient-free ascent; the defaults are those of the authors' code.
 
     The paper's strongest runs take many times as many samples a step: raise `samples` where the queries can be had.
+
+    Parameters
+    ----------
+    steps
+        Ascent steps, at least 1.
+    samples
+        Queries for each gradient estimate, an even number, since they come in pairs.
+    delta
+        Distance of these from the image, white being 1, above 0.
+    lr
+        Adam's learning rate, white being 1, above 0.
+    loss
+        Loss to raise: margin (Carlini-Wagner), cross-entropy or DLR.
+    start
+        Where the ascent begins: at random in the ball, or at the clean image.
     """
 
     norms = ("linf",)
@@ -54,18 +69,14 @@ class SPSA(Aimed):
     stops = True
 
     steps: int = 100
-    samples: int = 128  # queries for each gradient, in pairs
-    delta: float = 0.01  # how far they are from x, in pixel units
+    samples: int = 128
+    delta: float = 0.01
     lr: float = 0.01
-    loss: str = setting(default="margin")  # or ce, dlr
-    start: str = setting(default="uniform")  # in the ball; or clean
+    loss: Literal["margin", "ce", "dlr"] = setting(default="margin")
+    start: Literal["uniform", "clean"] = setting(default="uniform")
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
-        if self.loss not in ("margin", "ce", "dlr"):
-            raise ValueError(f"SPSA has no loss {self.loss!r}; it has: margin, ce, dlr")
-        if self.start not in ("uniform", "clean"):
-            raise ValueError(f"SPSA has no start {self.start!r}; it has: uniform, clean")
         if self.samples < 2 or self.samples % 2:
             raise ValueError(f"SPSA needs an even number of samples, not {self.samples}: they come in pairs")
         if self.steps < 1 or not min(self.delta, self.lr) > 0:

@@ -8,7 +8,7 @@ by masks of positions instead of slices, so that one program serves all sizes an
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,19 @@ class State(NamedTuple):
 
 
 class Square(Aimed):
-    """Random search along squares; the defaults are those of AutoAttack."""
+    """Random search along squares; the defaults are those of AutoAttack.
+
+    Parameters
+    ----------
+    queries
+        Queries, at most; at least 1.
+    p_init
+        Share of the image that the first squares cover, above 0, at most 1.
+    loss
+        Loss to raise: margin (Carlini-Wagner), cross-entropy or DLR.
+    rescale
+        Fit the schedule of square sizes, made for 10,000 queries, to `queries`.
+    """
 
     norms = ("linf", "l2", "l1")
     access = "score"
@@ -54,14 +66,12 @@ class Square(Aimed):
     steady = True
 
     queries: int = 5000
-    p_init: float = setting(default=0.8)  # share of the image that the first squares cover
-    loss: str = setting(default="margin")  # or ce, dlr
-    rescale: bool = setting(default=False)  # fit the schedule, made for 10,000 queries, to `queries`
+    p_init: float = setting(default=0.8)
+    loss: Literal["margin", "ce", "dlr"] = setting(default="margin")
+    rescale: bool = setting(default=False)
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
-        if self.loss not in ("margin", "ce", "dlr"):
-            raise ValueError(f"Square has no loss {self.loss!r}; it has: margin, ce, dlr")
         if self.queries < 1 or not 0 < self.p_init <= 1:
             raise ValueError("Square needs queries >= 1 and 0 < p_init <= 1")
 

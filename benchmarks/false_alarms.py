@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from advbench.cli.runtime import prepare
+from advbench.api.runtime import prepare
 from advbench.core.images import pixels
 from advbench.core.spec import ThreatSpec
 from advbench.data import load

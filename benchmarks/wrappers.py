@@ -6,7 +6,7 @@ Clean accuracy, robust accuracy under PGD that does not know the defense, and un
 import argparse
 from pathlib import Path
 
-from advbench.cli.runtime import prepare
+from advbench.api.runtime import prepare
 
 WRAPPERS = ["jpeg:quality=75", "jpeg:quality=25", "bits:depth=1", "bits:depth=3", "median:size=2", "median:size=3"]
 WRAPPERS += ["resize:draws=10", "squeeze:depth=1,threshold=0.5"]

@@ -15,11 +15,11 @@ from typing import Any
 
 from typer.main import get_command
 
+from advbench.api.settings import seconds
+from advbench.api.subject import cascade, threats_of
 from advbench.attacks import NORMS
 from advbench.attacks.spec import attacks_of
-from advbench.cli import app
-from advbench.cli.evaluating import seconds
-from advbench.cli.subject import cascade, threats_of
+from advbench.cli import app, gate_reports
 from advbench.core.errors import AdvbenchError, UsageError, unknown
 from advbench.core.loaded import LoadedModel
 from advbench.core.preprocess import Preprocess
@@ -35,7 +35,6 @@ from advbench.models.load import RELEASED, released
 from advbench.nn import MODELS
 from advbench.preflight.expected import accuracy_range
 from advbench.remote import is_target
-from advbench.reports import formats
 from advbench.wrappers import WRAPPERS
 
 PLACEHOLDERS = {
@@ -142,8 +141,8 @@ def _train(params: dict[str, Any]) -> None:
     if params["init"]:
         _model(params["init"])
     threat = ThreatSpec.parse(params["norm"] or info.default_norm, params["eps"] or info.default_eps)
-    held = params["validation"] or 1000
-    recipe = Recipe(**{field.name: params[field.name] for field in fields(Recipe)} | {"validation": held})
+    given = {field.name: params[field.name] for field in fields(Recipe)}
+    recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
     size = params["train_size"] or info.splits["train"]
     check(build("defense", params["defense"], DEFENSES), threat.threat, size, recipe, extra=bool(params["extra_data"]))
 
@@ -164,7 +163,7 @@ def _evaluation(params: dict[str, Any], path: str) -> None:
         if "norm" in params:
             threats = threats_of(model, data, params["norm"], params["eps"])
             for threat in threats:
-                attacks_of(params["attacks"] or cascade(model, threat.norm, len(find(data).classes)), threat)
+                attacks_of(params.get("attacks") or cascade(model, threat.norm, len(find(data).classes)), threat)
         if params.get("curve") and len(threats) < 2:
             raise UsageError("--curve needs several eps")
         if params.get("resume") and not params["out"]:
@@ -255,7 +254,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "budget": seconds,
     "indices": _indices,
     "expect_clean": accuracy_range,
-    "report": lambda text: formats.wanted([text]),
+    "report": lambda text: gate_reports.wanted([text]),
     "seeds": lambda text: [int(number) for number in text.split(",")],
     "input_layout": lambda text: Preprocess.parse(text, None, None),
     "mean": lambda text: Preprocess.parse(None, text, None),
@@ -273,7 +272,24 @@ TOGETHER = {
 
 FREE = {
     *("json", "markdown", "html", "latex", "robustbench", "figure", "curve", "plot", "out"),
-    *("run", "runs", "before", "after", "folder", "file", "source", "weights", "extra_data", "allow_flag", "logits"),
+    *(
+        "run",
+        "runs",
+        "before",
+        "after",
+        "folder",
+        "file",
+        "source",
+        "weights",
+        "extra_data",
+        "allow_flag",
+        "logits",
+        "interpolation",
+        "classes",
+        "thumbnails",
+        "path",
+        "transparent",
+    ),
 }
 """Texts that may be anything, or name files of the reader's own."""
 

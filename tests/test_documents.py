@@ -13,7 +13,8 @@ from .documents import REFUSED, ROOT, Document, documents, problem_of_setting
 DOCUMENTS = {document.name: document for document in documents()}
 
 STAND_INS = {
-    "README.md": "my_logits",
+    "README.md": "my_logits images labels",
+    "docs/python.md": "model images labels data result",
     "docs/models.md": "MyLinenNet SmallCNN load_my_weights my_gradient my_logits",
     "docs/training.md": "Defense PGD optax",
 }
@@ -131,7 +132,7 @@ def test_python_in_documents_has_the_types_that_the_code_has(tmp_path):
         if block.language == "python"
     ]
     assert len(blocks) >= 10
-    wrong = "from advbench import evaluate\nevaluate(sed=1)\nevaluate.robust\n"
+    wrong = 'from advbench import evaluate\nevaluate(1, norm="l2", eps=1, sed=1)\nevaluate.robust\n'
     *problems, first, second = typed([*blocks, ("wrong", 7, wrong, "")], tmp_path)
     assert problems == []
     assert first.startswith("wrong:8:") and "sed" in first

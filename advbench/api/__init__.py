@@ -1,1 +1,1 @@
-"""What `import advbench` offers: the same checks, defaults and objects as the command line's."""
+"""What `import advbench` offers: the command line, the gate and the pytest plugin call the same."""

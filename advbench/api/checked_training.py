@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advbench.api.subject import looking
 from advbench.core.dataset import Dataset
 from advbench.core.devices import leads
 from advbench.core.errors import AdvbenchError, Interrupted, UsageError
@@ -78,7 +79,6 @@ class Training:
         reading: Reading | None = None,
         init: str | Path | None = None,
         notify: Callable[[str], None] = lambda text: None,
-        tell: Callable[[int, int], None] | None = None,
     ) -> Training:
         """Read data and settings; what is quickest to refuse comes first. Parameters as `train`.
 
@@ -86,8 +86,6 @@ class Training:
         ----------
         validation : int, optional
             Images held out; by default 1,000, or a tenth of few that are your own.
-        tell : callable, optional
-            Told how many of how many images of your own were looked at.
 
         Raises
         ------
@@ -98,7 +96,7 @@ class Training:
         objective = build("defense", defense, DEFENSES, DEFENSE_NAMES) if isinstance(defense, str) else defense
         made = find_architecture(arch)
         start = initial.read(init) if init is not None else None
-        images = _load(data, reading, tell)
+        images = _load(data, reading, notify)
         for note in images.notes:
             notify(f"note: {images.name} {images.split}: {note}")
         size = train_size or len(images)
@@ -243,9 +241,9 @@ def _threat(data: Data, norm: str | None, eps: str | None) -> ThreatSpec:
     return ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
 
 
-def _load(data: Data, reading: Reading | None, tell: Callable[[int, int], None] | None) -> Dataset:
+def _load(data: Data, reading: Reading | None, notify: Callable[[str], None]) -> Dataset:
     if isinstance(data, str | Path):
-        return load(data, "train", reading=reading, tell=tell)
+        return load(data, "train", reading=reading, tell=looking(str(data), notify))
     if reading:
         raise UsageError("reading is for files: images in memory are taken as they are")
     if isinstance(data, Dataset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -9,134 +10,67 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advbench.cli.options import (
-    Adaptive,
-    Attacks,
-    BatchSize,
-    Budget,
-    Checks,
-    Classes,
-    Crop,
-    Data,
-    Depth,
-    Eot,
-    EpsList,
+    Asked,
     ExpectClean,
-    ExtraOutputs,
-    Force,
-    Indices,
-    InputLayout,
-    Interpolation,
-    Json,
-    LogitsName,
-    Markdown,
-    Mean,
+    Files,
+    Fixed,
+    Kept,
     Model,
-    Norm,
-    Number,
-    Out,
-    QueryBudget,
-    Resize,
-    Resume,
-    Seed,
-    SkipCorrupt,
-    Std,
-    Transparent,
+    Outputs,
+    Pixels,
+    Running,
     Weights,
-    Wrap,
+    Written,
+    expanded,
+    settings_of,
 )
 from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from advbench.cli.evaluating import Job
+    from advbench.api.job import Job
     from advbench.evaluation import Result
 
 
+@expanded
 def attack(
     model: Model,
-    data: Data = None,
-    attacks: Attacks = None,
-    norm: Norm = None,
-    eps: EpsList = None,
-    n: Number = None,
-    indices: Indices = None,
-    input_layout: InputLayout = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    interpolation: Interpolation = None,
-    classes: Classes = None,
-    transparent: Transparent = None,
-    skip_corrupt: SkipCorrupt = False,
+    asked: Asked,
+    pixels: Pixels,
+    files: Files,
+    *,
     weights: Weights = None,
     expect_clean: ExpectClean = None,
-    logits: LogitsName = None,
-    allow_extra_outputs: ExtraOutputs = False,
-    seed: Seed = 0,
-    batch_size: BatchSize = 128,
-    out: Out = None,
-    resume: Resume = False,
+    outputs: Outputs,
+    fixed: Fixed,
+    kept: Kept,
     each: Annotated[bool, typer.Option("--each", help="Let every attack try every image, to compare attacks.")] = False,
-    force: Force = False,
-    checks: Checks = Depth.fast,
-    budget: Budget = None,
-    query_budget: QueryBudget = None,
-    eot: Eot = None,
-    wrap: Wrap = None,
-    adaptive: Adaptive = True,
+    running: Running,
     doublings: Annotated[
         int,
         typer.Option(min=0, max=9, help="How often an attack that has not converged may double steps, or restarts."),
     ] = 2,
-    json: Json = None,
-    markdown: Markdown = None,
+    written: Written,
     figure: Annotated[Path | None, typer.Option(help="Draw clean and adversarial images, side by side.")] = None,
     curve: Annotated[Path | None, typer.Option(help="Draw robust accuracy over the eps listed by --eps.")] = None,
 ) -> None:
     """Attack a model and print how many images withstand everything."""
+    from advbench.api.outcome import conclude
+    from advbench.api.runtime import prepare
+    from advbench.api.settings import Settings
     from advbench.cli import output
-    from advbench.cli.evaluating import Job, Request, conclude
-    from advbench.cli.runtime import prepare
+    from advbench.cli.running import run
     from advbench.reports import sheet
 
+    json, markdown = written.json, written.markdown
     output.check(json, markdown, figure, curve)
-    if resume and not out:
-        raise UsageError("--resume needs the run directory: --out DIR")
-    if curve and "," not in (eps or ""):
+    own = {"weights": weights, "expect_clean": expect_clean, "each": each, "doublings": doublings}
+    settings = Settings(**settings_of(asked, pixels, files, outputs, fixed, kept, running, **own))
+    if curve and "," not in (asked.eps or ""):
         raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
     prepare()
-    from advbench.core.preprocess import Preprocess
-    from advbench.data import Reading
-
-    request = Request(
-        data,
-        attacks,
-        norm,
-        eps,
-        n,
-        indices,
-        seed,
-        batch_size,
-        resume,
-        force,
-        budget,
-        eot,
-        doublings=doublings,
-        checks=checks.value,
-        preprocess=Preprocess.parse(input_layout, mean, std),
-        reading=Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt),
-        expect_clean=expect_clean,
-        weights=weights,
-        queries=query_budget,
-        wrap=wrap,
-        adaptive=adaptive,
-        logits=logits,
-        extra_outputs=allow_extra_outputs,
-    )
-    job = Job.of(model, request)
     with TemporaryDirectory() as scratch:
-        folder = out or (Path(scratch) / "run" if figure else None)
-        results = job.run(folder, each=each)
+        folder = kept.out or (Path(scratch) / "run" if figure else None)
+        job, results = run(model, asked.data, replace(settings, out=folder))
         text = results[0].to_json() if len(results) == 1 else output.array(results)
         output.show(sheet.of_result(results[0]) if len(results) == 1 else sheet.of_curve(results), text, json, markdown)
         if figure and folder:

@@ -25,8 +25,8 @@ def compare(
     figure: Annotated[Path | None, typer.Option(help="Draw images that changed sides.")] = None,
 ) -> None:
     """Compare two evaluations image by image: the difference, its interval, and which images changed sides."""
+    from advbench.api.outcome import conclude
     from advbench.cli import output
-    from advbench.cli.evaluating import conclude
     from advbench.evaluation.comparison import Comparison
     from advbench.reports.comparison import of_comparison
     from advbench.reports.sources import one

@@ -83,13 +83,13 @@ def inspect(
 
     Exits with 4 when images can't be read.
     """
-    from advbench.cli.output import write
-    from advbench.cli.subject import looking
+    from advbench.api.subject import looking
+    from advbench.cli.output import say, write
     from advbench.data import CorruptData, Reading
     from advbench.data.overview import inspect as look
 
     reading = Reading.parse(resize, crop, interpolation, classes, transparent)
-    kind, found, picture = look(path, reading, looking(path))
+    kind, found, picture = look(path, reading, looking(path, say))
     if thumbnails:
         write(thumbnails, picture)
     if json:
@@ -115,7 +115,7 @@ def pseudo_label(
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where images and labels go: `train --extra-data`.")],
 ) -> None:
     """Label images by what a model predicts for them, so that a robust one can be trained on them."""
-    from advbench.cli.runtime import prepare
+    from advbench.api.runtime import prepare
 
     prepare()
     import io

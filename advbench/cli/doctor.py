@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from advbench.cli.options import (
     Adaptive,
-    Classes,
-    Crop,
     Data,
     Eps,
     ExpectClean,
-    ExtraOutputs,
-    InputLayout,
-    Interpolation,
-    LogitsName,
-    Mean,
+    Files,
     Norm,
-    Resize,
-    SkipCorrupt,
-    Std,
-    Transparent,
+    Outputs,
+    Pixels,
     Weights,
     Wrap,
+    expanded,
+    settings_of,
 )
 from advbench.core.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from advbench.core.flag import Flag
-    from advbench.core.loaded import LoadedModel
-    from advbench.core.spec import ThreatSpec
-    from advbench.data import Dataset
+    from advbench.api.examining import Examined
     from advbench.preflight import Check
 
 STYLES = {"pass": "green", "note": "yellow", "not made": "yellow", "fail": "bold red"}
@@ -43,23 +32,17 @@ STYLES = {"pass": "green", "note": "yellow", "not made": "yellow", "fail": "bold
 Line = tuple[str, str, str]  # verdict, what was asked, what was found
 
 
+@expanded
 def doctor(
     model: Annotated[str | None, typer.Argument(help="Model to examine; the machine alone if left out.")] = None,
     data: Data = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Test images to look at.")] = 128,
-    input_layout: InputLayout = None,
-    mean: Mean = None,
-    std: Std = None,
+    *,
+    pixels: Pixels,
     weights: Weights = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    interpolation: Interpolation = None,
-    classes: Classes = None,
-    transparent: Transparent = None,
-    skip_corrupt: SkipCorrupt = False,
+    files: Files,
     expect_clean: ExpectClean = None,
-    logits: LogitsName = None,
-    allow_extra_outputs: ExtraOutputs = False,
+    outputs: Outputs,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
     norm: Norm = None,
     eps: Eps = None,
@@ -75,101 +58,33 @@ def doctor(
     from advbench.preflight import selftest
 
     # Not from the cache of compiled programs: it is this compiler that is being tested.
-    examined = None
+    found = None
     if model is not None:
-        from advbench.cli.subject import model_and_data, threats_of
-        from advbench.core.preprocess import Preprocess
-        from advbench.data import Reading
-        from advbench.preflight.expected import accuracy_range
-        from advbench.wrappers import wrapped
+        from advbench.api.examining import examined
+        from advbench.api.settings import Settings
+        from advbench.cli.output import say
 
-        if expect_clean is not None:
-            accuracy_range(expect_clean)
-        reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
-        bare, test = model_and_data(model, data, Preprocess.parse(input_layout, mean, std), weights, logits, reading)
-        defended = wrapped(bare, test.images.shape[1:], wrap, adaptive=adaptive)
-        threat = threats_of(defended, test.name, norm, eps)[0] if full else None
-        examined = _examine(defended, test, n, seed, threat, expect_clean, allow_extra_outputs)
+        own: dict[str, Any] = {
+            "n": n,
+            "weights": weights,
+            "expect_clean": expect_clean,
+            "seed": seed,
+            "norm": norm,
+            "eps": eps,
+        }
+        own |= {"wrap": wrap, "adaptive": adaptive, "preflight": "full" if full else "none", "notify": say}
+        found = examined(model, data, Settings(**settings_of(pixels, files, outputs, **own)))
     checks = selftest(seed=seed)
-    _write_json(json, checks, examined)
+    _write_json(json, checks, found)
     if str(json) != "-":
         _print("this machine", _versions(), [_machine_line(check) for check in checks])
-        if examined:
-            found = f"{examined.accuracy:.1%} of {n} clean test images right"
-            _print(examined.model.name, found, _model_lines(examined))
+        if found:
+            right = f"{found.accuracy:.1%} of {n} clean test images right"
+            _print(found.model.name, right, _model_lines(found))
     if wrong := [check.name for check in checks if not check.passed]:
         raise InvalidEvaluation(f"this jax computes wrongly here, install another version: {'; '.join(wrong)}")
-    if invalid := [flag.name for flag in examined.flags if flag.level == "invalid"] if examined else []:
+    if invalid := [flag.name for flag in found.flags if flag.level == "invalid"] if found else []:
         raise InvalidEvaluation(f"no number of {model} would mean anything: {', '.join(invalid)}")
-
-
-class Examined(NamedTuple):
-    """A model and what was found."""
-
-    model: LoadedModel
-    accuracy: float
-    flags: list[Flag]
-    asked: dict[str, str]  # every check that was made, by the name of its flag
-
-
-def _examine(
-    model: LoadedModel,
-    test: Dataset,
-    n: int,
-    seed: int,
-    threat: ThreatSpec | None,
-    expect_clean: str | None,
-    extra: bool,
-) -> Examined:
-    import numpy as np
-
-    from advbench.cli import targets
-    from advbench.core.images import pixels
-    from advbench.preflight import (
-        CHECKS,
-        EXPECTED,
-        TRANSLATED,
-        clean_accuracy,
-        examine,
-        expected,
-    )
-    from advbench.preflight.made import NotMade, flags_of
-    from advbench.preflight.masking import ASKED
-    from advbench.preflight.queries import CHECKS as QUERIES
-
-    if n > len(test.images):
-        raise UsageError(f"-n {n} is more than the {len(test.images)} images of {test.name} that are here")
-    chosen = np.sort(np.random.default_rng(seed).choice(len(test.images), n, replace=False))
-    images, labels = pixels(test.images[chosen]), test.labels[chosen]
-    held: dict[str, Any] = {"classes": len(test.classes), "allow_extra_outputs": extra}
-    ready = targets.ready(model, test, chosen.tolist())
-    flags, asked = targets.preflight(ready, test.images[chosen], labels, **held), QUERIES
-    if flags is None:
-        flags, asked = examine(model, images, labels, **held), CHECKS | (TRANSLATED if model.compare else {})
-    elif threat:
-        raise UsageError("--full looks at gradients, which can't be had through queries")
-    accuracy = clean_accuracy(model, images, labels)
-    if expect_clean is not None:
-        flags, asked = flags + expected(accuracy, n, expect_clean), asked | EXPECTED
-    if threat:
-        fatal = any(flag.level == "invalid" for flag in flags)
-        left_out = flags_of([NotMade(tuple(ASKED), "the model can't be evaluated as it is")])
-        flags, asked = flags + (left_out if fatal else _masking(model, test, chosen, threat, seed)), asked | ASKED
-    return Examined(model, accuracy, flags, asked)
-
-
-def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, threat: ThreatSpec, seed: int) -> list[Flag]:
-    """All checks, under this threat; a surrogate learns from images that were not chosen."""
-    import numpy as np
-
-    from advbench.cli.evaluating import pool
-    from advbench.core.images import pixels
-    from advbench.preflight.masking import examine_masking
-
-    at = np.concatenate([chosen, np.setdiff1d(np.arange(pool(test)), chosen)])
-    images, labels = pixels(test.images[at]), test.labels[at]
-    classes = len(test.classes)
-    return examine_masking(model, images, labels, threat, seed=seed, batch_size=64, full=True, classes=classes)
 
 
 def _versions() -> str:

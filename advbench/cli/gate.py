@@ -10,19 +10,16 @@ import typer
 from advbench.cli.options import (
     Attacks,
     Budget,
-    Classes,
-    Crop,
     Data,
     Depth,
     Eps,
+    Files,
     Indices,
-    Interpolation,
     Json,
     Norm,
-    Resize,
     Resume,
-    Transparent,
     Wrap,
+    expanded,
 )
 
 SHARE = "PERCENT"
@@ -33,6 +30,7 @@ FLAGS = {
 }
 
 
+@expanded
 def gate(
     target: Annotated[
         str | None,
@@ -52,11 +50,8 @@ def gate(
     eps: Eps = None,
     attacks: Attacks = None,
     data: Data = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    interpolation: Interpolation = None,
-    classes: Classes = None,
-    transparent: Transparent = None,
+    *,
+    files: Files,
     skip_corrupt: Annotated[
         bool | None, typer.Option("--skip-corrupt", help="Leave out images that can't be read.", show_default=False)
     ] = None,
@@ -89,7 +84,8 @@ def gate(
     random until every rule is certain. Exits with 0 if all pass, 1 if one fails, 5 if one stays uncertain, and 3 if
     no number can be trusted.
     """
-    from advbench.cli import gate_rules, gating
+    from advbench.api import gate_rules
+    from advbench.cli import gating
 
     if schema:
         typer.echo(gate_rules.schema(), nl=False)
@@ -97,11 +93,8 @@ def gate(
     settings: dict[str, Any] = {
         "model": model,
         "data": data,
-        "resize": resize,
-        "crop": crop,
-        "interpolation": interpolation,
-        "classes": None if classes is None else str(classes),
-        "transparent": transparent,
+        **{name.replace("_", "-"): value for name, value in vars(files).items()},
+        "classes": None if files.classes is None else str(files.classes),
         "skip-corrupt": skip_corrupt,
         "n": n,
         "indices": indices,

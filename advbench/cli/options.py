@@ -1,8 +1,11 @@
-"""Options that several commands share."""
+"""Options that several commands share, in groups: a new one is a field here, and one of the same name in `Settings`."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -116,3 +119,120 @@ Adaptive = Annotated[
 ]
 Json = Annotated[str | None, typer.Option(metavar=TO, help="Write the result object; - for stdout, and nothing else.")]
 Markdown = Annotated[str | None, typer.Option(metavar=TO, help="Write the table as Markdown; - for stdout.")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is attacked by what."""
+
+    data: Data = None
+    attacks: Attacks = None
+    norm: Norm = None
+    eps: EpsList = None
+    n: Number = None
+    indices: Indices = None
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a network does to its images first."""
+
+    input_layout: InputLayout = None
+    mean: Mean = None
+    std: Std = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """How image files are read."""
+
+    resize: Resize = None
+    crop: Crop = None
+    interpolation: Interpolation = None
+    classes: Classes = None
+    transparent: Transparent = None
+    skip_corrupt: SkipCorrupt = False
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which of a network's outputs are meant."""
+
+    logits: LogitsName = None
+    allow_extra_outputs: ExtraOutputs = False
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What every result names."""
+
+    seed: Seed = 0
+    batch_size: BatchSize = 128
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a run is kept."""
+
+    out: Out = None
+    resume: Resume = False
+
+
+@dataclass(frozen=True)
+class Running:
+    """What surrounds the attacks."""
+
+    force: Force = False
+    checks: Checks = Depth.fast
+    budget: Budget = None
+    query_budget: QueryBudget = None
+    eot: Eot = None
+    wrap: Wrap = None
+    adaptive: Adaptive = True
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where results go beside the terminal."""
+
+    json: Json = None
+    markdown: Markdown = None
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take whole groups: each parameter that is one becomes an option for every field of it.
+
+    A parameter of the command's own that has the name of a field takes its place.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    own = {
+        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+    }
+    groups = {name: hints[name] for name in own if is_dataclass(hints[name])}
+    options: dict[str, inspect.Parameter] = {}
+    for name, parameter in own.items():
+        if name not in groups:
+            options.setdefault(name, parameter)
+            continue
+        for each in fields(groups[name]):
+            typed = inspect.Parameter(each.name, parameter.kind, default=each.default, annotation=each.type)
+            options[each.name] = own.get(each.name, typed)
+
+    def invoke(**typed: Any) -> None:
+        made = {name: group(**{f.name: typed[f.name] for f in fields(group)}) for name, group in groups.items()}
+        command(**{name: made[name] if name in made else typed[name] for name in own})
+
+    invoke.__name__, invoke.__doc__, invoke.__module__ = command.__name__, command.__doc__, command.__module__
+    invoke.__annotations__ = {name: option.annotation for name, option in options.items()}
+    invoke.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
+    return invoke
+
+
+def settings_of(*groups: Any, **own: Any) -> dict[str, Any]:
+    """What was typed, by the names that `advbench.evaluate` has for it; the data apart, which is no setting."""
+    typed = {name: value for group in groups for name, value in vars(group).items()} | own
+    typed.pop("data", None)
+    if isinstance(checks := typed.pop("checks", None), Depth):
+        typed["preflight"] = checks.value
+    return typed

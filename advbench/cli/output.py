@@ -58,6 +58,11 @@ def show(
             table.show(each, Console())
 
 
+def say(text: str) -> None:
+    """Tell something beside the results."""
+    typer.echo(f"advbench: {text}", err=True)
+
+
 def emit(target: str | None, text: str) -> None:
     """Write a text to a file, to stdout for `-`, or nowhere."""
     if target == "-":

@@ -111,15 +111,15 @@ def train(
         typer.echo("advbench: note: --model is now --arch", err=True)
         arch = model
 
-    from advbench.cli.runtime import prepare
+    from advbench.api.runtime import prepare
 
     prepare()  # before anything imports jax
 
     from advbench.api.checked_training import Training
     from advbench.api.training import vacant
     from advbench.cli.cluster import join, together
+    from advbench.cli.output import say
     from advbench.cli.signals import listening
-    from advbench.cli.subject import looking
     from advbench.cli.train_progress import Bar
     from advbench.core.devices import leads
     from advbench.data import Reading
@@ -157,7 +157,7 @@ def train(
             vacant(runs.values(), resume)
         reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
         asked: Any = {"validation": validation, "train_size": train_size, "extra_data": extra_data, "init": init}
-        how: Any = {"reading": reading, "notify": _note, "tell": looking(dataset)}
+        how: Any = {"reading": reading, "notify": say}
         training = Training.of(dataset, arch, defense, norm, eps, recipe, **asked, **how)
         command = shlex.join(["advbench", *sys.argv[1:]])
         records = []
@@ -184,10 +184,6 @@ def _numbers(seeds: str) -> list[int]:
     if len(set(numbers)) < len(numbers) or not all(0 <= number < 2**32 for number in numbers):
         raise UsageError(f"--seeds {seeds!r} must name each seed once, from 0 to 2**32 - 1")
     return numbers
-
-
-def _note(text: str) -> None:
-    typer.echo(f"advbench: {text}", err=True)
 
 
 def _tell(record: dict[str, Any], out: Path, json: Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from advbench.cli.options import Weights
-from advbench.core.errors import InvalidEvaluation, UsageError
+from advbench.core.errors import InvalidEvaluation
 
 
 def verify(
@@ -22,30 +22,12 @@ def verify(
 
     Exits with 3 when a claim fails.
     """
-    from advbench.cli.runtime import prepare
+    from advbench.api.runtime import prepare
 
     prepare()
-    from advbench.core.preprocess import Preprocess
-    from advbench.data import Reading, again, load
-    from advbench.evaluation import Result
-    from advbench.evaluation import verify as check
-    from advbench.models.load import load_model
-    from advbench.remote import is_target
-    from advbench.wrappers import wrapped_as_in
+    from advbench.api.verifying import verify as check
 
-    result = Result.load(run)
-    attacked = result.model
-    source = model or attacked.source
-    if model is None and (":" in source or is_target(source)):
-        what = f"the model of {run} is code or a URL, which verifying uses"
-        raise UsageError(f"{what}: if you trust it, add --model {source}")
-    about = result.data
-    if data is None:
-        images = again(about.name, about.source, about.split, about.reading)
-    else:
-        images = load(data, about.split, reading=Reading.of(about.reading))
-    bare = load_model(source, Preprocess.of(attacked.preprocess), weights)
-    found = check(run, model=wrapped_as_in(result.model.record, bare, images.shape), data=images)
+    found = check(run, model=model, data=data, weights=weights)
     if json:
         from json import dumps
 

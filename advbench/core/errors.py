@@ -58,12 +58,19 @@ class Interrupted(AdvbenchError):
         self.exit_code = 128 + signal
 
 
+LONG = 240  # characters of all names, beyond which only the nearest are listed
+NEAREST = 8
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not in a registry, with the nearest one that is."""
+    """The error for a name that is not in a registry, with the nearest that is; a long list is cut to those near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return UsageError(f"unknown {kind} {name!r}{hint} (there are: {', '.join(names)})")
+    there = ", ".join(names)
+    if len(there) > LONG:
+        there = ", ".join([*difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0), f"... {len(names)} in all"])
+    return UsageError(f"unknown {kind} {name!r}{hint} (there are: {there})")
 
 
 def first_fault(error: "ValidationError") -> str:

@@ -26,7 +26,9 @@ class Part(NamedTuple):
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """Images as models see them: uint8 -> float32 in [0, 1]."""
+    """Images as models see them: uint8 -> float32 in [0, 1]; float32 ones are so already."""
+    if images.dtype == np.float32:
+        return images
     return images.astype(np.float32) / np.float32(255)
 
 

@@ -21,7 +21,7 @@ from advbench.data import (
     store,
     table,
 )
-from advbench.data.catalog import DATASETS
+from advbench.data.catalog import DATASETS, known
 from advbench.data.listing import Source, dataset
 from advbench.data.splits import serving
 
@@ -78,7 +78,8 @@ def load(
     (28, 28, 1)
     """
     text = str(name_or_path)
-    if text in DATASETS:
+    if published := known(text):
+        text = published
         if reading:
             raise UsageError(f"{text} is read as published: --resize, --classes and such are for data of your own")
         return store.load(text, split, data_dir=data_dir)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advbench.attacks.spec import AttackSpec
 from advbench.core.errors import UsageError
-from advbench.core.flag import Flag
 from advbench.core.images import chosen
 from advbench.core.spec import ThreatSpec
-from advbench.evaluation.evaluator import (
-    DOUBLINGS,
-    Before,
-    Evaluator,
-    Progress,
-    nobody,
-    quietly,
-)
+from advbench.evaluation.evaluator import Before, Evaluator, Progress, Told
 from advbench.evaluation.result import Result
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
 
@@ -36,17 +30,9 @@ def evaluate(
     attacks: Sequence[AttackSpec],
     threat: ThreatSpec,
     *,
-    seed: int,
-    batch_size: int,
     out: Path | None = None,
     resume: bool = False,
-    each: bool = False,
-    progress: Callable[[Progress], None] = quietly,
-    should_stop: Callable[[], int | None] = nobody,
-    command: str = "",
-    flags: Sequence[Flag] = (),
-    budget: float | None = None,
-    doublings: int = DOUBLINGS,
+    **told: Unpack[Told],
 ) -> Result:
     """Attack images and report how many withstand everything.
 
@@ -62,31 +48,12 @@ def evaluate(
         In this order, cheap ones first: each sees only the images that are still standing.
     threat : ThreatSpec
         The norm and eps.
-    seed : int
-        With the attack's name, the run and the data set's index it makes the key of each image, so that no result
-        depends on batch size, order or resume. From 0 to 2**32 - 1.
-    batch_size : int
-        Images in a batch; halved where memory runs out.
     out : Path, optional
         A run directory: the result, the adversarial images, and a journal from which `resume` goes on.
     resume : bool
         Go on with the run in `out` (or begin it).
-    each : bool
-        Let every attack try every image that is right when clean, so that its own strength is known.
-    progress : callable
-        Told after every batch.
-    should_stop : callable
-        Asked before every batch; a signal's number ends the evaluation with what is done kept in `out`.
-    command : str
-        What was typed, for the record.
-    flags : sequence of Flag
-        What a preflight found; they become part of the result.
-    budget : float, optional
-        Seconds: attacks are tried by what they break a second, and what does not fit is skipped and named. The
-        result is then incomplete, its robust accuracy an upper bound, and it can't be resumed.
-    doublings : int
-        How often each iterative attack may double its steps, and its restarts, while it has not converged; 0: every
-        attack as given.
+    **told
+        Seed, batch size and all else that `Told` lists.
 
     Returns
     -------
@@ -103,23 +70,7 @@ def evaluate(
         `should_stop` said so.
     """
     images = chosen(indices, len(data.images))
-    evaluator = Evaluator(
-        model,
-        data,
-        images,
-        list(attacks),
-        threat,
-        seed,
-        batch_size,
-        each,
-        command,
-        tuple(flags),
-        budget,
-        doublings,
-        progress,
-        should_stop,
-    )
-    return evaluator.run(out, resume)[0]
+    return Evaluator(model, data, images, list(attacks), threat, **told).run(out, resume)[0]
 
 
 def curve(
@@ -129,17 +80,9 @@ def curve(
     attacks: Sequence[AttackSpec],
     threats: Sequence[ThreatSpec],
     *,
-    seed: int,
-    batch_size: int,
     out: Path | None = None,
     resume: bool = False,
-    each: bool = False,
-    progress: Callable[[Progress], None] = quietly,
-    should_stop: Callable[[], int | None] = nobody,
-    command: str = "",
-    flags: Sequence[Flag] = (),
-    budget: float | None = None,
-    doublings: int = DOUBLINGS,
+    **told: Unpack[Told],
 ) -> list[Result]:
     """Evaluate at several eps of one norm; nothing recompiles between them.
 
@@ -161,22 +104,9 @@ def curve(
     if len({threat.norm for threat in ordered}) != 1 or len({threat.eps.value for threat in ordered}) != len(ordered):
         raise UsageError("a curve needs one norm, and every eps once")
     images = chosen(indices, len(data.images))
-    first = Evaluator(
-        model,
-        data,
-        images,
-        list(attacks),
-        ordered[0],
-        seed,
-        batch_size,
-        each,
-        command,
-        tuple(flags),
-        None if budget is None else budget / len(ordered),
-        doublings,
-        progress,
-        should_stop,
-    )
+    first = Evaluator(model, data, images, list(attacks), ordered[0], **told)
+    if first.budget is not None:
+        first = replace(first, budget=first.budget / len(ordered))
     results: list[Result] = []
     before: Before | None = None
     for threat in ordered:

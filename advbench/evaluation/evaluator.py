@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Required, TypedDict
 from zlib import crc32
 
 import jax
@@ -111,6 +111,44 @@ def nobody() -> int | None:
     return None
 
 
+class Told(TypedDict, total=False):
+    """How an evaluation is done: what `evaluate` and `curve` hand to an `Evaluator`.
+
+    Attributes
+    ----------
+    seed : int
+        With the attack's name, the run and the data set's index it makes the key of each image, so that no result
+        depends on batch size, order or resume. From 0 to 2**32 - 1.
+    batch_size : int
+        Images in a batch; halved where memory runs out.
+    each : bool
+        Let every attack try every image that is right when clean, so that its own strength is known.
+    command : str
+        What was typed, for the record.
+    flags : sequence of Flag
+        What a preflight found; they become part of the result.
+    budget : float, optional
+        Seconds: attacks are tried by what they break a second, and what does not fit is skipped and named. The
+        result is then incomplete, its robust accuracy an upper bound, and it can't be resumed.
+    doublings : int
+        How often each iterative attack may double its steps, and its restarts, while it has not converged; 0: every
+        attack as given.
+    progress, should_stop : callable
+        Told after every batch; asked before every batch: a signal's number ends the evaluation with what is done kept
+        in the run directory.
+    """
+
+    seed: Required[int]
+    batch_size: Required[int]
+    each: bool
+    command: str
+    flags: Sequence[Flag]
+    budget: float | None
+    doublings: int
+    progress: Callable[[Progress], None]
+    should_stop: Callable[[], int | None]
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """What stays fixed during an evaluation; the parameters of `advbench.evaluation.evaluate`, checked."""
@@ -124,7 +162,7 @@ class Evaluator:
     batch_size: int
     each: bool = False
     command: str = ""
-    flags: tuple[Flag, ...] = ()
+    flags: Sequence[Flag] = ()
     budget: float | None = None  # seconds
     doublings: int = DOUBLINGS
     progress: Callable[[Progress], None] = quietly

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,19 +20,27 @@ HEADER = 1 << 20  # bytes of a file's header, at most
 MEMORY = 1 << 28  # bytes of images that are kept in memory
 
 
+class OpenFile:
+    """A file open for reading, closed with the last object that reads from it."""
+
+    def __init__(self, file: IO[bytes]):
+        self.fileno = file.fileno
+        weakref.finalize(self, file.close)
+
+
 class Kept(MutableMapping[int, np.ndarray]):
     """Images float32 `[H, W, C]` of one shape, by position; at most `MEMORY` bytes of them lie in memory."""
 
     def __init__(self) -> None:
         self._near: dict[int, np.ndarray] = {}
         self._far: dict[int, int] = {}  # position: place in the file
-        self._file: IO[bytes] | None = None
+        self._file: OpenFile | None = None
         self._bytes = 0
         self._shape: tuple[int, ...] = ()
 
     def __setitem__(self, at: int, image: np.ndarray) -> None:
         if self._file is None and self._bytes + image.nbytes > MEMORY:
-            self._file = TemporaryFile(prefix="advbench-")  # noqa: SIM115 - gone with this object
+            self._file = OpenFile(TemporaryFile(prefix="advbench-"))  # noqa: SIM115 - closed by the object
             for position, each in self._near.items():
                 self._put(position, each)
             self._near.clear()
@@ -82,7 +91,7 @@ class Kept(MutableMapping[int, np.ndarray]):
 class Filed(Lazy):
     """Images float32 that lie in a file, one after the other from `start` on, read as they are asked for."""
 
-    def __init__(self, file: IO[bytes], places: Sequence[int], shape: tuple[int, ...], start: int = 0):
+    def __init__(self, file: OpenFile, places: Sequence[int], shape: tuple[int, ...], start: int = 0):
         super().__init__((len(places), *shape), np.float32)
         self.file, self.places, self.start = file, places, start
 
@@ -118,12 +127,12 @@ def read_filed(path: Path) -> dict[str, Any]:
     ValueError, KeyError, TypeError
         When it is no such file.
     """
-    file = path.open("rb")
+    file = OpenFile(path.open("rb"))
     size = os.fstat(file.fileno()).st_size
-    length = int.from_bytes(file.read(8), "little")
+    length = int.from_bytes(os.pread(file.fileno(), 8, 0), "little")
     if length > HEADER:
         raise ValueError(f"its header would have {length} bytes")
-    header = json.loads(file.read(length))
+    header = json.loads(os.pread(file.fileno(), length, 8))
     shape = tuple(header["x_adv"]["shape"])
     (first, last), (begin, end) = (header[name]["data_offsets"] for name in ("index", "x_adv"))
     wanted = math.prod(shape) * 4

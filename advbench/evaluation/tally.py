@@ -143,7 +143,7 @@ class Tally:
         at, verdict = shard.positions, shard.verdict
         self.tried[attack, at] = True
         self.started[attack, at] |= shard.tried
-        self.claimed[attack, at] |= shard.claims
+        self.claimed[attack, at] |= shard.claims & verdict.allowed
         self.forwards[attack, at] += shard.forwards
         self.gradients[attack, at] += shard.gradients
         self.out_of_bounds[attack, at] += ~verdict.allowed

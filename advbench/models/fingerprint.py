@@ -9,9 +9,10 @@ import hashlib
 import inspect
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import jax
@@ -36,6 +37,101 @@ def fingerprint(module: ModuleType, factory: str, made: Any) -> str:
     return digest.hexdigest()
 
 
+def digest_of(made: Any) -> str:
+    """Digest of a model in memory: every array and number within reach, and the code of its functions.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; the same in another process for the same model.
+    """
+    digest = hashlib.sha256(b"in memory")
+    things, opened = [made], {}  # what was opened is kept: ids are unique among the living
+    while things:
+        thing = things.pop()
+        if thing is None or isinstance(thing, int | float | complex | str | bytes):
+            digest.update(repr(thing).encode())
+        elif isinstance(thing, jax.Array | np.ndarray | np.generic) or _is_tensor(thing):
+            digest.update(_bytes(thing))
+        elif id(thing) not in opened:
+            opened[id(thing)] = thing
+            digest.update(b"".join(_program(thing)))
+            things += _parts(thing)
+    return digest.hexdigest()
+
+
+def _bytes(leaf: Any) -> bytes:
+    """Of an array or tensor, with its type and shape."""
+    raw = _tensor_bytes(leaf) if _is_tensor(leaf) else _array(leaf).tobytes()
+    return f"{leaf.dtype}{tuple(leaf.shape)}".encode() + raw
+
+
+def _parts(thing: Any) -> list[Any]:
+    """What an object in memory is made of."""
+    if isinstance(thing, Mapping):
+        return [part for pair in sorted(thing.items(), key=lambda pair: repr(pair[0])) for part in pair]
+    if isinstance(thing, ModuleType | type):
+        return []
+    if isinstance(thing, FunctionType):
+        return [*_enclosed(thing), *(_mentioned(thing) if _is_users(thing) else ())]
+    return list(thing) if isinstance(thing, list | tuple) else _contents(thing)
+
+
+def _contents(thing: Any) -> list[Any]:
+    """Of an object that is neither a container nor a function."""
+    found = _held(thing)
+    if isinstance(thing, MethodType):
+        found = [thing.__self__, thing.__func__]
+    elif isinstance(thing, nnx.Module):
+        nested = [part for _, part in sorted(vars(thing).items()) if not isinstance(part, nnx.Variable)]
+        found = [*jax.tree.leaves(nnx.state(thing, nnx.Not(nnx.RngState))), *nested]
+    elif isinstance(thing, External):
+        found = [thing.forward, thing.vjp]
+    elif _is_linen(thing):
+        own = [getattr(thing, each.name) for each in fields(thing) if each.name not in ("parent", "name")]
+        found = [*own, thing.variables if thing.scope is not None else None]
+    elif inner := getattr(thing, "__wrapped__", None):
+        found = [inner]
+    elif not jax.tree_util.all_leaves([thing]) and not isinstance(thing, functools.partial):
+        found = list(vars(thing).values()) if hasattr(thing, "__dict__") else jax.tree.leaves(thing)
+    return found
+
+
+def _is_linen(thing: Any) -> bool:
+    return "flax.linen" in sys.modules and isinstance(thing, sys.modules["flax.linen"].Module)
+
+
+def _mentioned(function: FunctionType) -> list[Any]:
+    """Defaults of a function, and the globals that its code names."""
+    known, names = function.__globals__, _names(function.__code__)
+    return [*(function.__defaults__ or ()), *(known[name] for name in names if name in known)]
+
+
+def _names(code: CodeType) -> list[str]:
+    inner = [name for part in code.co_consts if isinstance(part, CodeType) for name in _names(part)]
+    return [*code.co_names, *inner]
+
+
+def _program(thing: Any) -> Iterator[bytes]:
+    """Kind of an object, and the compiled code of a function, or of all functions of a class of the user's."""
+    kind = thing if isinstance(thing, FunctionType | type) else type(thing)
+    yield kind.__qualname__.encode()
+    functions = [kind] if isinstance(kind, FunctionType) else vars(kind).values() if _is_users(kind) else ()
+    for function in functions:
+        if isinstance(function, FunctionType):
+            yield function.__name__.encode()
+            yield from _instructions(function.__code__)
+
+
+def _instructions(code: CodeType) -> Iterator[bytes]:
+    yield code.co_code + repr(code.co_names).encode()
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)
+        else:
+            yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant).encode()
+
+
 def _values(things: list[Any]) -> Iterator[bytes]:
     """Bytes of every array and number within reach; what was opened is kept: ids are unique among the living."""
     opened: dict[int, Any] = {}
@@ -50,10 +146,8 @@ def _values(things: list[Any]) -> Iterator[bytes]:
         except (TypeError, ValueError):  # A dictionary whose keys have no order holds no weights of a JAX model.
             continue
         for leaf in leaves:
-            if isinstance(leaf, jax.Array | np.ndarray | np.generic):
-                yield f"{leaf.dtype}{leaf.shape}".encode() + _array(leaf).tobytes()
-            elif _is_tensor(leaf):
-                yield f"{leaf.dtype}{tuple(leaf.shape)}".encode() + _tensor_bytes(leaf)
+            if isinstance(leaf, jax.Array | np.ndarray | np.generic) or _is_tensor(leaf):
+                yield _bytes(leaf)
             elif isinstance(leaf, int | float | complex | str | bytes):
                 yield repr(leaf).encode()
             elif id(leaf) not in opened:
@@ -105,4 +199,6 @@ def _enclosed(function: FunctionType) -> list[Any]:
 def _is_users(thing: Any) -> bool:
     home = thing if isinstance(thing, ModuleType) else sys.modules.get(getattr(thing, "__module__", None) or "")
     file = getattr(home, "__file__", None)
+    if file is None and home is not None and home.__name__ == "__main__":  # typed at a prompt
+        return True
     return file is not None and not file.startswith(_LIBRARIES) and not _INSTALLED & set(Path(file).parts)

@@ -58,6 +58,7 @@ class Worker:
         line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"error": "it died"}
         if "error" in answer:
+            self.process.communicate()  # its input is closed, and so it ends
             raise SystemExit(f"{self.name}, {job['row']}: {answer['error']} (its own words are above)")
         return answer
 

@@ -5,14 +5,12 @@ import sys
 
 import pytest
 
-import advbench.cli.evaluating
-import advbench.cli.gating
-import advbench.cli.runtime
+import advbench.api.gating
+import advbench.api.job
+import advbench.api.runtime
 import advbench.gating.source
 import advbench.pytest_gate
 import advbench.reports.findings  # noqa: F401 - what the inner pytest imports, it forgets
-from advbench.core.errors import UsageError
-from advbench.pytest_gate import named
 from tests.advbench.reports.gates import gate, outcome
 
 pytest_plugins = "pytester"
@@ -28,26 +26,27 @@ VERDICTS = {
 
 STANDIN = """
 import pytest
-from advbench.cli import gating
+from advbench.api import gating
 from advbench import pytest_gate
 from advbench.core.errors import AdvbenchError
+from advbench.gating.run import Found
+from advbench.gating.verdict import Gate
 
 calls = []
+models = []
 
-def decide(rules, source, *, json, **options):
+def decided(rules, source, *, model):
     calls.append((rules, source))
+    models.append(model)
     if {error!r}:
         raise AdvbenchError({error!r})
-    with open(json, "w") as file:
-        file.write({gate!r})
-    if {exit_code}:
-        raise AdvbenchError("the gate did not pass")
+    return Found(Gate.model_validate_json({gate!r}), None)
 
 @pytest.fixture(autouse=True, scope="session")
 def standin():
     pytest_gate._gates.clear()
     patch = pytest.MonkeyPatch()
-    patch.setattr(gating, "decide", decide)
+    patch.setattr(gating, "decided", decided)
     yield
     patch.undo()
 """
@@ -58,7 +57,7 @@ def run(pytester):
     """Run pytest with the plugin over `source`; every gate ends as `found`."""
 
     def inner(source, found=PASS, *words, error="", conftest=""):
-        pytester.makeconftest(STANDIN.format(gate=found.to_json(), exit_code=found.exit_code, error=error) + conftest)
+        pytester.makeconftest(STANDIN.format(gate=found.to_json(), error=error) + conftest)
         pytester.makepyfile(source)
         return pytester.runpytest_inprocess(
             "-p", "no:advbench", "-p", "advbench.pytest_plugin", "-p", "no:cacheprovider", "--strict-markers", *words
@@ -173,21 +172,20 @@ def test_the_model_comes_from_the_configuration_or_a_fixture(run):
 
 
 JOB = """
-from advbench.cli import evaluating
+from advbench.api import job
 from advbench.evaluation.result import Result
-from advbench.gating.verdict import Gate
 
 class Job:
-    def of(model, request):
-        calls.append((model, request))
+    def of(model, data, settings):
+        calls.append((model, settings))
         return Job()
 
-    def run(self, out, *, each):
+    def run(self):
         return Gate.model_validate_json({gate!r}).results
 
 @pytest.fixture(autouse=True)
 def evaluation(monkeypatch):
-    monkeypatch.setattr(evaluating, "Job", Job)
+    monkeypatch.setattr(job, "Job", Job)
 """
 
 
@@ -234,17 +232,24 @@ def test_loading_the_plugin_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_models_that_are_objects_get_a_name_each():
+def test_models_may_be_objects_or_functions_that_make_one(run):
+    source = """
+    import pytest
+    import conftest
+
+    class Net:
+        pass
+
+    NET, OTHER = Net(), Net()
+
     def make():
-        return "made"
+        return NET
 
-    def model(x):
-        return x
-
-    assert named("mnist-pgd") == "mnist-pgd"
-    names = [named(make), named(model), named(make)]
-    assert names[0] == names[2] != names[1]
-    modules = [sys.modules[name.partition(":")[0]] for name in names]
-    assert (modules[0].make(), modules[1].make()) == ("made", model)
-    with pytest.raises(UsageError, match="no model"):
-        named(None)
+    @pytest.mark.robust(model=make, eps="8/255", min=0.4)
+    @pytest.mark.robust(model=NET, eps="8/255", min=0.4)
+    @pytest.mark.robust(model=OTHER, eps="8/255", min=0.4)
+    def test_it():
+        assert conftest.models == [OTHER, NET, NET]
+        assert [rules.model for rules, _ in conftest.calls] == ["Net", "Net", "make"]
+    """
+    run(source).assert_outcomes(passed=1)

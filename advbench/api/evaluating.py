@@ -1,0 +1,196 @@
+"""Evaluate a model from Python as `advbench attack` does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from advbench.api.job import Job
+from advbench.api.outcome import warn_of_invalid
+from advbench.api.settings import Eps, Settings
+from advbench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from advbench.api.settings import Options
+    from advbench.evaluation import Result
+
+
+def evaluate(
+    model: Any, data: Any = None, *, norm: str | None = None, eps: Eps | None = None, **options: Unpack[Options]
+) -> Result:
+    """Attack a model, and report how many images withstand everything: what `advbench attack` does.
+
+    Parameters
+    ----------
+    model : Any
+        A callable from images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`; a Flax NNX module; a bound Linen
+        module, or `(module, variables)`; `(apply, params)`, as of Haiku; an Equinox module; a `torch.nn.Module`; a
+        Keras 3 model; a `LoadedModel`; or what the command line takes: a run directory, a file, a released name.
+    data : Any
+        `(images, labels)`, a `Dataset`, a name or a path; by default the data that a named model was trained for.
+        Images are uint8 or floats in [0, 1], `[N, H, W, C]` or `[N, C, H, W]`; labels are integers `[N]`. Floats are
+        rounded to 256 levels. Arrays are taken to have as many classes as the model has outputs.
+    norm : {"linf", "l2", "l1", "l0", "any"}
+        May be left out where the model or the data have a usual threat.
+    eps : str or number
+        Perturbation budget, white being 1: `"8/255"`, 0.03.
+    attacks : str, Attack or sequence of these
+        Like `"pgd:steps=100,restarts=5"`, `PGD(steps=100)` or `"autoattack"`, in this order, cheap ones first. By
+        default FGSM, APGD, APGD on the DLR loss, and APGD towards classes; in L2 also Carlini-Wagner.
+    n : int
+        Attack the first `n` images; by default 1,000.
+    indices : sequence of int or str
+        Which images instead, by number.
+    seed : int, default 0
+        Fixes every random start.
+    batch_size : int, default 128
+        Images in a batch; results do not depend on it.
+    preflight : bool or {"none", "fast", "full"}, default True
+        Look first for what makes numbers worthless. True and "fast" examine the model and look for masked gradients
+        by short attacks, "full" by all checks; "none" examines the model alone; False looks at nothing.
+    force : bool
+        Attack even where the preflight says that numbers will mean nothing.
+    out : Path
+        Run directory for the result, the adversarial images and a journal, from which `resume` goes on.
+    resume : bool
+        Go on with the run in `out`, or begin it.
+    each : bool
+        Let every attack try every image, to compare attacks.
+    doublings : int, default 2
+        How often an attack that has not converged may double its steps, or its restarts.
+    budget : str or float
+        Stop in time, `"5m"` or seconds; the result is then incomplete.
+    input_layout, mean, std
+        Order of axes that the network was made for, like "nchw", and what is subtracted from pixels in [0, 1] and
+        divides them before it sees them; by default as the network's library has it, and nothing.
+    classes : sequence of str or path
+        Names of the classes, label 0 first.
+    resize, crop, interpolation, transparent, skip_corrupt
+        How image files are read; see `advbench.data.Reading`.
+    expect_clean : str or float
+        Clean accuracy that the model is known to have; another one makes the result invalid.
+    logits, allow_extra_outputs
+        Which of several outputs holds the logits; whether there may be more logits than classes.
+    wrap, adaptive
+        Defenses at inference, like `"jpeg:quality=75"`, and whether attacks know of them.
+    eot : int
+        Draws averaged in each pass, for a randomised model.
+    weights, query_budget
+        As on the command line: for a model that is named.
+    progress, should_stop, notify, command
+        Callables told after every batch, asked before every batch for a signal's number, and told notes and findings
+        in a line each; and what was typed, for the record.
+
+    Returns
+    -------
+    Result
+        With one row per image, and the findings of the preflight among its `flags`.
+
+    Raises
+    ------
+    InvalidEvaluation
+        When the preflight says that no number would mean anything, and `force` is not given.
+    UsageError
+        For a model, data, attacks or settings that do not fit, in one line.
+    AdvbenchError
+        For whatever else keeps it from a result.
+
+    Warns
+    -----
+    UserWarning
+        When a flag of the result says that its numbers can't be trusted.
+
+    See Also
+    --------
+    curve : several eps. attack : the adversarial images themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import advbench
+    >>> rng = np.random.default_rng(0)
+    >>> weights = rng.normal(size=(75, 3)).astype(np.float32)
+    >>> images = rng.integers(0, 256, (20, 5, 5, 3), dtype=np.uint8)
+    >>> labels = (images.reshape(20, -1) / np.float32(255) @ weights).argmax(1)
+    >>> def model(x):
+    ...     return x.reshape(len(x), -1) @ weights
+    >>> result = advbench.evaluate(model, (images, labels), norm="linf", eps="8/255", attacks="fgsm", preflight=False)
+    >>> result.clean.accuracy
+    1.0
+    >>> result.robust.accuracy < 1
+    True
+    """
+    settings = Settings(norm=norm, eps=eps, **options)
+    if "," in (settings.eps_text or ""):
+        raise UsageError("evaluate takes one eps; for several there is advbench.curve")
+    (result,) = Job.of(model, data, settings).run()
+    warn_of_invalid(result.flags)
+    return result
+
+
+def curve(
+    model: Any,
+    data: Any = None,
+    *,
+    norm: str | None = None,
+    eps: str | Sequence[Eps],
+    **options: Unpack[Options],
+) -> list[Result]:
+    """Evaluate at several eps of one norm; nothing recompiles between them.
+
+    An image broken at a smaller eps lies in every larger ball: it is carried over and not attacked again, so robust
+    accuracy never rises with eps.
+
+    Parameters
+    ----------
+    model, data, norm
+        As for `evaluate`.
+    eps : sequence, or str
+        Perturbation budgets, like `["2/255", "4/255"]` or `"2/255,4/255"`.
+    **options
+        As for `evaluate`; each eps has a run directory of its own in `out`.
+
+    Returns
+    -------
+    list of Result
+        One per eps, from the smallest to the largest; the last is incomplete where a target ended.
+
+    Raises
+    ------
+    AdvbenchError
+        As `evaluate`; also where an eps is there twice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import advbench
+    >>> def model(x):
+    ...     return x.mean((1, 2))
+    >>> images = np.full((4, 5, 6, 3), [90, 100, 110], np.uint8)
+    >>> several = {"norm": "linf", "eps": [0.01, 0.03], "attacks": "fgsm", "preflight": False}
+    >>> [result.robust.accuracy for result in advbench.curve(model, (images, [2, 2, 2, 2]), **several)]
+    [1.0, 0.0]
+    """
+    results = Job.of(model, data, Settings(norm=norm, eps=eps, **options)).run()
+    warn_of_invalid(flag for result in results for flag in result.flags)
+    return results
+
+
+def _show_options(function: Any) -> None:
+    """Let `help` show every option with its default."""
+    shown = inspect.signature(function)
+    own = [each for name, each in shown.parameters.items() if name != "options"]
+    known = {each.name for each in own}
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.annotation)
+        for name, each in inspect.signature(cast("Any", Settings)).parameters.items()
+        if name not in known
+    ]
+    function.__signature__ = shown.replace(parameters=[*own, *more])
+
+
+for _function in (evaluate, curve):
+    _show_options(_function)

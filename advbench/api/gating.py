@@ -1,0 +1,270 @@
+"""A gate from its rules to its verdict."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from advbench.api.job import Job
+from advbench.api.settings import Eps, Numbers, Settings, never, number_text, quietly, seconds
+from advbench.api.subject import cascade, subject, texts_of, threats_of
+from advbench.core.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from advbench.attacks import Attack
+    from advbench.attacks.spec import AttackSpec
+    from advbench.core.flag import Flag
+    from advbench.core.spec import ThreatSpec
+    from advbench.gating.rules import GateRules
+    from advbench.gating.run import Found
+    from advbench.gating.source import Source
+    from advbench.gating.subject import Subject
+    from advbench.gating.verdict import Gate
+
+
+def gate(
+    model: Any = None,
+    data: Any = None,
+    *,
+    norm: str | None = None,
+    eps: Eps | None = None,
+    min_robust: str | float | None = None,
+    min_clean: str | float | None = None,
+    min_class: Mapping[str, str | float] | None = None,
+    min_worst_class: str | float | None = None,
+    max_drop: str | float | None = None,
+    attacks: str | Attack | Sequence[str | Attack] | None = None,
+    n: int | None = None,
+    indices: str | Sequence[int] | None = None,
+    input_layout: str | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    logits: str | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    interpolation: str | None = None,
+    classes: str | Path | None = None,
+    transparent: str | None = None,
+    skip_corrupt: bool | None = None,
+    seed: int | None = None,
+    batch_size: int | None = None,
+    error: float | None = None,
+    allow_flags: Sequence[str] | None = None,
+    preflight: Literal["none", "fast", "full"] | None = None,
+    wrap: str | Sequence[str] | None = None,
+    budget: str | float | None = None,
+    baseline: str | Path | None = None,
+    baseline_images: int | None = None,
+    update_baseline: bool = False,
+    out: Path | None = None,
+    resume: bool = False,
+    should_stop: Callable[[], int | None] = never,
+    notify: Callable[[str], None] = quietly,
+) -> Gate:
+    """Decide whether a model is as robust as it must be: what `advbench gate` does, without ending the process.
+
+    Images are drawn at random until every rule is certain, on bounds that hold at every look.
+
+    Parameters
+    ----------
+    model : Any
+        As for `advbench.evaluate`; or a file of rules, `advbench.toml`, to which what is given here is added. Without
+        any rule here, the one of the working directory is read.
+    data : Any
+        As for `advbench.evaluate`.
+    norm, eps
+        The threat model of the rules below.
+    min_robust, min_clean, min_worst_class : str or float
+        Robust accuracy, clean accuracy, and robust accuracy of every class, at least: `"40%"` or 0.4.
+    min_class : mapping
+        Robust accuracy of single classes, by name, at least.
+    max_drop : str or float
+        Robust accuracy lost against `baseline`, at most.
+    attacks, n, indices, input_layout, mean, std, logits, seed, wrap, budget
+        As for `advbench.evaluate`; by default all images.
+    resize, crop, interpolation, classes, transparent, skip_corrupt
+        How image files are read; `classes` is a file.
+    batch_size : int, default 64
+        Images between two looks, at least.
+    error : float, default 0.05
+        How often the verdict may be wrong, over all rules.
+    allow_flags : sequence of str
+        Findings that do not make the gate invalid.
+    preflight : {"none", "fast", "full"}
+        How hard to look for masked gradients.
+    baseline : path
+        What an earlier model withstood; with `update_baseline` it is written, on `baseline_images` images.
+    out, resume, should_stop, notify
+        As for `advbench.evaluate`; each threat has a run directory of its own.
+
+    Returns
+    -------
+    Gate
+        Its `verdict` is "pass", "fail", "inconclusive" or "invalid"; its `outcomes` say why, rule by rule.
+
+    Raises
+    ------
+    UsageError
+        For rules that can't be meant, in one line.
+    AdvbenchError
+        For whatever else keeps it from a verdict.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import advbench
+    >>> def model(x):
+    ...     return x.mean((1, 2))
+    >>> images = np.random.default_rng(0).integers(0, 256, (64, 5, 6, 3), dtype=np.uint8)
+    >>> labels = images.mean((1, 2)).argmax(1)
+    >>> rules = {"norm": "linf", "eps": 0.001, "attacks": "fgsm", "min_robust": "80%", "preflight": "none"}
+    >>> advbench.gate(model, (images, labels), **rules).verdict
+    'pass'
+    """
+    from advbench.api.gate_rules import written
+    from advbench.attacks.spec import text_of
+    from advbench.core.files import write
+
+    named = isinstance(model, str | Path)
+    numbers = indices if indices is None or isinstance(indices, str) else ",".join(map(str, indices))
+    asked = texts_of(attacks)
+    settings: dict[str, Any] = {
+        **{"n": n, "indices": numbers, "seed": seed, "batch-size": batch_size, "error": error, "logits": logits},
+        **{"input-layout": input_layout, "mean": number_text(mean), "std": number_text(std), "checks": preflight},
+        **{"resize": resize, "crop": crop, "interpolation": interpolation, "transparent": transparent},
+        **{"classes": classes and str(classes), "skip-corrupt": skip_corrupt, "wrap": texts_of(wrap)},
+        "attacks": asked and [each if isinstance(each, str) else text_of(each) for each in asked],
+        "allow-flags": allow_flags and list(allow_flags),
+        "budget": None if budget is None else str(budget),
+        "baseline": baseline and str(baseline),
+        "baseline-images": baseline_images,
+        "data": str(data) if isinstance(data, str | Path) else None,
+    }
+    threat: dict[str, Any] = {"norm": norm, "eps": Settings(eps=eps).eps_text, "min-robust": min_robust}
+    threat |= {"min-class": min_class and dict(min_class), "min-worst-class": min_worst_class}
+    overall = {"min-clean": min_clean, "max-drop": max_drop}
+    target = str(model) if named else None if model is None else "the model given"
+    rules, source = written(target, settings, overall, threat, update=update_baseline)
+    found, new = decided(
+        rules,
+        source,
+        model=None if named else model,
+        data=None if isinstance(data, str | Path) else data,
+        update=update_baseline,
+        out=out,
+        resume=resume,
+        should_stop=should_stop,
+        notify=notify,
+    )
+    if new is not None and rules.baseline:
+        write(Path(rules.baseline), new.to_json().encode())
+    return found
+
+
+def decided(
+    rules: GateRules,
+    source: Source,
+    *,
+    model: Any = None,
+    data: Any = None,
+    update: bool = False,
+    out: Path | None = None,
+    resume: bool = False,
+    command: str = "",
+    should_stop: Callable[[], int | None] = never,
+    tell: Callable[[str], None] = quietly,
+    notify: Callable[[str], None] = quietly,
+) -> Found:
+    """Decide a gate.
+
+    Parameters
+    ----------
+    rules, source : what is asked for, and where it is written.
+    model, data : as for `advbench.evaluate`; by default those that the rules name.
+    update : whether a new baseline is to be made instead of comparing with the old one.
+    out, resume, command, should_stop : as for `advbench.evaluate`; `out` holds a run directory for each threat.
+    tell : told how far the gate is, after every block of images.
+    notify : told notes and findings.
+
+    Returns
+    -------
+    Found
+        The gate, and a new baseline where one was asked for and could be made.
+
+    Raises
+    ------
+    AdvbenchError
+        For whatever keeps it from a verdict.
+    """
+    clock = time.monotonic()
+    limit = seconds(rules.budget)
+    if resume and not out:
+        raise UsageError("--resume needs the folder: --out DIR")
+    from advbench.gating.baseline import Baseline
+    from advbench.gating.run import Run
+    from advbench.gating.subject import asked_of
+
+    _allowed(rules, source)
+    then = Baseline.load(Path(rules.baseline)) if rules.baseline and not update else None
+    settings = _settings(rules, notify)
+    what = _subject(rules, settings, rules.model if model is None else model, rules.data if data is None else data)
+    asked = asked_of(rules, what, source, update=update)
+    run = Run(what, rules, source, asked, then, update)
+    run.command, run.out, run.resume = command, out, resume
+    run.deadline = None if limit is None else clock + limit
+    run.should_stop, run.tell = should_stop, tell
+    run.doctor, run.masking = _preflight(what, rules, settings)
+    found = run()
+    return found._replace(gate=found.gate.model_copy(update={"seconds": time.monotonic() - clock}))
+
+
+def _settings(rules: GateRules, notify: Callable[[str], None]) -> Settings:
+    """What rules and evaluations may be told alike."""
+    shared = Settings.names() & type(rules).model_fields.keys() - {"budget"}
+    return Settings(**{name: getattr(rules, name) for name in shared}, preflight=rules.checks, notify=notify)
+
+
+def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Subject:
+    """Load the model and its data, and read threats and attacks."""
+    from advbench.attacks.spec import attacks_of
+    from advbench.gating.subject import Subject, drawn
+    from advbench.wrappers import wrapped
+
+    loaded, images, chosen = subject(model, data, settings, most=sys.maxsize)
+    if loaded.access != "gradient":
+        raise UsageError(f"a gate attacks with gradients, which {loaded.name} does not have")
+    loaded = wrapped(loaded, images.images.shape[1:], rules.wrap)
+    threats = [threat for t in rules.threats for threat in threats_of(loaded, images.name, t.norm, t.eps)]
+    named = [own.attacks or rules.attacks for own in rules.threats]
+    attacks = [
+        attacks_of(texts or cascade(loaded, t.norm, len(images.classes)), t)
+        for texts, t in zip(named, threats, strict=True)
+    ]
+    return Subject(loaded, images, drawn(chosen, rules.seed), threats, attacks)
+
+
+def _allowed(rules: GateRules, source: Source) -> None:
+    """Refuse to allow findings that there are not: a slip there would switch nothing off."""
+    from advbench.preflight import CHECKS, TRANSLATED
+    from advbench.preflight.masking import ASKED
+
+    known = {*CHECKS, *TRANSLATED, *ASKED, "under_converged", "undone_successes", "proposal_out_of_bounds"}
+    if wrong := next((name for name in rules.allow_flags if name not in known), None):
+        raise source.problem(("allow-flags",), str(unknown("flag", wrong[:40], known)))
+
+
+def _preflight(what: Subject, rules: GateRules, settings: Settings) -> tuple[list[Flag], list[list[Flag]]]:
+    """What the doctor finds, and what hides gradients under each threat; nothing more once no number can stand."""
+    order = what.order.tolist()
+
+    def job(threats: list[ThreatSpec], attacks: list[AttackSpec]) -> Job:
+        return Job(what.model, what.data, order, threats, attacks, replace(settings, n=None, indices=None))
+
+    doctor = job([], []).doctor()
+    fatal = any(flag.level == "invalid" and flag.name not in rules.allow_flags for flag in doctor)
+    threats = zip(what.threats, what.attacks, strict=True)
+    return doctor, [[] if fatal else job([threat], attacks).masking() for threat, attacks in threats]

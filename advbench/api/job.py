@@ -1,0 +1,230 @@
+"""From what was asked to results: one model with all that is needed to attack it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advbench.api import targets
+from advbench.api.subject import cascade, subject, texts_of, threats_of
+from advbench.core.errors import InvalidEvaluation, UsageError
+
+if TYPE_CHECKING:
+    from advbench.api.settings import Settings
+    from advbench.attacks.spec import AttackSpec
+    from advbench.core.flag import Flag
+    from advbench.core.loaded import LoadedModel
+    from advbench.core.spec import ThreatSpec
+    from advbench.data import Dataset
+    from advbench.evaluation import Result
+
+PREFLIGHT = 128  # images that the doctor looks at
+MEMORY = 1 << 29  # bytes of them, at most
+POOL = 4096  # more images, on which the full checks train a surrogate
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model with all that is needed to attack it; everything asked has been checked."""
+
+    model: LoadedModel
+    data: Dataset
+    indices: list[int]
+    threats: list[ThreatSpec]
+    attacks: list[AttackSpec]
+    settings: Settings
+
+    @classmethod
+    def of(cls, model: Any, data: Any, settings: Settings) -> Job:
+        """Load the model and its data, and fill in what was left out.
+
+        Parameters
+        ----------
+        model, data : as for `advbench.evaluate`.
+        settings : Settings
+
+        Raises
+        ------
+        AdvbenchError
+            For anything that can't be attacked as asked, in one line.
+        """
+        from advbench.attacks.spec import attacks_of
+        from advbench.evaluation.access import check_access
+        from advbench.preflight.expected import accuracy_range
+        from advbench.wrappers import wrapped
+
+        if settings.expect_clean is not None:
+            accuracy_range(str(settings.expect_clean))
+        loaded, images, indices = subject(model, data, settings)
+        loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.wrap), adaptive=settings.adaptive)
+        loaded = targets.limited(_averaging(loaded, settings.eot), settings.query_budget)
+        threats = threats_of(loaded, images.name, settings.norm, settings.eps_text)
+        asked = texts_of(settings.attacks)
+        if asked:
+            check_access(loaded, attacks_of(asked, threats[0]))  # before a target is asked anything
+        loaded = targets.ready(loaded, images, indices)
+        asked = asked or list(cascade(loaded, threats[0].norm, len(images.classes)))
+        attacks = [attacks_of(asked, threat) for threat in threats]  # each is checked under every threat
+        check_access(loaded, attacks[0])
+        return cls(loaded, images, indices, threats, attacks[0], settings)
+
+    @classmethod
+    def several(cls, models: Sequence[Any], data: Any, settings: Settings) -> list[Job]:
+        """One job a model, on the same images under the same threat.
+
+        What was declared of pixels is for those models that don't say it themselves.
+
+        Raises
+        ------
+        AdvbenchError
+            As `of`, and where numbers could not be put side by side.
+        """
+        from advbench.core.preprocess import OwnPreprocessing
+
+        def job(model: Any) -> Job:
+            try:
+                return cls.of(model, data, settings)
+            except OwnPreprocessing:
+                return cls.of(model, data, replace(settings, input_layout=None, mean=None, std=None))
+
+        jobs = [job(model) for model in models]
+        for what, option, seen in (
+            ("data sets", "--data", [job.data.name for job in jobs]),
+            ("threats", "--norm and --eps", [str(job.threats[0]) for job in jobs]),
+        ):
+            if len(set(seen)) > 1:
+                made = f"these models were made for different {what} ({', '.join(seen)})"
+                raise UsageError(f"{made}; choose one by {option}")
+        return jobs
+
+    def run(self) -> list[Result]:
+        """Examine the model and attack it; a result per eps.
+
+        Raises
+        ------
+        InvalidEvaluation
+            Where the preflight says that no number would mean anything, unless forced.
+        AdvbenchError
+            As `advbench.evaluation.evaluate`.
+        """
+        from advbench.evaluation import curve, evaluate
+
+        asked, flags = self.settings, self._preflight()
+        targets.announce(self.model, self.attacks, len(self.indices), asked.notify)
+        told: dict[str, Any] = {
+            "flags": flags,
+            "budget": asked.seconds,
+            "out": Path(asked.out) if asked.out else None,
+            **{name: getattr(asked, name) for name in AS_THEY_ARE},
+        }
+        what = (self.model, self.data, self.indices, self.attacks)
+        if len(self.threats) > 1:
+            return curve(*what, self.threats, **told)
+        return [evaluate(*what, self.threats[0], **told)]
+
+    def _preflight(self) -> list[Flag]:
+        """What the doctor says; findings that make every number worthless end the evaluation here."""
+        if self.settings.looks == "off":
+            return self._known()
+        flags = self.doctor()
+        fatal = [flag.name for flag in flags if flag.level == "invalid"]
+        if fatal and not self.settings.force:
+            raise InvalidEvaluation(
+                f"{self.model.name} can't be evaluated ({', '.join(fatal)}); --force attacks it all the same"
+            )
+        return flags if fatal else flags + self.masking()
+
+    def _known(self) -> list[Flag]:
+        """What is known of the data."""
+        from advbench.core.flag import Flag
+
+        return [Flag(name="data_note", level="note", evidence={}, message=note) for note in self.data.notes]
+
+    def doctor(self) -> list[Flag]:
+        """What makes numbers of this model worthless, told too."""
+        from advbench.core.images import pixels
+        from advbench.preflight import examine
+
+        few = self.indices[:PREFLIGHT]
+        images, labels = self.data.images[few], self.data.labels[few]
+        held: dict[str, Any] = {
+            "classes": len(self.data.classes),
+            "allow_extra_outputs": self.settings.allow_extra_outputs,
+        }
+        flags = targets.preflight(self.model, images, labels, **held)
+        if flags is None:
+            flags = examine(self.model, pixels(images), labels, **held)
+        return self._known() + self._told(flags + self._unexpected())
+
+    def _unexpected(self) -> list[Flag]:
+        """Whether clean accuracy is what was said."""
+        from advbench.core.images import parts
+        from advbench.preflight import clean_accuracy, expected
+
+        if self.settings.expect_clean is None:
+            return []
+        size, right = self.settings.batch_size, 0.0
+        for part in parts(self.data, self.indices, size):
+            right += len(part.y) * clean_accuracy(self.model, part.x, part.y, batch_size=size)
+        return expected(right / len(self.indices), len(self.indices), str(self.settings.expect_clean))
+
+    def masking(self) -> list[Flag]:
+        """Signs that gradients hide adversarial images; they don't end the evaluation, but mark its result."""
+        import numpy as np
+
+        from advbench.core.images import pixels
+        from advbench.preflight.masking import examine_masking
+
+        full = self.settings.looks == "full"
+        if self.model.access != "gradient" and full:
+            raise UsageError(f"--checks full looks at gradients, which {self.model.name} does not have")
+        if self.settings.looks in ("off", "none") or self.model.access != "gradient":
+            return []
+        sample = self.indices[:PREFLIGHT]
+        others = np.setdiff1d(np.arange(pool(self.data)), sample) if full else np.arange(0)
+        chosen = [*sample, *others.tolist()]
+        flags = examine_masking(
+            self.model,
+            pixels(self.data.images[chosen]),
+            self.data.labels[chosen],
+            sorted(self.threats, key=lambda threat: threat.eps.value)[len(self.threats) // 2],
+            seed=self.settings.seed,
+            batch_size=self.settings.batch_size,
+            full=full,
+            scale_free=any(_scale_free(spec) for spec in self.attacks),
+            classes=len(self.data.classes),
+        )
+        return self._told(flags)
+
+    def _told(self, flags: list[Flag]) -> list[Flag]:
+        for flag in flags:
+            self.settings.notify(f"{flag.level}: {flag.name}: {flag.message}")
+        return flags
+
+
+AS_THEY_ARE = ("seed", "batch_size", "resume", "each", "doublings", "command", "progress", "should_stop")
+"""Settings that the evaluator takes as they are."""
+
+
+def pool(data: Dataset) -> int:
+    """How many of the first images a surrogate may be trained on: as float32 they lie in memory, all at once."""
+    return min(POOL, MEMORY // (4 * math.prod(data.shape)), len(data))
+
+
+def _scale_free(spec: AttackSpec) -> bool:
+    """Whether an attack works at any scale of the logits: all do but those that climb the cross-entropy."""
+    return getattr(spec.attack, "loss", "") not in ("ce", "kl")
+
+
+def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
+    """A randomised model with as many draws a pass as asked for."""
+    from advbench.attacks import Randomised
+
+    if draws is None:
+        return model
+    if not isinstance(model.predict, Randomised):
+        raise UsageError(f"--eot is for randomised models; {model.name} does not say that it is one")
+    return replace(model, predict=replace(model.predict, draws=draws))

@@ -1,0 +1,52 @@
+"""Whether results stand, and why not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from advbench.core.errors import Inconclusive, InvalidEvaluation, TargetUnavailable
+
+if TYPE_CHECKING:
+    from advbench.core.flag import Flag
+    from advbench.evaluation import Result
+
+ENDS = {
+    "queries": "the query budget is spent",
+    "time": "time was up",
+    "start": "attacks found no image to start from",
+}
+
+
+def refuse_invalid(flags: Iterable[Flag]) -> None:
+    """Raise InvalidEvaluation where a flag says that the numbers can't be trusted."""
+    if names := dict.fromkeys(flag.name for flag in flags if flag.level == "invalid"):
+        raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
+
+
+def warn_of_invalid(flags: Iterable[Flag], but: Sequence[str] = ()) -> None:
+    """Warn whoever called the Python API of numbers that can't be trusted; call from the public function itself."""
+    names = dict.fromkeys(flag.name for flag in flags if flag.level == "invalid" and flag.name not in but)
+    if names:
+        warnings.warn(f"these numbers can't be trusted: {', '.join(names)}; see result.flags", stacklevel=3)
+
+
+def conclude(results: Sequence[Result]) -> None:
+    """Turn results that don't stand into the error that says so.
+
+    Raises
+    ------
+    InvalidEvaluation, TargetUnavailable, Inconclusive
+        When the numbers can't be trusted, a target failed, or there are none.
+    """
+    refuse_invalid(flag for result in results for flag in result.flags)
+    codes = {result.exit_code for result in results}
+    if TargetUnavailable.exit_code in codes:
+        failed = [flag.message for r in results for flag in r.flags if flag.name == "target_failed"]
+        raise TargetUnavailable(failed[0].partition(". Robust accuracy")[0] if failed else "the target failed")
+    if codes - {0}:
+        skipped = dict.fromkeys(s.spec for r in results for s in r.skipped)
+        reasons = {s.reason for r in results for s in r.skipped}
+        what = next((words for reason, words in ENDS.items() if reason in reasons), "")
+        raise Inconclusive(f"{what}; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")

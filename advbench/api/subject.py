@@ -1,0 +1,275 @@
+"""What is attacked, from what was asked: a model, its test images, threats, and the attacks unless others are named."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advbench.api import targets
+from advbench.core.errors import UsageError
+from advbench.core.spec import unknown_threat
+
+if TYPE_CHECKING:
+    from advbench.api.settings import Settings
+    from advbench.core.loaded import LoadedModel
+    from advbench.core.spec import ThreatSpec
+    from advbench.data import Dataset, Reading
+
+IMAGES = 1000  # attacked unless told otherwise
+PAUSE = 10.0  # seconds between lines of progress
+
+CASCADE = ("fgsm", "apgd", "apgd:loss=dlr")
+"""Attacks used unless others are named: cheap ones first, then those that are hard to hide from, and then, which breaks
+most of what they leave, APGD towards classes."""
+FEWEST = 4  # classes that the targeted DLR loss needs; with fewer the margin takes its place
+TARGETS = 9  # of that, as published; all wrong classes where there are fewer
+CASCADE_L2 = ("cw:rounds=5,steps=100",)
+
+
+def subject(
+    model: Any, data: Any, settings: Settings, *, most: int | None = None
+) -> tuple[LoadedModel, Dataset, list[int]]:
+    """The model, its test images or those given, and which of them: the first `most` that are here unless told.
+
+    Raises
+    ------
+    AdvbenchError
+        When one of them is not there.
+    """
+    loaded, images = model_and_data(model, data, settings)
+    usual = IMAGES if loaded.access == "gradient" else targets.IMAGES
+    return loaded, images, _indices(images, settings.n, settings.indices, most or usual)
+
+
+def model_and_data(model: Any, data: Any, settings: Settings) -> tuple[LoadedModel, Dataset]:
+    """The model, its input layout and its logits found out, and the test images that it or the user names.
+
+    Parameters
+    ----------
+    model, data : as for `advbench.evaluate`.
+    settings : Settings
+    """
+    from advbench.core.images import pixels
+    from advbench.core.outputs import expecting
+    from advbench.preflight.layout import PROBE, find_layout
+
+    loaded = model_of(model, settings)
+    images = data_of(loaded, data, settings)
+    loaded = expecting(loaded, len(images.classes), settings.logits)
+    loaded, scores = find_layout(loaded, pixels(images.images[:PROBE]), images.labels[:PROBE])
+    if scores:
+        tried = ", ".join(f"{layout} {score:.1%}" for layout, score in scores.items())
+        settings.notify(f"{loaded.name}: input layout {loaded.preprocess.layout}, by accuracy: {tried}")
+    if isinstance(data, tuple | list) and settings.classes is None:
+        images = widened(loaded, images)
+    return loaded, images
+
+
+def model_of(model: Any, settings: Settings) -> LoadedModel:
+    """The model that is named, or that is one.
+
+    Raises
+    ------
+    AdvbenchError
+        When there is none, or it can't be used as it is.
+    """
+    from advbench.core.loaded import LoadedModel
+    from advbench.core.preprocess import OwnPreprocessing
+    from advbench.models.load import load_model
+    from advbench.models.memory import of_object
+
+    if isinstance(model, str | Path):
+        return load_model(str(model), settings.preprocess, settings.weights)
+    if settings.weights is not None:
+        raise UsageError("weights go into what file.py:factory makes; put them into the model that is given")
+    if not isinstance(model, LoadedModel):
+        return of_object(model, settings.preprocess)
+    if settings.preprocess:
+        raise OwnPreprocessing(f"{model.name} is loaded already: leave out input_layout, mean and std")
+    return model
+
+
+def data_of(model: LoadedModel, data: Any, settings: Settings) -> Dataset:
+    """The test images that the user gives or names, else the model; read as declared, else as it was trained.
+
+    Raises
+    ------
+    AdvbenchError
+        When there are none.
+    """
+    from advbench.data import DATASETS, Dataset, Reading, again, load
+
+    learned, reading = model.record.get("data", {}), settings.reading
+    declared = reading != Reading()
+    if isinstance(data, Dataset):
+        if declared:
+            raise UsageError("a Dataset is read already: say how when it is loaded (resize, crop, classes, ...)")
+        found = data
+    elif isinstance(data, tuple | list):
+        found = _arrays(data, reading)
+    elif data is None:
+        if model.dataset is None:
+            raise UsageError(f"{model.name} does not say which data it is for: name it with --data")
+        how = reading.record() if declared else learned.get("reading", {})
+        tell = looking(model.dataset, settings.notify)
+        found = again(model.dataset, learned.get("source", ""), "test", how, tell)
+    elif isinstance(data, str | Path):
+        if not declared and str(data) not in DATASETS and learned:
+            reading = Reading.of(learned.get("reading", {}))
+        found = load(data, "test", reading=reading, tell=looking(str(data), settings.notify))
+    else:
+        raise UsageError(f"data are {type(data).__name__}: give (images, labels), a Dataset, a name or a path")
+    for note in found.notes:
+        settings.notify(f"note: {found.name} {found.split}: {note}")
+    if learned.get("digest") and learned["digest"] == model.record.get("images", {}).get("digest") == found.digest:
+        settings.notify(f"note: {model.name} was trained on these very images of {found.name}")
+    return found
+
+
+def _arrays(data: Sequence[Any], reading: Reading) -> Dataset:
+    """A pair of arrays as a data set."""
+    from advbench.data import Dataset, Reading
+
+    if len(data) != 2:
+        raise UsageError(f"data are {len(data)} things: give (images, labels)")
+    if replace(reading, classes=None) != Reading():
+        raise UsageError(
+            "resize, crop, interpolation, transparent and skip_corrupt are for image files, not for arrays"
+        )
+    images, labels = data
+    return Dataset.from_arrays(images, labels, reading.classes)
+
+
+def widened(model: LoadedModel, data: Dataset) -> Dataset:
+    """Arrays do not say how many classes there are: as many as the model tells apart, unless asking costs queries."""
+    import jax
+    import jax.numpy as jnp
+
+    from advbench.core.ambient import own_settings
+
+    if model.access != "gradient":
+        return data
+    with own_settings():
+        try:
+            out = jax.eval_shape(model.predict, jax.ShapeDtypeStruct((2, *data.shape), jnp.float32))
+        except Exception:  # whatever a network may raise on such images is told by the preflight
+            return data
+    if len(out.shape) != 2 or out.shape[1] <= len(data.classes):
+        return data
+    return replace(data, classes=tuple(map(str, range(out.shape[1]))))
+
+
+def looking(name: str, notify: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Tell how many images were looked at, where there are many."""
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > PAUSE:
+            last = time.monotonic()
+            notify(f"{name}: looked at {done:,} of {total:,} images; this is remembered")
+
+    return tell
+
+
+def texts_of(given: Any) -> list[Any] | None:
+    """One or several, as a list; None for none."""
+    if given is None:
+        return None
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+
+
+def cascade(model: LoadedModel, norm: str, classes: int) -> tuple[str, ...]:
+    """The attacks used in a norm unless others are named, by what the model answers and how many classes there are."""
+    if model.access != "gradient":
+        return targets.cascade(model, norm)
+    towards = f"apgd:loss={'dlr' if classes >= FEWEST else 'margin'},targets={min(TARGETS, max(classes - 1, 1))}"
+    return (*CASCADE, towards, *(CASCADE_L2 if norm == "l2" else ()))
+
+
+def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | None) -> list[ThreatSpec]:
+    """Norm and eps: what was typed, else what the model was trained for, else the data set's.
+
+    Raises
+    ------
+    UsageError
+        For what is no threat, or an eps that is missing for this norm.
+    """
+    from advbench.attacks import NORMS
+    from advbench.core.names import found
+    from advbench.core.spec import ThreatSpec
+
+    trained = _trained(model, dataset)
+    if trained is None and (norm is None or (eps is None and norm != "any")):
+        raise UsageError(unknown_threat(dataset))
+    trained = trained or {"norm": "", "eps": ""}
+    norm = found("norm", norm, NORMS) if norm else trained["norm"]
+    if norm == "any":
+        trained = {"norm": "any", "eps": "1"}
+    if eps is None and norm != trained["norm"]:
+        raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
+    texts = eps.split(",") if eps is not None else [trained["eps"]]
+    return [ThreatSpec.parse(norm, text) for text in texts]
+
+
+def _trained(model: LoadedModel, dataset: str) -> dict[str, str] | None:
+    from advbench.data import DATASETS
+
+    if threat := model.record.get("threat"):
+        found: dict[str, str] = threat
+        return found
+    info = DATASETS.get(dataset)
+    return None if info is None else {"norm": info.default_norm, "eps": info.default_eps}
+
+
+def _indices(data: Dataset, n: int | None, named: str | Sequence[int] | None, most: int) -> list[int]:
+    if named is None:
+        n = min(most, len(data)) if n is None else n
+        if n < 1:
+            raise UsageError(f"n is {n}: give at least one image")
+        data.require(n)
+        return list(range(n))
+    if n is not None:
+        raise UsageError("give -n or --indices, not both")
+    if not isinstance(named, str):
+        return _numbers(data, named)
+    ranges = _ranges(named)
+    last = max(stop for _, stop in ranges)
+    if last >= data.total:
+        raise UsageError(f"{named} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
+    data.require(last + 1)
+    indices = [i for first, stop in ranges for i in range(first, stop + 1)]
+    twice = next((i for i, times in Counter(indices).items() if times > 1), None)
+    if twice is not None:
+        raise UsageError(f"{named} names image {twice} more than once")
+    return indices
+
+
+def _numbers(data: Dataset, named: Sequence[int]) -> list[int]:
+    from advbench.core.images import chosen
+
+    indices: list[int] = chosen(named, data.total).tolist()
+    data.require(max(indices) + 1)
+    return indices
+
+
+def _ranges(named: str) -> list[tuple[int, int]]:
+    """First and last of every range, by white space or commas: of what was typed if it is one, else of a file."""
+    try:
+        text = named if re.fullmatch(r"[0-9][0-9,-]*", named) else Path(named).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"can't read image numbers from {named}: {getattr(error, 'strerror', 'not text')}") from None
+    words = re.split(r"[\s,]+", text.strip())
+    found = [re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word) for word in words]
+    ranges = [(int(each[1]), int(each[2] or each[1])) for each in found if each]
+    wrong = next((word for word, each in zip(words, found, strict=True) if not each), None)
+    if wrong is not None:
+        raise UsageError(f"{named} should hold image numbers, from 0, or ranges like 0-99; it has {wrong[:40]!r}")
+    if backwards := next(((first, last) for first, last in ranges if last < first), None):
+        raise UsageError(f"{named} has the range {backwards[0]}-{backwards[1]}, which ends before it begins")
+    return ranges
