@@ -8,13 +8,14 @@ if TYPE_CHECKING:
     from advbench.api.certifying import certify
     from advbench.api.evaluating import curve, evaluate
     from advbench.api.gating import gate
+    from advbench.api.training import train
     from advbench.api.verifying import verify
     from advbench.core.dataset import Dataset
     from advbench.data import load as load_data
     from advbench.models.load import load_model
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "attack", "certify", "curve", "evaluate", "gate", "load_data", "load_model", "verify"]
+__all__ = ["Dataset", "attack", "certify", "curve", "evaluate", "gate", "load_data", "load_model", "train", "verify"]
 
 _HOMES = {
     "Dataset": ("advbench.core.dataset", "Dataset"),
@@ -25,6 +26,7 @@ _HOMES = {
     "gate": ("advbench.api.gating", "gate"),
     "load_data": ("advbench.data", "load"),
     "load_model": ("advbench.models.load", "load_model"),
+    "train": ("advbench.api.training", "train"),
     "verify": ("advbench.api.verifying", "verify"),
 }
 

@@ -60,7 +60,7 @@ def measure(asked: argparse.Namespace, name: str, seed: int) -> dict[str, float]
     if not (out / "model.json").exists():
         budget = ["--epochs", asked.epochs, "--eps-warmup", asked.epochs / 3, "--lr", 2e-3, "--batch-size", 64]
         images = ["--train-size", asked.images + asked.validation, "--validation", asked.validation]
-        what = ["mnist", "--model", asked.model, "--defense", defense, "--eps", asked.eps, "--seed", seed]
+        what = ["mnist", "--arch", asked.model, "--defense", defense, "--eps", asked.eps, "--seed", seed]
         advbench("train", *what, *images, *budget, "--out", out, "--resume")
     attacks = [part for attack in LITE for part in ("--attack", attack)]
     result = json.loads(

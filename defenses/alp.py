@@ -27,4 +27,4 @@ class LogitPairing(PGDTraining):
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
         clean, moved = model(x), model(x_adv)
         entropy = optax.softmax_cross_entropy(clean, target) + optax.softmax_cross_entropy(moved, target)
-        return entropy.mean() / 2 + self.weight * ((clean - moved) ** 2).mean(), moved
+        return entropy / 2 + self.weight * ((clean - moved) ** 2).mean(-1), moved

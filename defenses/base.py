@@ -85,7 +85,7 @@ class Defense(Plan):
         return self
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
-        """Price the crafted images; plain cross-entropy unless overridden.
+        """Price the crafted images, each by itself; plain cross-entropy unless overridden.
 
         Parameters
         ----------
@@ -96,10 +96,10 @@ class Defense(Plan):
         Returns
         -------
         tuple of Array
-            The batch's mean loss, a scalar, and the logits `[B, K]` of the crafted images.
+            The loss of each image, `[B]`, of which the mean is paid, and the logits `[B, K]` of the crafted images.
         """
         logits = model(x_adv)
-        return optax.softmax_cross_entropy(logits, target).mean(), logits
+        return optax.softmax_cross_entropy(logits, target), logits
 
     def remember(self, shape: tuple[int, ...]) -> Any:
         """What the first step is given as memory, a pytree of arrays; nothing unless overridden.

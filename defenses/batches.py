@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from advbench.core import devices
+from advbench.defenses.balance import BALANCED, chances
 
 LARGEST = 1 << 31  # bytes of images that may lie on the device
 PAD = 4  # pixels around an image before it is cropped
@@ -27,6 +28,7 @@ class Data(NamedTuple):
     train: Array  # int32: indices to train on
     held: Array  # int32: indices to validate on
     extra: Array  # int32: indices of extra images, for training only
+    chances: Array | None = None  # float32: probability of each of `train` to be drawn; None: each once an epoch
 
 
 class Hosted(NamedTuple):
@@ -86,15 +88,17 @@ def place(
     streams: Streams,
     extra: tuple[Any, Any] | None = None,
     *,
+    sampler: str = "none",
     largest: int = LARGEST,
 ) -> Data | Hosted:
     """Put uint8 images `[N, H, W, C]` and their labels on the device; hold out `held` of them, chosen by the seed.
 
     `extra` are more images and labels, of which none is held out. Images of more than `largest` bytes, or in anything
-    but an array, stay on the host.
+    but an array, stay on the host. `sampler` is that of a `Recipe`.
     """
     count = len(images)
     chosen = jax.random.permutation(streams.split, count).astype(jnp.int32)
+    even = jnp.asarray(chances(np.asarray(labels)[np.asarray(chosen[held:])])) if sampler == BALANCED else None
     hosted = not isinstance(images, np.ndarray | Array) or images.nbytes > largest
     if extra:
         labels = np.concatenate([labels, extra[1]])
@@ -102,21 +106,28 @@ def place(
             images = np.concatenate([images, extra[0]])
     more = jnp.arange(count, len(labels), dtype=jnp.int32)
     there = None if hosted else jnp.asarray(images)
-    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held], more))
+    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held], more, even))
     return Hosted(data, images, extra and extra[0]) if hosted else data
 
 
 def shuffled(data: Data | Hosted, streams: Streams, epoch: int) -> Array:
-    """Order in which an epoch visits the training images: their indices, int32."""
-    order: Array = _shuffled(data.train, streams, epoch)
+    """Order in which an epoch visits the training images: their indices, int32.
+
+    Each comes once; with a balanced sampler as many are drawn with replacement, so that a step sees all classes alike,
+    as PyTorch's `WeightedRandomSampler` has it.
+    """
+    order: Array = _shuffled(data.rest if isinstance(data, Hosted) else data, streams, epoch)
     if isinstance(data, Hosted):
         data.announce(order)
     return order
 
 
 @jax.jit
-def _shuffled(train: Array, streams: Streams, epoch: int) -> Array:
-    return jax.random.permutation(jax.random.fold_in(streams.order, epoch), train)
+def _shuffled(data: Data, streams: Streams, epoch: int) -> Array:
+    key = jax.random.fold_in(streams.order, epoch)
+    if data.chances is None:
+        return jax.random.permutation(key, data.train)
+    return jax.random.choice(key, data.train, data.train.shape, p=data.chances)
 
 
 def draw(

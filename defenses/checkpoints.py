@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -30,11 +31,15 @@ class CheckpointError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run. `fingerprint` says what was trained how; another one refuses to resume."""
+    """The checkpoints of one run. `fingerprint` says what was trained how; another one refuses to resume.
 
-    def __init__(self, folder: Path, fingerprint: Mapping[str, str]):
+    `grows` names numbers in it that may be larger than they were, if the words beside each, on when, are empty.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, str], grows: Mapping[str, str] = MappingProxyType({})):
         self.folder = folder.absolute()
         self.fingerprint = dict(fingerprint)
+        self.grows = dict(grows)
 
     def save(self, step: int, tree: Any, ledger: Mapping[str, Any]) -> None:
         """Write one checkpoint and drop old ones.
@@ -116,11 +121,15 @@ class Checkpoints:
         now = self.fingerprint
         changed = [
             f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}"
+            + (f" ({self.grows[name]})" if self.grows.get(name) else "")
             for name in sorted({*then, *now})
-            if then.get(name) != now.get(name)
+            if then.get(name) != now.get(name) and not self._grew(name, then)
         ]
         if changed:
             raise CheckpointError(f"can't resume what was trained otherwise: {'; '.join(changed)}")
+
+    def _grew(self, name: str, then: Mapping[str, str]) -> bool:
+        return self.grows.get(name) == "" and int(self.fingerprint[name]) >= int(then[name])
 
 
 def damage(path: Path) -> str | None:

@@ -22,12 +22,11 @@ def fingerprint(
     module: nnx.Module,
     defense: Defense,
     threat: Threat,
-    images: Any,
-    labels: np.ndarray,
+    data: str,
     recipe: Recipe,
     extra: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, str]:
-    """Everything that decides how a run ends, by name."""
+    """Everything that decides how a run ends, by name; `data` is the digest of images and labels."""
     shapes = [
         f"{jax.tree_util.keystr(path)} {leaf.shape}" for path, leaf in jax.tree.leaves_with_path(nnx.state(module))
     ]
@@ -35,7 +34,7 @@ def fingerprint(
         "network": f"{type(module).__name__} {hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]}",
         "defense": repr(defense),
         "threat": f"{threat.norm.name} {float(threat.eps)!r}",
-        "data": content(images, labels),
+        "data": data,
         "extra data": content(*extra) if extra else "none",
         "backend": jax.default_backend(),
         **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},

@@ -45,17 +45,17 @@ class GradAlign(ByAttack):
         moved, noisy = x_adv[:, 0], x_adv[:, 1]
         still = freeze(model) if isinstance(model, nnx.Module) else model
         logits = model(moved)
-        entropy = optax.softmax_cross_entropy(logits, target).mean()
+        entropy = optax.softmax_cross_entropy(logits, target)
         here, there = (slope(still, cross_entropy, at, target.argmax(-1))[0] for at in (x, noisy))
         return entropy + self.weight * misaligned(here, there), logits
 
 
 def misaligned(a: Array, b: Array) -> Array:
-    """1 - cosine of the angle between gradients `[B, ...]`, mean over images where neither is zero."""
+    """1 - cosine of the angle between gradients `[B, ...]`, so scaled that the mean is one over images with both."""
     (a, some), (b, others) = _unit(a), _unit(b)
     both = some & others
     cosine = (a * b).sum(-1)
-    return jnp.where(both, 1 - cosine, 0).sum() / jnp.maximum(both.sum(), 1)
+    return jnp.where(both, 1 - cosine, 0) * (len(both) / jnp.maximum(both.sum(), 1))
 
 
 def _unit(g: Array) -> tuple[Array, Array]:

@@ -47,9 +47,9 @@ class Bounded(Defense):
     clean: float = 1.0  # share of the clean loss
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
-        natural = optax.softmax_cross_entropy(model(x), target).mean()
+        natural = optax.softmax_cross_entropy(model(x), target)
         worst = -self.margins(model, x, target.argmax(-1))
-        certified = optax.softmax_cross_entropy(worst, target).mean()
+        certified = optax.softmax_cross_entropy(worst, target)
         return self.clean * natural + (1 - self.clean) * certified, worst
 
     def margins(self, model: Model, x: Array, y: Array) -> Array:

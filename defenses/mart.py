@@ -38,7 +38,7 @@ class MART(ByAttack):
         clean, moved = model(x), model(x_adv)
         boosted = optax.softmax_cross_entropy(moved, target) + jax.vmap(wrong)(moved, target)
         missed = 1 - (softmax(clean) * target).sum(-1)  # probability that the clean image is taken for another class
-        return (boosted + self.beta * missed * jax.vmap(kl)(moved, clean)).mean(), moved
+        return boosted + self.beta * missed * jax.vmap(kl)(moved, clean), moved
 
 
 def wrong(logits: Array, target: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,28 @@ class Listener:
 
     def end(self) -> None:
         """Training is over, or was stopped; it may not have begun."""
+
+
+class Told(Listener):
+    """Says a line after each epoch, and all else that is worth to be known."""
+
+    def __init__(self, tell: Callable[[str], None]):
+        self.tell = tell
+
+    def begin(self, step: int, total: int) -> None:
+        if step:
+            self.tell(f"resumed after step {step} of {total}")
+
+    def epoch(self, record: Record) -> None:
+        self.tell(f"epoch {record['epoch']}: loss {record['loss']:.3f}{validated(record)}")
+
+    def say(self, text: str) -> None:
+        self.tell(text)
+
+
+def validated(record: Record) -> str:
+    """Accuracies on the validation images, in words that follow others."""
+    return f" clean {record['clean']:.1%} robust {record['robust']:.1%}"
 
 
 class JsonLines(Listener):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypedDict
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from advbench.defenses import balance
 from advbench.defenses.mix import KINDS
 
 OPTIMIZERS = ("adam", "sgd")
@@ -29,6 +33,7 @@ class Recipe:
     optimizer: str = "adam"  # or sgd, with Nesterov momentum 0.9
     lr: float = 1e-3  # at its peak
     schedule: str = "cosine"
+    milestones: str = ""  # of piecewise: epochs after which lr is a tenth, like 10,15; half and three quarters if none
     warmup: float = 0.0  # epochs in which the learning rate rises linearly
     weight_decay: float = 0.0  # decoupled for adam (AdamW), part of the gradient for sgd
     clip: float = 0.0  # largest global norm of the gradient; 0: any
@@ -43,7 +48,13 @@ class Recipe:
     craft: str = "float32"  # or bfloat16: what the network computes in while images are crafted to train on
     validation: int = 1000  # training images held out to choose the weights by
     patience: int = 0  # epochs without a better validation accuracy before training ends; 0: never
+    class_weights: str = "none"  # in the loss: balanced, or a number for each class, like 1,2.5
+    sampler: str = "none"  # or balanced: every class is as likely in a batch
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("milestones", "class_weights"):  # sequences of numbers will do too
+            object.__setattr__(self, name, balance.joined(getattr(self, name)))
 
     def check(self) -> None:
         """Refuse settings that make no sense.
@@ -68,6 +79,8 @@ class Recipe:
         if not (0 <= self.ema < 1 and 0 <= self.label_smoothing < 1):
             raise ValueError("ema and label smoothing must be at least 0 and below 1")
         self._check_average()
+        self._check_milestones()
+        balance.check(self.class_weights, self.sampler)
         if not (0 < self.extra_fraction < 1 and 0 < self.mix_alpha < math.inf):
             raise ValueError("the extra fraction must lie between 0 and 1, and mix alpha above 0")
         if min(self.warmup, self.weight_decay, self.clip, self.eps_warmup, self.patience) < 0:
@@ -80,6 +93,23 @@ class Recipe:
             raise ValueError("swa must be at least 0 and below 1: the share of the epochs after which averaging begins")
         if self.swa and self.epochs - self.unaveraged < 2:
             raise ValueError(f"swa {self.swa:g} must leave two epochs or more of {self.epochs} to average")
+
+    def _check_milestones(self) -> None:
+        if not self.milestones:
+            return
+        if self.schedule != "piecewise":
+            raise ValueError(f"milestones are of the schedule piecewise, not of {self.schedule}")
+        if not all(0 < a < b for a, b in pairwise((*self._milestones, math.inf))):
+            raise ValueError(f"milestones {self.milestones} must be epochs above 0 that rise")
+
+    @property
+    def _milestones(self) -> tuple[float, ...]:
+        return balance.numbers(self.milestones, "milestones")
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether more epochs would leave those that there are as they are, so that a resumed run may have more."""
+        return not self.swa and (self.schedule == "constant" or bool(self.milestones))
 
     @property
     def extras(self) -> int:
@@ -102,11 +132,14 @@ class Recipe:
     def lr_at(self, step: Array | int, steps_per_epoch: int) -> Array:
         """Learning rate of a step (counted from 0), a scalar."""
         total = self.epochs * steps_per_epoch
+        falls = [total // 2, total * 3 // 4]
+        if self.milestones:
+            falls = [round(epoch * steps_per_epoch) for epoch in self._milestones]
         schedules = {
             "constant": lambda: optax.constant_schedule(self.lr),
             "cosine": lambda: optax.cosine_decay_schedule(self.lr, total),
             "one-cycle": lambda: optax.cosine_onecycle_schedule(total, self.lr),
-            "piecewise": lambda: optax.piecewise_constant_schedule(self.lr, {total // 2: 0.1, total * 3 // 4: 0.1}),
+            "piecewise": lambda: optax.piecewise_constant_schedule(self.lr, dict.fromkeys(falls, 0.1)),
         }
         return jnp.asarray(schedules[self.schedule]()(step)) * _ramp(step, self.warmup * steps_per_epoch)
 
@@ -130,3 +163,31 @@ class Recipe:
 
 def _ramp(step: Array | int, over: float) -> Array:
     return jnp.minimum(1.0, (step + 1) / max(over, 1.0))
+
+
+class Settings(TypedDict, total=False):
+    """The fields of `Recipe`, as keywords."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    schedule: str
+    milestones: str | Sequence[float]
+    warmup: float
+    weight_decay: float
+    clip: float
+    label_smoothing: float
+    ema: float
+    swa: float
+    eps_warmup: float
+    augment: str
+    mix: str
+    mix_alpha: float
+    extra_fraction: float
+    craft: str
+    validation: int
+    patience: int
+    class_weights: str | Sequence[float]
+    sampler: str
+    seed: int

@@ -12,6 +12,7 @@ from flax import nnx
 from jax import Array
 
 from advbench.core.threat import Threat
+from advbench.defenses import balance
 from advbench.defenses.base import Defense, Here
 from advbench.defenses.mix import leading, shares
 from advbench.defenses.recipe import Recipe
@@ -42,6 +43,7 @@ def update(
     y: Array,
     step: Array | int,
     slower: Array | float,
+    weights: Array | None = None,
     *,
     graph: Any,
     recipe: Recipe,
@@ -56,6 +58,7 @@ def update(
     threat : what the images were crafted for.
     x, x_adv, y : clean images, crafted images, labels int32 `[B]` or shares of classes `[B, K]`.
     step, slower : the step's number, from 0, and a factor on its learning rate.
+    weights : of the classes in the loss, float32 `[K]`; None: all images count alike.
     graph : the network's `nnx.GraphDef`, in training mode.
     per_epoch : steps in an epoch.
 
@@ -66,11 +69,12 @@ def update(
     """
     params, rest = nnx.split_state(now.state, nnx.Param, ...)
     target = optax.smooth_labels(shares(y, classes), recipe.label_smoothing)
+    counts = None if weights is None else shares(y, classes) @ weights
 
     def cost(params: Any, x_adv: Array) -> tuple[Array, tuple[Array, Any]]:
         model = nnx.merge(graph, params, rest, copy=True)
-        loss, logits = defense.loss(model, x, x_adv, target)
-        return loss, (logits, nnx.state(model, nnx.Not(nnx.Param)))
+        losses, logits = defense.loss(model, x, x_adv, target)
+        return balance.mean(losses, counts), (logits, nnx.state(model, nnx.Not(nnx.Param)))
 
     here = Here(x, x_adv, threat, step / per_epoch, now.memory)
     (loss, (logits, rest)), slope, memory = defense.gradient(cost, params, here)

@@ -37,5 +37,5 @@ class TRADES(ByAttack):
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
         clean, moved = model(x), model(x_adv)
-        natural = optax.softmax_cross_entropy(clean, target).mean()
-        return natural + self.beta * jax.vmap(kl)(moved, clean).mean(), moved
+        natural = optax.softmax_cross_entropy(clean, target)
+        return natural + self.beta * jax.vmap(kl)(moved, clean), moved

@@ -24,6 +24,7 @@ from advbench.core.errors import AdvbenchError, UsageError, unknown
 from advbench.core.loaded import LoadedModel
 from advbench.core.preprocess import Preprocess
 from advbench.core.spec import ThreatSpec, build
+from advbench.core.usercode import split_code
 from advbench.data.catalog import find
 from advbench.data.corruptions import COLOUR, GREY
 from advbench.defenses import DEFENSES
@@ -135,8 +136,10 @@ def understand(path: str, words: list[str]) -> None:
 
 def _train(params: dict[str, Any]) -> None:
     info = find(params["dataset"])
-    if params["model"] not in MODELS:
-        raise unknown("network", params["model"], MODELS)
+    if params["arch"] not in MODELS and not split_code(params["arch"]):
+        raise unknown("network", params["arch"], MODELS)
+    if params["init"]:
+        _model(params["init"])
     threat = ThreatSpec.parse(params["norm"] or info.default_norm, params["eps"] or info.default_eps)
     given = {field.name: params[field.name] for field in fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
@@ -261,7 +264,8 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 TOGETHER = {
     *("model", "models", "target", "name", "kind"),
-    *("optimizer", "schedule", "augment", "mix", "craft"),
+    *("optimizer", "schedule", "milestones", "augment", "mix", "craft", "class_weights", "sampler"),
+    *("arch", "init"),
     *("min_robust", "min_clean", "max_drop", "min_class", "min_worst_class", "baseline"),
 }
 """Texts that `understand` reads by the command they stand in."""

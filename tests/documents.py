@@ -17,6 +17,7 @@ from markdown_it.token import Token
 
 from advbench.attacks import ATTACKS, SUITES
 from advbench.core.errors import AdvbenchError
+from advbench.core.usercode import split_code
 from advbench.defenses import DEFENSES
 from advbench.models.load import released
 from advbench.nn import MODELS
@@ -240,8 +241,10 @@ def problem_of_value(option: str, value: str) -> str | None:
     """What is wrong with the value that a sentence gives to an option."""
     if value in PLACEHOLDERS or value.isupper():
         return None
-    if option == "--model" and "/" not in value and value not in (*MODELS, *released()):
-        return f"there is no network or model {value!r}"
+    if option == "--model" and "/" not in value and value not in released():
+        return f"there is no model {value!r}"
+    if option == "--arch" and not split_code(value) and value not in MODELS:
+        return f"there is no network {value!r}"
     return _refusal(readers_of(option) or [], value)
 
 

@@ -41,7 +41,7 @@ def test_what_a_document_says_is_so(name, folder):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("    advbench train mnist --model resnet18", "unknown network 'resnet18'"),
+        ("    advbench train mnist --arch resnet18", "unknown network 'resnet18'"),
         ("    advbench train minst", "unknown data set 'minst'"),
         ("    advbench train mnist --defense trades:betta=6", "unknown setting of trades 'betta'"),
         ("    advbench train mnist --optimizer adamm", "unknown optimizer 'adamm'"),

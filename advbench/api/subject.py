@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from advbench.api import targets
 from advbench.core.errors import UsageError
+from advbench.core.spec import unknown_threat
 
 if TYPE_CHECKING:
     from advbench.api.settings import Settings
@@ -224,15 +225,6 @@ def _trained(model: LoadedModel, dataset: str) -> dict[str, str] | None:
         return found
     info = DATASETS.get(dataset)
     return None if info is None else {"norm": info.default_norm, "eps": info.default_eps}
-
-
-def unknown_threat(dataset: str) -> str:
-    """Words on how to choose a threat for data that have none by default."""
-    return (
-        f"{dataset} has no perturbation that is usual: choose how far a pixel may move, white being 1, like "
-        "--norm linf --eps 8/255 (hardly seen on photographs; 4/255 is usual at 224x224, 0.3 on black-and-white "
-        "drawings), or --norm l2 --eps 0.5"
-    )
 
 
 def _indices(data: Dataset, n: int | None, named: str | Sequence[int] | None, most: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+import sys
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,13 @@ from advbench.core.errors import UsageError
 
 def train(
     dataset: Annotated[str, typer.Argument(help=DATA)],
-    model: Annotated[str, typer.Option(help="Architecture; see `advbench list networks`.")] = "small-cnn",
+    arch: Annotated[
+        str,
+        typer.Option(
+            help="Network; see `advbench list networks`, or file.py:factory, (shape, classes, *, rngs) of yours."
+        ),
+    ] = "small-cnn",
+    model: Annotated[str | None, typer.Option(hidden=True, help="Former name of --arch.")] = None,
     defense: Annotated[str, typer.Option(help="With settings, if any: trades:beta=6,steps=10.")] = "pgd",
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1; by default the data set's.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budget, like 8/255 or 0.3; by default the data set's.")] = None,
@@ -36,16 +43,30 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(help="Run directory: model, metrics and checkpoints.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint in --out.")] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Start from weights: a run directory, a released model, or a .safetensors file."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 128,
     optimizer: Annotated[str, typer.Option(help="adam, or sgd with Nesterov momentum.")] = "adam",
     lr: Annotated[float, typer.Option(help="Learning rate at its peak.")] = 1e-3,
     schedule: Annotated[str, typer.Option(help="constant, cosine, one-cycle or piecewise.")] = "cosine",
+    milestones: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="Of piecewise: epochs after which the learning rate is a tenth, like 10,15."),
+    ] = "",
     warmup: Annotated[float, typer.Option(help="Epochs in which the learning rate rises.")] = 0.0,
     weight_decay: Annotated[
         float, typer.Option(help="Decoupled for adam (AdamW), part of the gradient for sgd; 0: none.")
     ] = 0.0,
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.")] = 0.0,
     label_smoothing: Annotated[float, typer.Option(help="Share of each label that is spread over all classes.")] = 0.0,
+    class_weights: Annotated[
+        str, typer.Option(help="In the loss: none, balanced, or a number for each class, like 1,2.5.")
+    ] = "none",
+    sampler: Annotated[str, typer.Option(help="none, or balanced: batches have as much of every class.")] = "none",
     ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0: no averaging.")] = 0.0,
     swa: Annotated[
         float, typer.Option(help="Share of the epochs after which weights are averaged once an epoch; 0: never.")
@@ -86,17 +107,20 @@ def train(
     runs = {number: out / f"seed-{number}" for number in _numbers(seeds)} if seeds is not None else {seed: out}
     if seeds is not None and seed:
         raise UsageError("give --seed or --seeds, not both")
-    if not distributed:  # else process 0 looks, once it knows that it is
-        _vacant(runs.values(), resume)
+    if model is not None:
+        typer.echo("advbench: note: --model is now --arch", err=True)
+        arch = model
 
     from advbench.api.runtime import prepare
 
     prepare()  # before anything imports jax
 
+    from advbench.api.checked_training import Training
+    from advbench.api.training import vacant
     from advbench.cli.cluster import join, together
+    from advbench.cli.output import say
     from advbench.cli.signals import listening
     from advbench.cli.train_progress import Bar
-    from advbench.cli.training import Job
     from advbench.core.devices import leads
     from advbench.data import Reading
     from advbench.defenses.recipe import Recipe
@@ -107,10 +131,13 @@ def train(
         optimizer=optimizer,
         lr=lr,
         schedule=schedule,
+        milestones=milestones,
         warmup=warmup,
         weight_decay=weight_decay,
         clip=clip,
         label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        sampler=sampler,
         ema=ema,
         swa=swa,
         eps_warmup=eps_warmup,
@@ -126,17 +153,21 @@ def train(
     if distributed:
         join()
     with together():
-        if distributed and leads():
-            _vacant(runs.values(), resume)
+        if leads():
+            vacant(runs.values(), resume)
         reading = Reading.parse(resize, crop, interpolation, classes, transparent, skip_corrupt)
-        job = Job.of(dataset, model, defense, norm, eps, train_size, extra_data, recipe, validation, reading)
+        asked: Any = {"validation": validation, "train_size": train_size, "extra_data": extra_data, "init": init}
+        how: Any = {"reading": reading, "notify": say}
+        training = Training.of(dataset, arch, defense, norm, eps, recipe, **asked, **how)
+        command = shlex.join(["advbench", *sys.argv[1:]])
         records = []
         with listening() as stop:
             for number, folder in runs.items():
                 with Bar(quiet=not leads()) as bar:
                     if seeds is not None:
                         bar.say(f"seed {number}")
-                    records.append(job.run(number, folder, resume, stop, [bar]))
+                    going: Any = {"resume": resume, "should_stop": stop, "listeners": [bar], "command": command}
+                    records.append(training.run(number, folder, **going).record)
     if not leads():
         return
     if seeds is None:
@@ -153,14 +184,6 @@ def _numbers(seeds: str) -> list[int]:
     if len(set(numbers)) < len(numbers) or not all(0 <= number < 2**32 for number in numbers):
         raise UsageError(f"--seeds {seeds!r} must name each seed once, from 0 to 2**32 - 1")
     return numbers
-
-
-def _vacant(folders: Iterable[Path], resume: bool) -> None:
-    for out in folders:
-        if out.exists() and not out.is_dir():
-            raise UsageError(f"{out} is a file: choose another --out")
-        if out.exists() and any(out.iterdir()) and not resume:
-            raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
 
 
 def _tell(record: dict[str, Any], out: Path, json: Path | None) -> None:

@@ -7,13 +7,14 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from advbench.defenses.metrics import Listener, Record
+from advbench.defenses.metrics import Record, Told, validated
 
 
-class Bar(Listener):
+class Bar(Told):
     """Loss, clean and robust validation accuracy, images a second, time left."""
 
     def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(self.line)
         self.console = Console(stderr=True, quiet=quiet)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -35,16 +36,16 @@ class Bar(Listener):
 
     def begin(self, step: int, total: int) -> None:
         self.bar.update(self.task, completed=step, total=total)
-        if step:
-            self.say(f"resumed after step {step} of {total}")
+        super().begin(step, total)
 
     def window(self, record: Record) -> None:
         text = f"loss {record['loss']:.3f}{self.validated} {record['images_per_second']:.0f} img/s"
         self.bar.update(self.task, completed=record["step"], description=text)
 
     def epoch(self, record: Record) -> None:
-        self.validated = f" clean {record['clean']:.1%} robust {record['robust']:.1%}"
-        self.say(f"epoch {record['epoch']}: loss {record['loss']:.3f}{self.validated}")
+        self.validated = validated(record)
+        super().epoch(record)
 
-    def say(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Print a line above the bar."""
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -89,6 +89,15 @@ class ThreatSpec:
         return f"{self.norm} {self.eps.text}"
 
 
+def unknown_threat(dataset: str) -> str:
+    """Words on how to choose a threat for data that have none by default."""
+    return (
+        f"{dataset} has no perturbation that is usual: choose how far a pixel may move, white being 1, like "
+        "--norm linf --eps 8/255 (hardly seen on photographs; 4/255 is usual at 224x224, 0.3 on black-and-white "
+        "drawings), or --norm l2 --eps 0.5"
+    )
+
+
 def named(
     kind: str,
     text: str,

@@ -33,8 +33,8 @@ def function_of(where: str, name: str) -> Iterator[tuple[ModuleType, Callable[..
     is_file = where.endswith(".py")
     if is_file and not Path(where).is_file():
         raise UsageError(f"no file {where}")
-    folder = Path(where).resolve().parent if is_file else Path.cwd()
-    with _importable(folder), one_line(f"{where}:{name}"):
+    folder = folder_of(where)
+    with importable(folder), one_line(f"{where}:{name}"):
         module = _import_file(Path(where)) if is_file else importlib.import_module(where)
         if not callable(function := getattr(module, name, None)):
             there = makers(Path(file)) if (file := getattr(module, "__file__", None)) else []
@@ -79,6 +79,18 @@ def _takes_nothing(node: ast.FunctionDef | ast.ClassDef) -> bool:
     return needed <= bound and all(default is not None for default in takes.kw_defaults)
 
 
+def folder_of(where: str) -> Path:
+    """The folder that code in a file or module imports from."""
+    return Path(where).resolve().parent if where.endswith(".py") else Path.cwd()
+
+
+def split_code(spec: str) -> tuple[str, str] | None:
+    """`file.py:function` or `package.module:function` as its two halves; None for what is neither."""
+    where, _, function = spec.rpartition(":")
+    is_module = all(part.isidentifier() for part in where.split("."))
+    return (where, function) if function.isidentifier() and (where.endswith(".py") or is_module) else None
+
+
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a private name, so that it neither shadows a package nor is shadowed by one."""
     name = f"_advbench_user_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
@@ -92,7 +104,8 @@ def _import_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def importable(folder: Path) -> Iterator[None]:
+    """Let imports find what lies in a folder."""
     sys.path.insert(0, str(folder))
     try:
         yield

@@ -1,7 +1,9 @@
 """One way to name a model: a run directory, a weights file, a released model, or the user's own code."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from advbench.core import devices
 from advbench.core.ambient import own_settings
@@ -25,7 +27,13 @@ EXPECTED = f"expected a directory with {store.MANIFEST}, a .safetensors, .onnx o
 
 
 @own_settings()
-def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None = None) -> LoadedModel:
+def load_model(
+    spec: str,
+    preprocess: Preprocess = AS_IS,
+    weights: Path | None = None,
+    *,
+    arch: str | Callable[..., Any] | None = None,
+) -> LoadedModel:
     """Load the model that a command line names.
 
     Parameters
@@ -39,7 +47,11 @@ def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None =
     preprocess : Preprocess
         What to do to images before the network sees them; a stored model does it itself.
     weights : Path, optional
-        Put into the PyTorch or Keras model that the user's code returned.
+        Put into the PyTorch or Keras model that the user's code returned; or the run directory or `.safetensors` file
+        of a network that was trained with this code.
+    arch : str or callable, optional
+        The code that a run directory was trained with, where it is not found by itself: `file.py:factory`, or the class
+        or function.
 
     Returns
     -------
@@ -58,11 +70,13 @@ def load_model(spec: str, preprocess: Preprocess = AS_IS, weights: Path | None =
         if weights:
             raise UsageError("--weights is for file.py:factory and module:factory; a target has its own")
         return replace(open_target(spec, preprocess), source=spec)
-    found = _find(spec, preprocess, weights)
+    found = _find(spec, preprocess, weights, arch)
     return replace(found, source=spec, predict=devices.replicated(found.predict))
 
 
-def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedModel:
+def _find(
+    spec: str, preprocess: Preprocess, weights: Path | None, arch: str | Callable[..., Any] | None
+) -> LoadedModel:
     path = Path(spec)
     where, colon, factory = spec.rpartition(":")
     is_code = colon and where and factory.isidentifier() and where + colon != robustbench.PREFIX
@@ -70,12 +84,13 @@ def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedMode
         raise UsageError(told)
     if weights and not is_code:
         raise UsageError(f"--weights is for file.py:factory and module:factory; {spec} has its own")
-    if path.is_dir() or path.suffix == ".safetensors":
-        beside = (path if path.is_dir() else path.parent) / store.MANIFEST
-        if not beside.exists() and (told := kind_of(path)):
+    stored, arch = (weights, spec) if weights and _is_run(weights) else (path, arch)
+    if stored.is_dir() or stored.suffix == ".safetensors":
+        beside = (stored if stored.is_dir() else stored.parent) / store.MANIFEST
+        if not beside.exists() and (told := kind_of(stored)):
             raise UsageError(told)
-        return _stored(path, preprocess)
-    if (RELEASED / (name := _meant(spec)) / store.MANIFEST).is_file():
+        return _stored(stored, preprocess, arch)
+    if (RELEASED / (name := meant(spec)) / store.MANIFEST).is_file():
         return _stored(RELEASED / name, preprocess)
     if path.name.endswith((".onnx", ".onnx.gz")):
         from advbench import onnx
@@ -96,7 +111,7 @@ def _find(spec: str, preprocess: Preprocess, weights: Path | None) -> LoadedMode
     raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")
 
 
-def _meant(spec: str) -> str:
+def meant(spec: str) -> str:
     """The released model that is plainly meant, or what was typed."""
     return next((name for name in released() if plain(name) == plain(spec) and "/" not in spec), spec)
 
@@ -126,10 +141,15 @@ def _zoo(spec: str, preprocess: Preprocess) -> LoadedModel:
     return prepared(model, preprocess, ("nchw",))
 
 
-def _stored(path: Path, preprocess: Preprocess) -> LoadedModel:
+def _is_run(weights: Path) -> bool:
+    """Whether weights are a network of ours, with its manifest."""
+    return (weights if weights.is_dir() else weights.parent).joinpath(store.MANIFEST).is_file()
+
+
+def _stored(path: Path, preprocess: Preprocess, arch: str | Callable[..., Any] | None = None) -> LoadedModel:
     if preprocess:
         raise OwnPreprocessing(f"{path} normalises its input itself: leave out --input-layout, --mean and --std")
-    module, manifest = store.load(path)
+    module, manifest = store.load(path, arch)
     folder = path if path.is_dir() else path.parent
     return LoadedModel(
         name=folder.resolve().name,

@@ -5,7 +5,7 @@ moment leaves a pair that either verifies or is refused.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,12 @@ from safetensors.numpy import save as pack_tensors
 
 from advbench.core.errors import CorruptFile, UsageError, first_fault
 from advbench.core.files import write
-from advbench.nn import create
+from advbench.models.architecture import (
+    Architecture,
+    Code,
+    find,
+    remembered,
+)
 
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
 Side = Annotated[int, Field(gt=0, le=4096)]
@@ -29,7 +34,8 @@ Side = Annotated[int, Field(gt=0, le=4096)]
 class Manifest(BaseModel):
     """What `model.json` holds; unknown fields are refused.
 
-    `sha256` is that of the weights file; `record` is free: how the network was trained, by what command, how well.
+    `code` is the user's that makes the network, where `architecture` is no name of ours; `sha256` is that of the
+    weights file; `record` is free: how the network was trained, by what command, how well.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +44,7 @@ class Manifest(BaseModel):
     architecture: str
     shape: tuple[Side, Side, Side]
     classes: Annotated[int, Field(ge=2, le=1_000_000)]
+    code: Code | None = None
     dataset: str | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     record: dict[str, Any] = {}
@@ -45,14 +52,39 @@ class Manifest(BaseModel):
     @property
     def digest(self) -> str:
         """One sha256 for the network: its weights and the architecture that reads them."""
-        return hashlib.sha256(f"{self.architecture}\n{self.sha256}".encode()).hexdigest()
+        made_by = self.code.digest if self.code else self.architecture
+        return hashlib.sha256(f"{made_by}\n{self.sha256}".encode()).hexdigest()
+
+
+def pack(
+    module: nnx.Module,
+    *,
+    architecture: str | Architecture,
+    shape: tuple[int, int, int],
+    classes: int,
+    dataset: str | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> tuple[bytes, Manifest]:
+    """Bytes of the weights file, and the manifest that vouches for it; parameters as `save`."""
+    made = find(architecture)
+    weights = pack_tensors({name: np.asarray(value.get_value()) for name, value in variables(module).items()})
+    manifest = Manifest(
+        architecture=made.name,
+        shape=shape,
+        classes=classes,
+        code=made.code,
+        dataset=dataset,
+        sha256=hashlib.sha256(weights).hexdigest(),
+        record=dict(record or {}),
+    )
+    return weights, manifest
 
 
 def save(
     folder: Path,
     module: nnx.Module,
     *,
-    architecture: str,
+    architecture: str | Architecture,
     shape: tuple[int, int, int],
     classes: int,
     dataset: str | None = None,
@@ -65,8 +97,8 @@ def save(
     folder : Path
         Gets `model.safetensors` and `model.json`; older ones are replaced.
     module : nnx.Module
-        A network that `models.create(architecture, shape=shape, classes=classes, ...)` made. Parameters and batch
-        statistics are stored, the state of random generators is not.
+        A network that `architecture` made for `shape` and `classes`. Parameters and batch statistics are stored, the
+        state of random generators is not.
     architecture, shape, classes, dataset
         What is needed to build the network again, and the data set it was trained on.
     record : mapping, optional
@@ -82,33 +114,29 @@ def save(
     OSError
         Nothing is left half written: the former files stand.
     """
-    weights = pack_tensors({name: np.asarray(value.get_value()) for name, value in _variables(module).items()})
-    manifest = Manifest(
-        architecture=architecture,
-        shape=shape,
-        classes=classes,
-        dataset=dataset,
-        sha256=hashlib.sha256(weights).hexdigest(),
-        record=dict(record or {}),
-    )
+    given: Any = {"shape": shape, "classes": classes, "dataset": dataset, "record": record}
+    weights, manifest = pack(module, architecture=architecture, **given)
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / WEIGHTS, weights)
-    write(folder / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+    ours = {"code"} if manifest.code is None else None
+    write(folder / MANIFEST, manifest.model_dump_json(indent=2, exclude=ours).encode() + b"\n")
     return manifest
 
 
-def load(path: Path) -> tuple[nnx.Module, Manifest]:
+def load(path: Path, arch: str | Callable[..., Any] | Architecture | None = None) -> tuple[nnx.Module, Manifest]:
     """Read a network back.
 
     Parameters
     ----------
     path : Path
         A folder with `model.safetensors` and `model.json`, or a `.safetensors` file with `model.json` beside it.
+    arch : str or callable, optional
+        What makes the network, by default what the manifest says: a name, or code that this user trained with here.
 
     Returns
     -------
     nnx.Module, Manifest
-        The network in training mode (see `defenses.frozen.freeze`), and its manifest.
+        The network in training mode (see `nn.frozen.freeze`), and its manifest.
 
     Raises
     ------
@@ -116,21 +144,31 @@ def load(path: Path) -> tuple[nnx.Module, Manifest]:
         The sha256 differs (both are named), the file is no safetensors, or arrays are missing, unexpected or of
         another shape or type (all are named).
     UsageError
-        A file is missing, or the architecture is unknown.
+        A file is missing, the architecture is unknown, or its code is missing, changed or not known here.
     """
     weights_path = path / WEIGHTS if path.is_dir() else path
     manifest = read_manifest(weights_path.with_name(MANIFEST))
-    weights = _read(weights_path)
-    actual = hashlib.sha256(weights).hexdigest()
-    if actual != manifest.sha256:
-        raise CorruptFile(f"{weights_path} is damaged or foreign: sha256 expected {manifest.sha256}, actual {actual}")
-    try:
-        arrays = parse_tensors(weights)
-    except SafetensorError as error:
-        raise CorruptFile(f"{weights_path} is not a safetensors file: {error}") from error
-    module = _blank(manifest)
-    _fill(module, arrays, weights_path, manifest.architecture)
+    arrays = read_arrays(weights_path, manifest.sha256)
+    if arch is not None:
+        made = find(arch)
+    else:
+        made = remembered(manifest.code, path) if manifest.code else find(manifest.architecture)
+    module = blank(made, manifest.shape, manifest.classes)
+    _fill(module, arrays, weights_path, made.name)
     return module, manifest
+
+
+def read_arrays(path: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
+    """Read a `.safetensors` file; with the sha256 that it must have, if there is one to compare with."""
+    weights = _read(path)
+    actual = hashlib.sha256(weights).hexdigest()
+    if sha256 is not None and actual != sha256:
+        raise CorruptFile(f"{path} is damaged or foreign: sha256 expected {sha256}, actual {actual}")
+    try:
+        arrays: dict[str, np.ndarray] = parse_tensors(weights)
+    except SafetensorError as error:
+        raise CorruptFile(f"{path} is not a safetensors file: {error}") from error
+    return arrays
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -142,25 +180,27 @@ def read_manifest(path: Path) -> Manifest:
         raise CorruptFile(f"{path} is not a model manifest: {first_fault(error)}") from error
 
 
-def _variables(module: nnx.Module) -> dict[str, nnx.Variable[Any]]:
+def variables(module: nnx.Module) -> dict[str, nnx.Variable[Any]]:
     """Give everything that is learned, by dotted path; dropout's random state is not."""
     learned = nnx.state(module, nnx.Not(nnx.RngState))
     return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(learned)}
 
 
-def _blank(manifest: Manifest) -> nnx.Module:
-    """Build the network without drawing its weights; only dropout's random state is real."""
+def blank(made: Architecture, shape: tuple[int, int, int], classes: int) -> nnx.Module:
+    """Build the network without drawing its weights; only dropout's random state is real.
 
-    def build() -> nnx.Module:
-        return create(manifest.architecture, shape=manifest.shape, classes=manifest.classes, seed=0)
-
-    module: nnx.Module = nnx.eval_shape(build)
-    nnx.update(module, jax.jit(lambda: nnx.state(build(), nnx.RngState))())
+    Raises
+    ------
+    UsageError
+        The user's code fails, or makes what is no network for these images.
+    """
+    module = made.abstract(shape, classes)
+    nnx.update(module, jax.jit(lambda: nnx.state(made.create(shape, classes, 0), nnx.RngState))())
     return module
 
 
 def _fill(module: nnx.Module, arrays: dict[str, np.ndarray], path: Path, architecture: str) -> None:
-    wanted = _variables(module)
+    wanted = variables(module)
     faults = [f"missing {name}" for name in sorted(wanted.keys() - arrays.keys())]
     faults += [f"unexpected {name}" for name in sorted(arrays.keys() - wanted.keys())]
     for name in sorted(wanted.keys() & arrays.keys()):

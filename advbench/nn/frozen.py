@@ -36,10 +36,15 @@ def freeze(module: nnx.Module) -> Callable[[jax.Array], jax.Array]:
     jax.tree_util.Partial
         A pytree of the network's arrays, callable on images [B, H, W, C]; pass it to jitted functions as an argument.
     """
-    frozen = nnx.view(module, deterministic=True, use_running_average=True, raise_if_not_found=False)
-    graph, state = nnx.split(frozen)
+    graph, state = nnx.split(evaluating(module))
     leaves, tree = jax.tree.flatten(state)
     return jax.tree_util.Partial(_Apply(graph, tree), *leaves)
+
+
+def evaluating(module: nnx.Module) -> nnx.Module:
+    """The network in evaluation mode, sharing its arrays with the one given."""
+    view: nnx.Module = nnx.view(module, deterministic=True, use_running_average=True, raise_if_not_found=False)
+    return view
 
 
 @dataclass(frozen=True)

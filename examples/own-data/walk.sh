@@ -7,7 +7,7 @@ DATA=${1:-digits}
 advbench data inspect "$DATA" --thumbnails thumbnails.png
 
 # A robust network. Data of one's own have no usual eps: choose it. A tenth of the images chooses the weights.
-advbench train "$DATA" --model mlp --defense pgd --norm linf --eps 0.1 --epochs 15 --out model
+advbench train "$DATA" --arch mlp --defense pgd --norm linf --eps 0.1 --epochs 15 --out model
 
 # The network knows its data and its threat.
 advbench attack model --attack fgsm --attack apgd --out attacked

@@ -39,7 +39,7 @@ def test_the_loss_is_clean_and_worst_case_in_the_share_of_the_moment(defense, ra
     module = Linear()
     loss, logits = defense.at(Threat(NORMS["linf"], 0.02), ramp).loss(module, GREY, GREY, TARGET)
     worst = worst_case(module, 0.02)
-    assert float(loss) == pytest.approx(
+    assert float(loss.mean()) == pytest.approx(
         clean * cross_entropy(module(GREY)) + (1 - clean) * cross_entropy(worst), rel=1e-4
     )
     np.testing.assert_allclose(logits, worst, atol=1e-5)

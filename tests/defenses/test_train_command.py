@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SMALL = ["--model", "mlp", "--validation", "64", "--batch-size", "32", "--train-size", "640", "--eps-warmup", "1"]
+SMALL = ["--arch", "mlp", "--validation", "64", "--batch-size", "32", "--train-size", "640", "--eps-warmup", "1"]
 RUN = ["mnist", *SMALL, "--defense", "pgd:steps=10,rel_step_size=0.25", "--epochs", "8", "--ema", "0.9"]
 
 
@@ -68,7 +68,7 @@ def test_a_run_leaves_a_model_its_record_and_its_metrics(whole):
     assert manifest["dataset"] == "mnist"
     record = manifest["record"]
     assert summary == {"model": str(out), **record}
-    assert record["command"].startswith("advbench train mnist --model mlp")
+    assert record["command"].startswith("advbench train mnist --arch mlp")
     assert record["threat"] == {"norm": "linf", "eps": "0.3"}
     assert record["recipe"]["seed"] == 0
     assert record["images"]["trained_on"] == 576
@@ -162,7 +162,7 @@ def test_several_seeds_share_a_table_and_resume(environment, tmp_path):
     ("arguments", "words"),
     [
         (["mnits"], "mnist"),
-        (["mnist", "--model", "small-cn"], "small-cnn"),
+        (["mnist", "--arch", "small-cn"], "small-cnn"),
         (["mnist", "--defense", "trade"], "trades"),
         (["mnist", "--defense", "trades:bta=3"], "beta"),
         (["mnist", "--defense", "pgd:steps=3"], "can't reach the edge"),
@@ -201,7 +201,7 @@ def test_the_documented_gpu_recipe_works_from_end_to_end_at_small_size(environme
     lines = re.findall(r"^    advbench ((?:.*\\\n)*.*)", page.split("### The strongest")[1], re.MULTILINE)
     recipe, judge = (shlex.split(line.replace("\\\n", " ")) for line in lines[:2])
     out = tmp_path / "run"
-    small = {"--model": "mlp", "--epochs": "3", "--batch-size": "64", "--out": str(out)}
+    small = {"--arch": "mlp", "--epochs": "3", "--batch-size": "64", "--out": str(out)}
     for option, value in small.items():
         recipe[recipe.index(option) + 1] = value
     recipe[1] = "mnist"

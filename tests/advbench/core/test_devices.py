@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 BASE = {"ADVBENCH_NATIVE": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "80"}
 BASE |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
 RUN = [
-    *["mnist", "--model", "mlp", "--defense", "pgd:steps=3,rel_step_size=0.5", "--eps", "0.1", "--epochs", "2"],
+    *["mnist", "--arch", "mlp", "--defense", "pgd:steps=3,rel_step_size=0.5", "--eps", "0.1", "--epochs", "2"],
     *["--validation", "60", "--batch-size", "32", "--train-size", "380", "--mix", "cutmix", "--augment", "crop-flip"],
 ]
 TOGETHER = ["train", *RUN, "--distributed"]

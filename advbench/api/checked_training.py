@@ -1,0 +1,288 @@
+"""A training that was checked before any compute, and what is written of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advbench.api.subject import looking
+from advbench.core.dataset import Dataset
+from advbench.core.devices import leads
+from advbench.core.errors import AdvbenchError, Interrupted, UsageError
+from advbench.core.lazy import choose
+from advbench.core.loaded import LoadedModel
+from advbench.core.names import DEFENSE_NAMES
+from advbench.core.spec import ThreatSpec, build, unknown_threat
+from advbench.data import DATASETS, Reading, load
+from advbench.data.extra import Extra
+from advbench.data.extra import read as read_extra
+from advbench.data.opening import opened
+from advbench.defenses import DEFENSES, Defense, balance
+from advbench.defenses.checkpoints import CheckpointError
+from advbench.defenses.metrics import Listener, writers
+from advbench.defenses.recipe import Recipe
+from advbench.defenses.training import Diverged, Stopped, check, fit
+from advbench.models import initial, store
+from advbench.models.architecture import Architecture, trust
+from advbench.models.architecture import find as find_architecture
+from advbench.models.initial import Initial
+from advbench.nn import native
+from advbench.nn.frozen import freeze
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+HELD = 1000  # images to choose the weights by; of small data of one's own, a tenth
+
+Data = str | Path | Dataset | tuple[Any, ...]
+Arch = str | Callable[..., Any]
+
+
+class Diverging(AdvbenchError):
+    """Training broke down; the last good checkpoint is kept."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that was checked before any compute; each seed runs it for itself."""
+
+    data: Dataset
+    size: int  # of its images, the first ones
+    extra: Extra | None
+    made: Architecture
+    init: Initial | None
+    defense: Defense
+    spec: str  # of the defense, as typed
+    threat: ThreatSpec
+    recipe: Recipe
+
+    @classmethod
+    def of(
+        cls,
+        data: Data,
+        arch: Arch,
+        defense: str | Defense,
+        norm: str | None,
+        eps: str | None,
+        recipe: Recipe,
+        *,
+        validation: int | None = None,
+        train_size: int | None = None,
+        extra_data: Path | None = None,
+        reading: Reading | None = None,
+        init: str | Path | None = None,
+        notify: Callable[[str], None] = lambda text: None,
+    ) -> Training:
+        """Read data and settings; what is quickest to refuse comes first. Parameters as `train`.
+
+        Parameters
+        ----------
+        validation : int, optional
+            Images held out; by default 1,000, or a tenth of few that are your own.
+
+        Raises
+        ------
+        AdvbenchError
+            For whatever can't work.
+        """
+        threat = _threat(data, norm, eps)
+        objective = build("defense", defense, DEFENSES, DEFENSE_NAMES) if isinstance(defense, str) else defense
+        made = find_architecture(arch)
+        start = initial.read(init) if init is not None else None
+        images = _load(data, reading, notify)
+        for note in images.notes:
+            notify(f"note: {images.name} {images.split}: {note}")
+        size = train_size or len(images)
+        if size > len(images):
+            raise UsageError(f"--train-size {size} is more than the {len(images)} training images of {images.name}")
+        held = validation or (HELD if images.name in DATASETS else max(1, min(HELD, size // 10)))
+        recipe = replace(recipe, validation=held)
+        try:
+            check(objective, threat.threat, size, recipe, extra=extra_data is not None)
+            balance.check_count(recipe.class_weights, len(images.classes))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        extra = read_extra(extra_data, images.shape, len(images.classes)) if extra_data else None
+        module = made.abstract(images.shape, len(images.classes))
+        if start and (layers := start.put_into(module, made, images.shape, len(images.classes))):
+            there = f"{start.classes} classes" if start.classes else "another number of classes"
+            notify(f"note: {', '.join(layers)} begins anew: {start.source} has {there}, not {len(images.classes)}")
+        return cls(images, size, extra, made, start, objective, _spec(defense), threat, recipe)
+
+    def run(
+        self,
+        seed: int,
+        out: Path | None,
+        *,
+        resume: bool = False,
+        should_stop: Callable[[], int | None] = lambda: None,
+        listeners: Sequence[Listener] = (),
+        command: str | None = None,
+    ) -> LoadedModel:
+        """Train with this seed and write the network to `out`, if any.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Asked before every step; the number of a signal ends training after a checkpoint.
+        command : str, optional
+            What was typed, for the record; by default the call in Python.
+        """
+        recipe = replace(self.recipe, seed=seed)
+        with _faults(out):
+            module, replaced = self._module(seed)
+            if out:
+                out.mkdir(parents=True, exist_ok=True)
+                listeners = [*writers(out), *listeners] if leads() else listeners
+            fitted = fit(
+                module,
+                self.defense,
+                self.threat.threat,
+                choose(self.data.images, slice(self.size)),
+                self.data.labels[: self.size],
+                recipe,
+                extra=(self.extra.images, self.extra.labels) if self.extra else None,
+                out=out,
+                resume=resume,
+                about=self._about(),
+                digest=self.data.digest if self.size == len(self.data) else None,
+                should_stop=should_stop,
+                listeners=listeners,
+            )
+            record = {
+                "command": command or self._call(recipe),
+                "defense": self.spec,
+                "threat": {"norm": self.threat.norm, "eps": self.threat.eps.text},
+                "recipe": asdict(recipe),
+                **self._init(replaced),
+                "images": self._images(),
+                **self._own(),
+                "validation": {**fitted.best, "robust_against": self.defense.against},
+                "seconds": round(fitted.seconds, 1),
+                **_surroundings(),
+            }
+            return self._released(fitted.module, record, out)
+
+    def _module(self, seed: int) -> tuple[nnx.Module, list[str]]:
+        """The network to start from, and which of its layers do not have the weights that were given."""
+        shape, classes = self.data.shape, len(self.data.classes)
+        module = self.made.create(shape, classes, seed)
+        return module, self.init.put_into(module, self.made, shape, classes) if self.init else []
+
+    def _released(self, module: nnx.Module, record: dict[str, Any], out: Path | None) -> LoadedModel:
+        shape, classes, name = self.data.shape, len(self.data.classes), self.data.name
+        form: Any = {"architecture": self.made, "shape": shape, "classes": classes, "dataset": name, "record": record}
+        if out and leads():
+            if self.made.code:
+                trust(self.made.code)
+            manifest = store.save(out, module, **form)
+        else:
+            _, manifest = store.pack(module, **form)
+        called = out.resolve().name if out else f"{self.made.name} trained on {name}"
+        predict, source = freeze(module), str(out) if out else ""
+        return LoadedModel(called, predict, shape, classes, name, manifest.digest, manifest.record, source)
+
+    def _about(self) -> dict[str, str]:
+        """More of what a resumed run must share."""
+        about = {"model": self.made.name, "native convolutions": native.status()}
+        if self.made.code:
+            about["code of the model"] = self.made.code.sha256
+        if self.init:
+            about["initial weights"] = self.init.digest
+        return about
+
+    def _call(self, recipe: Recipe) -> str:
+        """The call in Python, for a record; data and code by their names."""
+        default = Recipe()
+        what = [f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(default, f.name)]
+        given = {"norm": self.threat.norm, "eps": self.threat.eps.text} | {n: getattr(recipe, n) for n in what}
+        more = "".join(f", {name}={value!r}" for name, value in given.items())
+        return f"advbench.train({self.data.name!r}, {self.made.name!r}, {self.spec!r}{more})"
+
+    def _init(self, replaced: list[str]) -> dict[str, Any]:
+        if self.init is None:
+            return {}
+        return {"init": {"source": self.init.source, "digest": self.init.digest, "replaced": replaced}}
+
+    def _own(self) -> dict[str, Any]:
+        """What one's own data were: where they lay, how they were read, what their classes are called."""
+        data = self.data
+        if data.reading is None and data.name in DATASETS:
+            return {}
+        reading = data.reading.record() if data.reading else {}
+        about = {"source": data.source, "split": data.split, "reading": reading}
+        return {"data": {**about, "classes": list(data.classes), "digest": data.digest}}
+
+    def _images(self) -> dict[str, Any]:
+        held = self.recipe.validation
+        counts: dict[str, Any] = {"trained_on": self.size - held, "validated_on": held, "digest": self.data.digest}
+        if self.extra:
+            counts["extra"] = {"trained_on": len(self.extra.images), "digest": self.extra.digest}
+        return counts
+
+
+def _threat(data: Data, norm: str | None, eps: str | None) -> ThreatSpec:
+    """The threat as given, else the data set's; told before data are read."""
+    name = data.name if isinstance(data, Dataset) else "the data" if isinstance(data, tuple) else str(data)
+    info = DATASETS.get(name)
+    if info is None:
+        if isinstance(data, str | Path):
+            opened(name)  # told before anything else: there is no such data
+        if norm is None or eps is None:
+            raise UsageError(unknown_threat(name))
+        return ThreatSpec.parse(norm, eps)
+    return ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
+
+
+def _load(data: Data, reading: Reading | None, notify: Callable[[str], None]) -> Dataset:
+    if isinstance(data, str | Path):
+        return load(data, "train", reading=reading, tell=looking(str(data), notify))
+    if reading:
+        raise UsageError("reading is for files: images in memory are taken as they are")
+    if isinstance(data, Dataset):
+        return data
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise UsageError("data should be a name, a path, a Dataset, or (images, labels)")
+    return Dataset.from_arrays(*data, split="train")
+
+
+def _spec(defense: str | Defense) -> str:
+    """A defense as it would be typed."""
+    if isinstance(defense, str):
+        return defense
+    kind = type(defense)
+    name = next((name for name, known in DEFENSES.items() if known is kind), kind.__name__)
+    given = ",".join(f"{f.name}={getattr(defense, f.name)}" for f in fields(kind))
+    return f"{name}:{given}" if given else name
+
+
+@contextmanager
+def _faults(out: Path | None) -> Iterator[None]:
+    """Turn what ends training early into the errors that callers know."""
+    from advbench.bounds import Unsupported
+
+    stands = f"; the last good checkpoint stands in {out}" if out else ""
+    try:
+        yield
+    except Stopped as error:
+        raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
+    except Diverged as error:
+        raise Diverging(f"{error}{stands}") from None
+    except (CheckpointError, Unsupported) as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"can't write to {out}: {error.strerror or error}; make room, then --resume") from None
+
+
+def _surroundings() -> dict[str, Any]:
+    from advbench.evaluation.provenance import machine, versions
+
+    hardware = {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()}
+    return {"hardware": hardware, "versions": versions()}
