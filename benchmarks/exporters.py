@@ -268,13 +268,17 @@ def verdict(net: nn.Module, side: int, exporter: str, opset: int, folder: Path) 
     except Exception as error:  # whatever the exporter can't do
         return "not exported", " ".join(str(error).split())[:90]
     try:
-        predict = load_model(str(path), Preprocess("nchw")).predict
-        got, pull = jax.vjp(predict, x.detach().numpy().transpose(0, 2, 3, 1))
+        model = load_model(str(path), Preprocess("nchw"))
+        images = x.detach().numpy().transpose(0, 2, 3, 1)
+        got, pull = jax.vjp(model.predict, images)
     except UsageError as error:
         return "refused", str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")[:150]
     slope = np.asarray(pull(cotangent.numpy())[0]).transpose(0, 3, 1, 2)
     off = [_off(got, logits), _off(slope, gradient)]
-    return ("right" if max(off) <= ALLOWED else "wrong"), f"{off[0]:.1e}, {off[1]:.1e}"
+    far = f"{off[0]:.1e}, {off[1]:.1e}"
+    if off[0] > ALLOWED and model.compare and model.compare(model, images) is None:
+        return "PyTorch writes another function, as ONNX Runtime agrees", far
+    return ("right" if max(off) <= ALLOWED else "wrong"), far
 
 
 def _off(got: Any, true: torch.Tensor) -> float:

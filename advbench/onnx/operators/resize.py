@@ -50,7 +50,7 @@ class Axis:
         last, alone = self.before - 1, self.after == 1
         region = y * (self.end - self.begin) * last / max(1, self.after - 1)
         middle = np.full(1, (self.begin + self.end) * last / 2)
-        found = {
+        found: dict[str, np.ndarray] = {
             "half_pixel": half,
             "pytorch_half_pixel": 0 * y if alone else half,
             "half_pixel_symmetric": self.before / 2 * (1 - self.after / (self.scale * self.before)) + half,
