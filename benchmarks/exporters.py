@@ -36,7 +36,7 @@ OPSETS = {"old": (9, 11, 13, 15, 17, 18, 20), "new": (18, 20, 23, 24, 25)}
 Layer = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Rows(nn.Module):
+class Rows(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
     """A layer of [N, L, E] in front of which images become rows."""
 
     def __init__(self, layer: Layer):
@@ -47,7 +47,7 @@ class Rows(nn.Module):
         return self.layer(x.flatten(2).transpose(1, 2))
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
     """Rows that look at each other."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Attention(nn.Module):
         return y
 
 
-class Function(nn.Module):
+class Function(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
     """A function as a module."""
 
     def __init__(self, function: Layer):
@@ -70,7 +70,7 @@ class Function(nn.Module):
         return self.function(x)
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
     """A layer between a convolution and a linear layer."""
 
     def __init__(self, layer: Layer):
@@ -247,8 +247,8 @@ def seeded(make: Callable[[], nn.Module]) -> nn.Module:
     net = make().eval()
     for part in net.modules():
         if isinstance(part, nn.BatchNorm2d):
-            part.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
-            part.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+            part.running_mean.normal_(0, 0.1)
+            part.running_var.uniform_(0.5, 1.5)
     return net
 
 
@@ -294,7 +294,9 @@ def table(cases: Iterator[tuple[str, Callable[[], nn.Module], int]], opsets: dic
     for name, make, side in cases:
         net = seeded(make)
         for exporter, versions in opsets.items():
-            right, far, other = [], "", {}
+            right: list[str] = []
+            other: dict[str, list[str]] = {}
+            far = ""
             for opset in versions:
                 with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
                     warnings.simplefilter("ignore")

@@ -45,7 +45,8 @@ class Axis:
         Untranslatable
             For an unknown mode.
         """
-        y, scale = np.arange(self.after, dtype=np.float32), np.float32(self.scale)
+        y: np.ndarray = np.arange(self.after, dtype=np.float32)
+        scale = np.float32(self.scale)
         half = (y + np.float32(0.5)) / scale - np.float32(0.5)
         last, alone = self.before - 1, self.after == 1
         region = y * (self.end - self.begin) * last / max(1, self.after - 1)
@@ -59,9 +60,9 @@ class Axis:
             "tf_half_pixel_for_nn": half + 0.5,
             "tf_crop_and_resize": middle if alone else self.begin * last + region,
         }
-        if mode in found:
-            return found[mode]
-        raise Untranslatable(f"coordinates of mode {mode}")
+        if mode not in found:
+            raise Untranslatable(f"coordinates of mode {mode}")
+        return found[mode]
 
 
 @dataclass(frozen=True)
