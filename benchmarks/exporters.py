@@ -36,7 +36,7 @@ OPSETS = {"old": (9, 11, 13, 15, 17, 18, 20), "new": (18, 20, 23, 24, 25)}
 Layer = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Rows(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
+class Rows(nn.Module):
     """A layer of [N, L, E] in front of which images become rows."""
 
     def __init__(self, layer: Layer):
@@ -47,7 +47,7 @@ class Rows(nn.Module):  # type: ignore[misc]  # torch is not installed where typ
         return self.layer(x.flatten(2).transpose(1, 2))
 
 
-class Attention(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
+class Attention(nn.Module):
     """Rows that look at each other."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Attention(nn.Module):  # type: ignore[misc]  # torch is not installed wher
         return y
 
 
-class Function(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
+class Function(nn.Module):
     """A function as a module."""
 
     def __init__(self, function: Layer):
@@ -70,7 +70,7 @@ class Function(nn.Module):  # type: ignore[misc]  # torch is not installed where
         return self.function(x)
 
 
-class Classifier(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
+class Classifier(nn.Module):
     """A layer between a convolution and a linear layer."""
 
     def __init__(self, layer: Layer):

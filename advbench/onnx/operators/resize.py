@@ -74,7 +74,8 @@ class Kernel:
 
 
 def _tent(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(0, 1 - np.abs(distance))
+    weight: np.ndarray = np.maximum(0, 1 - np.abs(distance))
+    return weight
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
