@@ -72,7 +72,8 @@ class Pieces:
         varying = [operand for operand in operands if isinstance(operand, Ref)]
         if len(varying) != 1 or self.reader.nodes[varying[0].at].shape != self.reader.nodes[made.at].shape:
             return
-        first, second = (operands[0], operands[-1]) if len(operands) == 2 else (operands[0], None)
+        first: Any = operands[0]
+        second: Any = operands[-1] if len(operands) == 2 else None
         constant: Any = second if isinstance(first, Ref) else first
         lines: dict[str, Callable[[], Line]] = {
             "neg": lambda: (-1, 0),
@@ -177,7 +178,8 @@ class Pieces:
                 return self.reader.negative(self._hinge(x, c, (-a, -p), (-b, -q), shape))
             if np.all(a >= 0) and np.all(b <= 0) and np.any(b):
                 level = np.broadcast_to(a * exact(c) + p, shape)
-                return self.reader.maximum(self._drawn(x, a, p, shape), self._drawn(x, b, q, shape), shape, least=level)
+                first, second = self._drawn(x, a, p, shape), self._drawn(x, b, q, shape)
+                return self.reader.maximum(first, second, shape, least=level)
             if np.all(a <= b):
                 return self._bent(x, c, (b, a), p, shape, least=True)
         return self._bent(x, c, (a, b), q, shape, least=False)

@@ -122,8 +122,8 @@ class Reader:
         if name == "abs":
             return self.pieces.magnitude(operands[0])
         if name in ("max", "min"):
-            a, b = operands
-            return (self.maximum if name == "max" else self.minimum)(a, b, shape)
+            first, second = operands
+            return self.maximum(first, second, shape) if name == "max" else self.minimum(first, second, shape)
         if name == "clamp":
             low, x, high = operands
             return self.minimum(self.maximum(x, low, shape), high, shape)

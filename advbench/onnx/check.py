@@ -113,5 +113,5 @@ def _reference(path: Path, graph: Graph, x: np.ndarray, wanted: Wanted) -> np.nd
     rows = np.arange(-(-len(x) // size) * size) % len(x)
     parts = [session.run(list(graph.outputs), {graph.input: x[take]}) for take in rows.reshape(-1, size)]
     whole = [np.concatenate(part)[: len(x)] for part in zip(*parts, strict=True)]
-    logits: np.ndarray = whole[0] if len(whole) == 1 else picked(dict(zip(graph.outputs, whole, strict=True)), wanted)
-    return logits
+    given = whole[0] if len(whole) == 1 else dict(zip(graph.outputs, whole, strict=True))
+    return np.asarray(picked(given, wanted))

@@ -45,12 +45,13 @@ class Axis:
         Untranslatable
             For an unknown mode.
         """
-        y, scale = np.arange(self.after, dtype=np.float32), np.float32(self.scale)
+        y: np.ndarray = np.arange(self.after, dtype=np.float32)
+        scale = np.float32(self.scale)
         half = (y + np.float32(0.5)) / scale - np.float32(0.5)
         last, alone = self.before - 1, self.after == 1
         region = y * (self.end - self.begin) * last / max(1, self.after - 1)
         middle = np.full(1, (self.begin + self.end) * last / 2)
-        found = {
+        found: dict[str, np.ndarray] = {
             "half_pixel": half,
             "pytorch_half_pixel": 0 * y if alone else half,
             "half_pixel_symmetric": self.before / 2 * (1 - self.after / (self.scale * self.before)) + half,
@@ -59,9 +60,9 @@ class Axis:
             "tf_half_pixel_for_nn": half + 0.5,
             "tf_crop_and_resize": middle if alone else self.begin * last + region,
         }
-        if mode in found:
-            return found[mode]
-        raise Untranslatable(f"coordinates of mode {mode}")
+        if mode not in found:
+            raise Untranslatable(f"coordinates of mode {mode}")
+        return found[mode]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Kernel:
 
 
 def _tent(distance: np.ndarray) -> np.ndarray:
-    weights: np.ndarray = np.maximum(0, 1 - np.abs(distance))
-    return weights
+    weight: np.ndarray = np.maximum(0, 1 - np.abs(distance))
+    return weight
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
