@@ -87,7 +87,8 @@ def shares_of(labels: np.ndarray, classes: int) -> np.ndarray:
 def chances(labels: np.ndarray) -> np.ndarray:
     """Probability of each image to be drawn, float32 `[N]`, such that every class that is there is as likely."""
     counts = np.bincount(labels)
-    return (1 / (counts[labels] * np.count_nonzero(counts))).astype(np.float32)
+    found: np.ndarray = (1 / (counts[labels] * np.count_nonzero(counts))).astype(np.float32)
+    return found
 
 
 def mean(losses: Array, weights: Array | None) -> Array:

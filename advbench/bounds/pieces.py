@@ -73,7 +73,7 @@ class Pieces:
         if len(varying) != 1 or self.reader.nodes[varying[0].at].shape != self.reader.nodes[made.at].shape:
             return
         first, second = (operands[0], operands[-1]) if len(operands) == 2 else (operands[0], None)
-        constant = second if isinstance(first, Ref) else first
+        constant: Any = second if isinstance(first, Ref) else first
         lines: dict[str, Callable[[], Line]] = {
             "neg": lambda: (-1, 0),
             "add": lambda: (1, constant),
@@ -102,9 +102,9 @@ class Pieces:
     def choice(self, x: Ref, c: Any, above: Any, below: Any) -> Any:
         """`where(x > c, above, below)`; None where it is not understood."""
         shape = self.reader.nodes[x.at].shape
-        lines = [self._line(piece, x) for piece in (above, below)]
-        if all(line is not None for line in lines):
-            return self._hinge(x, c, *lines, shape)  # type: ignore[arg-type]
+        upper, lower = self._line(above, x), self._line(below, x)
+        if upper is not None and lower is not None:
+            return self._hinge(x, c, upper, lower, shape)
         for piece, flat, join in ((below, above, self.reader.minimum), (above, below, self.reader.maximum)):
             if isinstance(piece, Ref) and not isinstance(flat, Ref) and self._rises_to(piece, x, c, flat):
                 return join(flat, piece, shape)
@@ -177,8 +177,7 @@ class Pieces:
                 return self.reader.negative(self._hinge(x, c, (-a, -p), (-b, -q), shape))
             if np.all(a >= 0) and np.all(b <= 0) and np.any(b):
                 level = np.broadcast_to(a * exact(c) + p, shape)
-                lines = (self._drawn(x, slope, offset, shape) for slope, offset in ((a, p), (b, q)))
-                return self.reader.maximum(*lines, shape, least=level)
+                return self.reader.maximum(self._drawn(x, a, p, shape), self._drawn(x, b, q, shape), shape, least=level)
             if np.all(a <= b):
                 return self._bent(x, c, (b, a), p, shape, least=True)
         return self._bent(x, c, (a, b), q, shape, least=False)

@@ -122,7 +122,8 @@ class Reader:
         if name == "abs":
             return self.pieces.magnitude(operands[0])
         if name in ("max", "min"):
-            return (self.maximum if name == "max" else self.minimum)(*operands, shape)
+            a, b = operands
+            return (self.maximum if name == "max" else self.minimum)(a, b, shape)
         if name == "clamp":
             low, x, high = operands
             return self.minimum(self.maximum(x, low, shape), high, shape)
@@ -197,7 +198,7 @@ class Reader:
 
     def minimum(self, a: Any, b: Any, shape: tuple[int, ...]) -> Ref:
         """The lesser of two values, of which one may be a constant."""
-        made = self.negative(self.maximum(self.negative(a), self.negative(b), shape))
+        made: Ref = self.negative(self.maximum(self.negative(a), self.negative(b), shape))
         varying, fixed = (a, b) if isinstance(a, Ref) else (b, a)
         if not isinstance(fixed, Ref) and self.nodes[varying.at].shape == shape:
             self.pieces.known(made, varying, lambda x: jnp.minimum(x, fixed), capped=fixed)

@@ -73,7 +73,8 @@ class Kernel:
 
 
 def _tent(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(0, 1 - np.abs(distance))
+    weights: np.ndarray = np.maximum(0, 1 - np.abs(distance))
+    return weights
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
