@@ -27,8 +27,8 @@ def evaluate(
     ----------
     model : Any
         A callable from images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`; a Flax NNX module; a bound Linen
-        module, or `(module, variables)`; `(apply, params)`, as of Haiku; an Equinox module; a `torch.nn.Module`; a
-        Keras 3 model; a `LoadedModel`; or what the command line takes: a run directory, a file, a released name.
+        module, or `(module, variables)`; `(apply, params)`, as of Haiku; a `torch.nn.Module`; a Keras 3 model; a
+        `LoadedModel`; or what the command line takes: a run directory, a file, a released name.
     data : Any
         `(images, labels)`, a `Dataset`, a name or a path; by default the data that a named model was trained for.
         Images are uint8 or floats in [0, 1], `[N, H, W, C]` or `[N, C, H, W]`; labels are integers `[N]`. Floats are

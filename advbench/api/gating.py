@@ -242,18 +242,7 @@ class Loaded:
         return self.run.subject.model.name
 
     def __call__(self, should_stop: Callable[[], int | None] = never, tell: Callable[[str], None] = quietly) -> Found:
-        """Decide.
-
-        Parameters
-        ----------
-        should_stop : asked before every batch for a signal's number.
-        tell : told how far the gate is, after every block of images.
-
-        Returns
-        -------
-        Found
-            The gate, and a new baseline where one was asked for and could be made.
-        """
+        """Decide; `should_stop` is asked before every batch for a signal's number, `tell` told after every block."""
         run = self.run
         run.should_stop, run.tell = should_stop, tell
         run.doctor, run.masking = _preflight(run.subject, run.rules, self.settings)

@@ -102,7 +102,11 @@ def test_what_a_network_wants_of_pixels_is_put_in_front():
 
 @pytest.mark.parametrize(
     ("made", "message"),
-    [(Dense(), "give .module, variables."), (7, "is not a model"), ("", "is not a model")],
+    [
+        (Dense(), "is a Flax Linen module without its variables: give .net, variables."),
+        (7, "the model given is int, which is not a model"),
+        ((), "is not a model"),
+    ],
 )
 def test_what_is_no_model_is_told_in_one_line(made, message):
     with pytest.raises(UsageError, match=message):
