@@ -76,7 +76,7 @@ def test_more_than_is_embedded_needs_a_fetch() -> None:
 
 def test_unknown_names_are_usage_errors_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'cifar10'"):
-        load("cifar-10")
+        load("cifra10")
     with pytest.raises(UsageError, match="did you mean 'train'"):
         load("mnist", "trian")
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import Attack, Proposal
+from advbench.attacks import Aim, Attack, Proposal
 from advbench.attacks.base import Aimed, setting
 from advbench.attacks.loop import TimeUp
 from advbench.attacks.spec import AttackSpec, attacks_of
@@ -192,10 +192,10 @@ class Choosy(Aimed):
     steps: int = 10
 
     def aim(self, model, x, y, run):
-        return jnp.full(len(x), run // self.restarts)
+        return Aim(y, jnp.full(len(x), run // self.restarts))
 
     def __call__(self, model, threat, x, y, keys):
-        hit = jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32) % 4 == y
+        hit = jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32) % 4 == y.target
         moved = jnp.clip(x + jnp.where(hit, threat.eps, 0.0)[:, None, None, None], 0, 1)
         passes = jnp.where(hit, 1, self.steps).astype(jnp.int32)
         return Proposal(moved, passes, passes)
@@ -349,7 +349,7 @@ def test_what_is_abandoned_when_time_is_up_counts_as_skipped(model, data, threat
 
 
 def test_a_budget_that_suffices_changes_no_verdict(model, data, threat):
-    specs = attacks("fgsm", "pgd:steps=10,rel_step_size=0.2,restarts=2")
+    specs = attacks("fgsm", "pgd:steps=40,rel_step_size=0.1,restarts=2")
     plain = evaluate(model, data, range(N), specs, threat, seed=0, batch_size=16)
     timed = evaluate(model, data, range(N), specs, threat, seed=0, batch_size=16, budget=600)
     assert timed.complete and timed.exit_code == 0 and timed.skipped == ()
