@@ -11,8 +11,9 @@ from advbench.attacks.spec import AttackSpec
 from advbench.core.errors import UsageError
 from advbench.core.images import chosen
 from advbench.core.spec import ThreatSpec
-from advbench.evaluation.evaluator import Before, Evaluator, Progress, Told
+from advbench.evaluation.evaluator import Before, Evaluator
 from advbench.evaluation.result import Result
+from advbench.evaluation.settings import Progress, Told
 
 if TYPE_CHECKING:
     from typing import Unpack

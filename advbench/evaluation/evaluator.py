@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Required, TypedDict
-from zlib import crc32
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from advbench.attacks import Model, Randomised
-from advbench.attacks.base import Starts
 from advbench.attacks.loop import TimeUp, until
-from advbench.attacks.losses import fooled
 from advbench.attacks.spec import AttackSpec
 from advbench.core.ambient import own_settings
-from advbench.core.batches import Batches, padded
+from advbench.core.batches import Batches
 from advbench.core.errors import (
     Interrupted,
     QueriesSpent,
@@ -40,13 +33,10 @@ from advbench.core.lazy import choose, content_digest, expect
 from advbench.core.outputs import expecting
 from advbench.core.spec import ThreatSpec
 from advbench.evaluation.access import check_access
-from advbench.evaluation.convergence import doubled
-from advbench.evaluation.grid import snap, within_steps
 from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Plan, Task
 from advbench.evaluation.provenance import (
     commit,
-    compile_seconds,
     machine,
     versions,
 )
@@ -66,31 +56,19 @@ from advbench.evaluation.result import (
     ThreatInfo,
 )
 from advbench.evaluation.run import RunDirectory
+from advbench.evaluation.settings import DOUBLINGS, Progress, nobody, quietly
 from advbench.evaluation.starts import Pool, candidates
 from advbench.evaluation.tally import Images, Shard, Tally
+from advbench.evaluation.trial import trial
 from advbench.evaluation.views import view_flags
-from advbench.wrappers.facing import climbed, judged
+from advbench.wrappers.facing import judged
 
 if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
 
-DOUBLINGS = 2  # of the steps, and of the restarts, of an attack that has not converged, at most
 ORDER = 2  # number of the rules by which batches follow each other: a journal of another order can't be gone on with
 Before = tuple[Result, Images]  # what a smaller eps found
-
-
-class Progress(NamedTuple):
-    """Where an evaluation is; told after every batch."""
-
-    attack: str
-    run: int  # of `runs`, from 0
-    runs: int
-    done: int  # images of this run, of `total`
-    total: int
-    robust: int  # images of all `n` that stand so far
-    n: int
-    resumed: bool  # this batch came from the run directory
 
 
 class Done(NamedTuple):
@@ -100,53 +78,6 @@ class Done(NamedTuple):
     classes: int
     limit: int  # images that fitted in memory at once
     batches: int  # kept in the run directory so far
-
-
-def quietly(_: Progress) -> None:
-    """Tell nobody."""
-
-
-def nobody() -> int | None:
-    """Never stop."""
-    return None
-
-
-class Told(TypedDict, total=False):
-    """How an evaluation is done: what `evaluate` and `curve` hand to an `Evaluator`.
-
-    Attributes
-    ----------
-    seed : int
-        With the attack's name, the run and the data set's index it makes the key of each image, so that no result
-        depends on batch size, order or resume. From 0 to 2**32 - 1.
-    batch_size : int
-        Images in a batch; halved where memory runs out.
-    each : bool
-        Let every attack try every image that is right when clean, so that its own strength is known.
-    command : str
-        What was typed, for the record.
-    flags : sequence of Flag
-        What a preflight found; they become part of the result.
-    budget : float, optional
-        Seconds: attacks are tried by what they break a second, and what does not fit is skipped and named. The
-        result is then incomplete, its robust accuracy an upper bound, and it can't be resumed.
-    doublings : int
-        How often each iterative attack may double its steps, and its restarts, while it has not converged; 0: every
-        attack as given.
-    progress, should_stop : callable
-        Told after every batch; asked before every batch: a signal's number ends the evaluation with what is done kept
-        in the run directory.
-    """
-
-    seed: Required[int]
-    batch_size: Required[int]
-    each: bool
-    command: str
-    flags: Sequence[Flag]
-    budget: float | None
-    doublings: int
-    progress: Callable[[Progress], None]
-    should_stop: Callable[[], int | None]
 
 
 @dataclass(frozen=True)
@@ -332,9 +263,9 @@ class Evaluator:
         directory: RunDirectory | None,
         pool: Pool,
     ) -> Shard:
-        """As `_try`; of a target that ended meanwhile, what could still be judged, which may be nothing."""
+        """As `trial`; of a target that ended meanwhile, what could still be judged, which may be nothing."""
         try:
-            shard = self._try(task, x, y, judge, batches, pool)
+            shard = trial(self, task, x, y, judge, batches, pool)
         except (TargetUnavailable, QueriesSpent, Interrupted):
             if ended(self.model) is None:
                 raise
@@ -342,44 +273,6 @@ class Evaluator:
         if isinstance(end := ended(self.model), Interrupted):
             raise Interrupted(_stopped(directory), end.exit_code - 128)
         return shard
-
-    def _try(self, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool) -> Shard:
-        """Let an attack propose, and judge what it proposes."""
-        clock, compiled = time.perf_counter(), compile_seconds()
-        spec = doubled(self.attacks[task.attack], task.phase.steps_doubled, task.phase.restarts_doubled)
-        searched = within_steps(self.threat, self.model.levels).threat
-        target, restart = divmod(task.run, spec.attack.restarts)
-        stream = np.array([self.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
-
-        def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
-            images, labels = jnp.asarray(x), jnp.asarray(y)
-            model = climbed(self.model.predict, images, labels)
-            aim = spec.attack.aim(model, images, labels, task.run)
-            aim = Starts(aim, *map(jnp.asarray, starts)) if starts else aim
-            found = spec.attack(model, searched, images, aim, _keys(stream, indices))
-            claims = _fools(model, found.x, labels) if found.claims is None else found.claims
-            reached = found.forwards if found.reached is None else found.reached
-            return found._replace(claims=claims, reached=reached)
-
-        starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
-        size = padded(len(y), judge.size)
-        proposal = batches.map(propose, x, y, self.indices[task.positions], *starts, size=size)
-        proposed = snap(self.threat, x, proposal.x, self.model.levels)
-        verdict = judge(x, y, proposed)
-        draws = self.model.predict.draws if isinstance(self.model.predict, Randomised) else 1
-        return Shard(
-            positions=task.positions,
-            verdict=verdict,
-            x_adv=proposed[verdict.broken],
-            forwards=proposal.forwards * draws,
-            gradients=proposal.gradients * draws,
-            tried=np.ones(len(y), bool) if proposal.tried is None else proposal.tried,
-            claims=proposal.claims,
-            reached=proposal.reached * draws,
-            seconds=time.perf_counter() - clock,
-            compile_seconds=compile_seconds() - compiled,
-            limit=batches.limit,
-        )
 
     def _result(
         self,
@@ -427,33 +320,10 @@ class Evaluator:
         )
 
 
-def kind(spec: AttackSpec) -> str:
-    """What an attack's random numbers depend on: its name and settings, but not how much of it is done.
-
-    So the starts of 5 restarts are among those of 10, and more restarts never find less.
-    """
-    amount = ("restarts", "steps", "targets")
-    settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
-    return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
-
-
 def _clean(judge: Judge, data: Dataset, indices: np.ndarray) -> Verdict:
     """The judge's on the clean images."""
     verdicts = [judge(part.x, part.y, part.x) for part in parts(data, indices, judge.size)]
     return Verdict(*map(np.concatenate, zip(*verdicts, strict=True)))
-
-
-@jax.jit
-def _keys(stream: Array, indices: Array) -> Array:
-    key = jax.random.key(stream[0])
-    for part in stream[1:]:
-        key = jax.random.fold_in(key, part)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-
-
-@jax.jit
-def _fools(model: Model, x: Array, y: Array) -> Array:
-    return fooled(model(x), y)
 
 
 def _stopped(directory: RunDirectory | None) -> str:

@@ -298,7 +298,7 @@ def clock(monkeypatch):
     clock = Clock()
     for module in ("attacks.loop", "evaluation.plan", "evaluation.evaluator"):
         monkeypatch.setattr(f"advbench.{module}.time", clock)
-    monkeypatch.setattr("advbench.evaluation.evaluator.compile_seconds", lambda: 0.0)
+    monkeypatch.setattr("advbench.evaluation.trial.compile_seconds", lambda: 0.0)
     return clock
 
 

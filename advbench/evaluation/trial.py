@@ -1,0 +1,109 @@
+"""One trial: an attack proposes images for a batch, and the judge looks at them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from advbench.attacks import Model, Randomised
+from advbench.attacks.base import Starts
+from advbench.attacks.losses import fooled
+from advbench.attacks.spec import AttackSpec
+from advbench.core.batches import Batches, padded
+from advbench.evaluation.convergence import doubled
+from advbench.evaluation.grid import snap, within_steps
+from advbench.evaluation.judge import Judge
+from advbench.evaluation.plan import Task
+from advbench.evaluation.provenance import compile_seconds
+from advbench.evaluation.starts import Pool
+from advbench.evaluation.tally import Shard
+from advbench.wrappers.facing import climbed
+
+if TYPE_CHECKING:
+    from advbench.evaluation.evaluator import Evaluator
+
+
+def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool) -> Shard:
+    """Let an attack propose images for one batch, and judge what it proposes.
+
+    Parameters
+    ----------
+    of : Evaluator
+        The evaluation: its model, threat, attacks and seed.
+    task : Task
+        Which attack, which of its runs, and which images.
+    x, y : np.ndarray
+        Clean images float32 `[m, H, W, C]` and labels int32 `[m]`.
+    judge, batches, pool
+        What judges, how calls are batched, and images to start from.
+
+    Returns
+    -------
+    Shard
+        The judged batch.
+    """
+    clock, compiled = time.perf_counter(), compile_seconds()
+    spec = doubled(of.attacks[task.attack], task.phase.steps_doubled, task.phase.restarts_doubled)
+    searched = within_steps(of.threat, of.model.levels).threat
+    target, restart = divmod(task.run, spec.attack.restarts)
+    stream = np.array([of.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
+
+    def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
+        images, labels = jnp.asarray(x), jnp.asarray(y)
+        model = climbed(of.model.predict, images, labels)
+        aim = spec.attack.aim(model, images, labels, task.run)
+        aim = Starts(aim, *map(jnp.asarray, starts)) if starts else aim
+        found = spec.attack(model, searched, images, aim, _keys(stream, indices))
+        claims = _fools(model, found.x, labels) if found.claims is None else found.claims
+        reached = found.forwards if found.reached is None else found.reached
+        return found._replace(claims=claims, reached=reached)
+
+    starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
+    size = padded(len(y), judge.size)
+    proposal = batches.map(propose, x, y, of.indices[task.positions], *starts, size=size)
+    proposed = snap(of.threat, x, proposal.x, of.model.levels)
+    verdict = judge(x, y, proposed)
+    draws = of.model.predict.draws if isinstance(of.model.predict, Randomised) else 1
+    return Shard(
+        positions=task.positions,
+        verdict=verdict,
+        x_adv=proposed[verdict.broken],
+        forwards=proposal.forwards * draws,
+        gradients=proposal.gradients * draws,
+        tried=np.ones(len(y), bool) if proposal.tried is None else proposal.tried,
+        claims=proposal.claims,
+        reached=proposal.reached * draws,
+        seconds=time.perf_counter() - clock,
+        compile_seconds=compile_seconds() - compiled,
+        limit=batches.limit,
+    )
+
+
+def kind(spec: AttackSpec) -> str:
+    """What an attack's random numbers depend on: its name and settings, but not how much of it is done.
+
+    So the starts of 5 restarts are among those of 10, and more restarts never find less.
+    """
+    amount = ("restarts", "steps", "targets")
+    settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
+    return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
+
+
+@jax.jit
+def _keys(stream: Array, indices: Array) -> Array:
+    key = jax.random.key(stream[0])
+    for part in stream[1:]:
+        key = jax.random.fold_in(key, part)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+
+
+@jax.jit
+def _fools(model: Model, x: Array, y: Array) -> Array:
+    return fooled(model(x), y)
