@@ -296,7 +296,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in ("attacks.loop", "evaluation.plan", "evaluation.evaluator"):
+    for module in ("attacks.loop", "evaluation.plan", "evaluation.evaluator", "evaluation.trial"):
         monkeypatch.setattr(f"advbench.{module}.time", clock)
     monkeypatch.setattr("advbench.evaluation.trial.compile_seconds", lambda: 0.0)
     return clock
