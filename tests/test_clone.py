@@ -57,7 +57,7 @@ def test_nothing_leads_out_of_the_clone():
     [
         'Path(__file__).parents[3] / "data"',
         "Path(__file__).resolve().parents[3]",
-        'open("../' + 'shared/oracles/x.npz")',
+        'open("../' + "sha" + 'red/oracles/x.npz")',
         "see `/ho" + "me/someone/file`",
     ],
 )
