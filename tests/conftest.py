@@ -19,8 +19,11 @@ LONG = (
 )
 """Files that take longest. They go first, so that no worker is left with one of them at the end."""
 
-CHEAP = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
-"""Tests check arithmetic, not speed: nearly all their time would go into optimising programs that run once."""
+CHEAP = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true --xla_cpu_multi_thread_eigen=false"
+"""Tests check arithmetic, not speed: nearly all their time would go into optimising programs that run once.
+
+There is a worker for each core, so a program gets by with one thread.
+"""
 
 
 def _compile_cheaply() -> Path | None:
