@@ -19,6 +19,7 @@ from advbench.core.loaded import LoadedModel
 from advbench.core.names import DEFENSE_NAMES
 from advbench.core.spec import ThreatSpec, build, unknown_threat
 from advbench.data import DATASETS, Reading, load
+from advbench.data.catalog import known
 from advbench.data.extra import Extra
 from advbench.data.extra import read as read_extra
 from advbench.data.opening import opened
@@ -231,7 +232,7 @@ class Training:
 def _threat(data: Data, norm: str | None, eps: str | None) -> ThreatSpec:
     """The threat as given, else the data set's; told before data are read."""
     name = data.name if isinstance(data, Dataset) else "the data" if isinstance(data, tuple) else str(data)
-    info = DATASETS.get(name)
+    info = DATASETS.get(known(name) or "")
     if info is None:
         if isinstance(data, str | Path):
             opened(name)  # told before anything else: there is no such data

@@ -102,7 +102,8 @@ def data_of(model: LoadedModel, data: Any, settings: Settings) -> Dataset:
     AdvbenchError
         When there are none.
     """
-    from advbench.data import DATASETS, Dataset, Reading, again, load
+    from advbench.data import Dataset, Reading, again, load
+    from advbench.data.catalog import known
 
     learned, reading = model.record.get("data", {}), settings.reading
     declared = reading != Reading()
@@ -119,7 +120,7 @@ def data_of(model: LoadedModel, data: Any, settings: Settings) -> Dataset:
         tell = looking(model.dataset, settings.notify)
         found = again(model.dataset, learned.get("source", ""), "test", how, tell)
     elif isinstance(data, str | Path):
-        if not declared and str(data) not in DATASETS and learned:
+        if not declared and not known(str(data)) and learned:
             reading = Reading.of(learned.get("reading", {}))
         found = load(data, "test", reading=reading, tell=looking(str(data), settings.notify))
     else:

@@ -16,7 +16,7 @@ from advbench.core.dataset import Dataset
 from advbench.core.lazy import chunks, content_digest
 from advbench.core.reading import Reading
 from advbench.data import store
-from advbench.data.catalog import DATASETS
+from advbench.data.catalog import known
 from advbench.data.decode import decode
 from advbench.data.listing import Listing, Source, prepared
 from advbench.data.opening import opened
@@ -102,7 +102,8 @@ def inspect(
         When there is nothing to look at.
     """
     reading = reading or Reading()
-    if text in DATASETS:
+    if published := known(text):
+        text = published
         seen = [_array(store.load(text, split), ()) for split in _here(text)]
         kind = "published data set"
     else:

@@ -124,3 +124,9 @@ def test_the_default_attacks_aim_at_classes_that_there_are(classes, towards):
     texts = cascade(MODEL, "l2", classes)
     assert texts[3:] == (towards, "cw:rounds=5,steps=100") and len(texts) == 5
     assert attacks_of(texts, ThreatSpec.parse("l2", "1"))[3].attack.runs(classes) == int(towards[-1])
+
+
+def test_training_takes_a_published_data_set_as_papers_write_it():
+    from advbench.api.checked_training import _threat
+
+    assert str(_threat("CIFAR-10", None, None)) == str(_threat("cifar10", None, None))
