@@ -19,7 +19,18 @@ RUN = [
     *["--validation", "60", "--batch-size", "32", "--train-size", "380", "--mix", "cutmix", "--augment", "crop-flip"],
 ]
 TOGETHER = ["train", *RUN, "--distributed"]
-ATTACK = ["--attack", "pgd:steps=5,rel_step_size=0.5", "-n", "48", "--batch-size", "16", "--checks", "none", "--json", "-"]
+ATTACK = [
+    "--attack",
+    "pgd:steps=5,rel_step_size=0.5",
+    "-n",
+    "48",
+    "--batch-size",
+    "16",
+    "--checks",
+    "none",
+    "--json",
+    "-",
+]
 # Several commands in one process, which starts once: their arguments are given as JSON.
 SERIES = """
 import json, sys
