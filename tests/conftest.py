@@ -27,7 +27,10 @@ There is a worker for each core, so a program gets by with one thread.
 """
 
 PLAIN = "--xla_cpu_use_fusion_emitters=false"
-"""Generate LLVM code directly, not by way of MLIR: it halves the time of compiling. XLA forgot this flag after jax 0.10."""
+"""Generate LLVM code directly, not by way of MLIR: it halves the time of compiling.
+
+Only jax up to 0.10 has this flag.
+"""
 
 
 def _compile_cheaply() -> Path | None:
