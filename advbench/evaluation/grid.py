@@ -1,4 +1,4 @@
-"""Images for models whose pixels arrive in steps, 8-bit ones: what is judged must be what can be sent."""
+"""Rounding of adversarial images for models that receive 8-bit pixels, so that the judged image can be sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from advbench.evaluation.judge import ORDERS
 
 
 def within_steps(threat: ThreatSpec, levels: int | None) -> ThreatSpec:
-    """The ball to search: in Linf the largest whole number of steps, since rounding never leaves that one."""
+    """Return the threat to search in: for Linf, eps rounded down to whole steps, a ball that rounding never leaves."""
     if levels is None or threat.norm != "linf":
         return threat
     steps = int(threat.eps.value * levels + Fraction(1, 10**6))
@@ -20,17 +20,24 @@ def within_steps(threat: ThreatSpec, levels: int | None) -> ThreatSpec:
 
 
 def snap(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray, levels: int | None) -> np.ndarray:
-    """`x_adv` on the grid of whole steps, in the ball around the clean `x`; as it is where pixels have no steps.
+    """Round adversarial images to whole steps within the ball around the clean images.
 
-    Each value goes to the nearest step, as it does when an image is sent. Where that leaves the ball, the values whose
-    rounding added most go to the step on the clean side instead, as few of them as will do.
+    Each value is rounded to the nearest step, as it is when an image is sent. If that leaves the ball, the values whose
+    rounding increased the norm most are rounded towards the clean image instead, as few of them as necessary.
 
     Parameters
     ----------
+    threat : ThreatSpec
+        The ball.
     x, x_adv : np.ndarray
-        float32 `[m, H, W, C]`; `x` on the grid, in [0, 1].
+        Clean and adversarial images, float32 `[m, H, W, C]`; `x` on the grid, in [0, 1].
     levels : int or None
-        Steps from black to white; 255 for 8 bits.
+        Steps from black to white, 255 for 8 bits; None leaves `x_adv` unchanged.
+
+    Returns
+    -------
+    np.ndarray
+        float32 `[m, H, W, C]` in [0, 1].
     """
     if levels is None:
         return x_adv
@@ -47,7 +54,7 @@ def snap(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray, levels: int | Non
 
 
 def _inside(moved: np.ndarray, near: np.ndarray, size: float, order: int) -> np.ndarray:
-    """One image's steps, of Lp size at most `size` where `moved` was."""
+    """Return one image's change in whole steps, with Lp norm at most `size`; `moved` is the change before rounding."""
 
     def mass(d: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(d) ** order).ravel()
