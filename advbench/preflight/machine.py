@@ -1,4 +1,4 @@
-"""Self-test: does the installed jax compute correctly on this machine?
+"""Self-test of the machine: check that the installed jax computes correctly.
 
 Compilers have bugs: jax 0.10.2 on CPU gives wrong rows for `jit(vmap(lambda row: sum((M @ row) ** 2)))` near n = 32,769
 (jax-ml/jax#39103). So each operation that robustness numbers depend on is compiled in the three ways in which attacks

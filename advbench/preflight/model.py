@@ -1,4 +1,4 @@
-"""Preflight checks of a model on a few clean images: can robustness numbers of it be trusted at all?"""
+"""Preflight checks of a model on a few clean images, which find faults that make robustness numbers meaningless."""
 
 from __future__ import annotations
 
@@ -220,8 +220,8 @@ def _randomised(model: Model) -> Flag | None:
         name="randomised",
         level="note",
         evidence={"draws": model.draws},
-        message=f"the model is randomised: attacks use the mean over {model.draws} draws (EOT), the judge the mean over "
-        "as many others; use autoattack:version=rand",
+        message=f"the model is randomised: attacks use the mean over {model.draws} draws (EOT), the judge that over as "
+        "many others; use autoattack:version=rand",
     )
 
 

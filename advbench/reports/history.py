@@ -1,4 +1,4 @@
-"""What a history says: a table a series, and a plot of them all."""
+"""Tables of a history of evaluations, one per series."""
 
 from __future__ import annotations
 
@@ -19,13 +19,23 @@ from advbench.reports.sources import parse
 
 SHORT = 9  # characters of a commit
 LEGEND = (
-    "Worst case with its 95% Wilson interval; the change since the row above, in percentage points, with the exact "
-    "McNemar p, where both are of the same images."
+    "Robust accuracy with its 95% Wilson interval; change from the row above in percentage points, with its exact "
+    "McNemar p-value, if both are on the same images."
 )
 
 
 def collect(folder: Path) -> tuple[list[Told], list[str]]:
-    """All results below a folder, those of gates too, and what is wrong with those that can't be read.
+    """Collect all results below a folder, those of gates included.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, searched with all its subfolders.
+
+    Returns
+    -------
+    tuple of list of Told and list of str
+        The results, and an error message for each result file that can't be read.
 
     Raises
     ------
@@ -33,7 +43,7 @@ def collect(folder: Path) -> tuple[list[Told], list[str]]:
         When it is not a folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; give the one that your results are kept in")
+        raise UsageError(f"{folder} is not a folder: give the folder of your results")
     found: list[Told] = []
     problems = []
     for path in sorted(folder.rglob("*.json")):
@@ -48,11 +58,14 @@ def collect(folder: Path) -> tuple[list[Told], list[str]]:
 
 
 def of_history(history: History) -> list[Sheet]:
-    """A table for each series, in order of time."""
+    """Build a table for each series, in order of time."""
     return [
         Sheet(
             title=series.title,
-            header=("started", "accuracy", "95% interval", "change", "p", "commit", "images", "clean", "remarks"),
+            header=(
+                *("started", "robust\naccuracy", "95% interval", "change", "p"),
+                *("commit", "images", "clean\naccuracy", "remarks"),
+            ),
             rows=tuple(_row(point) for point in series.points),
             notes=(Note("legend", LEGEND), *_doubts(series.points)),
             needed=4,
@@ -62,7 +75,7 @@ def of_history(history: History) -> list[Sheet]:
 
 
 def _ours(path: Path) -> bool:
-    """Whether a file that can't be read claims to be a result."""
+    """Return whether an unreadable file claims to be a result."""
     if path.name == "result.json":
         return True
     try:
@@ -72,7 +85,7 @@ def _ours(path: Path) -> bool:
 
 
 def _doubts(points: Sequence[Point]) -> Iterator[Note]:
-    """A line for each state of points that don't stand, since columns may give way."""
+    """Yield a note on invalid and on incomplete points, since the remarks column may be dropped."""
     for state, level in (("invalid", "invalid"), ("incomplete", "note")):
         if of := [point.commit[:SHORT] if point.commit else point.started for point in points if point.state == state]:
             yield Note(level, f"{state}: {', '.join(of)}")

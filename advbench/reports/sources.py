@@ -1,4 +1,4 @@
-"""Results and gates as they lie on the disk: run directories, folders of them, JSON files."""
+"""Reading of results and gates from run directories, folders of them, and JSON files."""
 
 from __future__ import annotations
 
@@ -14,35 +14,53 @@ from advbench.gating.verdict import Gate
 
 @dataclass(frozen=True)
 class Run:
-    """A result, and where it was found."""
+    """A result and its location.
+
+    Attributes
+    ----------
+    result : Result
+        The result.
+    path : Path
+        The path given, or one below it.
+    folder : Path or None
+        The run directory with the adversarial images, if there is one.
+    """
 
     result: Result
-    path: Path  # as given, or below what was given
-    folder: Path | None  # the run directory, if there is one: where the adversarial images are
+    path: Path
+    folder: Path | None
 
     @property
     def title(self) -> str:
-        """Which model under which threat."""
+        """Title of the run: model and threat."""
         return f"{self.result.model.name}, {self.result.threat.title}"
 
 
 @dataclass(frozen=True)
 class Found:
-    """All that was named, in order."""
+    """Results and gates of all paths, in order."""
 
     runs: tuple[Run, ...]
     gates: tuple[tuple[Path, Gate], ...] = ()
 
 
 def read(paths: Sequence[Path]) -> Found:
-    """Read run directories, folders that hold some, and the JSON files of results and gates.
+    """Read run directories, folders of run directories, and JSON files of results and gates.
 
-    Of a folder come all its results, by their eps; of a gate its results too.
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files and folders. A folder yields all its results, ordered by eps; a gate yields its results too.
+
+    Returns
+    -------
+    Found
+        Results and gates.
 
     Raises
     ------
     UsageError
-        For a path that holds nothing of this, in one line.
+        For a path without a result or gate.
     """
     runs: list[Run] = []
     gates: list[tuple[Path, Gate]] = []
@@ -52,7 +70,7 @@ def read(paths: Sequence[Path]) -> Found:
             continue
         found = parse(path)
         if not found:
-            raise UsageError(f"{path} holds neither a result nor a gate; give run directories, or files of --json")
+            raise UsageError(f"{path} is neither a result nor a gate: give run directories, or files written by --json")
         gates += [(path, each) for each in found if isinstance(each, Gate)]
         folder = path.parent if path.name == "result.json" else None
         results = [result for each in found for result in (each.results if isinstance(each, Gate) else (each,))]
@@ -61,7 +79,7 @@ def read(paths: Sequence[Path]) -> Found:
 
 
 def one(path: Path) -> Run:
-    """The one run that a path holds.
+    """Read the only result at a path.
 
     Raises
     ------
@@ -71,23 +89,34 @@ def one(path: Path) -> Run:
     runs = read([path]).runs
     if len(runs) != 1:
         held = "; ".join(f"{run.path} ({run.title})" for run in runs[:8]) or "none"
-        raise UsageError(f"{path} holds {len(runs)} results, one is needed; name it: {held}")
+        raise UsageError(f"{path} holds {len(runs)} results, but one is needed: name one of {held}")
     return runs[0]
 
 
 def parse(path: Path) -> list[Result | Gate]:
-    """What a JSON file holds: a result, several, a gate; nothing if it is about something else.
+    """Read the results or the gate in a JSON file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    list of Result or Gate
+        One result, several, or one gate; empty for JSON about something else.
 
     Raises
     ------
     UsageError
-        When it can't be read, is not JSON, or is a result or gate of another schema version, or a damaged one.
+        When the file can't be read, is not JSON, or holds a result or gate that is damaged or of another schema
+        version.
     """
     try:
         text = path.read_bytes()
         content = json.loads(text)
     except OSError as error:
-        raise UsageError(f"no result to read at {path}: {error.strerror}") from None
+        raise UsageError(f"can't read the result {path}: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON") from None
     if isinstance(content, dict) and "outcomes" in content:
@@ -104,6 +133,6 @@ def _folder(path: Path) -> list[Run]:
     own = path / "result.json"
     files = [own] if own.exists() else sorted(path.rglob("result.json"))
     if not files:
-        raise UsageError(f"no result to read in {path}; was the run finished? then it has a result.json")
+        raise UsageError(f"{path} has no result.json: finish the run with --resume, or give another folder")
     runs = [Run(Result.load(file), file.parent, file.parent) for file in files]
     return sorted(runs, key=lambda run: (run.path.parent, run.result.threat.norm, run.result.threat.eps_value))

@@ -81,7 +81,5 @@ def silent_success(p: Probe) -> Flag | None:
     """Check whether an attack that returns its last image (`keep=false`) loses successes it had on the way."""
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", keep=False)
     last = p.breaks(p.attack(attack, p.threat))
-    message = (
-        "an attack that returns its last image loses its success on {count} of {n} images: don't set keep=false"
-    )
+    message = "an attack that returns its last image loses its success on {count} of {n} images: don't set keep=false"
     return missed("silent_success", p.plain, last, message, most="note", steps=STEPS)

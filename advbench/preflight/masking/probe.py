@@ -80,7 +80,7 @@ class Probe:
         return Threat(self.threat.norm, float(self.threat.eps) * times)
 
     def map(self, f: Callable[..., Any], name: str, *arrays: np.ndarray) -> Any:
-        """Apply `f(keys, *batch)` to arrays `[m, ...]`; a key depends on the seed, the name and the image's position."""
+        """Apply `f(keys, *batch)` to arrays `[m, ...]`; a key depends on seed, name and position of its image."""
         base = jax.random.fold_in(jax.random.key(self.seed), crc32(name.encode()) & 0x7FFFFFFF)
         places = np.arange(len(arrays[0]), dtype=np.uint32)
         return self.batches.map(lambda at, *batch: f(_keys(base, at), *batch), places, *arrays, size=self.size)
@@ -109,7 +109,7 @@ class Probe:
     def climb(
         self, threat: Threat, *, scale: float | None = None, steps: int = STEPS, stride: float = 0.1
     ) -> np.ndarray:
-        """Return a mask of images that PGD breaks with the cross-entropy of logits times `scale`, by default `self.scale`."""
+        """Return a mask of images broken by PGD with the cross-entropy of logits times `scale`, or `self.scale`."""
         attack = PGD(steps=steps, rel_step_size=stride, start="clean")
         model = self.model
         if not isinstance(model, Randomised):
@@ -161,7 +161,7 @@ class Probe:
 
     @cached_property
     def drawn(self) -> np.ndarray:
-        """Random images of the ball."""
+        """Images broken by random images of the ball."""
         draws = (self.map(lambda k, x: _draw(self.threat, k, x), f"draw {i}", self.x) for i in range(DRAWS))
         broken: np.ndarray = np.any([self.breaks(draw) for draw in draws], 0)
         return broken

@@ -1,4 +1,4 @@
-"""Two evaluations, side by side, as one page."""
+"""HTML page of a comparison of two evaluations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from advbench.reports.html.tables import Table
 from advbench.reports.pictures import class_name, pairs, spread
 from advbench.reports.sources import Run
 
-ROWS = 1000  # of each table of images
+ROWS = 1000  # most rows of each table of images
 
 
 def of_pair(found: Comparison, before: Run, after: Run) -> str:
-    """A page about what changed from one run to the other.
+    """Render a page about the differences between two runs.
+
+    Parameters
+    ----------
+    found : Comparison
+        The differences.
+    before, after : Run
+        The two runs, for pictures and provenance.
 
     Returns
     -------
@@ -51,7 +58,7 @@ def of_pair(found: Comparison, before: Run, after: Run) -> str:
 def _change(
     kind: str, indices: tuple[int, ...], before: Run, after: Run, *, fell: Run, budget: gallery.Budget
 ) -> dict[str, Any]:
-    """The images that changed one way; `fell` is the run that has their adversarial images."""
+    """Build the section on the images that changed one way; `fell` is the run that broke them."""
     wanted = set(indices)
     try:
         pictures = gallery.of_pairs(fell.result, spread(pairs(fell, wanted)), budget)
@@ -60,7 +67,7 @@ def _change(
     rows = [(b, a) for b, a in zip(before.result.rows, after.result.rows, strict=True) if b.index in wanted]
     table = Table(
         f"Images {kind}",
-        ("image", "class", "seen before as", "seen after as", "broken by", "distance"),
+        ("image", "class", "prediction before", "prediction after", "broken by", "distance"),
         tuple(
             (
                 str(b.index),
