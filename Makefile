@@ -87,8 +87,8 @@ $(SITE)/.ready: pyproject.toml
 	touch $@
 
 # The theme's authors print a notice about another program of theirs unless told not to.
-docs: $(SITE)/.ready  ## the documents as a site in site/, whose pages open from the disk; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --strict --clean
+docs: $(SITE)/.ready  ## the documents as a site: open site/index.html; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --clean  # --quiet would hide warnings from --strict
 
 clean:
 	rm -rf $(VENV) $(WHOLE) $(OLDEST) $(SITE) .venv-server .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist site

@@ -1,6 +1,7 @@
-"""Show the docstrings that classes of settings have when they are imported: with every setting, its type and default."""
+"""Show classes of settings with the docstrings that they have when imported: every setting, its type and default."""
 
 import importlib
+import inspect
 from typing import Any
 
 import griffe
@@ -13,4 +14,4 @@ class Settings(griffe.Extension):
         """Ask the class, if it belongs to the attacks or defenses."""
         if cls.docstring and cls.path.startswith(("advbench.attacks.", "advbench.defenses.")):
             real = getattr(importlib.import_module(cls.module.path), cls.name, None)
-            cls.docstring.value = getattr(real, "__doc__", None) or cls.docstring.value
+            cls.docstring.value = inspect.cleandoc(getattr(real, "__doc__", None) or cls.docstring.value)

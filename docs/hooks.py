@@ -1,7 +1,7 @@
 """Bring documents from outside of docs/ into the site, and make links fit there.
 
-In the repository a link is relative to the file it is in. In the site docs/ is the root, and CONTRIBUTING.md, CHANGELOG.md
-and the examples are beside its pages.
+In the repository a link is relative to the file it is in. In the site docs/ is the root, and CONTRIBUTING.md,
+CHANGELOG.md and the examples are beside its pages.
 """
 
 import posixpath

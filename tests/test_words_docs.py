@@ -61,8 +61,8 @@ def problems(document: Document) -> list[str]:
     return found
 
 
-def test_every_document_is_looked_at():
-    assert {"README.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/api/index.md", "examples/ci/README.md"} <= set(PROSE)
+def test_documents_of_every_folder_are_looked_at():
+    assert {"README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/api/index.md", "examples/ci/README.md"} <= set(PROSE)
 
 
 @pytest.mark.parametrize("name", PROSE)
