@@ -86,9 +86,9 @@ $(SITE)/.ready: pyproject.toml
 	$(SITE)/bin/python -m pip install --quiet --editable . --group docs
 	touch $@
 
-# The theme's authors print a notice about another program of theirs unless told not to.
+# --quiet would hide warnings from --strict; the variable silences a notice about another program of the theme's authors.
 docs: $(SITE)/.ready  ## the documents as a site: open site/index.html; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --clean  # --quiet would hide warnings from --strict
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --clean
 
 clean:
 	rm -rf $(VENV) $(WHOLE) $(OLDEST) $(SITE) .venv-server .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist site
