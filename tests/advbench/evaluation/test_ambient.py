@@ -35,7 +35,7 @@ WEIGHTS = np.random.default_rng(0).normal(size=(9, CLASSES)).astype(np.float32)
 TWO = "steps=2,rel_step_size=0.6"
 FAMILIES = (f"trades:{TWO}", "free:replays=2", "grad-align", f"awp-pgd:{TWO}", "crown-ibp")
 """One of each kind, beside PGD's in `test_settings.py`. mart, alp and noise differ from trades by a formula, fgsm-rs
-and n-fgsm are the inner step of grad-align, ibp is a part of crown-ibp, standard of all; awp goes around any of them."""
+and n-fgsm are the inner step of grad-align, ibp is a part of crown-ibp, standard of all; awp goes around any."""
 
 
 @pytest.fixture(scope="module")
