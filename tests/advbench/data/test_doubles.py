@@ -59,7 +59,7 @@ def test_images_in_another_split_are_told_of_arrays(place, monkeypatch):
 
 def test_code_is_not_run_for_it(place):
     head = "import numpy as np\ndef make(split):\n    assert split == 'test'\n"
-    code = head + "    return np.zeros((2, 4, 4, 1), np.uint8), [0, 1]\n"
+    code = head + "    return np.zeros((2, 8, 8, 1), np.uint8), [0, 1]\n"
     (place / "mine.py").write_text(code)
     assert twice(load("mine.py:make")) == []
 
