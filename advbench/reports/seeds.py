@@ -42,6 +42,9 @@ def of_seeds(summary: Mapping[str, Any]) -> Sheet:
     first = runs[0]
     held, threat = first["images"]["validated_on"], first["threat"]
     deviations = summary["deviation"].values()
+    which = "Each seed has its own validation images."
+    if split := first["images"].get("validation"):
+        which = f"All seeds have the same validation images, of {split['split']}."
     return Sheet(
         title=f"{first['defense']}, {threat['norm']} eps {threat['eps']}, {held:,} validation images",
         header=("seed", "clean", "FGSM", "PGD-10", "best epoch", "seconds"),
@@ -58,11 +61,6 @@ def of_seeds(summary: Mapping[str, Any]) -> Sheet:
             ("mean", *(f"{value:.2%}" for value in summary["mean"].values()), "", ""),
             ("deviation", *("-" if value is None else f"{100 * value:.2f}" for value in deviations), "", ""),
         ),
-        notes=(
-            Note(
-                "legend",
-                "Sample standard deviation over seeds in percentage points. Each seed has its own validation images.",
-            ),
-        ),
+        notes=(Note("legend", f"Sample standard deviation over seeds in percentage points. {which}"),),
         needed=4,
     )

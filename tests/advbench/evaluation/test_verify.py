@@ -98,7 +98,7 @@ def test_missing_image_and_wrong_shape_are_found(copy, model, data):
     copy.edit_images(lambda arrays: arrays.update(index=arrays["index"][1:], x_adv=arrays["x_adv"][1:]))
     assert "one adversarial image for each row" in failures(copy, model, data)
     copy.edit_images(lambda arrays: arrays.update(x_adv=arrays["x_adv"].reshape(-1, 25)))
-    assert "stored images: they are float32" in failures(copy, model, data)
+    assert "stored images: x_adv is float32" in failures(copy, model, data)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_missing_image_and_wrong_shape_are_found(copy, model, data):
         ("robust", "robust", False, "rows: image"),
         ("robust", "clean_prediction", None, "clean prediction"),
         ("robust", "label", 9, "the label is"),
-        ("robust", "index", 99, "different images"),
+        ("robust", "index", 99, "distinct images"),
         ("broken", "distance", 0.01, "distance"),
         ("broken", "margin", 9.0, "margin"),
         ("broken", "prediction", None, "adversarial prediction"),
