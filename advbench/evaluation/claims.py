@@ -45,7 +45,7 @@ class Evidence:
 
 
 def broken_rows(result: Result) -> list[tuple[int, Row]]:
-    """Position and row of every image that an attack broke, in the order of the images."""
+    """Return position and row of every image that an attack broke, in the order of the images."""
     rows = [(at, row) for at, row in enumerate(result.rows) if row.broken_by not in (None, "clean")]
     return sorted(rows, key=lambda pair: pair[1].index)
 

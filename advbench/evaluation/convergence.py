@@ -121,7 +121,7 @@ class Falls:
         return told and NEXT * int((share > 0.75).sum()) > bound
 
     def _first(self, attack: int) -> np.ndarray:
-        """Mask of the images that no doubling broke, bool `[n]`."""
+        """Return a mask of the images that no doubling broke, bool `[n]`."""
         mask: np.ndarray = (self.doubling["steps"][attack] == 0) & (self.doubling["restarts"][attack] == 0)
         return mask
 

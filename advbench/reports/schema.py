@@ -12,11 +12,11 @@ SCHEMAS: dict[str, tuple[type[Record], int]] = {
     "result.schema.json": (Result, SCHEMA_VERSION),
     "gate.schema.json": (Gate, GATE_SCHEMA_VERSION),
 }
-"""By file name: the object, and the version that its `schema_version` has."""
+"""Object and schema version, by file name."""
 
 
 def schema(name: str) -> str:
-    """JSON Schema 2020-12 of what `to_json` of the object writes."""
+    """Return the JSON Schema 2020-12 of the files that `to_json` of an object writes."""
     model, version = SCHEMAS[name]
     described = model.model_json_schema(mode="serialization")
     head = {

@@ -1,4 +1,4 @@
-"""Input defenses: each wraps any model, and is attacked adaptively unless told otherwise."""
+"""Input defenses: each wraps any model, and is attacked adaptively by default."""
 
 from __future__ import annotations
 
