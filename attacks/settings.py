@@ -1,4 +1,4 @@
-"""Settings as people read them: each with its meaning, its choices and its default, in the class's docstring."""
+"""Documentation of settings: meaning, choices and default of each, in the docstring of its class."""
 
 from __future__ import annotations
 
@@ -29,14 +29,25 @@ def documented(cls: type) -> str | None:
 
 
 def _split(doc: str) -> tuple[str, dict[str, str]]:
-    """What a docstring says before its settings, and the meaning of each, as written in the code."""
+    """Split a docstring into what precedes its settings, the meaning of each, and the sections that follow."""
     head, *section = _HEAD.split(cleandoc(doc), maxsplit=1)
     found = _ENTRY.findall(section[0] + "\n") if section else []
     return head.rstrip(), {name: " ".join(text.split()) for name, text in found}
 
 
 def choices(cls: type) -> dict[str, tuple[str, ...]]:
-    """The settings that are one of a few words, with these."""
+    """Return the settings that accept a few words only, with these words.
+
+    Parameters
+    ----------
+    cls : type
+        Class of settings, a dataclass.
+
+    Returns
+    -------
+    dict[str, tuple[str, ...]]
+        Words by name of the setting.
+    """
     return {each.name: get_args(each.type) for each in fields(cls) if get_origin(each.type) is Literal}
 
 
