@@ -87,10 +87,8 @@ class Choice(NamedTuple):
 
         Parameters
         ----------
-        seen : Look
-            Margins of `x`.
-        x : Array
-            Images `[B, H, W, C]`.
+        seen, x
+            Margins float32 `[B]`, and the images `[B, H, W, C]` that have them.
         where : Array or bool, default True
             bool `[B]`: images to consider.
         path : bool, default False
@@ -137,12 +135,8 @@ def settled(model: Model, logits: Array, y: Any) -> Array:
 
     Parameters
     ----------
-    model : Model
-        Model that is attacked.
-    logits : Array
-        float32 `[B, K]`.
-    y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+    model, logits, y
+        The attacked model, its output `[B, K]`, and the reference of the loss.
 
     Returns
     -------
@@ -158,12 +152,8 @@ def look(model: Model, x: Array, y: Any, logits: Array | None) -> Look | None:
 
     Parameters
     ----------
-    model : Model
-        Model that is attacked.
-    x : Array
-        Images `[B, H, W, C]`.
-    y : Any
-        Reference of the loss: labels or an `Aim`. The margin is that over the label in either case.
+    model, x, y
+        Arguments of the attack's call. The margin is that over the label, also for an `Aim`.
     logits : Array or None
         Output of `model` for `x`, `[B, K]`; a randomised model is sampled again and does not need them.
 
@@ -195,10 +185,8 @@ def beyond(gain: Array, seen: Look | None) -> Array:
 
     Parameters
     ----------
-    gain : Array
-        Margins on the attacked draws, float32 `[B]`.
-    seen : Look or None
-        Margins on other draws; None where the model judges itself.
+    gain, seen
+        Margins on the attacked draws, float32 `[B]`, and on others; None where the model judges itself.
 
     Returns
     -------
@@ -215,12 +203,8 @@ def sure(logits: Array, label: Array, seen: Look | None) -> Array:
 
     Parameters
     ----------
-    logits : Array
-        float32 `[B, K]`.
-    label : Array
-        int32 `[B]`.
-    seen : Look or None
-        Margins on other draws; None where the model judges itself.
+    logits, label, seen
+        float32 `[B, K]`, int32 `[B]`, and margins on other draws if another model judges.
 
     Returns
     -------
@@ -235,12 +219,8 @@ def surely_fooled(model: Model, x: Array, y: Any) -> Array:
 
     Parameters
     ----------
-    model : Model
-        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
-    x : Array
-        Images, float32 `[B, H, W, C]` in [0, 1].
-    y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+    model, x, y
+        Arguments of the attack's call.
 
     Returns
     -------
@@ -272,12 +252,8 @@ def choice(model: Model, x: Array, y: Any) -> Choice | None:
 
     Parameters
     ----------
-    model : Model
-        Model that is attacked.
-    x : Array
-        Images, float32 `[B, H, W, C]` in [0, 1].
-    y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+    model, x, y
+        Arguments of the attack's call.
 
     Returns
     -------
@@ -306,17 +282,9 @@ def consider(
     ----------
     chosen : Choice or None
         Choice so far; None where the model judges itself.
-    model : Model
-        Model that is attacked.
-    x : Array
-        Images, float32 `[B, H, W, C]` in [0, 1].
-    y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
-    logits : Array or None
-        Output of `model` for `x`, `[B, K]`.
-    where : Array or bool, default True
-        bool `[B]`: images to consider.
-    path : bool, default False
+    model, x, y, logits
+        As for `look`.
+    where, path
         As for `Choice.better`.
 
     Returns
@@ -346,12 +314,8 @@ def proposal(
     ----------
     chosen : Choice or None
         Iterate with the largest margin, where another model judges.
-    model : Model
-        Model that was attacked.
-    x : Array
-        Last images, `[B, H, W, C]`, at the end of a path.
-    y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+    model, x, y
+        The attacked model, the last images `[B, H, W, C]` of a path, and the reference of the loss.
     fools : Array
         bool `[B]`: images known to be misclassified.
     forwards, gradients : Array
@@ -373,16 +337,10 @@ def last_look(chosen: Choice, model: Model, x: Array, y: Any, *, path: bool) -> 
 
     Parameters
     ----------
-    chosen : Choice
-        Choice so far.
-    model : Model
-        Model that is attacked.
-    x : Array
-        Images, float32 `[B, H, W, C]` in [0, 1].
-    y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
-    path : bool
+    chosen, path
         As for `Choice.better`.
+    model, x, y
+        Arguments of the attack's call.
 
     Returns
     -------
