@@ -140,8 +140,7 @@ def _propose(key: Array, x0: Array, x: Array, spherical_step: Array, source_step
 
 
 def _rate(rate: Rate, hit: Array, looked: Array, bounds: tuple[float, float]) -> tuple[Rate, Array]:
-    """Record an outcome; return 1 for a full window of successes, -1 for one of failures, and then restart the window.
-    """
+    """Record an outcome; return 1 for a full window of successes, -1 for one of failures, then restart the window."""
     outcomes = per_image(looked)(jnp.concatenate([rate.outcomes[:, 1:], hit[:, None]], 1), rate.outcomes)
     looks = rate.looks + looked
     mean = outcomes.mean(1)

@@ -149,8 +149,7 @@ def _wide(mask: Array) -> Array:
 
 
 def _planes(model: Model, x: Array, y: Any) -> tuple[Array, Array, Array]:
-    """Return the logits, each considered class's lead over the label `[P, B]`, and their gradients `[P, *x.shape]`.
-    """
+    """Return the logits, the lead of each class considered over the label `[P, B]`, and their gradients."""
     logits, pull = jax.vjp(model, x)
     classes = logits.shape[-1]
     label = label_of(y)

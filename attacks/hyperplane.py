@@ -86,8 +86,7 @@ def _all_at_once(slope: Array, pace: Array, room: Array, need: Array) -> Array:
 
 
 def _steepest_first(slope: Array, room: Array, need: Array) -> Array:
-    """Move the steepest pixels by all their room, those at the threshold by a common share of it, no others.
-    """
+    """Move the steepest pixels by all their room, those at the threshold by a common share of it, no others."""
     gain = slope * room
 
     def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:

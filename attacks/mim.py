@@ -89,8 +89,7 @@ class MIFGSM(PGD):
         return ()
 
     def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
-        """Return the gradient to follow, the logits of `x` if they are needed, and the number of forward passes taken.
-        """
+        """Return the gradient to follow, the logits of `x` if needed, and the number of forward passes."""
         g, logits = slope(model, losses(self.targets)[self.loss], x, y)
         return g, logits if self.keep else None, 1
 
@@ -111,7 +110,7 @@ class MIFGSM(PGD):
     def move(self, threat: Threat, x: Array, state: State, g: Array) -> tuple[Array, Array]:
         """Return the next images and their momentum."""
         g = jnp.where(jnp.isfinite(g), g, 0.0)
-        g = g / jnp.maximum(jnp.abs(g).max((1, 2, 3), keepdims=True), TINY)  # tiny gradients would underflow when summed
+        g = g / jnp.maximum(jnp.abs(g).max((1, 2, 3), keepdims=True), TINY)  # else tiny gradients underflow in the sum
         momentum = self.decay * state.momentum + g / jnp.maximum(jnp.abs(g).mean((1, 2, 3), keepdims=True), TINY)
         return jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, momentum, self.rel_step_size), momentum
 
@@ -270,8 +269,7 @@ class VMIFGSM(MIFGSM):
 
 
 def _framed(probability: Array | float, resize: Array | float, key: Array, x: Array) -> Array:
-    """Shrink and shift `[H, W, C]` within black with some probability: pasted into a larger frame, then resized back.
-    """
+    """Shrink and shift `[H, W, C]` within black, with some probability: pasted into a frame, then resized back."""
     whether, size, down, across = jax.random.split(key, 4)
     scale = jax.random.uniform(size, minval=1.0, maxval=resize) / resize
     room = jnp.array(x.shape[:2]) * (1 - scale)

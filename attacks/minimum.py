@@ -1,5 +1,4 @@
-"""Parts shared by minimum-norm attacks: the nearest adversarial image so far, and the search for the smallest weight c.
-"""
+"""Parts shared by minimum-norm attacks: the nearest adversarial image so far, and the search for the weight c."""
 
 import math
 from typing import Any, NamedTuple, Protocol

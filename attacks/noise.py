@@ -89,7 +89,7 @@ class UniformNoise(Noise):
 
     Examples
     --------
-    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`; noise leaves the mean of an image about as it is:
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`; noise hardly changes the mean of an image:
 
     >>> UniformNoise(samples=10)(model, linf, x, y, keys).claims.tolist()
     [False, False]

@@ -26,9 +26,7 @@ from advbench.core.model import Model
 from advbench.core.threat import Threat
 
 TOLERANCE = 1e-3  # of the radius, as Euclidean length
-PATIENCE = (
-    100  # flips without success, a tenth of the queries at most, before images of other classes give the signs
-)
+PATIENCE = 100  # flips without success, a tenth of the queries at most, before other images give the signs
 
 
 class State(NamedTuple):

@@ -15,7 +15,7 @@ _ENTRY = re.compile(r"^(\w+)\n((?: +\S.*\n?)+)", re.MULTILINE)
 def documented(cls: type) -> str | None:
     """Compose the docstring of a class of settings: a section on all of them, also those of its bases, and the paper.
 
-    In the code each class documents its own settings, a name and below it the meaning; defaults are read from the fields.
+    In the code each class documents its own settings, a name and below it the meaning; fields give the defaults.
 
     Parameters
     ----------

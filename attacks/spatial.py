@@ -127,8 +127,7 @@ def transformed(x: Array, move: Array) -> Array:
 
 
 def _grid(angles: int, shifts: int) -> np.ndarray:
-    """List transformations `[n, 3]` in [-1, 1]: angle, shift down, shift right; the identity first, small before large.
-    """
+    """List transformations `[n, 3]` in [-1, 1]: angle, shift down, shift right; small before large."""
     axes = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (angles, shifts, shifts)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     return grid[np.argsort(np.linalg.norm(grid, axis=1), kind="stable")]

@@ -180,8 +180,7 @@ def _pyramids(sides: tuple[int, ...], power: int) -> np.ndarray:
 
 
 def _pyramid(height: int, width: int, power: int) -> np.ndarray:
-    """Build a pyramid of norm 1 that decreases from the middle: on ring r the sum of 1 / k^2 (L1: 1 / k^4) over k > r.
-    """
+    """Build a pyramid of norm 1, highest in the middle: on ring r the sum of 1 / k^2 (L1: 1 / k^4) over k > r."""
     ring = np.maximum(abs(np.arange(height) - height // 2)[:, None], abs(np.arange(width) - width // 2))
     terms = np.arange(1.0, max(height, width) // 2 + 2) ** (-2 if power == 2 else -4)
     pyramid = terms[::-1].cumsum()[::-1][ring]
