@@ -164,7 +164,7 @@ class Recipe:
 
     @property
     def may_grow(self) -> bool:
-        """Whether a resumed run may have more epochs, without changing those already trained."""
+        """True if a resumed run may have more epochs, without changing those already trained."""
         return not self.swa and (self.schedule == "constant" or bool(self.milestones))
 
     @property

@@ -1,4 +1,4 @@
-"""What a gate asks for: `[gate]` of advbench.toml, `[tool.advbench.gate]` of pyproject.toml, or flags."""
+"""Rules of a gate: `[gate]` of advbench.toml, `[tool.advbench.gate]` of pyproject.toml, or flags."""
 
 from __future__ import annotations
 
@@ -19,12 +19,27 @@ BASELINE_IMAGES = 1000  # that a baseline holds unless told otherwise
 
 
 def accuracy(value: object) -> Fraction:
-    """`"40%"` or 0.4 -> 2/5, exactly as typed.
+    """Read an accuracy exactly: `"40%"` or 0.4 is 2/5.
+
+    Parameters
+    ----------
+    value : object
+        Percentage as text, or a fraction.
+
+    Returns
+    -------
+    Fraction
+        In [0, 1].
 
     Raises
     ------
     ValueError
-        For anything that could be read in two ways, like 40 or 1.
+        For anything ambiguous, like 40 or 1.
+
+    Examples
+    --------
+    >>> accuracy("40%"), accuracy(0.4)
+    (Fraction(2, 5), Fraction(2, 5))
     """
     text = repr(value) if isinstance(value, float) else str(value).strip()[:40]
     if found := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) *%", text):
@@ -39,7 +54,7 @@ def accuracy(value: object) -> Fraction:
 
 
 def _eps(value: object) -> str:
-    """As typed; TOML's numbers count as typed."""
+    """Return eps as typed; numbers of TOML count as typed."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError('write eps like "8/255" or 0.3')
     try:
@@ -49,7 +64,7 @@ def _eps(value: object) -> str:
 
 
 def _norm(value: object) -> object:
-    """The norm that is plainly meant; what is none is left to be refused."""
+    """Return the norm that is meant; an unknown name is left for the schema to refuse."""
     try:
         return names.found("norm", value, NORMS) if isinstance(value, str) else value
     except UsageError:
@@ -77,12 +92,12 @@ class _Table(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """The keys that this table may have."""
+        """List the keys that this table may have."""
         return [str(field.alias) for field in cls.model_fields.values()]
 
 
 class ThreatRules(_Table):
-    """`[[gate.threats]]`: what is asked for under one threat."""
+    """Table `[[gate.threats]]`: rules under one threat model; the fields carry their descriptions."""
 
     norm: Annotated[
         Literal["linf", "l2", "l1", "l0", "any"] | None,
@@ -105,7 +120,7 @@ class ThreatRules(_Table):
 
 
 class GateRules(_Table):
-    """`[gate]`: which model, which images, how sure, and what is asked for."""
+    """Table `[gate]`: model, images, error rate and rules; the fields carry their descriptions."""
 
     model: Annotated[str | None, Field(description="As for `advbench attack`.")] = None
     data: Annotated[str | None, Field(description="Data set; by default the model's own.")] = None
@@ -150,29 +165,65 @@ class GateRules(_Table):
         return self
 
     def drop(self, threat: ThreatRules) -> Fraction | None:
-        """The largest drop under a threat: its own, else that of the whole gate."""
+        """Return the largest drop allowed under a threat model: its own, else that of the whole gate.
+
+        Parameters
+        ----------
+        threat : ThreatRules
+            Table of the threat model.
+
+        Returns
+        -------
+        Fraction or None
+            Fraction of all images, None for no limit.
+        """
         return self.max_drop if threat.max_drop is None else threat.max_drop
 
 
 class Configuration(_Table):
-    """A whole `advbench.toml`, or `[tool.advbench]` of pyproject.toml."""
+    """The whole `advbench.toml`, or `[tool.advbench]` of pyproject.toml."""
 
     gate: GateRules
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing asked for; `at` leads to where it is written, from the table of the gate on."""
+    """One requirement of a gate.
+
+    Parameters
+    ----------
+    kind : Kind
+        Kind of the rule.
+    threshold : Fraction
+        Accuracy or drop, exact.
+    threat : int, optional
+        Number of the threat model in the gate; None for clean accuracy.
+    class_name : str, optional
+        Class, for rules about one.
+    at : tuple[str or int, ...], default ()
+        Keys that lead to the rule, from the gate's table on.
+    """
 
     kind: Kind
     threshold: Fraction
-    threat: int | None = None  # which one of the gate's
+    threat: int | None = None
     class_name: str | None = None
     at: tuple[str | int, ...] = ()
 
 
 def rules_of(gate: GateRules) -> list[Rule]:
-    """All rules of a gate, in the order in which they are reported."""
+    """List all rules of a gate, in the order of the report.
+
+    Parameters
+    ----------
+    gate : GateRules
+        Table of the gate.
+
+    Returns
+    -------
+    list[Rule]
+        The rules.
+    """
     found = [] if gate.min_clean is None else [Rule("min_clean", gate.min_clean, at=("min-clean",))]
     for number, threat in enumerate(gate.threats):
         at = ("threats", number)
@@ -189,7 +240,7 @@ def rules_of(gate: GateRules) -> list[Rule]:
 
 
 def _contradictions(gate: GateRules) -> Iterator[str]:
-    """What can't be meant, each in one line."""
+    """Describe contradictory settings, each in one line."""
     if gate.n is not None and gate.indices is not None:
         yield "give n or indices, not both"
     drops = [gate.max_drop, *(threat.max_drop for threat in gate.threats)]
@@ -224,6 +275,12 @@ def _pair(one: ThreatRules, eps: Fraction | None, other: ThreatRules, its: Fract
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of `advbench.toml`, and of `[tool.advbench]` in pyproject.toml; for editors."""
+    """Return the JSON Schema of `advbench.toml`, and of `[tool.advbench]` in pyproject.toml; for editors.
+
+    Returns
+    -------
+    dict[str, Any]
+        JSON Schema.
+    """
     schema = Configuration.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "advbench configuration"}
