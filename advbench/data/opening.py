@@ -1,4 +1,4 @@
-"""One entry to all data: a built-in name, a folder, a file, or a function of the user's own."""
+"""Loading of all data: a built-in name, a folder, a file, or a function of the user's own."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def load(
         "test" or "train". Where there is no test split, "val" serves as one, and else all there is; where there is no
         train split, all there is.
     reading : Reading, optional
-        How image files are brought to size, which classes there are, and whether damaged images are left out.
+        Options for image files: size, class names, and whether to skip damaged images.
     data_dir : Path, optional
-        Of published data sets; see `data_folder`.
+        Folder of published data sets; see `data_folder`.
     tell : callable, optional
-        Told how many of how many images were looked at, where that takes a while: once, since it is remembered.
+        Called with the number of images scanned and in all, if that takes a while: once, since scans are cached.
 
     Returns
     -------
     Dataset
-        Images in the order of the data set. More than 256 MB of them are decoded as they are asked for.
+        Images in the order of the data set. More than 256 MB of them are decoded on demand.
 
     Raises
     ------
@@ -88,7 +88,18 @@ def load(
 
 
 def opened(text: str) -> Source:
-    """What a path holds, before any image is read; raises as `load`."""
+    """Describe the data at a path, before any image is read; errors are those of `load`.
+
+    Parameters
+    ----------
+    text : str
+        Path, or `file.py:function`.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
+    """
     where, colon, function = text.rpartition(":")
     if colon and function.isidentifier() and (where.endswith(".py") or _is_module(where)):
         return factory.find(where, function)
@@ -107,12 +118,30 @@ def opened(text: str) -> Source:
 
 
 def again(name: str, source: str, split: str, reading: Mapping[str, Any], tell: Tell | None = None) -> Dataset:
-    """Load what a record speaks of: from where it says, unless that is code.
+    """Load the data of a record: from its origin, unless that is code.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data.
+    source : str
+        Origin of the data.
+    split : str
+        Split of the data.
+    reading : Mapping[str, Any]
+        Record of the options for image files.
+    tell : Tell, optional
+        As for `load`.
+
+    Returns
+    -------
+    Dataset
+        The split.
 
     Raises
     ------
     UsageError
-        When the data come from memory or from code: a file that someone sent must not choose what runs.
+        When the data come from memory or from code: a file received from others must not choose the code that runs.
     AdvbenchError
         As `load`.
     """

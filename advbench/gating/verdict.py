@@ -34,7 +34,7 @@ Kind = Literal[
 
 
 class Place(Record):
-    """File and line of a rule."""
+    """File of a rule, relative to the current folder of the command, and line from 1."""
 
     file: str
     line: Annotated[int, Field(ge=1)] = 1
