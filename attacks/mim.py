@@ -85,11 +85,39 @@ class MIFGSM(PGD):
         return 1
 
     def remember(self, x: Array) -> Any:
-        """Return the initial memory of a variant."""
+        """Return the initial memory of a variant.
+
+        Parameters
+        ----------
+        x : Array
+            Clean images, float32 `[B, H, W, C]`.
+
+        Returns
+        -------
+        Any
+            Pytree, every leaf with leading axis B.
+        """
         return ()
 
     def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
-        """Return the gradient to follow, the logits of `x` if needed, and the number of forward passes."""
+        """Return the gradient to follow.
+
+        Parameters
+        ----------
+        model : Model
+            Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+        x : Array
+            Current images, float32 `[B, H, W, C]`.
+        y : Any
+            Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        state : State
+            State before the step.
+
+        Returns
+        -------
+        tuple[Array, Array or None, int]
+            Gradient in the shape of `x`, the logits `[B, K]` of `x` if needed, and the number of forward passes.
+        """
         g, logits = slope(model, losses(self.targets)[self.loss], x, y)
         return g, logits if self.keep else None, 1
 
@@ -108,7 +136,24 @@ class MIFGSM(PGD):
         )
 
     def move(self, threat: Threat, x: Array, state: State, g: Array) -> tuple[Array, Array]:
-        """Return the next images and their momentum."""
+        """Take a step along the momentum.
+
+        Parameters
+        ----------
+        threat : Threat
+            Norm ball and pixel box to stay in.
+        x : Array
+            Clean images, float32 `[B, H, W, C]`.
+        state : State
+            State before the step.
+        g : Array
+            Gradient to follow.
+
+        Returns
+        -------
+        tuple[Array, Array]
+            Next images, and their momentum.
+        """
         g = jnp.where(jnp.isfinite(g), g, 0.0)
         g = g / jnp.maximum(jnp.abs(g).max((1, 2, 3), keepdims=True), TINY)  # else tiny gradients underflow in the sum
         momentum = self.decay * state.momentum + g / jnp.maximum(jnp.abs(g).mean((1, 2, 3), keepdims=True), TINY)

@@ -55,7 +55,24 @@ class Noise(Attack):
             raise ValueError(f"{type(self).__name__} needs samples >= 1, not {self.samples}")
 
     def draw(self, threat: Threat, key: Array, x: Array, number: Array) -> Array:
-        """Return one noisy image; `number` counts the draws from 0."""
+        """Draw one noisy image; it is projected into the ball afterwards.
+
+        Parameters
+        ----------
+        threat : Threat
+            Norm ball and pixel box to stay in.
+        key : Array
+            PRNG key.
+        x : Array
+            Clean image, float32 `[H, W, C]` in [0, 1].
+        number : Array
+            Number of the draw, from 0.
+
+        Returns
+        -------
+        Array
+            float32 `[H, W, C]`.
+        """
         raise NotImplementedError
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:

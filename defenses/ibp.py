@@ -71,7 +71,22 @@ class Bounded(Defense):
         return self.clean * natural + (1 - self.clean) * certified, worst
 
     def margins(self, model: Model, x: Array, y: Array) -> Array:
-        """Return lower bounds `[B, K]` of the label's logit minus each other one."""
+        """Bound the margins of images.
+
+        Parameters
+        ----------
+        model : Model
+            Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+        x : Array
+            Images, float32 `[B, H, W, C]` in [0, 1].
+        y : Array
+            Labels, int32 `[B]`.
+
+        Returns
+        -------
+        Array
+            Lower bounds `[B, K]` of the label's logit minus each other one.
+        """
         return bounded(model, self.threat, x, y, "ibp")
 
 

@@ -54,10 +54,26 @@ class Fitted:
 
 @dataclass
 class Ledger:
-    """State of a run on the host, all of it JSON; saved with every checkpoint."""
+    """State of a run on the host, all of it JSON; saved with every checkpoint.
+
+    Parameters
+    ----------
+    step : int, default 0
+        Steps taken.
+    slower : float, default 1.0
+        Factor on the learning rate, halved by every roll-back.
+    rollbacks : int, default 0
+        Roll-backs after catastrophic overfitting.
+    best : dict[str, Any], optional
+        Validation record of the best weights.
+    history : list[dict[str, Any]], optional
+        Validation record of every epoch.
+    seconds : float, default 0.0
+        Seconds spent training.
+    """
 
     step: int = 0
-    slower: float = 1.0  # factor on the learning rate, halved by every roll-back
+    slower: float = 1.0
     rollbacks: int = 0
     best: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

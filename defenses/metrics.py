@@ -15,16 +15,42 @@ class Listener:
     """Receives the events of training; any method may be overridden."""
 
     def begin(self, step: int, total: int) -> None:
-        """Training starts, or resumes after `step` of `total` steps."""
+        """Training starts, or resumes after a checkpoint.
+
+        Parameters
+        ----------
+        step : int
+            Steps taken so far.
+        total : int
+            Steps in all.
+        """
 
     def window(self, record: Record) -> None:
-        """Some 50 steps have ended: step, epoch, loss, accuracy on the training examples, lr, eps, images/s."""
+        """About 50 steps have ended.
+
+        Parameters
+        ----------
+        record : Record
+            Step, epoch, loss, accuracy on the training examples, lr, eps, images per second.
+        """
 
     def epoch(self, record: Record) -> None:
-        """An epoch has ended: the same, with clean, FGSM and PGD accuracy on the validation images."""
+        """An epoch has ended.
+
+        Parameters
+        ----------
+        record : Record
+            As for `window`, with clean, FGSM and robust accuracy on the validation images.
+        """
 
     def say(self, text: str) -> None:
-        """The user should read this line."""
+        """The user should read this line.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+        """
 
     def end(self) -> None:
         """Training is over, or was stopped; it may not have begun."""

@@ -50,8 +50,8 @@ def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) ->
     >>> import jax.numpy as jnp
     >>> from advbench.core.threat import NORMS, Threat
     >>> def model(x):
-    ...     mean = x.mean((1, 2, 3))
-    ...     return jnp.stack([0.5 - mean, mean - 0.5], -1)
+    ...     mean = x.mean((1, 2, 3))[:, None]
+    ...     return jnp.array([0.5, -0.5]) - mean * jnp.array([1.0, -1.0])
     >>> graph = read(model, (6, 6, 1))
     >>> found = margins(graph, Threat(NORMS["linf"], 0.05), jnp.full((6, 6, 1), 0.4), 0, "ibp")
     >>> round(float(found[1]), 4)

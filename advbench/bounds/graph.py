@@ -21,14 +21,26 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Ref:
-    """A value that depends on the image: the output of node number `at`."""
+    """A value that depends on the image: the output of a node.
+
+    Parameters
+    ----------
+    at : int
+        Number of the node.
+    """
 
     at: int
 
 
 @dataclass(frozen=True)
 class Const:
-    """A value that does not depend on the image: number `at` of the graph's constants."""
+    """A value that does not depend on the image.
+
+    Parameters
+    ----------
+    at : int
+        Number among the graph's constants.
+    """
 
     at: int
 

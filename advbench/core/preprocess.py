@@ -166,7 +166,15 @@ AS_IS: Final = Preprocess()
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Preprocessed:
-    """A network with its preprocessing in front; further inputs are passed on."""
+    """A network with its preprocessing in front; further inputs are passed on.
+
+    Parameters
+    ----------
+    predict : Callable[..., Array]
+        Network that takes preprocessed images.
+    preprocess : Preprocess, optional
+        The preprocessing.
+    """
 
     predict: Callable[..., Array]
     preprocess: Preprocess = field(metadata={"static": True})
