@@ -26,7 +26,7 @@ from advbench.attacks.selection import (
 from advbench.core.model import Model
 from advbench.core.threat import TINY, Threat
 
-MOMENTUM = 0.75  # how much of a step is new
+MOMENTUM = 0.75  # weight of the new step; the rest is the previous one
 
 
 class Point(NamedTuple):

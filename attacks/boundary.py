@@ -134,7 +134,7 @@ def _propose(key: Array, x0: Array, x: Array, spherical_step: Array, source_step
     move = jax.random.normal(key, x.shape)
     move = spherical_step * distance * unit(move - (move * outwards).sum() * outwards)
     sphere = jnp.clip(x0 + (d + move) / jnp.sqrt(1 + spherical_step**2), 0.0, 1.0)
-    left = jnp.sqrt(jnp.square(sphere - x0).sum())  # the box may have cut some
+    left = jnp.sqrt(jnp.square(sphere - x0).sum())  # clipping to the box may have shortened it
     share = jnp.maximum(left - (1 - source_step) * distance, 0.0) / jnp.maximum(left, TINY)
     return sphere, jnp.clip(sphere + share * (x0 - sphere), 0.0, 1.0)
 

@@ -18,7 +18,7 @@ from advbench.core.threat import Threat
 
 STRIDE = 25  # steps a dispatch: enough to hide its cost, few enough for Ctrl-C to be noticed
 EXTERNAL = "external"  # primitive of a model that lives outside JAX
-EXPORTED = "call_exported"  # of programs that can't be looked into
+EXPORTED = "call_exported"  # primitive of `jax.export`, whose operations are hidden
 HIDING = (EXTERNAL, EXPORTED)
 CONVOLUTION = "conv_general_dilated"
 SPAN = 200  # steps between batch compactions
@@ -133,7 +133,7 @@ def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
         try:
             reached, finished = advance(attack, model, threat, x, y, state, min(stride, left))
             over = bool(finished)
-        except (jax.errors.JaxRuntimeError, ValueError):  # a host function's error comes as either
+        except (jax.errors.JaxRuntimeError, ValueError):  # a host function's error arrives as either
             if not getattr(model, "spent", False):
                 raise
             break

@@ -115,7 +115,7 @@ def margin_to(logits: Array, aim: Aim) -> Array:
 
 
 def difference_to(logits: Array, aim: Aim) -> Array:
-    """Target logit minus the right one (Gowal et al. 2019, arXiv 1910.09338), whatever the other classes do.
+    """Target logit minus the right one (Gowal et al. 2019, arXiv 1910.09338); other classes don't matter.
 
     Parameters
     ----------

@@ -26,4 +26,4 @@ class MultiTargeted(PGD):
     paper = "Gowal et al. 2019, arXiv 1910.09338"
 
     loss: Literal["ce", "margin", "dlr", "kl", "difference"] = setting(default="difference")
-    targets: int = setting(default=1000)  # as many as there are
+    targets: int = setting(default=1000)  # all other classes

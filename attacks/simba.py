@@ -32,8 +32,8 @@ from advbench.attacks.selection import (
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
-LOWEST = 1 / 8  # of the frequencies along a side come first, in random order,
-SHELL = 1 / 32  # and then each further share of them
+LOWEST = 1 / 8  # share of the frequencies along a side that come first, in random order
+SHELL = 1 / 32  # share in each further group
 
 
 class State(NamedTuple):

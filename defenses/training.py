@@ -73,7 +73,7 @@ def fit(
         More facts that a resumed run must share, by name.
     digest : str, optional
         Digest of images and labels, if known: `fingerprint.content`.
-    should_stop : Callable[[], int or None], default lambda: None
+    should_stop : Callable[[], int or None], optional
         Called before every step; the number of a signal ends training after a checkpoint.
     listeners : Sequence[Listener], default ()
         Receivers of records.

@@ -58,7 +58,7 @@ class Card(Record):
     digest: str
     data: str
     threat: ThreatInfo
-    suite: tuple[str, ...] = Field(strict=False)  # attacks as asked for
+    suite: tuple[str, ...] = Field(strict=False)  # attacks as typed
     seed: int
     clean: Rate
     robust: Rate

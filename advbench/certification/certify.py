@@ -61,7 +61,7 @@ def certify(
         Fixes the noise of smoothing.
     batch_size : int, default 128
         Images in a call.
-    tell : Callable[[int, int], None], default lambda done, total: None
+    tell : Callable[[int, int], None], optional
         Called with the number of images done and in all.
     allow_extra_outputs : bool, default False
         Accept more outputs than the data has classes; by default they are flagged.

@@ -57,7 +57,7 @@ def lower_bounds(
         See `advbench.bounds.margins`; linear bounds are never below those of intervals here, since both are computed.
     batch_size : int
         Images in a call, fewer if memory requires it; it does not change the result.
-    tell : Callable[[int, int], None], default lambda done, total: None
+    tell : Callable[[int, int], None], optional
         Called with the number of images done and in all.
 
     Returns

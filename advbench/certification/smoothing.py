@@ -106,7 +106,7 @@ def smooth(
         Fixes the noise.
     batch_size : int
         Noisy images in a call.
-    tell : Callable[[int, int], None], default lambda done, total: None
+    tell : Callable[[int, int], None], optional
         Called with the number of images done and in all.
 
     Returns

@@ -1,4 +1,4 @@
-"""Settings of JAX under which everything here is computed, whatever the caller has set.
+"""Settings of JAX under which everything here is computed, independent of the caller's.
 
 JAX lets a program choose, for a whole process, whether numbers have 64 bits, which types and ranks may be mixed, and
 whether a NaN or an infinity is an error. The numbers of this package must not depend on that: under `jax_enable_x64`

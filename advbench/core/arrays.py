@@ -12,7 +12,7 @@ from advbench.core.lazy import CHUNK, Lazy
 
 CHANNELS = (1, 3, 4)
 LAYOUTS = ("nhwc", "nchw")
-MOST = 1_000_000  # classes
+MOST = 1_000_000  # largest number of classes
 ROUNDING = 1e-6  # white being 1: error of n / 255 in float32
 
 

@@ -120,7 +120,7 @@ def bpda(
     ----------
     forward : Callable[[Array], Array]
         Operation of the model, of any shape; it is never differentiated.
-    backward : Callable[[Array], Array], default lambda x: x
+    backward : Callable[[Array], Array], optional
         Differentiable substitute from the same shapes to the same shapes; by default the identity (straight-through).
 
     Returns

@@ -1,7 +1,7 @@
 """Threat models: the perturbations allowed. All arithmetic here is for one image; batching is `jax.vmap`.
 
-In every function `d` is a perturbation and `low <= 0 <= high` say how far each pixel may move before it leaves the
-pixel box; all have the image's shape, float32, in pixel units (white is 1).
+In every function `d` is a perturbation, and `low <= 0 <= high` bound the change of each pixel within the pixel box;
+all have the image's shape, float32, in pixel units (white is 1).
 """
 
 from dataclasses import dataclass, field

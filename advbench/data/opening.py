@@ -169,7 +169,7 @@ def _name(path: Path) -> str:
 def _of_folder(path: Path, name: str) -> Source:
     if (path / saved.WHOLE).is_file() or (path / saved.STATE).is_file():
         return saved.find(path, name)
-    inner = path / "data"  # where repositories of the Hugging Face hub have them
+    inner = path / "data"  # their location in repositories of the Hugging Face hub
     for place in (path, inner) if inner.is_dir() else (path,):
         if files := sorted(place.glob("*.parquet")):
             return parquet.find(files, path, name)

@@ -22,7 +22,7 @@ from advbench.data.listing import Listing, Source, prepared
 from advbench.data.opening import opened
 from advbench.data.scan import scanned
 
-THUMBNAILS, SIDE, GAP = 10, 96, 4  # how many, and their pixels
+THUMBNAILS, SIDE, GAP = 10, 96, 4  # number, side and distance in pixels
 SHOWN = 10  # images named
 
 

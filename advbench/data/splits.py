@@ -8,7 +8,7 @@ from pathlib import Path
 
 from advbench.core.errors import UsageError
 
-ALL = "all"  # the split of what has none
+ALL = "all"  # the only split, of data without splits
 WORDS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),

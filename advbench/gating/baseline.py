@@ -112,7 +112,7 @@ class Baseline(Record):
         hint = "write one by advbench gate --update-baseline"
         try:
             if not path.is_file():
-                path.stat()  # says why
+                path.stat()  # raises the reason
                 raise UsageError(f"the baseline {path} is not a file")
             with path.open("rb") as file:
                 content = file.read(LARGEST + 1)

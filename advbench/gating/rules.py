@@ -15,7 +15,7 @@ from advbench.core.errors import UsageError
 from advbench.core.spec import Epsilon
 from advbench.gating.verdict import Kind
 
-BASELINE_IMAGES = 1000  # that a baseline holds unless told otherwise
+BASELINE_IMAGES = 1000  # images of a new baseline, by default
 
 
 def accuracy(value: object) -> Fraction:
@@ -97,14 +97,14 @@ class _Table(BaseModel):
 
 
 class ThreatRules(_Table):
-    """Table `[[gate.threats]]`: rules under one threat model; the fields carry their descriptions."""
+    """Table `[[gate.threats]]`: rules under one threat model."""
 
     norm: Annotated[
         Literal["linf", "l2", "l1", "l0", "any"] | None,
         BeforeValidator(_norm),
-        Field(description="By default what the model is for."),
+        Field(description="Norm; by default that of the model's threat model."),
     ] = None
-    eps: Annotated[Eps | None, Field(description="White being 1; by default what the model is for.")] = None
+    eps: Annotated[Eps | None, Field(description="Perturbation budget, white being 1; by default the model's.")] = None
     min_robust: Annotated[Accuracy | None, Field(description="Robust accuracy, at least.")] = None
     max_drop: Annotated[Accuracy | None, Field(description="Robust accuracy lost against the baseline, at most.")] = (
         None
@@ -113,49 +113,53 @@ class ThreatRules(_Table):
     min_worst_class: Annotated[
         Accuracy | None, Field(description="Robust accuracy of the class that has the least, at least.")
     ] = None
-    attacks: Annotated[Attacks | None, Field(description="Instead of the gate's.")] = None
+    attacks: Annotated[Attacks | None, Field(description="Attacks, instead of the gate's.")] = None
 
     def __str__(self) -> str:
         return f"{self.norm or 'the norm'} {self.eps or 'eps'}"
 
 
 class GateRules(_Table):
-    """Table `[gate]`: model, images, error rate and rules; the fields carry their descriptions."""
+    """Table `[gate]`: model, images, error rate and rules."""
 
     model: Annotated[str | None, Field(description="As for `advbench attack`.")] = None
     data: Annotated[str | None, Field(description="Data set; by default the model's own.")] = None
     input_layout: Annotated[str | None, Field(description="Order of axes the model was made for, like nchw.")] = None
-    mean: Annotated[str | None, Field(description="Subtracted from pixels in [0, 1] first, one for all or a list.")] = (
-        None
-    )
-    std: Annotated[str | None, Field(description="What pixels are then divided by, likewise.")] = None
+    mean: Annotated[str | None, Field(description="Subtracted from pixels in [0, 1], one for all or a list.")] = None
+    std: Annotated[str | None, Field(description="Divisor of pixels after that, one for all or a list.")] = None
     logits: Annotated[str | None, Field(description="Output that holds the logits, where the model has several.")] = (
         None
     )
-    resize: Annotated[Positive | None, Field(description="Of image files: pixels of the shorter side.")] = None
-    crop: Annotated[Positive | None, Field(description="Of image files: pixels of the square in the middle.")] = None
+    resize: Annotated[Positive | None, Field(description="Size of image files: pixels of the shorter side.")] = None
+    crop: Annotated[Positive | None, Field(description="Crop of image files: pixels of the central square.")] = None
     interpolation: Annotated[str | None, Field(description="Pillow's filter for resizing.")] = None
     classes: Annotated[str | None, Field(description="File of class names, one a line, label 0 first.")] = None
-    transparent: Annotated[str | None, Field(description="Of transparent images: keep, black or white.")] = None
+    transparent: Annotated[str | None, Field(description="Background of transparent images: keep, black or white.")] = (
+        None
+    )
     skip_corrupt: Annotated[bool, Field(description="Leave out images that can't be read.")] = False
-    n: Annotated[Positive | None, Field(description="The first n test images; by default all that are here.")] = None
+    n: Annotated[Positive | None, Field(description="Number of first test images; by default all at hand.")] = None
     indices: Annotated[
         str | None, Field(description="Test images by number, like 0-99,500, or a file of such, instead of n.")
     ] = None
     seed: Annotated[Seed, Field(description="Fixes the order of images, and every random start.")] = 0
-    batch_size: Annotated[Positive, Field(description="Images looked at between two looks, at least.")] = 64
-    error: Annotated[float, Field(gt=0, le=0.5, description="How often a verdict may be wrong, over all rules.")] = 0.05
-    attacks: Annotated[Attacks | None, Field(description="By default those of `advbench attack`.")] = None
-    wrap: Annotated[Attacks | None, Field(description="Defenses at inference, which attacks know.")] = None
-    checks: Annotated[Literal["none", "fast", "full"], Field(description="For masked gradients.")] = "fast"
-    budget: Annotated[str | None, Field(description="Time after which it is inconclusive, like 5m.")] = None
+    batch_size: Annotated[Positive, Field(description="Smallest number of images between two decisions.")] = 64
+    error: Annotated[float, Field(gt=0, le=0.5, description="Probability of a wrong verdict, over all rules.")] = 0.05
+    attacks: Annotated[Attacks | None, Field(description="Attacks; by default those of `advbench attack`.")] = None
+    wrap: Annotated[Attacks | None, Field(description="Input defenses; attacks are adaptive.")] = None
+    checks: Annotated[Literal["none", "fast", "full"], Field(description="Preflight checks for masked gradients.")] = (
+        "fast"
+    )
+    budget: Annotated[str | None, Field(description="Time limit, like 5m; open rules are then inconclusive.")] = None
     allow_flags: Annotated[
         tuple[str, ...], Field(strict=False, description="Findings that do not make the gate invalid.")
     ] = ()
     baseline: Annotated[str | None, Field(description="File that --update-baseline wrote.")] = None
     baseline_images: Annotated[Positive, Field(description="Images of a new baseline.")] = BASELINE_IMAGES
     min_clean: Annotated[Accuracy | None, Field(description="Clean accuracy, at least.")] = None
-    max_drop: Annotated[Accuracy | None, Field(description="For every threat that has none of its own.")] = None
+    max_drop: Annotated[
+        Accuracy | None, Field(description="Robust accuracy lost, at most, under every threat without its own.")
+    ] = None
     threats: Annotated[tuple[ThreatRules, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")

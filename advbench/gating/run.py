@@ -76,9 +76,9 @@ class Run:
         Time limit, in seconds of `time.monotonic()`.
     command, out, resume
         As for `advbench.evaluate`; each threat model has a run directory of its own in `out`.
-    should_stop : Callable[[], int or None], default lambda: None
+    should_stop : Callable[[], int or None], optional
         Called before every batch; returns the number of a signal to stop.
-    tell : Callable[[str], None], default lambda _: None
+    tell : Callable[[str], None], optional
         Called with a line on the progress after every block.
     """
 

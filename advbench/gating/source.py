@@ -21,7 +21,7 @@ LARGEST = 1 << 20  # bytes
 
 Keys = tuple[str | int, ...]
 
-_OPTIONS = {"allow-flags": "allow-flag", "attacks": "attack"}  # what repeats on the command line is in the singular
+_OPTIONS = {"allow-flags": "allow-flag", "attacks": "attack"}  # repeatable flags have singular names
 _HEADER = re.compile(r"\s*(\[\[?)([^\[\]#]+)\]")
 _KEY = re.compile(r"\s*([\w.\-\"' ]+?)\s*=")
 
