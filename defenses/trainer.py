@@ -54,10 +54,8 @@ class Trainer:
         uint8 `[N, H, W, C]` and integers `[N]`.
     recipe : Recipe
         Settings of the training loop.
-    should_stop : Callable[[], int or None]
-        Returns the number of a signal to stop, else None.
-    listeners : Sequence[Listener]
-        Receivers of records.
+    should_stop, listeners
+        Returns the number of a signal to stop, else None; receivers of records.
     extra : tuple[np.ndarray, np.ndarray], optional
         Extra images and labels.
     """

@@ -92,7 +92,22 @@ def fit(
     Diverged
         When the loss, a gradient or a weight is no longer finite; the last checkpoint remains.
     Stopped
-        When `should_stop` said so.
+        When `should_stop` returned the number of a signal.
+
+    Examples
+    --------
+    Black and white images, which a small network tells apart after one epoch:
+
+    >>> from advbench.core.threat import NORMS
+    >>> from advbench.defenses import Standard
+    >>> from advbench.nn import create
+    >>> labels = np.arange(64) % 2
+    >>> images = np.broadcast_to(255 * labels[:, None, None, None], (64, 6, 6, 1)).astype(np.uint8)
+    >>> network = create("mlp", shape=(6, 6, 1), classes=2, seed=0)
+    >>> recipe = Recipe(epochs=1, batch_size=16, validation=16, lr=0.01)
+    >>> fitted = fit(network, Standard(), Threat(NORMS["linf"], 0.1), images, labels, recipe)
+    >>> fitted.best["clean"]
+    1.0
     """
     check(defense, threat, len(images), recipe, extra=extra is not None)
     trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners, extra)

@@ -32,6 +32,11 @@ class Reading:
         Treatment of transparent images: keep a fourth channel, or the background colour; by default refuse them.
     skip_corrupt : bool
         Leave out images that can't be read, and count them, instead of refusing the whole.
+
+    Examples
+    --------
+    >>> Reading(resize=256, crop=224).record()
+    {'resize': 256, 'crop': 224}
     """
 
     resize: int | None = None
