@@ -250,7 +250,7 @@ class Aimed(Attack):
     Parameters
     ----------
     targets
-        Classes to aim at, the likeliest wrong ones, one run for each; 0 is untargeted.
+        Classes to aim at, the likeliest wrong ones, one run for each; at least 0, which is untargeted.
     """
 
     targets: int = setting(default=0)
