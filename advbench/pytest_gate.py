@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,48 +27,39 @@ THREAT: Final = {
     "norm": "norm",
     "eps": "eps",
 }
-"""Settings that stand under `[[gate.threats]]` in advbench.toml, with their names there."""
-
-GATE: Final = {
-    name: name.replace("_", "-")
-    for name in (
-        *("model", "data", "n", "seed", "batch_size", "attacks", "checks", "budget", "error", "allow_flags"),
-        "min_clean",
-    )
-}
-"""Those that stand in `[gate]`."""
-
-EVALUATION: Final = ("model", "data", "n", "seed", "batch_size", "attacks", "checks", "budget", "norm", "eps")
+"""Settings that stand under `[[gate.threats]]` in advbench.toml, by their names there; all others stand in `[gate]`."""
 
 NO_MODEL: Final = (
     "no model: give @pytest.mark.robust(model=...), override the fixture robust_model, "
     "or set advbench_model in pytest's configuration"
 )
 
-_gates: dict[tuple[str, int], tuple[Any, Gate]] = {}  # with the model, so that its id stays its own
+_gates: dict[tuple[Any, ...], tuple[list[Any], Gate]] = {}  # with the objects, so that their ids stay their own
 
 
 def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
     """The gate of a marker in `file` at `line`; one that was decided in this session already is not run again."""
     from advbench.api import gating
+    from advbench.api.gate_rules import keys
     from advbench.api.runtime import prepare
+    from advbench.gating.rules import GateRules
     from advbench.gating.source import Source, validated
 
     with _failing():
-        given = _checked(settings, {**THREAT, **GATE})
-        threat = {name: given[key] for key, name in THREAT.items() if key in given}
-        rest = {name: given[key] for key, name in GATE.items() if key in given}
+        given = _checked(settings, {*THREAT, *GateRules.model_fields, "preflight"} - {"threats"})
+        threat = {name: given.pop(key) for key, name in THREAT.items() if key in given}
         if not {"min-robust", "min-class", "min-worst-class"} & threat.keys():
             raise UsageError("@pytest.mark.robust asks for nothing: add min, like min=0.4 or min='40%'")
-        asked = rest["model"]
+        asked = given.pop("model")
+        rest, objects = keys(given)
         rest["model"] = asked if isinstance(asked, str) else getattr(asked, "__name__", type(asked).__name__)
-        keys = [("threats",), *((name,) for name in rest)]
-        source = Source(file, dict.fromkeys(keys, line))
+        source = Source(file, dict.fromkeys([("threats",), *((name,) for name in rest)], line))
         rules = validated({"gate": {**rest, "threats": [threat]}}, source)
-        key = repr(rules), 0 if isinstance(asked, str) else id(asked)
+        kept = [each for each in (asked, *objects.values()) if not isinstance(each, str)]
+        key = repr(rules), *map(id, kept)
         if key not in _gates:
             prepare()
-            _gates[key] = asked, gating.decided(rules, source, model=_made(asked)).gate
+            _gates[key] = kept, gating.decided(rules, source, model=_made(asked), **objects).gate
         return _gates[key][1]
 
 
@@ -79,13 +70,13 @@ def evaluated(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Resul
     from advbench.api.settings import Settings
 
     with _failing():
-        known = {name: value for name, value in defaults.items() if name in EVALUATION}
-        given = _checked({**known, **settings}, EVALUATION)
+        evaluation = Settings.names() | {"model", "data"}
+        known = {name: value for name, value in _named(defaults).items() if name in evaluation}
+        given = _checked({**known, **_named(settings)}, evaluation)
         if "," in given.get("eps", ""):
             raise UsageError("one eps at a time, like eps='8/255'")
         model, data = _made(given.pop("model")), given.pop("data", None)
-        checks = given.pop("checks", "fast")
-        asked = Settings(**given, preflight=checks)
+        asked = Settings(**given)
         prepare()
         (result,) = Job.of(model, data, asked).run()
         return result
@@ -97,7 +88,12 @@ def _made(model: Any) -> Any:
     return model() if makes else model
 
 
-def _checked(settings: Mapping[str, Any], known: Mapping[str, str] | tuple[str, ...]) -> dict[str, Any]:
+def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by the names of `advbench.evaluate`: `checks` stands for `preflight`, as on the command line."""
+    return {"preflight" if name == "checks" else name: value for name, value in settings.items()}
+
+
+def _checked(settings: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Settings that are given, `eps` as text.
 
     Raises
@@ -105,9 +101,10 @@ def _checked(settings: Mapping[str, Any], known: Mapping[str, str] | tuple[str, 
     UsageError
         For a setting that there is not, with the nearest one, and where there is no model.
     """
+    settings = _named(settings)
     for name in settings:
         if name not in known:
-            raise unknown("setting", name, known)
+            raise unknown("setting", name, sorted(known))
     given = {name: value for name, value in settings.items() if value is not None}
     if "model" not in given:
         raise UsageError(NO_MODEL)

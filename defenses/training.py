@@ -36,6 +36,7 @@ def fit(
     out: Path | None = None,
     resume: bool = False,
     extra: tuple[np.ndarray, np.ndarray] | None = None,
+    validating: tuple[np.ndarray, np.ndarray] | None = None,
     about: Mapping[str, str] | None = None,
     digest: str | None = None,
     should_stop: Callable[[], int | None] = lambda: None,
@@ -69,6 +70,8 @@ def fit(
     extra : tuple[np.ndarray, np.ndarray], optional
         More images and labels, generated or pseudo-labelled: `recipe.extra_fraction` of every batch. They are never
         validated on, and the length of an epoch does not depend on them.
+    validating : tuple[np.ndarray, np.ndarray], optional
+        Images and labels to choose the weights by, instead of `recipe.validation` of `images`.
     about : Mapping[str, str], optional
         More facts that a resumed run must share, by name.
     digest : str, optional
@@ -109,11 +112,13 @@ def fit(
     >>> fitted.best["clean"]
     1.0
     """
-    check(defense, threat, len(images), recipe, extra=extra is not None)
-    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners, extra)
+    check(defense, threat, len(images), recipe, extra=extra is not None, apart=validating is not None)
+    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners, extra, validating)
     if out:
         data = digest or content(images, labels)
         facts = fingerprint(module, defense, threat, data, recipe, extra) | dict(about or {})
+        if validating:
+            facts["validation data"] = content(*validating)
         more = {"recipe.epochs": "" if recipe.may_grow else GROWS}
         trainer.use(Checkpoints(out / "checkpoints", facts, more), resume)
     try:
@@ -123,7 +128,9 @@ def fit(
             listener.end()
 
 
-def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra: bool = False) -> None:
+def check(
+    defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra: bool = False, apart: bool = False
+) -> None:
     """Refuse settings that can't work on a training set, before any compute.
 
     Parameters
@@ -138,6 +145,8 @@ def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra:
         Settings of the training loop.
     extra : bool, default False
         Whether there are extra images.
+    apart : bool, default False
+        Whether validation images are given apart, so that none are held out.
 
     Raises
     ------
@@ -146,7 +155,9 @@ def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra:
     """
     recipe.check()
     defense.check(threat)
-    if size - recipe.validation < recipe.batch_size:
+    if apart and size < recipe.batch_size:
+        raise ValueError(f"{size} images can't fill a batch of {recipe.batch_size}")
+    if not apart and size - recipe.validation < recipe.batch_size:
         raise ValueError(f"{size} images can't hold out {recipe.validation} and fill a batch of {recipe.batch_size}")
     if extra and not 0 < recipe.extras < recipe.batch_size:
         raise ValueError(f"a batch of {recipe.batch_size} can't be {recipe.extra_fraction:g} extra: let it be larger")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from advbench.cli.options import (
-    Attacks,
-    Budget,
-    Data,
-    Depth,
+    Asked,
+    Conditions,
     Eps,
+    ExpectClean,
     Files,
-    Indices,
+    Fixed,
     Json,
-    Norm,
+    Outputs,
+    Pixels,
     Resume,
-    Wrap,
+    Weights,
     expanded,
+    settings_of,
 )
 
 SHARE = "PERCENT"
@@ -30,7 +32,7 @@ FLAGS = {
 }
 
 
-@expanded
+@partial(expanded, unset=True)
 def gate(
     target: Annotated[
         str | None,
@@ -46,26 +48,25 @@ def gate(
         list[str] | None, typer.Option(metavar="CLASS=PERCENT", help="Of one class, at least; repeat it for more.")
     ] = None,
     min_worst_class: Annotated[str | None, typer.Option(metavar=SHARE, help="Of every class, at least.")] = None,
-    norm: Norm = None,
-    eps: Eps = None,
-    attacks: Attacks = None,
-    data: Data = None,
     *,
+    asked: Asked,
+    eps: Eps = None,
+    pixels: Pixels,
     files: Files,
-    skip_corrupt: Annotated[
-        bool | None, typer.Option("--skip-corrupt", help="Leave out images that can't be read.", show_default=False)
-    ] = None,
+    weights: Weights = None,
+    expect_clean: ExpectClean = None,
+    outputs: Outputs,
     n: Annotated[int | None, typer.Option("-n", min=1, help="The first N test images.", show_default="all")] = None,
-    indices: Indices = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes the order of images.", show_default="0")] = None,
+    fixed: Fixed,
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes the order of images, and every random start.", show_default="0")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time.", show_default="64")] = None,
     error: Annotated[float | None, typer.Option(help="How often it may be wrong.", show_default="0.05")] = None,
     allow_flag: Annotated[
         list[str] | None, typer.Option(help="Finding that is no reason for exit code 3; repeat it for more.")
     ] = None,
-    checks: Annotated[Depth | None, typer.Option(help="For masked gradients.", show_default="fast")] = None,
-    wrap: Wrap = None,
-    budget: Budget = None,
+    conditions: Conditions,
     baseline: Annotated[str | None, typer.Option(metavar="FILE", help="What an earlier model withstood.")] = None,
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the baseline instead of comparing with it.")
@@ -90,33 +91,18 @@ def gate(
     if schema:
         typer.echo(gate_rules.schema(), nl=False)
         return
-    settings: dict[str, Any] = {
-        "model": model,
-        "data": data,
-        **{name.replace("_", "-"): value for name, value in vars(files).items()},
-        "classes": None if files.classes is None else str(files.classes),
-        "skip-corrupt": skip_corrupt,
-        "n": n,
-        "indices": indices,
-        "seed": seed,
-        "batch-size": batch_size,
-        "error": error,
-        "attacks": attacks,
-        "checks": checks and checks.value,
-        "wrap": wrap,
-        "budget": budget,
-        "allow-flags": allow_flag,
-        "baseline": baseline,
-        "baseline-images": baseline_images,
-    }
-    overall = {"min-clean": min_clean, "max-drop": max_drop}
+    given = settings_of(asked, pixels, files, outputs, fixed, conditions, weights=weights, expect_clean=expect_clean)
+    own = {"model": model, "data": asked.data, "error": error, "allow_flags": allow_flag}
+    own |= {"baseline": baseline, "baseline_images": baseline_images}
     threat = {
-        "norm": norm,
-        "eps": eps,
+        "norm": given.pop("norm"),
+        "eps": given.pop("eps"),
         "min-robust": min_robust,
         "min-class": gate_rules.classes(min_class),
         "min-worst-class": min_worst_class,
     }
+    settings, _ = gate_rules.keys(given | own)
+    overall = {"min-clean": min_clean, "max-drop": max_drop}
     rules, source = gate_rules.written(target, settings, overall, threat, update=update_baseline)
     if check:
         typer.echo(gate_rules.summary(rules, source))

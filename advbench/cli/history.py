@@ -18,9 +18,10 @@ def history(
     plot: Annotated[Path | None, typer.Option(help="Draw robust accuracy over commits.")] = None,
 ) -> None:
     """Tabulate all evaluations below a folder by model, data and threat, in order of time."""
+    from advbench.api.stored import collect
     from advbench.cli import output
     from advbench.evaluation.history import History
-    from advbench.reports.history import collect, of_history
+    from advbench.reports.history import of_history
 
     output.check(json, markdown, plot)
     found, problems = collect(folder)

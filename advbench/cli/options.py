@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -179,16 +180,22 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Running:
+class Conditions:
     """What surrounds the attacks."""
 
-    force: Force = False
     checks: Checks = Depth.fast
     budget: Budget = None
     query_budget: QueryBudget = None
     eot: Eot = None
     wrap: Wrap = None
     adaptive: Adaptive = True
+
+
+@dataclass(frozen=True)
+class Running(Conditions):
+    """Likewise; and whether to go on in spite of findings, of which a gate allows each by name."""
+
+    force: Force = False
 
 
 @dataclass(frozen=True)
@@ -199,10 +206,11 @@ class Written:
     markdown: Markdown = None
 
 
-def expanded(command: Callable[..., None]) -> Callable[..., None]:
+def expanded(command: Callable[..., None], *, unset: bool = False) -> Callable[..., None]:
     """Let a command take whole groups: each parameter that is one becomes an option for every field of it.
 
-    A parameter of the command's own that has the name of a field takes its place.
+    A parameter of the command's own that has the name of a field takes its place. With `unset` the fields of groups
+    are None unless they were typed, so that something else, like a file, can say what holds by default.
     """
     hints = get_type_hints(command, include_extras=True)
     own = {
@@ -216,7 +224,8 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
             options.setdefault(name, parameter)
             continue
         for each in fields(groups[name]):
-            typed = inspect.Parameter(each.name, parameter.kind, default=each.default, annotation=each.type)
+            default, annotation = _unset(each.type, each.default) if unset else (each.default, each.type)
+            typed = inspect.Parameter(each.name, parameter.kind, default=default, annotation=annotation)
             options[each.name] = own.get(each.name, typed)
 
     def invoke(**typed: Any) -> None:
@@ -227,6 +236,15 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     invoke.__annotations__ = {name: option.annotation for name, option in options.items()}
     invoke.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
     return invoke
+
+
+def _unset(annotation: Any, default: Any) -> tuple[None, Any]:
+    """An option without a default, whose help still names the one that holds."""
+    kind, option = get_args(annotation)
+    if default is not None:
+        option = copy(option)
+        option.show_default = str(default) if not isinstance(default, bool) else False
+    return None, Annotated[kind | None, option]
 
 
 def settings_of(*groups: Any, **own: Any) -> dict[str, Any]:

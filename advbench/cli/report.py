@@ -32,9 +32,9 @@ def report(
     ] = None,
 ) -> None:
     """Report what evaluations and gates found; a table on the terminal unless told otherwise."""
+    from advbench.api.stored import pairs, read
     from advbench.cli import output
     from advbench.reports import summary
-    from advbench.reports.sources import read
 
     output.check(None, markdown, texts=(html, latex, robustbench))
     found = read(runs)
@@ -42,7 +42,7 @@ def report(
     if html:
         from advbench.reports.html.report import of_found
 
-        output.emit(html, of_found(found))
+        output.emit(html, of_found(found, pairs))
     if latex:
         output.emit(latex, _rendered("latex", "of_results", _some(found)))
     if robustbench:

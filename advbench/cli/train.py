@@ -85,7 +85,9 @@ def train(
     validation: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Training images held out to choose the weights by.", show_default="1000; a tenth of few"
+            min=1,
+            help="Images to choose the weights by: of a val split beside train and test, else held out of train.",
+            show_default="1000; a tenth of few",
         ),
     ] = None,
     patience: Annotated[int, typer.Option(min=0, help="Epochs without progress before the end; 0: all.")] = 0,
@@ -198,16 +200,14 @@ def _tell(record: dict[str, Any], out: Path, json: Path | None) -> None:
 
 
 def _tell_all(records: list[dict[str, Any]], out: Path, json: Path | None) -> None:
-    from rich.console import Console
-
-    from advbench.cli.output import write
-    from advbench.reports import seeds, table
+    from advbench.cli.output import tabulate, write
+    from advbench.reports import seeds
 
     summary = seeds.summary(str(out), records)
     write(out / "seeds.json", (dumps(summary, indent=2) + "\n").encode())
     if _json(summary, json):
         return
-    table.show(seeds.of_seeds(summary), Console())
+    tabulate(seeds.of_seeds(summary))
     typer.echo(f"models written to {out}/seed-N, the summary to {out / 'seeds.json'}")
 
 

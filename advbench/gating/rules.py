@@ -124,12 +124,21 @@ class GateRules(_Table):
 
     model: Annotated[str | None, Field(description="As for `advbench attack`.")] = None
     data: Annotated[str | None, Field(description="Data set; by default the model's own.")] = None
+    weights: Annotated[
+        str | None, Field(description="File put into the PyTorch or Keras model that file.py:factory makes.")
+    ] = None
+    expect_clean: Annotated[
+        str | float | None, Field(description="Clean accuracy that the model is known to have.")
+    ] = None
     input_layout: Annotated[str | None, Field(description="Order of axes the model was made for, like nchw.")] = None
     mean: Annotated[str | None, Field(description="Subtracted from pixels in [0, 1], one for all or a list.")] = None
     std: Annotated[str | None, Field(description="Divisor of pixels after that, one for all or a list.")] = None
     logits: Annotated[str | None, Field(description="Output that holds the logits, where the model has several.")] = (
         None
     )
+    allow_extra_outputs: Annotated[
+        bool, Field(description="The model may have more outputs than there are classes.")
+    ] = False
     resize: Annotated[Positive | None, Field(description="Size of image files: pixels of the shorter side.")] = None
     crop: Annotated[Positive | None, Field(description="Crop of image files: pixels of the central square.")] = None
     interpolation: Annotated[str | None, Field(description="Pillow's filter for resizing.")] = None
@@ -146,11 +155,14 @@ class GateRules(_Table):
     batch_size: Annotated[Positive, Field(description="Smallest number of images between two decisions.")] = 64
     error: Annotated[float, Field(gt=0, le=0.5, description="Probability of a wrong verdict, over all rules.")] = 0.05
     attacks: Annotated[Attacks | None, Field(description="Attacks; by default those of `advbench attack`.")] = None
-    wrap: Annotated[Attacks | None, Field(description="Input defenses; attacks are adaptive.")] = None
+    wrap: Annotated[Attacks | None, Field(description="Input defenses.")] = None
+    adaptive: Annotated[bool, Field(description="Whether attacks know the input defenses.")] = True
+    eot: Annotated[Positive | None, Field(description="Draws averaged in each pass, for a randomised model.")] = None
     checks: Annotated[Literal["none", "fast", "full"], Field(description="Preflight checks for masked gradients.")] = (
         "fast"
     )
     budget: Annotated[str | None, Field(description="Time limit, like 5m; open rules are then inconclusive.")] = None
+    query_budget: Annotated[Positive | None, Field(description="Query limit of a remote target, in images.")] = None
     allow_flags: Annotated[
         tuple[str, ...], Field(strict=False, description="Findings that do not make the gate invalid.")
     ] = ()

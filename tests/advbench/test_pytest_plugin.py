@@ -5,9 +5,12 @@ import sys
 
 import pytest
 
+import advbench.api.gate_rules
 import advbench.api.gating
 import advbench.api.job
 import advbench.api.runtime
+import advbench.gating.rules
+import advbench.gating.run
 import advbench.gating.source
 import advbench.pytest_gate
 import advbench.reports.findings  # noqa: F401 - what the inner pytest imports, it forgets
@@ -35,7 +38,7 @@ from advbench.gating.verdict import Gate
 calls = []
 models = []
 
-def decided(rules, source, *, model):
+def decided(rules, source, *, model, **objects):
     calls.append((rules, source))
     models.append(model)
     if {error!r}:
@@ -98,13 +101,16 @@ def test_the_marker_becomes_the_rules_with_its_place(run):
     import pytest
     import conftest
 
-    @pytest.mark.robust(model="net", norm="l2", eps=0.5, min="40%", min_clean=0.9, n=300, attacks="fgsm", error=0.01)
+    @pytest.mark.robust(model="net", norm="l2", eps=0.5, min="40%", min_clean=0.9, n=300, attacks="fgsm", error=0.01,
+                        weights="net.pt", wrap="bits:depth=4", query_budget=9, mean=[0.5, 0.25])
     def test_it():
         ((rules, source),) = conftest.calls
         (threat,) = rules.threats
         assert (rules.model, rules.n, rules.attacks, rules.error) == ("net", 300, ("fgsm",), 0.01)
         assert (threat.norm, threat.eps, float(threat.min_robust)) == ("l2", "0.5", 0.4)
         assert float(rules.min_clean) == 0.9
+        assert (rules.weights, rules.wrap, rules.query_budget) == ("net.pt", ("bits:depth=4",), 9)
+        assert rules.mean == "0.5,0.25"
         for keys in (("threats", 0, "min-robust"), ("min-clean",)):
             place = source.place(keys)
             assert (place.file, place.line) == ("test_the_marker_becomes_the_rules_with_its_place.py", 4)
