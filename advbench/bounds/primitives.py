@@ -16,6 +16,7 @@ STRUCTURAL = frozenset(
         "rev",
         "slice",
         "squeeze",
+        "stack",
         "transpose",
     }
 )
