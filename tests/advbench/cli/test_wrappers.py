@@ -46,7 +46,7 @@ def test_a_detector_is_attacked_and_verified(run, tmp_path):
     ("words", "says"),
     [
         (("--wrap", "jpg"), "did you mean 'jpeg'"),
-        (("--wrap", "jpeg:quality=0"), "should be 1 to 100"),
+        (("--wrap", "jpeg:quality=0"), "should be from 1 to 100"),
         (("--wrap", "jpeg:q=1"), "unknown setting of jpeg"),
         (("--wrap", "purify"), "python -m advbench.wrappers.train"),
         (("--wrap", "purify:generator=none"), "can't read the generator"),
