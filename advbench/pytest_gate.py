@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from advbench.core.errors import (
     UsageError,
     unknown,
 )
+from advbench.core.renamed import current
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result
@@ -32,13 +34,24 @@ THREAT: Final = {
 GATE: Final = {
     name: name.replace("_", "-")
     for name in (
-        *("model", "data", "n", "seed", "batch_size", "attacks", "checks", "budget", "error", "allow_flags"),
+        *(
+            "model",
+            "data",
+            "n",
+            "seed",
+            "batch_size",
+            "attacks",
+            "preflight",
+            "time_limit",
+            "error_rate",
+            "allow_flags",
+        ),
         "min_clean",
     )
 }
 """Those that stand in `[gate]`."""
 
-EVALUATION: Final = ("model", "data", "n", "seed", "batch_size", "attacks", "checks", "budget", "norm", "eps")
+EVALUATION: Final = ("model", "data", "n", "seed", "batch_size", "attacks", "preflight", "time_limit", "norm", "eps")
 
 NO_MODEL: Final = (
     "no model: give @pytest.mark.robust(model=...), override the fixture robust_model, "
@@ -55,7 +68,7 @@ def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
     from advbench.gating.source import Source, validated
 
     with _failing():
-        given = _checked(settings, {**THREAT, **GATE})
+        given = _checked(current(settings, _deprecated), {**THREAT, **GATE})
         threat = {name: given[key] for key, name in THREAT.items() if key in given}
         rest = {name: given[key] for key, name in GATE.items() if key in given}
         if not {"min-robust", "min-class", "min-worst-class"} & threat.keys():
@@ -79,13 +92,12 @@ def evaluated(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Resul
     from advbench.api.settings import Settings
 
     with _failing():
-        known = {name: value for name, value in defaults.items() if name in EVALUATION}
-        given = _checked({**known, **settings}, EVALUATION)
+        known = {name: value for name, value in current(defaults, _deprecated).items() if name in EVALUATION}
+        given = _checked({**known, **current(settings, _deprecated)}, EVALUATION)
         if "," in given.get("eps", ""):
             raise UsageError("one eps at a time, like eps='8/255'")
         model, data = _made(given.pop("model")), given.pop("data", None)
-        checks = given.pop("checks", "fast")
-        asked = Settings(**given, preflight=checks)
+        asked = Settings(**given)
         prepare()
         (result,) = Job.of(model, data, asked).run()
         return result
@@ -116,6 +128,11 @@ def _checked(settings: Mapping[str, Any], known: Mapping[str, str] | tuple[str, 
     if isinstance(given.get("attacks"), str):
         given["attacks"] = [given["attacks"]]
     return given
+
+
+def _deprecated(text: str) -> None:
+    """Warn of a setting's former name; pytest lists it with the test."""
+    warnings.warn(f"@pytest.mark.robust: {text}", DeprecationWarning, stacklevel=4)
 
 
 @contextmanager

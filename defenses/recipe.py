@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from advbench.core.renamed import accepts_former_names
 from advbench.defenses import balance
 from advbench.defenses.mix import KINDS
 
@@ -45,7 +46,7 @@ class Recipe:
     mix: str = "none"  # or mixup, cutmix: each image with another one of its batch
     mix_alpha: float = 1.0  # shares are drawn from Beta(alpha, alpha)
     extra_fraction: float = 0.5  # of every batch, from the extra data where there are any
-    craft: str = "float32"  # or bfloat16: what the network computes in while images are crafted to train on
+    perturb_dtype: str = "float32"  # or bfloat16: precision of the network while it is attacked in training
     validation: int = 1000  # training images held out to choose the weights by
     patience: int = 0  # epochs without a better validation accuracy before training ends; 0: never
     class_weights: str = "none"  # in the loss: balanced, or a number for each class, like 1,2.5
@@ -55,6 +56,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("milestones", "class_weights"):  # sequences of numbers will do too
             object.__setattr__(self, name, balance.joined(getattr(self, name)))
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The settings as checkpoints and models hold them: `perturb_dtype` by its former name, craft."""
+        return {"craft" if name == "perturb_dtype" else name: value for name, value in asdict(self).items()}
 
     def check(self) -> None:
         """Refuse settings that make no sense.
@@ -69,7 +75,7 @@ class Recipe:
             "schedule": SCHEDULES,
             "augment": AUGMENTS,
             "mix": KINDS,
-            "craft": PRECISIONS,
+            "perturb_dtype": PRECISIONS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -161,6 +167,9 @@ class Recipe:
         return eps * min(1.0, (step + 1) / max(self.eps_warmup * steps_per_epoch, 1.0))
 
 
+Recipe.__init__ = accepts_former_names(Recipe.__init__)  # type: ignore[method-assign]
+
+
 def _ramp(step: Array | int, over: float) -> Array:
     return jnp.minimum(1.0, (step + 1) / max(over, 1.0))
 
@@ -185,7 +194,7 @@ class Settings(TypedDict, total=False):
     mix: str
     mix_alpha: float
     extra_fraction: float
-    craft: str
+    perturb_dtype: str
     validation: int
     patience: int
     class_weights: str | Sequence[float]

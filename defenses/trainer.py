@@ -194,7 +194,7 @@ class Trainer:
     def crafting(self, state: Any) -> Model:
         """The same, in the precision that images are crafted in."""
         view: Any = self.view(state)
-        return coarse(view) if self.recipe.craft == "bfloat16" else view
+        return coarse(view) if self.recipe.perturb_dtype == "bfloat16" else view
 
     def look(self) -> None:
         """Fetch what the last steps measured, refuse what is not finite, and tell the listeners."""

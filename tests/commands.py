@@ -221,7 +221,7 @@ def _attack(text: str) -> None:
 
 
 def _wrapper(text: str) -> None:
-    build("wrapper", text, WRAPPERS).check((32, 32, 3))
+    build("input defense", text, WRAPPERS).check((32, 32, 3))
 
 
 def _norm(text: str) -> None:
@@ -248,10 +248,10 @@ READERS: dict[str, Callable[[str], Any]] = {
     "data": find,
     "attacks": _attack,
     "defense": _defense,
-    "wrap": _wrapper,
+    "input_defense": _wrapper,
     "norm": _norm,
     "eps": _eps,
-    "budget": seconds,
+    "time_limit": seconds,
     "indices": _indices,
     "expect_clean": accuracy_range,
     "report": lambda text: gate_reports.wanted([text]),
@@ -264,7 +264,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 TOGETHER = {
     *("model", "models", "target", "name", "kind"),
-    *("optimizer", "schedule", "milestones", "augment", "mix", "craft", "class_weights", "sampler"),
+    *("optimizer", "schedule", "milestones", "augment", "mix", "perturb_dtype", "class_weights", "sampler"),
     *("arch", "init"),
     *("min_robust", "min_clean", "max_drop", "min_class", "min_worst_class", "baseline"),
 }

@@ -251,7 +251,7 @@ def problem_of_value(option: str, value: str) -> str | None:
 def problem_of_setting(text: str) -> str | None:
     """What is wrong with `name:key=value`, whichever registry has the name."""
     name = text.partition(":")[0]
-    homes = {"attacks": ATTACKS | SUITES, "defense": DEFENSES, "wrap": WRAPPERS}
+    homes = {"attacks": ATTACKS | SUITES, "defense": DEFENSES, "input_defense": WRAPPERS}
     readers = [READERS[kind] for kind, registry in homes.items() if name in registry]
     return _refusal(readers, text) if readers else f"nothing of the name {name!r} has settings"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ def written(
     threat: Mapping[str, Any],
     *,
     update: bool,
+    notify: Callable[[str], None],
 ) -> tuple[GateRules, Source]:
     """The rules, from a file or from flags but never from both; settings that were typed go before the file's.
 
@@ -76,7 +77,7 @@ def written(
     if path is not None and (here or under):
         raise UsageError(f"rules are in {path} or given as --{next(iter({**here, **under}))}, not both")
     if path is not None:
-        rules, source = read(path, typed)
+        rules, source = read(path, typed, notify)
     elif here or under or update:
         threats = [under] if under or "max-drop" in here or update else []
         source = Source()

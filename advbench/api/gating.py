@@ -13,6 +13,7 @@ from advbench.api.job import Job
 from advbench.api.settings import Eps, Numbers, Settings, never, number_text, quietly, seconds
 from advbench.api.subject import cascade, subject, texts_of, threats_of
 from advbench.core.errors import UsageError, unknown
+from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from advbench.attacks import Attack
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from advbench.gating.verdict import Gate
 
 
+@accepts_former_names
 def gate(
     model: Any = None,
     data: Any = None,
@@ -52,11 +54,11 @@ def gate(
     skip_corrupt: bool | None = None,
     seed: int | None = None,
     batch_size: int | None = None,
-    error: float | None = None,
+    error_rate: float | None = None,
     allow_flags: Sequence[str] | None = None,
     preflight: Literal["none", "fast", "full"] | None = None,
-    wrap: str | Sequence[str] | None = None,
-    budget: str | float | None = None,
+    input_defense: str | Sequence[str] | None = None,
+    time_limit: str | float | None = None,
     baseline: str | Path | None = None,
     baseline_images: int | None = None,
     update_baseline: bool = False,
@@ -84,14 +86,14 @@ def gate(
         Robust accuracy of single classes, by name, at least.
     max_drop : str or float
         Robust accuracy lost against `baseline`, at most.
-    attacks, n, indices, input_layout, mean, std, logits, seed, wrap, budget
+    attacks, n, indices, input_layout, mean, std, logits, seed, input_defense, time_limit
         As for `advbench.evaluate`; by default all images.
     resize, crop, interpolation, classes, transparent, skip_corrupt
         How image files are read; `classes` is a file.
     batch_size : int, default 64
         Images between two looks, at least.
-    error : float, default 0.05
-        How often the verdict may be wrong, over all rules.
+    error_rate : float, default 0.05
+        Probability, at most, that the verdict is wrong, over all rules.
     allow_flags : sequence of str
         Findings that do not make the gate invalid.
     preflight : {"none", "fast", "full"}
@@ -133,13 +135,20 @@ def gate(
     numbers = indices if indices is None or isinstance(indices, str) else ",".join(map(str, indices))
     asked = texts_of(attacks)
     settings: dict[str, Any] = {
-        **{"n": n, "indices": numbers, "seed": seed, "batch-size": batch_size, "error": error, "logits": logits},
-        **{"input-layout": input_layout, "mean": number_text(mean), "std": number_text(std), "checks": preflight},
+        **{
+            "n": n,
+            "indices": numbers,
+            "seed": seed,
+            "batch-size": batch_size,
+            "error-rate": error_rate,
+            "logits": logits,
+        },
+        **{"input-layout": input_layout, "mean": number_text(mean), "std": number_text(std), "preflight": preflight},
         **{"resize": resize, "crop": crop, "interpolation": interpolation, "transparent": transparent},
-        **{"classes": classes and str(classes), "skip-corrupt": skip_corrupt, "wrap": texts_of(wrap)},
+        **{"classes": classes and str(classes), "skip-corrupt": skip_corrupt, "input-defense": texts_of(input_defense)},
         "attacks": asked and [each if isinstance(each, str) else text_of(each) for each in asked],
         "allow-flags": allow_flags and list(allow_flags),
-        "budget": None if budget is None else str(budget),
+        "time-limit": None if time_limit is None else str(time_limit),
         "baseline": baseline and str(baseline),
         "baseline-images": baseline_images,
         "data": str(data) if isinstance(data, str | Path) else None,
@@ -148,7 +157,7 @@ def gate(
     threat |= {"min-class": min_class and dict(min_class), "min-worst-class": min_worst_class}
     overall = {"min-clean": min_clean, "max-drop": max_drop}
     target = str(model) if named else None if model is None else "the model given"
-    rules, source = written(target, settings, overall, threat, update=update_baseline)
+    rules, source = written(target, settings, overall, threat, update=update_baseline, notify=notify)
     found, new = decided(
         rules,
         source,
@@ -210,7 +219,7 @@ def loaded(
         For whatever keeps it from a verdict.
     """
     began = time.monotonic()
-    limit = seconds(rules.budget)
+    limit = seconds(rules.time_limit)
     if resume and not out:
         raise UsageError("--resume needs the folder: --out DIR")
     from advbench.gating.baseline import Baseline
@@ -252,8 +261,8 @@ class Loaded:
 
 def _settings(rules: GateRules, notify: Callable[[str], None]) -> Settings:
     """What rules and evaluations may be told alike."""
-    shared = Settings.names() & type(rules).model_fields.keys() - {"budget"}
-    return Settings(**{name: getattr(rules, name) for name in shared}, preflight=rules.checks, notify=notify)
+    shared = Settings.names() & type(rules).model_fields.keys() - {"time_limit"}
+    return Settings(**{name: getattr(rules, name) for name in shared}, notify=notify)
 
 
 def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Subject:
@@ -265,7 +274,7 @@ def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Sub
     loaded, images, chosen = subject(model, data, settings, most=sys.maxsize)
     if loaded.access != "gradient":
         raise UsageError(f"a gate attacks with gradients, which {loaded.name} does not have")
-    loaded = wrapped(loaded, images.images.shape[1:], rules.wrap)
+    loaded = wrapped(loaded, images.images.shape[1:], rules.input_defense)
     threats = [threat for t in rules.threats for threat in threats_of(loaded, images.name, t.norm, t.eps)]
     named = [own.attacks or rules.attacks for own in rules.threats]
     attacks = [

@@ -59,8 +59,8 @@ class Job:
         if settings.expect_clean is not None:
             accuracy_range(str(settings.expect_clean))
         loaded, images, indices = subject(model, data, settings)
-        loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.wrap), adaptive=settings.adaptive)
-        loaded = targets.limited(_averaging(loaded, settings.eot), settings.query_budget)
+        loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.input_defense), adaptive=settings.adaptive)
+        loaded = targets.limited(_averaging(loaded, settings.eot_samples), settings.query_limit)
         threats = threats_of(loaded, images.name, settings.norm, settings.eps_text)
         asked = texts_of(settings.attacks)
         if asked:
@@ -117,6 +117,7 @@ class Job:
         told: dict[str, Any] = {
             "flags": flags,
             "budget": asked.seconds,
+            "each": not asked.cascade,
             "out": Path(asked.out) if asked.out else None,
             **{name: getattr(asked, name) for name in AS_THEY_ARE},
         }
@@ -180,7 +181,7 @@ class Job:
 
         full = self.settings.looks == "full"
         if self.model.access != "gradient" and full:
-            raise UsageError(f"--checks full looks at gradients, which {self.model.name} does not have")
+            raise UsageError(f"--preflight full looks at gradients, which {self.model.name} does not have")
         if self.settings.looks in ("off", "none") or self.model.access != "gradient":
             return []
         sample = self.indices[:PREFLIGHT]
@@ -205,7 +206,7 @@ class Job:
         return flags
 
 
-AS_THEY_ARE = ("seed", "batch_size", "resume", "each", "doublings", "command", "progress", "should_stop")
+AS_THEY_ARE = ("seed", "batch_size", "resume", "doublings", "command", "progress", "should_stop")
 """Settings that the evaluator takes as they are."""
 
 
@@ -226,5 +227,5 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
     if draws is None:
         return model
     if not isinstance(model.predict, Randomised):
-        raise UsageError(f"--eot is for randomised models; {model.name} does not say that it is one")
+        raise UsageError(f"--eot-samples is for randomised models; {model.name} does not say that it is one")
     return replace(model, predict=replace(model.predict, draws=draws))

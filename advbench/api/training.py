@@ -10,12 +10,14 @@ from typing import Any, Unpack
 from advbench.api.checked_training import Arch, Data, Training
 from advbench.core.errors import UsageError
 from advbench.core.loaded import LoadedModel
+from advbench.core.renamed import accepts_former_names
 from advbench.data import Reading
 from advbench.defenses import Defense
 from advbench.defenses.metrics import Listener, Told
 from advbench.defenses.recipe import Recipe, Settings
 
 
+@accepts_former_names
 def train(
     data: Data,
     arch: Arch = "small-cnn",

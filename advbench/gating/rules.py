@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from advbench.core import names
+from advbench.core import names, renamed
 from advbench.core.errors import UsageError
 from advbench.core.spec import Epsilon
 from advbench.gating.verdict import Kind
@@ -129,11 +129,15 @@ class GateRules(_Table):
     ] = None
     seed: Annotated[Seed, Field(description="Fixes the order of images, and every random start.")] = 0
     batch_size: Annotated[Positive, Field(description="Images looked at between two looks, at least.")] = 64
-    error: Annotated[float, Field(gt=0, le=0.5, description="How often a verdict may be wrong, over all rules.")] = 0.05
+    error_rate: Annotated[
+        float, Field(gt=0, le=0.5, description="Probability, at most, that a verdict is wrong, over all rules.")
+    ] = 0.05
     attacks: Annotated[Attacks | None, Field(description="By default those of `advbench attack`.")] = None
-    wrap: Annotated[Attacks | None, Field(description="Defenses at inference, which attacks know.")] = None
-    checks: Annotated[Literal["none", "fast", "full"], Field(description="For masked gradients.")] = "fast"
-    budget: Annotated[str | None, Field(description="Time after which it is inconclusive, like 5m.")] = None
+    input_defense: Annotated[Attacks | None, Field(description="Defenses at inference, which attacks know.")] = None
+    preflight: Annotated[
+        Literal["none", "fast", "full"], Field(description="Depth of the check for masked gradients.")
+    ] = "fast"
+    time_limit: Annotated[str | None, Field(description="Time after which the gate is inconclusive, like 5m.")] = None
     allow_flags: Annotated[
         tuple[str, ...], Field(strict=False, description="Findings that do not make the gate invalid.")
     ] = ()
@@ -226,4 +230,9 @@ def _pair(one: ThreatRules, eps: Fraction | None, other: ThreatRules, its: Fract
 def json_schema() -> dict[str, Any]:
     """JSON Schema of `advbench.toml`, and of `[tool.advbench]` in pyproject.toml; for editors."""
     schema = Configuration.model_json_schema(by_alias=True)
+    keys = schema["$defs"]["GateRules"]["properties"]
+    for old, new in renamed.KEYS.items():
+        if new in keys:
+            shape = {name: value for name, value in keys[new].items() if name not in ("default", "title")}
+            keys[old] = {**shape, "deprecated": True, "description": f"Former name of {new}."}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "advbench configuration"}

@@ -60,4 +60,4 @@ def create(name: str, *, shape: tuple[int, int, int], classes: int, seed: int) -
     UsageError
         The name is not in `MODELS`.
     """
-    return MODELS[found("model", name, MODELS)](shape, classes, rngs=nnx.Rngs(seed))
+    return MODELS[found("network", name, MODELS)](shape, classes, rngs=nnx.Rngs(seed))

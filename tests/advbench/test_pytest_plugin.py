@@ -98,11 +98,11 @@ def test_the_marker_becomes_the_rules_with_its_place(run):
     import pytest
     import conftest
 
-    @pytest.mark.robust(model="net", norm="l2", eps=0.5, min="40%", min_clean=0.9, n=300, attacks="fgsm", error=0.01)
+    @pytest.mark.robust(model="net", norm="l2", eps=0.5, min="40%", min_clean=0.9, n=30, attacks="fgsm", error_rate=0.1)
     def test_it():
         ((rules, source),) = conftest.calls
         (threat,) = rules.threats
-        assert (rules.model, rules.n, rules.attacks, rules.error) == ("net", 300, ("fgsm",), 0.01)
+        assert (rules.model, rules.n, rules.attacks, rules.error_rate) == ("net", 30, ("fgsm",), 0.1)
         assert (threat.norm, threat.eps, float(threat.min_robust)) == ("l2", "0.5", 0.4)
         assert float(rules.min_clean) == 0.9
         for keys in (("threats", 0, "min-robust"), ("min-clean",)):
@@ -194,7 +194,7 @@ def test_the_fixture_evaluates_with_the_markers_settings_unless_told(run):
     import pytest
     import conftest
 
-    @pytest.mark.robust(model="net", eps="8/255", min=0.4, min_clean=0.5, n=50, error=0.1)
+    @pytest.mark.robust(model="net", eps="8/255", min=0.4, min_clean=0.5, n=50, error_rate=0.1)
     def test_it(robustness):
         result = robustness(eps=0.1, attacks="fgsm")
         assert result.robust.accuracy == 0.6

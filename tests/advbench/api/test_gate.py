@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_gate_decides_as_the_command_line(folder):
     words = ["gate", "mine.py:net", "--data", "own.npz", "--norm", "linf", "--eps", "1/1000", "--attack", "fgsm"]
-    done = CliRunner().invoke(app, [*words, "--min-robust", "30%", "--checks", "none", "--json", "g.json"])
+    done = CliRunner().invoke(app, [*words, "--min-robust", "30%", "--preflight", "none", "--json", "g.json"])
     assert done.exit_code == 0, done.output
     typed, called = Gate.load(Path("g.json")), advbench.gate("mine.py:net", "own.npz", **RULES)
     assert called.outcomes == typed.outcomes

@@ -84,7 +84,7 @@ def test_eight_devices_train_the_same_network(alone, tmp_path):
 
 def test_eight_devices_find_the_same_images_broken(alone):
     evaluation = ["attack", alone, "--attack", "pgd:steps=5,rel_step_size=0.5", "-n", "48", "--batch-size", "16"]
-    evaluation += ["--checks", "none", "--json", "-"]
+    evaluation += ["--preflight", "none", "--json", "-"]
     one, eight = (json.loads(ended(start(*evaluation, devices=n))) for n in (1, 8))
     assert eight["clean"] == one["clean"]
     differ = [a for a, b in zip(one["rows"], eight["rows"], strict=True) if a["broken_by"] != b["broken_by"]]
