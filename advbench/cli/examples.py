@@ -32,7 +32,7 @@ advbench history runs
 advbench history runs --plot trend.png --markdown history.md""",
     "verify": """\
 advbench verify runs/eval
-advbench verify runs/eval --model mine.py:net --json""",
+advbench verify runs/eval --model mine.py:net --data mnist""",
     "doctor": """\
 advbench doctor
 advbench doctor mnist-pgd --full""",

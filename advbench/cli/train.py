@@ -142,7 +142,7 @@ def train(
             "N",
             "Training images held out to select the weights.",
             min=1,
-            show_default="1000, or a tenth of a small data set",
+            show_default="1000; a tenth of a small data set",
         ),
     ] = None,
     patience: Annotated[
