@@ -61,22 +61,28 @@ def _register(built: Path) -> int:
 
 def _build(options: Sequence[str]) -> Path:
     """Compile unless the cache has it: written beside and renamed, so that processes may build at once."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
-    if compiler is None:
-        raise RuntimeError("no C++ compiler found")
-    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), compiler, *options, _processor())).encode())
+    named = compiler()
+    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), named, *options, _processor())).encode())
     folder = platformdirs.user_cache_path("advbench") / "native"
     library = folder / f"winograd-{key.hexdigest()[:20]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             built = Path(scratch) / library.name
-            command = [compiler, *_FLAGS, *options, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
+            command = [named, *_FLAGS, *options, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
             if done.returncode:
-                raise RuntimeError(f"{compiler} failed: {done.stderr.strip().splitlines()[:1]}")
+                raise RuntimeError(f"{named} failed: {done.stderr.strip().splitlines()[:1]}")
             built.replace(library)
     return library
+
+
+def compiler() -> str:
+    """Find a C++ compiler: the one that `CXX` names, else c++, g++ or clang++."""
+    found = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+    if found is None:
+        raise RuntimeError("no C++ compiler found")
+    return found
 
 
 def _processor() -> str:
