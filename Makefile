@@ -75,7 +75,7 @@ bench: $(READY)  ## side by side with the peers, which get an environment of the
 leaderboard: $(READY)  ## every released model under the full suite, on the whole test set: hours
 	$(BIN)/python benchmarks/leaderboard.py
 
-reference: $(READY)  ## docs/reference.md, from the application
+reference: $(READY)  ## docs/reference.md and the JSON Schemas, from the application
 	$(BIN)/python docs/reference.py
 
 clean:

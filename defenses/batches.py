@@ -36,7 +36,7 @@ class Hosted(NamedTuple):
 
     rest: Data  # all but the images
     images: Any  # uint8 [N, H, W, C]: whatever gives those of given indices
-    more: Any  # extra ones, counted on from N; None: there are none
+    more: Any  # those to validate on and extra ones, counted on from N; None: there are none
 
     @property
     def train(self) -> Array:
@@ -87,27 +87,31 @@ def place(
     held: int,
     streams: Streams,
     extra: tuple[Any, Any] | None = None,
+    validating: tuple[Any, Any] | None = None,
     *,
     sampler: str = "none",
     largest: int = LARGEST,
 ) -> Data | Hosted:
     """Put uint8 images `[N, H, W, C]` and their labels on the device; hold out `held` of them, chosen by the seed.
 
-    `extra` are more images and labels, of which none is held out. Images of more than `largest` bytes, or in anything
-    but an array, stay on the host. `sampler` is that of a `Recipe`.
+    `validating` are images and labels to validate on instead, `extra` more to train on. Images of more than `largest`
+    bytes, or in anything but an array, stay on the host. `sampler` is that of a `Recipe`.
     """
-    count = len(images)
+    count, held = len(images), 0 if validating else held
+    added = [each for each in (validating, extra) if each]
     chosen = jax.random.permutation(streams.split, count).astype(jnp.int32)
     even = jnp.asarray(chances(np.asarray(labels)[np.asarray(chosen[held:])])) if sampler == BALANCED else None
     hosted = not isinstance(images, np.ndarray | Array) or images.nbytes > largest
-    if extra:
-        labels = np.concatenate([labels, extra[1]])
-        if not hosted:
-            images = np.concatenate([images, extra[0]])
-    more = jnp.arange(count, len(labels), dtype=jnp.int32)
+    labels = np.concatenate([labels, *(each[1] for each in added)])
+    more = np.concatenate([each[0] for each in added]) if added else None
+    if more is not None and not hosted:
+        images = np.concatenate([images, more])
+    first = count + (len(validating[1]) if validating else 0)  # of the extra ones
+    held_out = jnp.arange(count, first, dtype=jnp.int32) if validating else chosen[:held]
+    rest = jnp.arange(first, len(labels), dtype=jnp.int32)
     there = None if hosted else jnp.asarray(images)
-    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held], more, even))
-    return Hosted(data, images, extra and extra[0]) if hosted else data
+    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], held_out, rest, even))
+    return Hosted(data, images, more) if hosted else data
 
 
 def shuffled(data: Data | Hosted, streams: Streams, epoch: int) -> Array:

@@ -53,11 +53,13 @@ class Trainer:
         should_stop: Callable[[], int | None],
         listeners: Sequence[Listener],
         extra: tuple[np.ndarray, np.ndarray] | None = None,
+        validating: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         self.defense, self.threat, self.recipe = defense, threat, recipe
         self.should_stop, self.listeners = should_stop, listeners
         self.streams = devices.replicated(Streams.of(recipe.seed))
-        self.data = place(images, labels, recipe.validation, self.streams, extra, sampler=recipe.sampler)
+        held = recipe.validation
+        self.data = place(images, labels, held, self.streams, extra, validating, sampler=recipe.sampler)
         self.extras = recipe.extras if extra else 0
         self.per_epoch = len(self.data.train) // recipe.batch_size
         self.total = self.per_epoch * recipe.epochs

@@ -36,6 +36,7 @@ def fit(
     out: Path | None = None,
     resume: bool = False,
     extra: tuple[np.ndarray, np.ndarray] | None = None,
+    validating: tuple[np.ndarray, np.ndarray] | None = None,
     about: Mapping[str, str] | None = None,
     digest: str | None = None,
     should_stop: Callable[[], int | None] = lambda: None,
@@ -54,6 +55,7 @@ def fit(
     out : folder for `checkpoints/`; None: keep none.
     extra : more images and labels, generated or labelled by a network: `recipe.extra_fraction` of every batch. They are
         never validated on, and an epoch stays as many batches as `images` fill.
+    validating : images and labels to choose the weights by, instead of `recipe.validation` of `images`.
     resume : go on from the newest good checkpoint in `out`, or begin if there is none; with more epochs than before,
         where `recipe.may_grow`.
     about : more facts that a resumed run must share, by name.
@@ -71,11 +73,13 @@ def fit(
     Stopped
         When `should_stop` said so.
     """
-    check(defense, threat, len(images), recipe, extra=extra is not None)
-    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners, extra)
+    check(defense, threat, len(images), recipe, extra=extra is not None, apart=validating is not None)
+    trainer = Trainer(module, defense, threat, images, labels, recipe, should_stop, listeners, extra, validating)
     if out:
         data = digest or content(images, labels)
         facts = fingerprint(module, defense, threat, data, recipe, extra) | dict(about or {})
+        if validating:
+            facts["validation data"] = content(*validating)
         more = {"recipe.epochs": "" if recipe.may_grow else GROWS}
         trainer.use(Checkpoints(out / "checkpoints", facts, more), resume)
     try:
@@ -85,8 +89,14 @@ def fit(
             listener.end()
 
 
-def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra: bool = False) -> None:
-    """Refuse what can't work on a training set of `size` images, with extra ones or without, before any compute.
+def check(
+    defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra: bool = False, apart: bool = False
+) -> None:
+    """Refuse what can't work on a training set of `size` images, before any compute.
+
+    Parameters
+    ----------
+    extra, apart : whether there are extra images, and images to validate on that are none of these.
 
     Raises
     ------
@@ -95,7 +105,9 @@ def check(defense: Defense, threat: Threat, size: int, recipe: Recipe, *, extra:
     """
     recipe.check()
     defense.check(threat)
-    if size - recipe.validation < recipe.batch_size:
+    if apart and size < recipe.batch_size:
+        raise ValueError(f"{size} images can't fill a batch of {recipe.batch_size}")
+    if not apart and size - recipe.validation < recipe.batch_size:
         raise ValueError(f"{size} images can't hold out {recipe.validation} and fill a batch of {recipe.batch_size}")
     if extra and not 0 < recipe.extras < recipe.batch_size:
         raise ValueError(f"a batch of {recipe.batch_size} can't be {recipe.extra_fraction:g} extra: let it be larger")

@@ -1,4 +1,4 @@
-"""Write docs/reference.md, the reference of the command line, from the application itself.
+"""Write docs/reference.md, the reference of the command line, and the JSON Schemas, from the application itself.
 
 `make reference` runs this; a test compares what it writes with what is there. Everything is read from the signatures of
 the commands, and nothing from typer's own help, which looks otherwise on every terminal and in every version.
@@ -16,9 +16,11 @@ from typing import Any
 
 from typer.models import ArgumentInfo, OptionInfo
 
+from advbench.api import gate_rules
 from advbench.cli import app
 from advbench.cli.examples import EXAMPLES
 from advbench.cli.panels import ORDER
+from advbench.reports.schema import SCHEMAS, schema
 
 FILE = Path(__file__).with_suffix(".md")
 HEAD = """\
@@ -119,3 +121,6 @@ def _code(text: str) -> str:
 
 if __name__ == "__main__":
     FILE.write_text(reference(), encoding="utf-8")
+    written = {"advbench.schema.json": gate_rules.schema(), **{name: schema(name) for name in SCHEMAS}}
+    for name, text in written.items():
+        (FILE.parent / name).write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ from advbench.gating.rules import GateRules, ThreatRules
 from advbench.nn import MODELS
 from advbench.preflight import CHECKS, EXPECTED, TRANSLATED
 from advbench.preflight.masking import ASKED
-from advbench.pytest_gate import GATE, THREAT
+from advbench.pytest_gate import THREAT
 from advbench.remote.settings import Settings
 from advbench.reports.formats import FORMATS
 from advbench.wrappers import WRAPPERS
@@ -58,7 +58,7 @@ def kebab(model, *without):
         ("docs/certified.md", "`--method`", [how.value for how in How]),
         ("docs/ci.md", "`--report`", FORMATS),
         ("docs/ci.md", "input", ACTION["inputs"]),
-        ("docs/ci.md", "setting", THREAT | GATE),
+        ("docs/ci.md", "setting", {*THREAT, *GateRules.model_fields} - {"threats"}),
         ("docs/data.md", "name | images", DATASETS),
         ("docs/data.md", "name | sources, in turn", DATASETS),
         ("docs/doctor.md", "flag", CHECKS | TRANSLATED | EXPECTED),

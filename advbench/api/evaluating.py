@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from advbench.api.job import Job
 from advbench.api.outcome import warn_of_invalid
-from advbench.api.settings import Eps, Settings
+from advbench.api.settings import Eps, Settings, show_options
 from advbench.core.errors import UsageError
 from advbench.core.renamed import accepts_former_names
 
@@ -182,18 +181,5 @@ def curve(
     return results
 
 
-def _show_options(function: Any) -> None:
-    """Let `help` show every option with its default."""
-    shown = inspect.signature(function)
-    own = [each for name, each in shown.parameters.items() if name != "options"]
-    known = {each.name for each in own}
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.annotation)
-        for name, each in inspect.signature(cast("Any", Settings)).parameters.items()
-        if name not in known
-    ]
-    function.__signature__ = shown.replace(parameters=[*own, *more])
-
-
 for _function in (evaluate, curve):
-    _show_options(_function)
+    show_options(_function)

@@ -43,6 +43,75 @@ def classes(texts: Sequence[str] | None) -> dict[str, str] | None:
     return found or None
 
 
+SURROUNDING = ("out", "resume", "command", "should_stop", "notify")
+"""Settings that are about one run of a gate, and so stand in no file of rules."""
+
+
+def keys(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of an evaluation as keys of `[gate]`, and those that no file can hold, as they are.
+
+    Parameters
+    ----------
+    given : mapping
+        As `advbench.evaluate` takes them, and `model` and `data`; None is not given.
+
+    Returns
+    -------
+    written : dict
+        Text and numbers by key, like `{"batch-size": 64}`; of an object its name.
+    objects : dict
+        By the names of `advbench.evaluate`: objects, and `SURROUNDING`.
+
+    Raises
+    ------
+    UsageError
+        For a setting that a gate has none of.
+    """
+    from advbench.api.settings import number_text
+    from advbench.api.subject import texts_of
+    from advbench.core.errors import unknown
+    from advbench.gating.rules import GateRules
+
+    found: dict[str, Any] = {}
+    objects = {name: given[name] for name in SURROUNDING if name in given}
+    known = GateRules.model_fields.keys() - {"threats"}
+    for name, value in given.items():
+        if value is None or name in objects:
+            continue
+        if name not in known:
+            raise UsageError(f"a gate has no {name}") if name in _OTHERS else unknown("setting", name, known)
+        if name in ("attacks", "input_defense"):
+            several = texts_of(value) or []
+            found[name], plain = list(map(_text, several)), all(isinstance(each, str) for each in several)
+        elif name in ("mean", "std"):
+            found[name], plain = number_text(value), True
+        elif name == "indices" and not isinstance(value, str):
+            found[name], plain = ",".join(map(str, value)), True
+        elif name == "preflight":
+            found["preflight"], plain = {True: "fast", False: "none"}.get(value, value), True
+        elif name == "time_limit" or isinstance(value, Path):
+            found[name], plain = str(value), True
+        else:
+            plain = isinstance(value, str | int | float) or name == "allow_flags"
+            found[name] = value if plain else f"the {name} given"
+        if not plain:
+            objects[name] = value
+    return {name.replace("_", "-"): value for name, value in found.items()}, objects
+
+
+_OTHERS = ("cascade", "force", "doublings", "progress")
+
+
+def _text(attack: Any) -> str:
+    """An attack as it would be typed."""
+    if isinstance(attack, str):
+        return attack
+    from advbench.attacks import Attack
+    from advbench.attacks.spec import text_of
+
+    return text_of(attack) if isinstance(attack, Attack) else repr(attack)
+
+
 def written(
     target: str | None,
     settings: Mapping[str, Any],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from advbench.core.errors import UsageError
 
@@ -31,8 +32,8 @@ def never() -> int | None:
     return None
 
 
-class Options(TypedDict, total=False):
-    """Keyword arguments of `evaluate` and `curve`, as in `Settings`."""
+class GateOptions(TypedDict, total=False):
+    """Keyword arguments of `evaluate`, `curve` and `gate`, as in `Settings`."""
 
     attacks: str | Attack | Sequence[str | Attack] | None
     n: int | None
@@ -54,19 +55,24 @@ class Options(TypedDict, total=False):
     batch_size: int
     out: Path | str | None
     resume: bool
-    cascade: bool
-    force: bool
     preflight: Preflight
     time_limit: str | float | None
     query_limit: int | None
     eot_samples: int | None
     input_defense: str | Sequence[str] | None
     adaptive: bool
-    doublings: int
     command: str
-    progress: Callable[[Progress], None]
     should_stop: Callable[[], int | None]
     notify: Callable[[str], None]
+
+
+class Options(GateOptions, total=False):
+    """Keyword arguments of `evaluate` and `curve`: and those that a gate has no use for."""
+
+    cascade: bool
+    force: bool
+    doublings: int
+    progress: Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +226,28 @@ class Settings:
     def seconds(self) -> float | None:
         """The time that there is."""
         return self.time_limit if isinstance(self.time_limit, int | float) else seconds(self.time_limit)
+
+
+def show_options(function: Any, without: Sequence[str] = (), **defaults: Any) -> None:
+    """Let `help` show every option with its default.
+
+    Parameters
+    ----------
+    function : callable that takes `**options`.
+    without : options that it has none of.
+    **defaults : its own, where they are others than those of `Settings`.
+    """
+    shown = inspect.signature(function)
+    own = [each for name, each in shown.parameters.items() if name != "options"]
+    known = {each.name for each in own}.union(without)
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name, each.default)).replace(
+            annotation=each.annotation
+        )
+        for name, each in inspect.signature(cast("Any", Settings)).parameters.items()
+        if name not in known
+    ]
+    function.__signature__ = shown.replace(parameters=[*own, *more])
 
 
 def seconds(limit: str | None) -> float | None:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Asked,
     ExpectClean,
@@ -20,8 +21,6 @@ from advbench.cli.options import (
     Running,
     Weights,
     Written,
-    expanded,
-    settings_of,
 )
 from advbench.cli.panels import option
 from advbench.core.errors import UsageError

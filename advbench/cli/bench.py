@@ -6,6 +6,7 @@ import re
 from typing import Annotated
 
 from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Asked,
     Eps,
@@ -16,8 +17,6 @@ from advbench.cli.options import (
     Pixels,
     Running,
     Written,
-    expanded,
-    settings_of,
 )
 from advbench.cli.panels import argument
 from advbench.core.errors import UsageError

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Data,
     Eps,
@@ -20,8 +21,6 @@ from advbench.cli.options import (
     Number,
     Outputs,
     Written,
-    expanded,
-    settings_of,
 )
 from advbench.cli.panels import SPEC, option
 

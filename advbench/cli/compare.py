@@ -36,10 +36,10 @@ def compare(
     classifies correctly under attack.
     """
     from advbench.api.outcome import conclude
+    from advbench.api.stored import one, pairs
     from advbench.cli import output
     from advbench.evaluation.comparison import Comparison
     from advbench.reports.comparison import of_comparison
-    from advbench.reports.sources import one
 
     output.check(json, markdown, figure, texts=(html,))
     first, second = one(before), one(after)
@@ -48,7 +48,7 @@ def compare(
     if html:
         from advbench.reports.html.compare import of_pair
 
-        output.emit(html, of_pair(found, first, second))
+        output.emit(html, of_pair(found, first, second, pairs))
     if figure:
         output.write(figure, _drawn(found, first, second, figure.suffix))
     conclude([first.result, second.result])
@@ -56,9 +56,10 @@ def compare(
 
 def _drawn(found: Comparison, before: Run, after: Run, suffix: str) -> bytes:
     """Draw up to four images lost and four won, or more of one kind where the other has fewer."""
+    from advbench.api.stored import pairs
     from advbench.reports.comparison import headline
     from advbench.reports.figure import SHOWN, changed, draw_examples
-    from advbench.reports.pictures import pairs, spread
+    from advbench.reports.pictures import spread
 
     lost = changed(after.result, spread(pairs(after, found.lost)), "lost")
     won = changed(before.result, spread(pairs(before, found.won)), "won")

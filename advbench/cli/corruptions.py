@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Data,
     Files,
@@ -17,8 +18,6 @@ from advbench.cli.options import (
     Pixels,
     Weights,
     Written,
-    expanded,
-    settings_of,
 )
 from advbench.cli.panels import option
 

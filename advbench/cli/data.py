@@ -108,12 +108,10 @@ def inspect(
 
         typer.echo(dumps({"path": path, "kind": kind, "splits": [asdict(each) for each in found]}, indent=1))
     else:
-        from rich.console import Console
-
-        from advbench.reports import table
+        from advbench.cli.output import tabulate
         from advbench.reports.data import of_overviews
 
-        table.show(of_overviews(path, kind, found), Console())
+        tabulate(of_overviews(path, kind, found))
     if bad := sum(len(each.corrupt) for each in found):
         raise CorruptData(f"{bad} images of {path} cannot be read; other commands leave them out with --skip-corrupt")
 

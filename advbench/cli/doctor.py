@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     MODEL,
     Adaptive,
@@ -20,8 +21,6 @@ from advbench.cli.options import (
     Outputs,
     Pixels,
     Weights,
-    expanded,
-    settings_of,
 )
 from advbench.cli.panels import TO, argument, option
 from advbench.core.errors import InvalidEvaluation, UsageError

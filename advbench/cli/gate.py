@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
-    Attacks,
-    Data,
-    Depth,
+    Asked,
+    Conditions,
     Eps,
+    ExpectClean,
     Files,
-    Indices,
-    InputDefense,
+    Fixed,
     Json,
-    Norm,
+    Outputs,
+    Pixels,
     Resume,
-    TimeLimit,
-    expanded,
+    Weights,
 )
 from advbench.cli.panels import argument, option
 
@@ -28,7 +29,7 @@ SHARE = "PERCENT"
 FORMATS = "junit, sarif, gitlab, markdown, json, openmetrics, latex or robustbench"
 
 
-@expanded
+@partial(expanded, unset=True)
 def gate(
     target: Annotated[
         str | None,
@@ -47,20 +48,18 @@ def gate(
     min_worst_class: Annotated[
         str | None, option(panels.RULES, SHARE, "Least robust accuracy on images of every class.")
     ] = None,
-    norm: Norm = None,
-    eps: Eps = None,
-    attacks: Attacks = None,
-    data: Data = None,
     *,
+    asked: Asked,
+    eps: Eps = None,
+    pixels: Pixels,
     files: Files,
-    skip_corrupt: Annotated[
-        bool | None,
-        option(panels.DATA, None, "Leave out images that cannot be read.", "--skip-corrupt", show_default=False),
-    ] = None,
+    weights: Weights = None,
+    expect_clean: ExpectClean = None,
+    outputs: Outputs,
     n: Annotated[
         int | None, option(panels.DATA, "N", "Draw from the first N test images.", "-n", min=1, show_default="all")
     ] = None,
-    indices: Indices = None,
+    fixed: Fixed,
     seed: Annotated[
         int | None,
         option(panels.RUN, "N", "Seed of the order of images and of all random numbers.", show_default="0"),
@@ -76,12 +75,7 @@ def gate(
         list[str] | None,
         option(panels.CHECKS, "FLAG", "Finding that does not make the gate invalid. Repeat for more."),
     ] = None,
-    preflight: Annotated[
-        Depth | None,
-        option(panels.CHECKS, "none|fast|full", "Depth of the check for masked gradients.", show_default="fast"),
-    ] = None,
-    input_defense: InputDefense = None,
-    time_limit: TimeLimit = None,
+    conditions: Conditions,
     baseline: Annotated[
         str | None, option(panels.BASELINE, "FILE", "Outcomes of an earlier model, which --max-drop compares with.")
     ] = None,
@@ -114,33 +108,18 @@ def gate(
     if schema:
         typer.echo(gate_rules.schema(), nl=False)
         return
-    settings: dict[str, Any] = {
-        "model": model,
-        "data": data,
-        **{name.replace("_", "-"): value for name, value in vars(files).items()},
-        "classes": None if files.classes is None else str(files.classes),
-        "skip-corrupt": skip_corrupt,
-        "n": n,
-        "indices": indices,
-        "seed": seed,
-        "batch-size": batch_size,
-        "error-rate": error_rate,
-        "attacks": attacks,
-        "preflight": preflight and preflight.value,
-        "input-defense": input_defense,
-        "time-limit": time_limit,
-        "allow-flags": allow_flag,
-        "baseline": baseline,
-        "baseline-images": baseline_images,
-    }
-    overall = {"min-clean": min_clean, "max-drop": max_drop}
+    given = settings_of(asked, pixels, files, outputs, fixed, conditions, weights=weights, expect_clean=expect_clean)
+    own = {"model": model, "data": asked.data, "error_rate": error_rate, "allow_flags": allow_flag}
+    own |= {"baseline": baseline, "baseline_images": baseline_images}
     threat = {
-        "norm": norm,
-        "eps": eps,
+        "norm": given.pop("norm"),
+        "eps": given.pop("eps"),
         "min-robust": min_robust,
         "min-class": gate_rules.classes(min_class),
         "min-worst-class": min_worst_class,
     }
+    settings, _ = gate_rules.keys(given | own)
+    overall = {"min-clean": min_clean, "max-drop": max_drop}
     rules, source = gate_rules.written(target, settings, overall, threat, update=update_baseline, notify=output.say)
     if check:
         typer.echo(gate_rules.summary(rules, source))

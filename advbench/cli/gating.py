@@ -14,7 +14,6 @@ from advbench.core.errors import (
     AdvbenchError,
     Inconclusive,
     InvalidEvaluation,
-    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -50,14 +49,12 @@ def decide(
     output.check(json, None)
     if update and rules.baseline:
         output.check(rules.baseline, None)
-    if resume and not out:
-        raise UsageError("--resume needs the folder: --out DIR")
     prepare()
     from advbench.api.gating import loaded
-    from advbench.cli import gate_reports
+    from advbench.cli import gate_reports, github
     from advbench.cli.running import typed
     from advbench.cli.signals import listening
-    from advbench.reports import gate_sheet, github
+    from advbench.reports import gate_sheet
 
     to_write = gate_reports.wanted(reports)
     ready = loaded(rules, source, update=update, out=out, resume=resume, command=typed(), notify=output.say)

@@ -22,9 +22,10 @@ def history(
     ] = None,
 ) -> None:
     """Tabulate all evaluations in a folder by model, data and threat model, in order of time."""
+    from advbench.api.stored import collect
     from advbench.cli import output
     from advbench.evaluation.history import History
-    from advbench.reports.history import collect, of_history
+    from advbench.reports.history import of_history
 
     output.check(json, markdown, plot)
     found, problems = collect(folder)

@@ -1,11 +1,9 @@
 """Options that several commands share, in groups: a new one is a field here, and one of the same name in `Settings`."""
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
 from advbench.cli import panels
 from advbench.cli.panels import SPEC, TO, argument, option
@@ -231,10 +229,9 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Running:
+class Conditions:
     """Circumstances of the attacks."""
 
-    force: Force = False
     preflight: Preflight = Depth.fast
     time_limit: TimeLimit = None
     query_limit: QueryLimit = None
@@ -244,45 +241,15 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Running(Conditions):
+    """Likewise; and whether to go on in spite of findings, of which a gate allows each by name."""
+
+    force: Force = False
+
+
+@dataclass(frozen=True)
 class Written:
     """Files for results, beside the table on the terminal."""
 
     json: Json = None
     markdown: Markdown = None
-
-
-def expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each parameter that is a group by one option for every field of it.
-
-    A parameter of the command's own takes the place of a field of the same name.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    own = {
-        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command).parameters.items()
-    }
-    groups = {name: hints[name] for name in own if is_dataclass(hints[name])}
-    options: dict[str, inspect.Parameter] = {}
-    for name, parameter in own.items():
-        if name not in groups:
-            options.setdefault(name, parameter)
-            continue
-        for each in fields(groups[name]):
-            typed = inspect.Parameter(each.name, parameter.kind, default=each.default, annotation=each.type)
-            options[each.name] = own.get(each.name, typed)
-
-    def invoke(**typed: Any) -> None:
-        made = {name: group(**{f.name: typed[f.name] for f in fields(group)}) for name, group in groups.items()}
-        command(**{name: made[name] if name in made else typed[name] for name in own})
-
-    invoke.__name__, invoke.__doc__, invoke.__module__ = command.__name__, command.__doc__, command.__module__
-    invoke.__annotations__ = {name: option.annotation for name, option in options.items()}
-    invoke.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
-    return invoke
-
-
-def settings_of(*groups: Any, **own: Any) -> dict[str, Any]:
-    """Collect options as keywords of `advbench.evaluate`; the data is left out, for it is no setting."""
-    typed = {name: value for group in groups for name, value in vars(group).items()} | own
-    typed.pop("data", None)
-    return {name: value.value if isinstance(value, Depth) else value for name, value in typed.items()}

@@ -13,6 +13,8 @@ from advbench.core import files
 from advbench.core.errors import DataUnavailable, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from advbench.evaluation import Result
     from advbench.reports.sheet import Sheet
 
@@ -46,8 +48,6 @@ def show(
     sheet: Sheet | Sequence[Sheet], json_text: str, json: str | None, markdown: str | None, *, quiet: bool = False
 ) -> None:
     """Write the outputs asked for; tables go to stdout unless another output does, or `quiet`."""
-    from rich.console import Console
-
     from advbench.reports import table
     from advbench.reports.sheet import Sheet
 
@@ -56,7 +56,18 @@ def show(
     emit(markdown, "\n".join(table.markdown(each) for each in sheets) if markdown else "")
     if "-" not in (json, markdown) and not quiet:
         for each in sheets:
-            table.show(each, Console())
+            tabulate(each)
+
+
+def tabulate(sheet: Sheet, console: Console | None = None) -> None:
+    """Print a table to the terminal, in its width."""
+    from rich.console import Console
+
+    from advbench.reports.table import terminal
+
+    console = console or Console()
+    for part in terminal(sheet, console.width):
+        console.print(part)
 
 
 def say(text: str) -> None:

@@ -38,9 +38,9 @@ def report(
     ] = None,
 ) -> None:
     """Report evaluations and gates: as a table on the terminal, or in the formats asked for."""
+    from advbench.api.stored import pairs, read
     from advbench.cli import output
     from advbench.reports import summary
-    from advbench.reports.sources import read
 
     output.check(None, markdown, texts=(html, latex, robustbench))
     found = read(runs)
@@ -48,7 +48,7 @@ def report(
     if html:
         from advbench.reports.html.report import of_found
 
-        output.emit(html, of_found(found))
+        output.emit(html, of_found(found, pairs))
     if latex:
         output.emit(latex, _rendered("latex", "of_results", _some(found)))
     if robustbench:

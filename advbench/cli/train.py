@@ -140,7 +140,7 @@ def train(
         option(
             panels.VALIDATION,
             "N",
-            "Training images held out to select the weights.",
+            "Images to select the weights by: from a val split beside train and test, else held out from train.",
             min=1,
             show_default="1000; a tenth of a small data set",
         ),
@@ -255,16 +255,14 @@ def _summary(record: dict[str, Any], out: Path, json: Path | None) -> None:
 
 
 def _summaries(records: list[dict[str, Any]], out: Path, json: Path | None) -> None:
-    from rich.console import Console
-
-    from advbench.cli.output import write
-    from advbench.reports import seeds, table
+    from advbench.cli.output import tabulate, write
+    from advbench.reports import seeds
 
     summary = seeds.summary(str(out), records)
     write(out / "seeds.json", (dumps(summary, indent=2) + "\n").encode())
     if _json(summary, json):
         return
-    table.show(seeds.of_seeds(summary), Console())
+    tabulate(seeds.of_seeds(summary))
     typer.echo(f"models written to {out}/seed-N, the summary to {out / 'seeds.json'}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,19 @@ from advbench.data import (
     table,
 )
 from advbench.data.catalog import DATASETS, known
+from advbench.data.doubles import twins
 from advbench.data.listing import Source, dataset
 from advbench.data.splits import serving
 
 KINDS = "a folder with a subfolder a class, .npz, .npy, .parquet, .csv, .tar, .mat, or file.py:function"
+
+PACKED = {
+    **dict.fromkeys((".tar.gz", ".tgz"), "gunzip"),
+    **dict.fromkeys((".tar.zst", ".tzst"), "unzstd"),
+    **dict.fromkeys((".tar.bz2", ".tbz2"), "bunzip2"),
+    **dict.fromkeys((".tar.xz", ".txz"), "unxz"),
+}
+"""Endings of compressed shards, and what makes a .tar of them."""
 
 Tell = Callable[[int, int], None]
 
@@ -84,7 +94,21 @@ def load(
             raise UsageError(f"{text} is read as published: --resize, --classes and such are for data of your own")
         return store.load(text, split, data_dir=data_dir)
     source = opened(text)
-    return dataset(source, serving(split, source.splits, text), reading or Reading(), tell)
+    serves = serving(split, source.splits, text)
+    found = dataset(source, serves, reading or Reading(), tell)
+    return replace(found, notes=(*found.notes, *twins(found, source, reading or Reading())))
+
+
+def validation(name_or_path: str | Path, *, reading: Reading | None = None, tell: Tell | None = None) -> Dataset | None:
+    """The split by which training chooses weights, where data of your own have one beside train and test.
+
+    Without a test split attacks take val, and weights that it had chosen would look better on it than they are: then
+    there is none. Parameters, and what is raised, as `load`.
+    """
+    if known(str(name_or_path)):
+        return None
+    there = opened(str(name_or_path)).splits
+    return load(name_or_path, "val", reading=reading, tell=tell) if {"train", "val", "test"} <= there.keys() else None
 
 
 def opened(text: str) -> Source:
@@ -152,11 +176,21 @@ def _of_folder(path: Path, name: str) -> Source:
         return mat.find(files, path, name)
     if found := folder.find(path, name):
         return found
+    if packed := sorted(each for each in path.iterdir() if each.name.lower().endswith(tuple(PACKED))):
+        raise UsageError(_unpack(packed[0]))
     raise UsageError(f"{path} holds no data that is known: it should be {KINDS}")
+
+
+def _unpack(path: Path) -> str:
+    """Why a compressed shard can't be read: in a stream of bytes there is no going to an image."""
+    packer = next(tool for ending, tool in PACKED.items() if path.name.lower().endswith(ending))
+    return f"{path} is compressed, and shards are read image by image where they lie: unpack it first ({packer})"
 
 
 def _of_file(path: Path, name: str) -> Source:
     suffix = path.suffix.lower()
+    if path.name.lower().endswith(tuple(PACKED)):
+        raise UsageError(_unpack(path))
     if suffix == ".npz":
         return npz.find(path, name)
     if suffix == ".npy":

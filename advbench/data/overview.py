@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from advbench.data.catalog import known
 from advbench.data.decode import decode
 from advbench.data.listing import Listing, Source, prepared
 from advbench.data.opening import opened
-from advbench.data.scan import scanned
+from advbench.data.scan import print_of, scanned
 
 THUMBNAILS, SIDE, GAP = 10, 96, 4  # how many, and their pixels
 SHOWN = 10  # images named
@@ -152,7 +151,7 @@ def _array(data: Dataset, notes: Sequence[str]) -> _Seen:
     low, high = 255, 0
     for chunk in chunks(data.images):
         low, high = min(low, int(chunk.min())), max(high, int(chunk.max()))
-        prints += [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest() for image in chunk]
+        prints += map(print_of, chunk)
     overview = Overview(
         split=data.split,
         images=len(data),

@@ -84,14 +84,21 @@ def scanned(listing: Listing, reading: Reading, tell: Callable[[int, int], None]
     tell : callable, optional
         Told how many of how many images were looked at.
     """
+    if known := remembered(listing, reading):
+        return known
     path = _place(listing, reading)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version
-        return _loaded(path.read_bytes(), len(listing.labels))
     scan = _look(listing, reading, tell or (lambda done, total: None))
     with contextlib.suppress(OSError):  # a read-only cache: it is only looked at again
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, _dumped(scan))
     return scan
+
+
+def remembered(listing: Listing, reading: Reading) -> Scan | None:
+    """What was seen the last time, if every image was looked at before; as `scanned`."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version
+        return _loaded(_place(listing, reading).read_bytes(), len(listing.labels))
+    return None
 
 
 def _place(listing: Listing, reading: Reading) -> Path:
@@ -120,12 +127,10 @@ def _look(listing: Listing, reading: Reading, tell: Callable[[int, int], None]) 
             sizes[image.shape[:2]] += 1
             channels[image.shape[2]] += 1
             low, high = min(low, int(image.min())), max(high, int(image.max()))
-            colour = np.broadcast_to(image, (*image.shape[:2], max(3, image.shape[2])))
-            content = np.ascontiguousarray(colour).data
-            prints.append(hashlib.blake2b(content, digest_size=8, key=repr(image.shape[:2]).encode()).hexdigest())
+            prints.append(print_of(image))
             hashes[image.shape[2]].update(np.ascontiguousarray(image).data)
             if image.shape[2] == 1:
-                hashes[3].update(content)
+                hashes[3].update(_coloured(image).data)
         if (at + 1) % EVERY == 0 or at + 1 == total:
             tell(at + 1, total)
     labels = listing.labels[good].astype("<i4").tobytes()
@@ -133,6 +138,16 @@ def _look(listing: Listing, reading: Reading, tell: Callable[[int, int], None]) 
         each.update(labels)
     digests = {number: each.hexdigest() for number, each in hashes.items()}
     return Scan(len(good), corrupt, undeclared, dict(sizes), dict(channels), low, high, digests, prints)
+
+
+def print_of(image: np.ndarray) -> str:
+    """A short digest of one image, uint8 `[H, W, C]`; a grey one has that of its three equal channels."""
+    key = repr(image.shape[:2]).encode()
+    return hashlib.blake2b(_coloured(image).data, digest_size=8, key=key).hexdigest()
+
+
+def _coloured(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], max(3, image.shape[2]))))
 
 
 def _decoded(listing: Listing, reading: Reading) -> Iterator[tuple[np.ndarray | None, Exception | None]]:

@@ -23,15 +23,11 @@ from advbench.core.errors import (
     UsageError,
 )
 from advbench.core.flag import Flag
-from advbench.core.images import (
-    digest,
-    in_words,
-    parts,
-    pixels,
-)
+from advbench.core.images import digest, parts, pixels
 from advbench.core.lazy import choose, content_digest, expect
 from advbench.core.outputs import expecting
 from advbench.core.spec import ThreatSpec
+from advbench.evaluation import summary
 from advbench.evaluation.access import check_access
 from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Plan, Task
@@ -41,20 +37,12 @@ from advbench.evaluation.provenance import (
     versions,
 )
 from advbench.evaluation.queries import (
-    counted,
     ended,
     ending_flag,
     listen,
     reason,
 )
-from advbench.evaluation.result import (
-    DataInfo,
-    ModelInfo,
-    Provenance,
-    Result,
-    Skipped,
-    ThreatInfo,
-)
+from advbench.evaluation.result import Provenance, Result
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.settings import DOUBLINGS, Progress, nobody, quietly
 from advbench.evaluation.starts import Pool, candidates
@@ -128,7 +116,7 @@ class Evaluator:
         return {
             "model": self.model.digest,
             "preprocessing": self.model.preprocess.record(),
-            "data": self._digest,
+            "data": self.digest,
             "indices": digest(self.indices),
             "norm": self.threat.norm,
             "eps": str(self.threat.eps.value),
@@ -152,7 +140,7 @@ class Evaluator:
         return content_digest(self.data.images[chosen], self.data.labels[chosen])
 
     @cached_property
-    def _digest(self) -> str:
+    def digest(self) -> str:
         """Of these images and labels."""
         return content_digest(choose(self.data.images, self.indices), self._labels)
 
@@ -247,11 +235,11 @@ class Evaluator:
             started=started.isoformat(timespec="seconds"),
             seconds=seconds,
         )
-        flags = [*tally.flags(done.limit, plan.size), *plan.flags(done.classes)]
+        flags = [*summary.flags(tally, done.limit, plan.size), *plan.flags(done.classes)]
         flags += view_flags(self.model.predict, self.attacks, tally)
         if (end := ended(self.model)) is not None:
             flags.append(ending_flag(end, plan))
-        return self._result(tally, plan.runs, images, flags, provenance, plan.skipped), images
+        return summary.result(self, tally, plan.runs, images, flags, provenance, plan.skipped), images
 
     def _asked(
         self,
@@ -273,51 +261,6 @@ class Evaluator:
         if isinstance(end := ended(self.model), Interrupted):
             raise Interrupted(_stopped(directory), end.exit_code - 128)
         return shard
-
-    def _result(
-        self,
-        tally: Tally,
-        runs: list[int],
-        images: Images,
-        flags: list[Flag],
-        provenance: Provenance,
-        skipped: tuple[Skipped, ...],
-    ) -> Result:
-        model, data = self.model, self.data
-        return Result(
-            model=ModelInfo(
-                name=model.name,
-                source=model.source or model.name,
-                digest=model.digest,
-                dataset=model.dataset,
-                record=model.record,
-                preprocess=model.preprocess.record(),
-                queries=counted(model),
-            ),
-            data=DataInfo(
-                name=data.name,
-                split=data.split,
-                source=data.source,
-                digest=self._digest,
-                n=len(self.indices),
-                indices=in_words(self.indices),
-                classes=tuple(data.classes),
-                reading=data.reading.record() if data.reading else {},
-            ),
-            threat=ThreatInfo.of(self.threat),
-            mode="each" if self.each else "cascade",
-            clean=tally.rate(tally.correct),
-            robust=tally.rate(tally.robust),
-            attacks=tally.reports(runs),
-            flags=(*self.flags, *flags),
-            seed=self.seed,
-            batch_size=self.batch_size,
-            complete=not skipped,
-            skipped=skipped,
-            adversarial_digest=images.digest(),
-            provenance=provenance,
-            rows=tally.rows(),
-        )
 
 
 def _clean(judge: Judge, data: Dataset, indices: np.ndarray) -> Verdict:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from advbench.attacks.spec import AttackSpec
-from advbench.core.flag import Flag
 from advbench.core.lazy import chunks
 from advbench.evaluation.convergence import (
     Amount,
@@ -20,12 +19,7 @@ from advbench.evaluation.convergence import (
 )
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.kept import Kept
-from advbench.evaluation.result import (
-    AttackReport,
-    Convergence,
-    Rate,
-    Row,
-)
+from advbench.evaluation.result import Rate, Row
 
 PER_ATTACK = (
     *("fell", "tried", "started", "claimed", "forwards", "gradients", "out_of_bounds", "fell_at"),
@@ -192,23 +186,6 @@ class Tally:
         standing = self.standing(attack, each)
         return int((self.tried[attack] & ~self.started[attack])[standing].sum())
 
-    def _convergence(self, attack: int) -> Convergence | None:
-        if not self.after_runs[attack]:
-            return None
-        most = int(self.forwards[attack].max(initial=0))
-        passes = [2**i for i in range(most.bit_length()) if 2**i < most] + [most]
-        fell = self.fell[attack]
-        standing = [int((self.tried[attack] & ~(fell & (self.fell_at[attack] <= p))).sum()) for p in passes]
-        return Convergence(
-            passes=tuple(passes),
-            standing=tuple(standing),
-            after_runs=tuple(self.after_runs[attack]),
-            doublings=self.falls.doublings["steps"][attack],
-            restart_doublings=self.falls.doublings["restarts"][attack],
-            late_steps=self.late(attack, "steps"),
-            late_restarts=self.late(attack, "restarts"),
-        )
-
     def carry(self, rows: tuple[Row, ...], images: Images) -> None:
         """Take over what broke at a smaller eps in the same norm: it lies in the larger ball too."""
         names = [attack.text for attack in self.attacks]
@@ -233,86 +210,6 @@ class Tally:
         """A share of all images."""
         return Rate.of(int(mask.sum()), len(self.labels))
 
-    def reports(self, runs: list[int]) -> tuple[AttackReport, ...]:
-        """One per attack."""
-        return tuple(
-            AttackReport(
-                spec=attack.text,
-                name=attack.text.partition(":")[0],
-                settings=asdict(attack.attack),
-                runs=runs[a],
-                alone=self.rate(self.correct & ~self.fell[a]) if self._met(a) else None,
-                after=self.rate(self.correct & ~self.fell[: a + 1].any(0)),
-                tried=int(self.tried[a].sum()),
-                broke=int((self.fell[a] & self.tried[a]).sum()),
-                claimed=int(self.claimed[a].sum()),
-                undone=self.undone(a),
-                out_of_bounds=int(self.out_of_bounds[a].sum()),
-                seconds=float(self.seconds[a]),
-                compile_seconds=float(self.compile_seconds[a]),
-                forwards=int(self.forwards[a].sum()),
-                gradients=int(self.gradients[a].sum()),
-                convergence=self._convergence(a),
-            )
-            for a, attack in enumerate(self.attacks)
-        )
-
     def undone(self, attack: int) -> int:
         """How many images the attack counts as broken that the judge does not, after all of its runs."""
         return int((self.claimed[attack] & ~self.fell[attack]).sum())
-
-    def _met(self, attack: int) -> bool:
-        """Whether the attack met every image that was right when clean (or is known to break it)."""
-        return bool(((self.tried[attack] & self.started[attack]) | self.fell[attack] | ~self.correct).all())
-
-    def rows(self) -> tuple[Row, ...]:
-        """One per image, in the order of the indices."""
-        return tuple(self._row(at) for at in range(len(self.labels)))
-
-    def _row(self, at: int) -> Row:
-        by = [self.attacks[a].text for a in np.flatnonzero(self.fell[:, at])]
-        if self.clean.broken[at]:
-            by = ["clean"]
-        return Row(
-            index=int(self.indices[at]),
-            label=int(self.labels[at]),
-            clean_prediction=_class(self.clean.prediction[at]),
-            robust=not by,
-            broken_by=by[0] if by else None,
-            also_broken_by=tuple(by[1:]),
-            prediction=_class(self.prediction[at]),
-            distance=_number(self.distance[at]),
-            margin=_number(self.margin[at]),
-            forwards=int(self.forwards[:, at].sum()),
-            gradients=int(self.gradients[:, at].sum()),
-            finite=bool(self.finite[at]),
-        )
-
-    def flags(self, limit: int, batch_size: int) -> list[Flag]:
-        """What the judge saw that bears on trust."""
-        found = []
-        if bad := int((~self.finite).sum()):
-            message = f"{bad} images gave outputs that are not finite; they count as broken"
-            found.append(Flag(name="nonfinite_outputs", level="invalid", evidence={"images": bad}, message=message))
-        if bad := int(self.out_of_bounds.sum()):
-            message = f"{bad} proposals left the ball or the box and were refused: an attack is faulty"
-            found.append(
-                Flag(name="proposal_out_of_bounds", level="invalid", evidence={"proposals": bad}, message=message)
-            )
-        if limit < batch_size:
-            message = f"memory ran out: went on in batches of {limit}"
-            found.append(
-                Flag(name="batch_halved", level="note", evidence={"from": batch_size, "to": limit}, message=message)
-            )
-        if self.carried:
-            message = f"{self.carried} images were broken at a smaller eps already and were not attacked again"
-            found.append(Flag(name="carried_over", level="note", evidence={"images": self.carried}, message=message))
-        return found
-
-
-def _class(prediction: int) -> int | None:
-    return int(prediction) if prediction >= 0 else None
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

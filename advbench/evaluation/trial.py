@@ -18,7 +18,7 @@ from advbench.attacks.losses import fooled
 from advbench.attacks.spec import AttackSpec
 from advbench.core.batches import Batches, padded
 from advbench.evaluation.convergence import doubled
-from advbench.evaluation.grid import snap, within_steps
+from advbench.evaluation.grid import Grid, OnGrid, on_steps, within_steps
 from advbench.evaluation.judge import Judge
 from advbench.evaluation.plan import Task
 from advbench.evaluation.provenance import compile_seconds
@@ -51,30 +51,33 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
     """
     clock, compiled = time.perf_counter(), compile_seconds()
     spec = doubled(of.attacks[task.attack], task.phase.steps_doubled, task.phase.restarts_doubled)
-    searched = within_steps(of.threat, of.model.levels).threat
+    levels = of.model.levels
+    searched = within_steps(of.threat, levels).threat
     target, restart = divmod(task.run, spec.attack.restarts)
     stream = np.array([of.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
     def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
         images, labels = jnp.asarray(x), jnp.asarray(y)
         model = climbed(of.model.predict, images, labels)
+        if levels is not None:
+            model = OnGrid(model, Grid.of(of.threat, images, levels))
         aim = spec.attack.aim(model, images, labels, task.run)
         aim = Starts(aim, *map(jnp.asarray, starts)) if starts else aim
         found = spec.attack(model, searched, images, aim, _keys(stream, indices))
         claims = _fools(model, found.x, labels) if found.claims is None else found.claims
         reached = found.forwards if found.reached is None else found.reached
-        return found._replace(claims=claims, reached=reached)
+        shown = on_steps(model.grid, found.x) if isinstance(model, OnGrid) else found.x
+        return found._replace(x=shown, claims=claims, reached=reached)
 
     starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
     size = padded(len(y), judge.size)
     proposal = batches.map(propose, x, y, of.indices[task.positions], *starts, size=size)
-    proposed = snap(of.threat, x, proposal.x, of.model.levels)
-    verdict = judge(x, y, proposed)
+    verdict = judge(x, y, proposal.x)
     draws = of.model.predict.draws if isinstance(of.model.predict, Randomised) else 1
     return Shard(
         positions=task.positions,
         verdict=verdict,
-        x_adv=proposed[verdict.broken],
+        x_adv=proposal.x[verdict.broken],
         forwards=proposal.forwards * draws,
         gradients=proposal.gradients * draws,
         tried=np.ones(len(y), bool) if proposal.tried is None else proposal.tried,

@@ -109,6 +109,12 @@ class GateRules(_Table):
 
     model: Annotated[str | None, Field(description="As for `advbench attack`.")] = None
     data: Annotated[str | None, Field(description="Data set; by default the model's own.")] = None
+    weights: Annotated[
+        str | None, Field(description="File put into the PyTorch or Keras model that file.py:factory makes.")
+    ] = None
+    expect_clean: Annotated[
+        str | float | None, Field(description="Clean accuracy that the model is known to have.")
+    ] = None
     input_layout: Annotated[str | None, Field(description="Order of axes the model was made for, like nchw.")] = None
     mean: Annotated[str | None, Field(description="Subtracted from pixels in [0, 1] first, one for all or a list.")] = (
         None
@@ -117,6 +123,9 @@ class GateRules(_Table):
     logits: Annotated[str | None, Field(description="Output that holds the logits, where the model has several.")] = (
         None
     )
+    allow_extra_outputs: Annotated[
+        bool, Field(description="The model may have more outputs than there are classes.")
+    ] = False
     resize: Annotated[Positive | None, Field(description="Of image files: pixels of the shorter side.")] = None
     crop: Annotated[Positive | None, Field(description="Of image files: pixels of the square in the middle.")] = None
     interpolation: Annotated[str | None, Field(description="Pillow's filter for resizing.")] = None
@@ -133,11 +142,16 @@ class GateRules(_Table):
         float, Field(gt=0, le=0.5, description="Probability, at most, that a verdict is wrong, over all rules.")
     ] = 0.05
     attacks: Annotated[Attacks | None, Field(description="By default those of `advbench attack`.")] = None
-    input_defense: Annotated[Attacks | None, Field(description="Defenses at inference, which attacks know.")] = None
+    input_defense: Annotated[Attacks | None, Field(description="Defenses at inference.")] = None
+    adaptive: Annotated[bool, Field(description="Attacks know the input defenses.")] = True
+    eot_samples: Annotated[
+        Positive | None, Field(description="Draws averaged in each pass, for a randomised model.")
+    ] = None
     preflight: Annotated[
         Literal["none", "fast", "full"], Field(description="Depth of the check for masked gradients.")
     ] = "fast"
     time_limit: Annotated[str | None, Field(description="Time after which the gate is inconclusive, like 5m.")] = None
+    query_limit: Annotated[Positive | None, Field(description="Images sent to a model behind a URL, at most.")] = None
     allow_flags: Annotated[
         tuple[str, ...], Field(strict=False, description="Findings that do not make the gate invalid.")
     ] = ()

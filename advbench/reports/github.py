@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from advbench.core.errors import DataUnavailable
 from advbench.gating.verdict import Gate
 from advbench.reports import gate_sheet
 from advbench.reports.findings import Finding, Level, findings
@@ -18,24 +14,6 @@ from advbench.reports.table import markdown
 COMMANDS: Final[dict[Level, str]] = {"error": "error", "warning": "warning", "note": "notice"}
 MOST: Final = 10  # annotations of each kind that GitHub shows of a step
 SUMMARY_BYTES: Final = 1024 * 1024 - 1024  # a larger one is refused whole; a little stays free for other tools
-
-
-def publish(gate: Gate) -> None:
-    """Write what the environment asks for; outside of GitHub Actions, nothing.
-
-    Annotations go to stderr, which GitHub reads too, so that stdout holds nothing but what was asked for.
-
-    Raises
-    ------
-    DataUnavailable
-        When GitHub's files can't be written to.
-    """
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stderr.write("".join(f"{line}\n" for line in commands(gate)))
-        sys.stderr.flush()
-    for variable, text in (("GITHUB_STEP_SUMMARY", summary(gate)), ("GITHUB_OUTPUT", assignments(outputs(gate)))):
-        if path := os.environ.get(variable):
-            _append(Path(path), text)
 
 
 def summary(gate: Gate) -> str:
@@ -105,12 +83,3 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _append(path: Path, text: str) -> None:
-    """Other steps' lines stay."""
-    try:
-        with path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        raise DataUnavailable(f"can't write to {path}, which GitHub Actions named: {error.strerror}") from None

@@ -11,7 +11,7 @@ from rich.console import Console
 from advbench.gating.verdict import Gate, Outcome, Verdict
 from advbench.reports import gate_sheet
 from advbench.reports.findings import check_of, unexplained
-from advbench.reports.table import one_line, show
+from advbench.reports.table import one_line, terminal
 
 STATES: Final[dict[Verdict, str | None]] = {
     "pass": None,
@@ -49,7 +49,9 @@ def junit(gate: Gate) -> str:
 def _table(gate: Gate) -> str:
     """The table as a terminal shows it."""
     text = StringIO()
-    show(gate_sheet.of_gate(gate), Console(file=text, width=120, color_system=None, force_terminal=False))
+    console = Console(file=text, width=120, color_system=None, force_terminal=False)
+    for part in terminal(gate_sheet.of_gate(gate), console.width):
+        console.print(part)
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 

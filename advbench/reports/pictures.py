@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from advbench.core.errors import UsageError
 from advbench.evaluation.result import Result, Row
-from advbench.reports.sources import Run
 
 AMPLITUDE = 0.4  # of the largest change around mid-grey
 LESS, MORE = (0, 114, 178), (213, 94, 0)  # darker, brighter; told apart by the colour-blind too
@@ -22,44 +20,6 @@ class Pair(NamedTuple):
     row: Row
     clean: np.ndarray
     adversarial: np.ndarray
-
-
-def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
-    """Every image of a run that an attack broke, of those `wanted`, with what it became, in the order of their numbers.
-
-    Raises
-    ------
-    AdvbenchError
-        Saying why there are none: no run directory, files missing or damaged, the data set not here or another one.
-    """
-    from advbench.core.images import pixels
-    from advbench.core.lazy import choose, chunks, content_digest
-    from advbench.data import again
-    from advbench.evaluation.run import load_images
-
-    result = run.result
-    if wanted is not None and not wanted:
-        return []
-    if run.folder is None:
-        raise UsageError(f"{run.path} has no images with it; they are in the run directory (--out)")
-    images = load_images(run.folder)
-    if images.digest() != result.adversarial_digest:
-        raise UsageError(f"the images in {run.folder} are not those of its result")
-    about = result.data
-    data = again(about.name, about.source, about.split, about.reading)
-    indices = np.array([row.index for row in result.rows])
-    data.require(int(indices.max(initial=-1)) + 1)
-    if content_digest(choose(data.images, indices), data.labels[indices]) != result.data.digest:
-        raise UsageError(f"the {data.name} {data.split} images here are not those of the run")
-    fits = images.x_adv.shape == (*images.index.shape, *data.images.shape[1:])
-    if not fits or not all(np.isfinite(part).all() for part in chunks(images.x_adv)):
-        raise UsageError(f"the images in {run.folder} are damaged")
-    rows = {row.index: row for row in result.rows if wanted is None or row.index in wanted}
-    return [
-        Pair(rows[i], pixels(data.images[i]), x_adv)
-        for i, x_adv in zip(images.index.tolist(), images.x_adv, strict=True)
-        if i in rows
-    ]
 
 
 def class_name(result: Result, label: int | None) -> str:

@@ -1,12 +1,9 @@
-"""JSON Schemas of what is written, as published in `docs/`; `python -m advbench.reports.schema docs` renews them."""
+"""JSON Schemas of what is written, as published in `docs/`."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
-from advbench.core import files
 from advbench.core.flag import Record
 from advbench.evaluation.result import SCHEMA_VERSION, Result
 from advbench.gating.verdict import GATE_SCHEMA_VERSION, Gate
@@ -27,8 +24,3 @@ def schema(name: str) -> str:
         "$id": f"urn:advbench:{name.partition('.')[0]}:{version}",
     }
     return json.dumps({**head, **described}, indent=1, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    for name in SCHEMAS:
-        files.write(Path(sys.argv[1]) / name, schema(name).encode())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from advbench.reports.sheet import Sheet
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
 STYLES = {"legend": "dim", "note": "yellow", "invalid": "bold red"}
 NARROWEST = 16  # characters that the first column keeps
@@ -16,13 +17,13 @@ GAP = 2  # between columns
 EDGES = 2
 
 
-def show(sheet: Sheet, console: Console) -> None:
-    """Print to a terminal of any width: the last columns give way, then the first one folds."""
+def terminal(sheet: Sheet, width: int) -> Iterator[RenderableType]:
+    """What to print on a terminal of `width` columns: the last columns give way, then the first one folds."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown, room = _fitting(sheet, console.width)
+    shown, room = _fitting(sheet, width)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     headers = [_stacked(printable(name)) for name in sheet.header[:shown]]
     tallest = max(header.count("\n") for header in headers)
@@ -33,10 +34,10 @@ def show(sheet: Sheet, console: Console) -> None:
         name = row[0] if len(row[0]) <= room else row[0].replace(",", ",\n")
         last = sheet.verdict and row is sheet.rows[-1]
         table.add_row(*(Text(printable(cell)) for cell in (name, *row[1:shown])), style="bold" if last else "")
-    console.print(Text(printable(sheet.title), style="bold"))
-    console.print(table)
+    yield Text(printable(sheet.title), style="bold")
+    yield table
     for note in sheet.notes:
-        console.print(Text(printable(note.text), style=STYLES[note.level]))
+        yield Text(printable(note.text), style=STYLES[note.level])
 
 
 def markdown(sheet: Sheet) -> str:

@@ -5,9 +5,12 @@ import sys
 
 import pytest
 
+import advbench.api.gate_rules
 import advbench.api.gating
 import advbench.api.job
 import advbench.api.runtime
+import advbench.gating.rules
+import advbench.gating.run
 import advbench.gating.source
 import advbench.pytest_gate
 import advbench.reports.findings  # noqa: F401 - what the inner pytest imports, it forgets
@@ -35,7 +38,7 @@ from advbench.gating.verdict import Gate
 calls = []
 models = []
 
-def decided(rules, source, *, model):
+def decided(rules, source, *, model, **objects):
     calls.append((rules, source))
     models.append(model)
     if {error!r}:

@@ -10,14 +10,14 @@ from advbench.reports.comparison import DIRECTIONS, of_comparison, sentence
 from advbench.reports.html import gallery, tables
 from advbench.reports.html.page import render
 from advbench.reports.html.tables import Table
-from advbench.reports.pictures import class_name, pairs, spread
+from advbench.reports.pictures import class_name, spread
 from advbench.reports.sources import Run
 
 ROWS = 1000  # of each table of images
 
 
-def of_pair(found: Comparison, before: Run, after: Run) -> str:
-    """A page about what changed from one run to the other.
+def of_pair(found: Comparison, before: Run, after: Run, images: gallery.Finder) -> str:
+    """A page about what changed from one run to the other; `images` finds those of a run.
 
     Returns
     -------
@@ -25,10 +25,10 @@ def of_pair(found: Comparison, before: Run, after: Run) -> str:
         HTML; the same for the same runs.
     """
     shown = of_comparison(found)
-    budget = gallery.Budget()
+    budget, both = gallery.Budget(), (before, after)
     changes = [
-        _change("lost", found.lost, before, after, fell=after, budget=budget),
-        _change("won", found.won, before, after, fell=before, budget=budget),
+        _change("lost", found.lost, both, _fell(after, found.lost, images, budget)),
+        _change("won", found.won, both, _fell(before, found.won, images, budget)),
     ]
     sides = [
         {"id": id_, "title": title, "table": tables.provenance(run.result)}
@@ -48,15 +48,17 @@ def of_pair(found: Comparison, before: Run, after: Run) -> str:
     )
 
 
-def _change(
-    kind: str, indices: tuple[int, ...], before: Run, after: Run, *, fell: Run, budget: gallery.Budget
-) -> dict[str, Any]:
-    """The images that changed one way; `fell` is the run that has their adversarial images."""
-    wanted = set(indices)
+def _fell(run: Run, indices: tuple[int, ...], images: gallery.Finder, budget: gallery.Budget) -> gallery.Gallery:
+    """Pictures of the images that changed one way, from the run that broke them."""
     try:
-        pictures = gallery.of_pairs(fell.result, spread(pairs(fell, wanted)), budget)
+        return gallery.of_pairs(run.result, spread(images(run, set(indices))), budget)
     except AdvbenchError as error:
-        pictures = gallery.Gallery((), f"No pictures: {error}.")
+        return gallery.Gallery((), f"No pictures: {error}.")
+
+
+def _change(kind: str, indices: tuple[int, ...], both: tuple[Run, Run], pictures: gallery.Gallery) -> dict[str, Any]:
+    """The images that changed one way, from before to after."""
+    (before, after), wanted = both, set(indices)
     rows = [(b, a) for b, a in zip(before.result.rows, after.result.rows, strict=True) if b.index in wanted]
     table = Table(
         f"Images {kind}",
@@ -67,8 +69,8 @@ def _change(
                 class_name(before.result, b.label),
                 class_name(before.result, b.prediction),
                 class_name(after.result, a.prediction),
-                (a if fell is after else b).broken_by or "",
-                tables.decimal((a if fell is after else b).distance),
+                (a if kind == "lost" else b).broken_by or "",
+                tables.decimal((a if kind == "lost" else b).distance),
             )
             for b, a in rows[:ROWS]
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from advbench.core.errors import AdvbenchError
@@ -12,7 +12,6 @@ from advbench.reports.pictures import (
     Pair,
     amplified,
     class_name,
-    pairs,
     png,
     spread,
 )
@@ -20,6 +19,10 @@ from advbench.reports.sources import Run
 
 SHOWN = 24  # of a run
 BYTES = 750_000  # of all the pictures in a page: base64 makes a million of them
+
+
+Finder = Callable[..., Sequence[Pair]]
+"""Finds the images of a run that an attack broke, or of those the ones of given numbers; raises AdvbenchError."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,10 @@ class Budget:
         return fits
 
 
-def of_run(run: Run, budget: Budget) -> Gallery:
+def of_run(run: Run, budget: Budget, images: Finder) -> Gallery:
     """Images of a run that an attack broke, of as many classes as there are."""
     try:
-        broken = pairs(run)
+        broken = images(run)
     except AdvbenchError as error:
         return Gallery((), f"No pictures: {error}.")
     if not broken:

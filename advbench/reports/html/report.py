@@ -20,13 +20,15 @@ ROWS = 5000  # of the tables of images, in a page
 MOODS = {0: "good", 1: "bad", 3: "bad", 4: "warn", 5: "warn"}  # of exit codes
 
 
-def of_found(found: Found) -> str:
+def of_found(found: Found, images: gallery.Finder) -> str:
     """A page about all of them.
 
     Parameters
     ----------
     found : Found
         At least one run or gate.
+    images : callable
+        Finds the images of a run.
 
     Returns
     -------
@@ -36,7 +38,8 @@ def of_found(found: Found) -> str:
     runs, names = found.runs, summary.named(found.runs)
     budget, rows = gallery.Budget(), min(tables.IMAGES, ROWS // max(len(runs), 1))
     titles = enumerate(zip(runs, summary.titled(runs), strict=True))
-    parts = [_part(f"run-{at}", run, title, budget, rows) for at, (run, title) in titles]
+    galleries = [gallery.of_run(run, budget, images) for run in runs]
+    parts = [_part(f"run-{at}", run, title, galleries[at], rows) for at, (run, title) in titles]
     gates = [_gate(path, gate) for path, gate in found.gates]
     several = None
     if len(runs) > 1:
@@ -56,7 +59,7 @@ def of_found(found: Found) -> str:
     )
 
 
-def _part(id_: str, run: Run, title: str, budget: gallery.Budget, rows: int) -> dict[str, Any]:
+def _part(id_: str, run: Run, title: str, pictures: gallery.Gallery, rows: int) -> dict[str, Any]:
     result, sheet = run.result, of_result(run.result)
     header, classes = by_class(result)
     drawings = (charts.distances(result, f"{id_}-distances"), charts.convergence(result, f"{id_}-convergence"))
@@ -70,7 +73,7 @@ def _part(id_: str, run: Run, title: str, budget: gallery.Budget, rows: int) -> 
         "drawings": [drawing for drawing in drawings if drawing],
         "classes": Table("Accuracy of each class", header, classes, left=(0, 6)),
         "matrix": matrix(result),
-        "gallery": gallery.of_run(run, budget),
+        "gallery": pictures,
         "cost": tables.cost(result),
         "provenance": tables.provenance(result),
         "images": tables.images(result, rows),

@@ -266,13 +266,13 @@ def test_a_budget_can_not_be_resumed(attack):
 
 
 def test_a_randomised_model_is_averaged_and_says_so(attack):
-    got = attack("noisy", "--eot-samples-samples", "3", "--json", "-")
+    got = attack("noisy", "--eot-samples", "3", "--json", "-")
     assert got.exit_code == 0, got.output
     result = json.loads(got.stdout)
     (flag,) = [flag for flag in result["flags"] if flag["name"] == "randomised"]
     assert flag["level"] == "note" and flag["evidence"]["draws"] == 3
     assert result["attacks"][0]["gradients"] == 3 * result["attacks"][0]["tried"]
-    in_one_line(attack("net", "--eot-samples-samples", "3"), 2, "randomised models")
+    in_one_line(attack("net", "--eot-samples", "3"), 2, "randomised models")
 
 
 def test_names_and_numbers_as_papers_write_them(attack):

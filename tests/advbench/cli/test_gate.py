@@ -169,7 +169,7 @@ def test_out_keeps_what_verify_can_check(gate, run):
         (["--min-robust", "40%", "--baseline", "b.json"], ["max-drop"]),
         (["--min-class", "cat"], ["CLASS=PERCENT"]),
         (["--min-class", "cat=20%"], ["'cat'", "there are: 0, 1"]),
-        (["--min-robust", "40%", "--error-rate-rate", "2"], ["--error-rate-rate", "0.5"]),
+        (["--min-robust", "40%", "--error-rate", "2"], ["--error-rate", "0.5"]),
         (["--min-robust", "40%", "--seed", "-1"], ["--seed"]),
         (["--min-robust", "40%", "--time-limit", "soon"], ["60s, 5m or 1h"]),
         (["--min-robust", "40%", "--report", "junt=x.xml"], ["'junit'"]),

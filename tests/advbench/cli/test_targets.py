@@ -111,7 +111,7 @@ def test_other_images_are_refused(attack, server):
         (("--preflight", "full"), ("--preflight full looks at gradients",)),
         (("--weights", "w.pt"), ("--weights is for file.py:factory", "a target has its own")),
         (("--input-defense", "jpeg"), ("--input-defense needs a model that runs here", "queries only")),
-        (("--eot-samples-samples", "5"), ("--eot-samples-samples is for randomised models",)),
+        (("--eot-samples", "5"), ("--eot-samples is for randomised models",)),
     ],
 )
 def test_what_a_target_does_not_have_is_refused(attack, words, says):

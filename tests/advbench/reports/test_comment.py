@@ -5,9 +5,10 @@ import re
 import pytest
 from hypothesis import given, settings
 
+from advbench.cli.comment import main
 from advbench.evaluation.paired import Difference
 from advbench.reports import delta
-from advbench.reports.comment import comment, main, marker
+from advbench.reports.comment import comment, marker
 from tests.advbench.reports.gates import HOSTILE, gate, gates, outcome, result
 
 

@@ -157,7 +157,7 @@ def test_robustbench_of_a_gate_has_an_object_per_threat():
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_published_schemas_are_in_step(name):
     published = json.loads((DOCS / name).read_text())
-    assert published == json.loads(schema(name)), "run: python -m advbench.reports.schema docs"
+    assert published == json.loads(schema(name)), "run: make reference"
 
 
 def test_what_is_written_is_valid_by_the_published_schemas():

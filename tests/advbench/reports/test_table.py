@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from advbench.cli.output import tabulate
 from advbench.reports import sheet, table
 
 HOSTILE = "a|b`c`<img src=x>\x1b[31m\n::error::[x](y)"
@@ -13,7 +14,7 @@ HOSTILE = "a|b`c`<img src=x>\x1b[31m\n::error::[x](y)"
 
 def shown(which, width=100, **options):
     console = Console(file=io.StringIO(), width=width, **options)
-    table.show(which, console)
+    tabulate(which, console)
     return console.file.getvalue()
 
 

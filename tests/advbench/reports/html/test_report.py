@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from advbench.api.stored import pairs
 from advbench.core.flag import Flag
 from advbench.evaluation.result import Convergence, Rate
 from advbench.gating.verdict import (
@@ -35,7 +36,7 @@ FLAG = Flag(name="saturated", level="note", evidence={"share": 0.25, "where": [1
 
 
 def page(*runs, gates=()):
-    return of_found(Found(tuple(runs), tuple(gates)))
+    return of_found(Found(tuple(runs), tuple(gates)), pairs)
 
 
 def hostile(word=HOSTILE):
@@ -160,7 +161,7 @@ def test_a_gate_shows_its_rules(stored):
 
 def test_pictures_are_those_of_the_run(stored, data):
     run = stored("a", robust=60)
-    found = gallery.of_run(run, gallery.Budget())
+    found = gallery.of_run(run, gallery.Budget(), pairs)
     assert len(found.cards) == gallery.SHOWN
     labels = [card.title.split()[0] for card in found.cards]
     assert sorted(labels[:10]) == [str(k) for k in range(10)]  # one of each class first
@@ -186,7 +187,7 @@ def test_without_pictures_the_page_says_why(stored, data, spoil, said):
 
 
 def test_pictures_stop_where_the_page_would_grow_too_large(stored):
-    found = gallery.of_run(stored("a", robust=60), gallery.Budget(600))
+    found = gallery.of_run(stored("a", robust=60), gallery.Budget(600), pairs)
     assert 0 < len(found.cards) < gallery.SHOWN
     assert f"{len(found.cards)} of the 40 images" in found.note
 
