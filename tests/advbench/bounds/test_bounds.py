@@ -133,6 +133,10 @@ def batch():
     return jnp.asarray(rng.uniform(size=(5, *SHAPE)), jnp.float32), jnp.asarray(rng.integers(0, CLASSES, 5))
 
 
+CHEAP = {"xla_backend_optimization_level": 0}
+"""Large programs that compute next to nothing: optimising them takes most of the time."""
+
+
 @cache
 def program(name, norm):
     """All methods at once, compiled once for every eps."""
@@ -141,7 +145,7 @@ def program(name, norm):
     def of_image(eps, x, y):
         return [margins(graph, Threat(NORMS[norm], eps), x, y, method) for method in METHODS]
 
-    return jax.jit(jax.vmap(of_image, (None, 0, 0)))
+    return jax.jit(jax.vmap(of_image, (None, 0, 0)), compiler_options=CHEAP)
 
 
 def bounds(name, norm, eps, batch):
