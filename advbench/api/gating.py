@@ -223,9 +223,10 @@ def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Sub
 def _allowed(rules: GateRules, source: Source) -> None:
     """Refuse to allow findings that there are not: a slip there would switch nothing off."""
     from advbench.preflight import CHECKS, TRANSLATED
+    from advbench.preflight.expected import EXPECTED
     from advbench.preflight.masking import ASKED
 
-    known = {*CHECKS, *TRANSLATED, *ASKED, "under_converged", "undone_successes", "proposal_out_of_bounds"}
+    known = {*CHECKS, *TRANSLATED, *EXPECTED, *ASKED, "under_converged", "undone_successes", "proposal_out_of_bounds"}
     if wrong := next((name for name in rules.allow_flags if name not in known), None):
         raise source.problem(("allow-flags",), str(unknown("flag", wrong[:40], known)))
 

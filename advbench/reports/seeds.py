@@ -31,6 +31,9 @@ def of_seeds(summary: Mapping[str, Any]) -> Sheet:
     first = runs[0]
     held, threat = first["images"]["validated_on"], first["threat"]
     deviations = summary["deviation"].values()
+    which = "Each seed also chooses its own validation images."
+    if split := first["images"].get("validation"):
+        which = f"All seeds have the same validation images, of {split['split']}."
     return Sheet(
         title=f"{first['defense']}, {threat['norm']} eps {threat['eps']}, {held:,} validation images",
         header=("seed", "clean", "FGSM", "PGD-10", "best epoch", "seconds"),
@@ -47,8 +50,6 @@ def of_seeds(summary: Mapping[str, Any]) -> Sheet:
             ("mean", *(f"{value:.2%}" for value in summary["mean"].values()), "", ""),
             ("deviation", *("-" if value is None else f"{100 * value:.2f}" for value in deviations), "", ""),
         ),
-        notes=(
-            Note("legend", "Deviation over seeds in points (n - 1). Each seed also chooses its own validation images."),
-        ),
+        notes=(Note("legend", f"Deviation over seeds in points (n - 1). {which}"),),
         needed=4,
     )
