@@ -313,3 +313,8 @@ def readers_of(option: str) -> list[Callable[[str], Any]] | None:
     """How the commands that have an option read its value; None if none has it."""
     having = [param.name for node in LEAVES.values() for param in node.params if option in spelled(param)]
     return [READERS[name] for name in having if name in READERS] if having else None
+
+
+def forms_of(option: str) -> set[str]:
+    """Forms of an option's value in the help, like `none|fast|full`."""
+    return {str(param.metavar) for node in LEAVES.values() for param in node.params if option in spelled(param)}

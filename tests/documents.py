@@ -23,7 +23,7 @@ from advbench.models.load import released
 from advbench.nn import MODELS
 from advbench.wrappers import WRAPPERS
 
-from .commands import PLACEHOLDERS, READERS, problem_of, readers_of
+from .commands import PLACEHOLDERS, READERS, forms_of, problem_of, readers_of
 
 ROOT = Path(__file__).parents[1]
 SHELLS = ("", "sh", "console")  # languages of a block whose lines may be commands; indented blocks have none
@@ -239,7 +239,7 @@ def problem_of_option(option: str, value: str | None) -> str | None:
 
 def problem_of_value(option: str, value: str) -> str | None:
     """What is wrong with the value that a sentence gives to an option."""
-    if value in PLACEHOLDERS or value.isupper():
+    if value in PLACEHOLDERS or value.isupper() or value in forms_of(option):
         return None
     if option == "--model" and "/" not in value and value not in released():
         return f"there is no model {value!r}"
