@@ -252,7 +252,7 @@ def test_verify_agrees_and_sees_a_changed_claim(attack, run, tmp_path):
 
 def test_a_time_budget_ends_with_5_and_names_what_it_skipped(attack):
     got = attack("net", "--attack", "fgsm", "--attack", "cw:steps=100000000,abort_early=false", "--time-limit", "1s")
-    in_one_line(got, 5, "time was up", "cw:steps=")
+    in_one_line(got, 5, "the time limit was reached", "cw:steps=")
     assert "upper bound" in " ".join(got.stdout.split())
 
 

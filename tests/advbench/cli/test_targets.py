@@ -49,7 +49,7 @@ def test_a_target_gives_a_table_with_its_queries(attack, server):
 
 def test_a_spent_budget_ends_with_5_and_keeps_the_table(attack, server):
     got = attack("--attack", "square:queries=40", "--query-limit", "80", "--batch-size", "4")
-    in_one_line(got, 5, "query budget", "square:queries=40")
+    in_one_line(got, 5, "query limit", "square:queries=40")
     assert "lies between" in " ".join(got.stdout.split())
     assert server.images <= 80
 
