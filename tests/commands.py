@@ -135,16 +135,27 @@ def understand(path: str, words: list[str]) -> None:
 
 
 def _train(params: dict[str, Any]) -> None:
-    info = find(params["dataset"])
+    info = _dataset(params["dataset"])
     if params["arch"] not in MODELS and not split_code(params["arch"]):
         raise unknown("network", params["arch"], MODELS)
     if params["init"]:
         _model(params["init"])
-    threat = ThreatSpec.parse(params["norm"] or info.default_norm, params["eps"] or info.default_eps)
+    if info:
+        norm, eps, size = info.default_norm, info.default_eps, info.splits["train"]
+    elif params["norm"] and params["eps"]:
+        norm, eps, size = "", "", 10_000  # images of the reader's own, as many as any recipe needs
+    else:
+        raise UsageError("images of one's own have no usual threat model: name --norm and --eps")
+    threat = ThreatSpec.parse(params["norm"] or norm, params["eps"] or eps)
     given = {field.name: params[field.name] for field in fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
-    size = params["train_size"] or info.splits["train"]
+    size = params["train_size"] or size
     check(build("defense", params["defense"], DEFENSES), threat.threat, size, recipe, extra=bool(params["extra_data"]))
+
+
+def _dataset(text: str) -> Any:
+    """The data set of a name; None for a path, which is taken to be the reader's own images."""
+    return None if text.startswith("./") else find(text)
 
 
 def _evaluation(params: dict[str, Any], path: str) -> None:
@@ -244,7 +255,7 @@ def _indices(text: str) -> None:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    "dataset": find,
+    "dataset": _dataset,
     "data": find,
     "attacks": _attack,
     "defense": _defense,

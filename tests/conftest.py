@@ -26,11 +26,13 @@ CHEAP = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=
 There is a worker for each core, so a program gets by with one thread.
 """
 
-PLAIN = "--xla_cpu_use_fusion_emitters=false"
-"""Generate LLVM code directly, not by way of MLIR: it halves the time of compiling.
+PLAIN = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+"""Generate LLVM code directly, not by way of MLIR: it halves the time of compiling. Don't divide it among threads.
 
-Only jax up to 0.10 has this flag.
+Only jax up to 0.10 has the first flag.
 """
+
+gc.set_threshold(20_000, 20, 100)  # tracing makes many small objects that live; looking through them takes 4 % of all
 
 
 def _compile_cheaply() -> Path | None:

@@ -35,7 +35,7 @@ FILES = ("toml", "json", "yml")  # `advbench.toml` is a file, `advbench.data` a 
 
 def documents() -> list[Document]:
     """Every document that a reader of the repository meets."""
-    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")]
+    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
     return [Document(path, path.read_text(encoding="utf-8")) for path in sorted(paths)]
 
 

@@ -16,7 +16,7 @@ STAND_INS = {
     "README.md": "my_logits images labels",
     "docs/python.md": "model images labels data result",
     "docs/models.md": "MyLinenNet SmallCNN load_my_weights my_gradient my_logits",
-    "docs/training.md": "Defense PGD optax",
+    "docs/defenses.md": "Defense PGD optax",
 }
 """Names that the Python of a document leaves to its reader."""
 

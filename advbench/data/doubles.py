@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -15,14 +16,15 @@ from advbench.data.listing import KEEP, Pictures, Source, prepared
 from advbench.data.scan import print_of, remembered, scanned
 
 FEW = 1000  # images of another split that are looked at for this alone; of more, only what is known already
+LARGEST = 1 << 26  # bytes of arrays, shards and tables that are read for it
 MOST = 20_000  # images of a split that are compared: another one beside it takes long merely to be listed
 
 
 def twins(found: Dataset, source: Source, reading: Reading) -> tuple[str, ...]:
     """A line for every other split that has images of this one.
 
-    Arrays in memory are compared by their content, files by the digests of the look that was taken at them. Of a
-    split at which none was taken yet, only `FEW` images are looked at for this.
+    Arrays are compared by their content, files of images by the digests of the look that was taken at them. Of a split
+    at which none was taken yet, only `FEW` images are looked at for this. Nothing large is read, no code is run.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def twins(found: Dataset, source: Source, reading: Reading) -> tuple[str, ...]:
         All splits, and how image files are read.
     """
     others = [other for other in source.splits if other != found.split]
-    if not others or not (own := _own(found, reading)):
+    if not others or not _light(source) or not (own := _own(found, reading)):
         return ()
     lines = []
     for other in others:
@@ -40,6 +42,15 @@ def twins(found: Dataset, source: Source, reading: Reading) -> tuple[str, ...]:
         if both := [at for at, each in enumerate(own) if each in there]:
             lines.append(f"{len(both):,} of {len(own):,} images are in {other} too, the first of them number {both[0]}")
     return tuple(lines)
+
+
+def _light(source: Source) -> bool:
+    """Whether another split is cheap to open: not where code makes it, nor where the files named hold very much."""
+    if source.kind == "function":
+        return False
+    path = Path(source.path)
+    files = [each for each in path.iterdir() if each.is_file()] if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files) <= LARGEST
 
 
 def _own(found: Dataset, reading: Reading) -> Sequence[str]:

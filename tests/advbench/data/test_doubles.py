@@ -53,8 +53,15 @@ def test_splits_of_many_files_are_compared_only_where_they_were_looked_at(place,
 def test_images_in_another_split_are_told_of_arrays(place, monkeypatch):
     np.savez("d.npz", x_train=IMAGES[:6], y_train=LABELS[:6], x_test=IMAGES[5:], y_test=LABELS[5:])
     assert twice(load("d.npz")) == ["1 of 7 images are in train too, the first of them number 0"]
-    monkeypatch.setattr(doubles, "KEEP", 0)
+    monkeypatch.setattr(doubles, "LARGEST", 100)
     assert twice(load("d.npz")) == []
+
+
+def test_code_is_not_run_for_it(place):
+    head = "import numpy as np\ndef make(split):\n    assert split == 'test'\n"
+    code = head + "    return np.zeros((2, 8, 8, 1), np.uint8), [0, 1]\n"
+    (place / "mine.py").write_text(code)
+    assert twice(load("mine.py:make")) == []
 
 
 def test_what_is_wrong_with_another_split_matters_to_whoever_asks_for_it(place):
