@@ -140,11 +140,11 @@ def written(
     is_file = target is not None and target.endswith(".toml")
     if target and not is_file:
         if "model" in typed:
-            raise UsageError(f"two models: {target} and --model {typed['model']}")
+            raise UsageError(f"two models are given: {target} and --model {typed['model']}")
         typed["model"] = target
     path = Path(target) if target and is_file else None if here or under else discover()
     if path is not None and (here or under):
-        raise UsageError(f"rules are in {path} or given as --{next(iter({**here, **under}))}, not both")
+        raise UsageError(f"give rules in {path} or as options like --{next(iter({**here, **under}))}, not both")
     if path is not None:
         rules, source = read(path, typed, notify)
     elif here or under or update:
@@ -163,18 +163,18 @@ def _whole(rules: GateRules, source: Source, update: bool) -> None:
 
     asked = rules_of(rules)
     if rules.model is None:
-        raise source.problem((), "no model: name it in the file by model, or on the command line")
+        raise source.problem((), "no model: give it in the file, model = ..., or on the command line")
     if update:
         if rules.baseline is None or not rules.threats:
-            raise UsageError("--update-baseline needs --baseline FILE, and a threat")
+            raise UsageError("--update-baseline needs --baseline FILE and a threat model, like --norm linf --eps 8/255")
         return
     if not asked:
         raise UsageError(NOTHING)
     for number, threat in enumerate(rules.threats):
         if not any(rule.threat == number for rule in asked):
             if source.file is None:
-                raise UsageError(f"nothing is asked for under {threat}, like --min-robust 40%")
-            raise source.problem(("threats", number), f"nothing is asked for under {threat}, like min-robust")
+                raise UsageError(f"there is no rule for {threat}: add one, like --min-robust 40%")
+            raise source.problem(("threats", number), f"there is no rule for {threat}: add one, like min-robust")
     if rules.baseline is not None and not any(rule.kind == "max_drop" for rule in asked):
         raise source.problem(("baseline",), "no rule compares with it: add max-drop, or leave it out")
 
@@ -184,4 +184,5 @@ def summary(rules: GateRules, source: Source) -> str:
     from advbench.gating.rules import rules_of
 
     asked = rules_of(rules)
-    return f"{source.file or 'the command line'}: {len(asked)} rules, {len(rules.threats)} threats: as they should be"
+    where = f"{source.file} is" if source.file else "the options are"
+    return f"{where} valid (rules: {len(asked)}, threat models: {len(rules.threats)})"

@@ -219,7 +219,7 @@ def test_checking_a_file_imports_nothing_heavy(tmp_path):
         print(got.exit_code, sorted({"jax", "flax", "optax", "orbax"} & set(sys.modules)), got.stdout)
     """
     got = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert got.stdout.startswith("0 [] advbench.toml: 3 rules, 1 threats")
+    assert got.stdout.startswith("0 [] advbench.toml is valid (rules: 3, threat models: 1)")
 
 
 def test_a_wrong_file_is_refused_by_check(run):
