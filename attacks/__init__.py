@@ -62,6 +62,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "salt-pepper": SaltPepper,
     "spatial": Spatial,
 }
+"""Attacks by the name that is typed."""
 
 __all__ = [
     "APGD",

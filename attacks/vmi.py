@@ -18,7 +18,7 @@ from advbench.core.threat import Threat
 
 
 class Spread(NamedTuple):
-    """VMI's memory: the gradient here, the sum of those around, and by how much these differed a step before."""
+    """Memory of VMI: gradient at the image, sum of those around it, and their difference one step earlier."""
 
     phase: Array
     plain: Array
@@ -27,7 +27,7 @@ class Spread(NamedTuple):
 
 
 class VMIFGSM(MIFGSM):
-    """Variance tuning: each gradient is corrected by how much those around the image before differed from its own.
+    """Variance tuning: each gradient is corrected by how much those around the previous image differed from its own.
 
     Parameters
     ----------
@@ -35,6 +35,12 @@ class VMIFGSM(MIFGSM):
         Neighbours whose gradients are taken in each step, at least 1.
     beta
         Radius of the neighbourhood, in units of eps, at least 0.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(VMIFGSM(samples=5))
+    'vmi-fgsm:samples=5'
     """
 
     cost = "210 gradients"
@@ -50,15 +56,15 @@ class VMIFGSM(MIFGSM):
 
     @property
     def looks(self) -> Array | int:
-        """The image and its neighbours."""
+        """Gradients per ascent step: that of the image and those of its neighbours."""
         return 1 + self.samples
 
     def remember(self, x: Array) -> Spread:
-        """No variance yet."""
+        """Begin without variance."""
         return Spread(jnp.zeros(len(x), jnp.int32), *[jnp.zeros_like(x)] * 3)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
-        """One gradient, of the image or of a neighbour; after the last neighbour, the move."""
+        """Take one gradient, of the image or of a neighbour; after the last neighbour, move."""
         at, each = state.memory, (slice(None), None, None, None)
         home, last = at.phase == 0, at.phase == self.samples
         keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)

@@ -1,4 +1,4 @@
-"""Results and gates as they lie on the disk: run directories with their images, folders of them, JSON files."""
+"""Reading of results and gates from run directories with their images, folders of them, and JSON files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ from advbench.reports.sources import Found, Run
 
 
 def read(paths: Sequence[Path]) -> Found:
-    """Read run directories, folders that hold some, and the JSON files of results and gates.
+    """Read run directories, folders of run directories, and JSON files of results and gates.
 
-    Of a folder come all its results, by their eps; of a gate its results too.
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files and folders. A folder yields all its results, ordered by eps; a gate yields its results too.
+
+    Returns
+    -------
+    Found
+        Results and gates.
 
     Raises
     ------
     UsageError
-        For a path that holds nothing of this, in one line.
+        For a path without a result or gate.
     """
     runs: list[Run] = []
     gates: list[tuple[Path, Gate]] = []
@@ -34,7 +42,7 @@ def read(paths: Sequence[Path]) -> Found:
             continue
         found = parse(path)
         if not found:
-            raise UsageError(f"{path} holds neither a result nor a gate; give run directories, or files of --json")
+            raise UsageError(f"{path} is neither a result nor a gate: give run directories, or files written by --json")
         gates += [(path, each) for each in found if isinstance(each, Gate)]
         folder = path.parent if path.name == "result.json" else None
         results = [result for each in found for result in (each.results if isinstance(each, Gate) else (each,))]
@@ -43,7 +51,7 @@ def read(paths: Sequence[Path]) -> Found:
 
 
 def one(path: Path) -> Run:
-    """The one run that a path holds.
+    """Read the only result at a path.
 
     Raises
     ------
@@ -53,23 +61,34 @@ def one(path: Path) -> Run:
     runs = read([path]).runs
     if len(runs) != 1:
         held = "; ".join(f"{run.path} ({run.title})" for run in runs[:8]) or "none"
-        raise UsageError(f"{path} holds {len(runs)} results, one is needed; name it: {held}")
+        raise UsageError(f"{path} holds {len(runs)} results, but one is needed: name one of {held}")
     return runs[0]
 
 
 def parse(path: Path) -> list[Result | Gate]:
-    """What a JSON file holds: a result, several, a gate; nothing if it is about something else.
+    """Read the results or the gate in a JSON file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    list of Result or Gate
+        One result, several, or one gate; empty for JSON about something else.
 
     Raises
     ------
     UsageError
-        When it can't be read, is not JSON, or is a result or gate of another schema version, or a damaged one.
+        When the file can't be read, is not JSON, or holds a result or gate that is damaged or of another schema
+        version.
     """
     try:
         text = path.read_bytes()
         content = json.loads(text)
     except OSError as error:
-        raise UsageError(f"no result to read at {path}: {error.strerror}") from None
+        raise UsageError(f"can't read the result {path}: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON") from None
     if isinstance(content, dict) and "outcomes" in content:
@@ -86,13 +105,23 @@ def _folder(path: Path) -> list[Run]:
     own = path / "result.json"
     files = [own] if own.exists() else sorted(path.rglob("result.json"))
     if not files:
-        raise UsageError(f"no result to read in {path}; was the run finished? then it has a result.json")
+        raise UsageError(f"{path} has no result.json: finish the run with --resume, or give another folder")
     runs = [Run(Result.load(file), file.parent, file.parent) for file in files]
     return sorted(runs, key=lambda run: (run.path.parent, run.result.threat.norm, run.result.threat.eps_value))
 
 
 def collect(folder: Path) -> tuple[list[Told], list[str]]:
-    """All results below a folder, those of gates too, and what is wrong with those that can't be read.
+    """Collect all results below a folder, those of gates included.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, searched with all its subfolders.
+
+    Returns
+    -------
+    tuple of list of Told and list of str
+        The results, and an error message for each result file that can't be read.
 
     Raises
     ------
@@ -100,7 +129,7 @@ def collect(folder: Path) -> tuple[list[Told], list[str]]:
         When it is not a folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; give the one that your results are kept in")
+        raise UsageError(f"{folder} is not a folder: give the folder of your results")
     found: list[Told] = []
     problems = []
     for path in sorted(folder.rglob("*.json")):
@@ -115,7 +144,7 @@ def collect(folder: Path) -> tuple[list[Told], list[str]]:
 
 
 def _ours(path: Path) -> bool:
-    """Whether a file that can't be read claims to be a result."""
+    """Return whether an unreadable file claims to be a result."""
     if path.name == "result.json":
         return True
     try:
@@ -125,12 +154,24 @@ def _ours(path: Path) -> bool:
 
 
 def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
-    """Every image of a run that an attack broke, of those `wanted`, with what it became, in the order of their numbers.
+    """Load the images of a run that an attack broke, with their adversarial images, by index.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    wanted : collection of int, optional
+        Indices to restrict the images to.
+
+    Returns
+    -------
+    list of Pair
+        The images.
 
     Raises
     ------
     AdvbenchError
-        Saying why there are none: no run directory, files missing or damaged, the data set not here or another one.
+        When there is no run directory, files are missing or damaged, or the data set is missing or another one.
     """
     from advbench.core.images import pixels
     from advbench.core.lazy import choose, chunks, content_digest
@@ -141,7 +182,7 @@ def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
     if wanted is not None and not wanted:
         return []
     if run.folder is None:
-        raise UsageError(f"{run.path} has no images with it; they are in the run directory (--out)")
+        raise UsageError(f"{run.path} has no images: give the run directory (--out) instead")
     images = load_images(run.folder)
     if images.digest() != result.adversarial_digest:
         raise UsageError(f"the images in {run.folder} are not those of its result")

@@ -1,4 +1,4 @@
-"""Bounds on what a network can say anywhere in a ball: sound, for any feed-forward model that JAX can trace."""
+"""Bounds of a network's outputs over a ball: sound, for any feed-forward model that JAX can trace."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from advbench.core.threat import Threat
 __all__ = ["Graph", "Method", "Unsupported", "margins", "read"]
 
 Method = Literal["ibp", "crown-ibp", "crown"]
+"""Bounding methods, from the fastest and loosest to the slowest and tightest."""
 
 
 def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) -> Array:
@@ -23,19 +24,38 @@ def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) ->
 
     Parameters
     ----------
-    graph : what the model computes for one image.
-    threat : norm, eps and the pixel box.
-    x : the image, `[H, W, C]` in [0, 1]; bounds are computed in its type.
-    y : its label, an integer.
-    method : `ibp`: intervals, the last affine layers folded into the difference of logits (Gowal et al. 2018, arXiv
+    graph : Graph
+        Computation of the model for one image.
+    threat : Threat
+        Norm, eps and the pixel box.
+    x : Array
+        Image, `[H, W, C]` in [0, 1]; bounds are computed in its type.
+    y : Array
+        Label, an integer.
+    method : Method
+        `ibp`: intervals, the last affine layers folded into the difference of logits (Gowal et al. 2018, arXiv
         1810.12715). `crown-ibp`: one linear bound from the logits back to the image, over intervals (Zhang et al. 2020,
-        arXiv 1906.06316). `crown`: every neuron's interval comes of such a bound as well (Zhang et al. 2018, arXiv
+        arXiv 1906.06316). `crown`: every neuron's interval comes from such a bound as well (Zhang et al. 2018, arXiv
         1811.00866).
 
     Returns
     -------
     Array
         `[K]`; 0 for the label itself. If all others are positive, no image in the ball is misclassified.
+
+    Examples
+    --------
+    A linear model of two classes, which compares the mean of an image with 0.5:
+
+    >>> import jax.numpy as jnp
+    >>> from advbench.core.threat import NORMS, Threat
+    >>> def model(x):
+    ...     mean = x.mean((1, 2, 3))[:, None]
+    ...     return jnp.array([0.5, -0.5]) - mean * jnp.array([1.0, -1.0])
+    >>> graph = read(model, (6, 6, 1))
+    >>> found = margins(graph, Threat(NORMS["linf"], 0.05), jnp.full((6, 6, 1), 0.4), 0, "ibp")
+    >>> round(float(found[1]), 4)
+    0.1
     """
     x = x[None]
     bounds = propagate(graph, Interval(*threat.reach(x)))
@@ -58,7 +78,7 @@ def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) ->
 
 
 def _bent_over(graph: Graph, at: int, bounds: list[Interval]) -> Interval:
-    """What a curved node is bent over, by intervals alone: a - b for max(a, b), and x for f(x)."""
+    """Bound the argument of a curved node by intervals alone: a - b for max(a, b), and x for f(x)."""
     node = graph.nodes[at]
     first, *second = (of_operand(graph, operand, bounds, bounds[at].low) for operand in node.operands)
     for other in second:

@@ -1,7 +1,7 @@
-"""What can go wrong, each with the exit code that the command line promises.
+"""Errors, each with the exit code that the command line promises.
 
-0 pass; 1 the gate failed; 2 usage, configuration, or not comparable; 3 invalid evaluation;
-4 data or target unavailable; 5 inconclusive; 130/143 interrupted after saving.
+0 pass; 1 the gate failed; 2 usage, configuration, or not comparable; 3 invalid evaluation; 4 data or target
+unavailable; 5 inconclusive; 130/143 interrupted after saving.
 """
 
 import difflib
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AdvbenchError(Exception):
-    """One clear line on what is wrong and what to do; the command line prints it and exits with `exit_code`."""
+    """Base of all errors: one line on what is wrong and what to do; the command line exits with `exit_code`."""
 
     exit_code = 2
 
@@ -31,23 +31,23 @@ class InvalidEvaluation(AdvbenchError):
 
 
 class DataUnavailable(AdvbenchError):
-    """Data or a target could not be had."""
+    """Data or a target could not be obtained."""
 
     exit_code = 4
 
 
 class TargetUnavailable(DataUnavailable):
-    """A target behind a network failed, can't be understood, or answers otherwise than before."""
+    """A remote target failed, can't be understood, or answers differently than before."""
 
 
 class Inconclusive(AdvbenchError):
-    """The budget ended before anything could be said."""
+    """The time limit or query limit ended before any conclusion."""
 
     exit_code = 5
 
 
 class QueriesSpent(Inconclusive):
-    """As many queries were asked of a target as were allowed."""
+    """The query limit of a target is reached."""
 
 
 class Interrupted(AdvbenchError):
@@ -72,16 +72,16 @@ LISTS: Final = {
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Make the error for a name that is not in a registry.
+    """Build the error for an unknown name, with the nearest known ones instead of a long list.
 
     Parameters
     ----------
     kind : str
-        Kind of name, like "attack".
+        Kind of the thing named, like "attack".
     name : str
-        The name as given.
-    known : iterable of str
-        All names of the registry.
+        Name as typed.
+    known : Iterable[str]
+        Names that exist.
 
     Returns
     -------
@@ -103,10 +103,21 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def first_fault(error: "ValidationError") -> str:
-    """Where a file breaks its schema first, and how, in one line."""
+    """Describe the first place where a file breaks its schema, in one line.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Error of pydantic.
+
+    Returns
+    -------
+    str
+        Path within the file, and the fault.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
 
 
 class CorruptFile(UsageError):
-    """A model file that is damaged, foreign, or not the one its manifest speaks of."""
+    """A model file that is damaged, foreign, or differs from its manifest."""

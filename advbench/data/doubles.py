@@ -1,4 +1,4 @@
-"""Images that are in two splits of one's own data, where finding them costs little."""
+"""Images that occur in two splits of user data, where finding them is cheap."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from advbench.core.reading import Reading
 from advbench.data.listing import KEEP, Pictures, Source, prepared
 from advbench.data.scan import print_of, remembered, scanned
 
-FEW = 1000  # images of another split that are looked at for this alone; of more, only what is known already
-LARGEST = 1 << 26  # bytes of arrays, shards and tables that are read for it
-MOST = 20_000  # images of a split that are compared: another one beside it takes long merely to be listed
+FEW = 1000  # images of another split that are scanned for this alone
+LARGEST = 1 << 26  # bytes of arrays, shards and tables that may be read for it
+MOST = 20_000  # images of a split that are compared: merely listing more takes long
 
 
 def twins(found: Dataset, source: Source, reading: Reading) -> tuple[str, ...]:
-    """A line for every other split that has images of this one.
+    """Describe images of a split that occur in other splits.
 
-    Arrays are compared by their content, files of images by the digests of the look that was taken at them. Of a split
-    at which none was taken yet, only `FEW` images are looked at for this. Nothing large is read, no code is run.
+    Arrays are compared by their content, image files by the digests of their scan. A split without a cached scan is
+    scanned only if it has at most `FEW` images. Nothing large is read, no code is run.
 
     Parameters
     ----------
     found : Dataset
         The split.
-    source, reading
-        All splits, and how image files are read.
+    source : Source
+        All splits.
+    reading : Reading
+        Options for image files.
+
+    Returns
+    -------
+    tuple[str, ...]
+        A line for every other split that shares images.
     """
     others = [other for other in source.splits if other != found.split]
     if not others or not _light(source) or not (own := _own(found, reading)):
@@ -45,7 +52,7 @@ def twins(found: Dataset, source: Source, reading: Reading) -> tuple[str, ...]:
 
 
 def _light(source: Source) -> bool:
-    """Whether another split is cheap to open: not where code makes it, nor where the files named hold very much."""
+    """Tell whether another split is cheap to open: not one made by code, nor large files."""
     if source.kind == "function":
         return False
     path = Path(source.path)
@@ -54,7 +61,7 @@ def _light(source: Source) -> bool:
 
 
 def _own(found: Dataset, reading: Reading) -> Sequence[str]:
-    """A print of every image of a split that is open."""
+    """Return a digest of every image of a split that is open."""
     images = found.images
     if isinstance(images, np.ndarray):
         return [print_of(image) for image in images] if images.nbytes <= KEEP else ()
@@ -64,7 +71,7 @@ def _own(found: Dataset, reading: Reading) -> Sequence[str]:
 
 
 def _prints(source: Source, split: str, reading: Reading) -> Sequence[str]:
-    """Likewise of another one; what is wrong with it matters to whoever asks for it."""
+    """Return the same of another split; its faults matter only to those who load it."""
     with suppress(AdvbenchError):
         part, _, _, _ = prepared(source, split, reading)
         if isinstance(part, Arrays):

@@ -1,4 +1,4 @@
-"""One evaluation: which batches to attack in which order, with which keys, and what is made of them."""
+"""One evaluation: attack the batches in order, judge them, and build the result."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ Before = tuple[Result, Images]  # what a smaller eps found
 
 
 class Done(NamedTuple):
-    """All that the attacks were to do."""
+    """The completed attacks of an evaluation, with the tally of their outcomes."""
 
     plan: Plan  # with the tally
     classes: int
@@ -70,7 +70,7 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluator:
-    """What stays fixed during an evaluation; the parameters of `advbench.evaluation.evaluate`, checked."""
+    """The fixed settings of an evaluation: the checked parameters of `advbench.evaluation.evaluate`."""
 
     model: LoadedModel
     data: Dataset
@@ -91,18 +91,18 @@ class Evaluator:
         if self.batch_size < 1 or not 0 <= self.seed < 2**32:
             raise UsageError("the batch size must be at least 1, and the seed between 0 and 2**32 - 1")
         if self.budget is not None and not self.budget > 0:
-            raise UsageError("a time budget is more than 0 seconds, like 60s or 5m")
+            raise UsageError("the time limit must be more than 0 seconds, like 60s or 5m")
         if not self.attacks or len({attack.text for attack in self.attacks}) < len(self.attacks):
-            raise UsageError("give at least one attack, and each only once")
+            raise UsageError("give at least one attack, and each attack only once")
         object.__setattr__(self, "model", expecting(self.model, len(self.data.classes)))
         self.model.require(self.data)
         check_access(self.model, self.attacks)
 
     @own_settings()
     def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:
-        """Do what is not done yet, and store it all."""
+        """Run the evaluation, or the part missing in the run directory `out`, and store result and images there."""
         if self.budget is not None and resume:
-            raise UsageError("a run with a time budget can't be resumed: what it does depends on the clock")
+            raise UsageError("a run with a time limit can't be resumed: its work depends on the clock")
         if out is None:
             return self._attack(None, before)
         with RunDirectory(out, self.fingerprint(before), resume) as directory:
@@ -112,7 +112,7 @@ class Evaluator:
             return finished
 
     def fingerprint(self, before: Before | None = None) -> dict[str, Any]:
-        """All that the result depends on; a run resumes only where nothing of it changed."""
+        """Return everything that the result depends on, as JSON; a run resumes only if all of it is unchanged."""
         return {
             "model": self.model.digest,
             "preprocessing": self.model.preprocess.record(),
@@ -135,17 +135,17 @@ class Evaluator:
 
     @property
     def _starts(self) -> str:
-        """Digest of the images that attacks may set out from."""
+        """Digest of the images from which attacks may start."""
         chosen = candidates(self.data.labels)
         return content_digest(self.data.images[chosen], self.data.labels[chosen])
 
     @cached_property
     def digest(self) -> str:
-        """Of these images and labels."""
+        """Digest of the attacked images and their labels."""
         return content_digest(choose(self.data.images, self.indices), self._labels)
 
     def _pixels(self, positions: np.ndarray | slice) -> np.ndarray:
-        """The images there, float32 `[m, H, W, C]` in [0, 1]: no more than a batch, since all may not fit in memory."""
+        """Return a batch of images, float32 `[m, H, W, C]` in [0, 1]; all images at once might not fit in memory."""
         return pixels(self.data.images[self.indices[positions]])
 
     @property
@@ -167,18 +167,28 @@ class Evaluator:
         size: int | None = None,
         first: int = 0,
     ) -> Done:
-        """Let the attacks try all images.
+        """Run all attacks on all images.
 
         Parameters
         ----------
         directory : RunDirectory, optional
-            Where each batch is kept, and what was kept there is not done again.
+            Stores each batch; batches already stored there are not computed again.
         before : Before, optional
-            What a smaller eps found.
+            Result and images of a smaller eps.
         size : int, optional
-            Images in a batch, also where there are fewer.
+            Batch shape, also for fewer images; by default the batch size, or the number of images if that is smaller.
         first : int
-            The number of the first batch in `directory`.
+            Number of the first batch in `directory`.
+
+        Returns
+        -------
+        Done
+            The completed plan with its tally.
+
+        Raises
+        ------
+        Interrupted
+            When `should_stop` returned a signal.
         """
         listen(self.model, self.should_stop)
         size = size or min(self.batch_size, len(self.indices))
@@ -224,7 +234,7 @@ class Evaluator:
 
     @own_settings()
     def concluded(self, done: Done, started: datetime, seconds: float) -> tuple[Result, Images]:
-        """What comes of it, with the images that broke."""
+        """Build the result and collect the adversarial images; `started` is in UTC, `seconds` the duration."""
         plan, tally = done.plan, done.plan.tally
         images = tally.adversarial(self.data.images.shape[1:])
         provenance = Provenance(
@@ -251,7 +261,7 @@ class Evaluator:
         directory: RunDirectory | None,
         pool: Pool,
     ) -> Shard:
-        """As `trial`; of a target that ended meanwhile, what could still be judged, which may be nothing."""
+        """Run `trial`; if the remote model stopped answering, return the part already judged, which may be empty."""
         try:
             shard = trial(self, task, x, y, judge, batches, pool)
         except (TargetUnavailable, QueriesSpent, Interrupted):
@@ -264,7 +274,7 @@ class Evaluator:
 
 
 def _clean(judge: Judge, data: Dataset, indices: np.ndarray) -> Verdict:
-    """The judge's on the clean images."""
+    """Judge the clean images."""
     verdicts = [judge(part.x, part.y, part.x) for part in parts(data, indices, judge.size)]
     return Verdict(*map(np.concatenate, zip(*verdicts, strict=True)))
 

@@ -1,4 +1,4 @@
-"""Images for models whose pixels arrive in steps, 8-bit ones: attacks and judge must see what can be sent."""
+"""Images on the 8-bit grid of pixels that a model receives: attacks and judge must see the image that can be sent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from advbench.attacks import Model
 from advbench.core.spec import Epsilon, ThreatSpec
 
 ORDERS = {"l1": 1, "l2": 2}
-SLACK = Fraction(1, 10**6)  # steps: an eps of 0.3, as typed, has 76.5 of them
+SLACK = Fraction(1, 10**6)  # steps, against rounding: an eps typed as 0.3 has 76.5 steps of 1/255
 
 
 def within_steps(threat: ThreatSpec, levels: int | None) -> ThreatSpec:
-    """The ball to search: in Linf the largest whole number of steps, since rounding never leaves that one."""
+    """Return the threat to search in: for Linf, eps rounded down to whole steps, a ball that rounding never leaves."""
     if levels is None or threat.norm != "linf":
         return threat
     steps = floor(threat.eps.value * levels + SLACK)
@@ -30,18 +30,18 @@ def within_steps(threat: ThreatSpec, levels: int | None) -> ThreatSpec:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Grid:
-    """Whole steps of each pixel around a batch of clean images.
+    """Grid of whole pixel steps around a batch of clean images.
 
     Attributes
     ----------
     x : Array
-        The clean images, float32 `[B, H, W, C]` in [0, 1], on the grid.
+        Clean images, float32 `[B, H, W, C]` in [0, 1], on the grid.
     most : Array
-        In L1 and L2 the sum of absolute, or squared, steps that the ball allows: a whole number, float32.
+        For L1 and L2, the largest sum of absolute or squared steps in the ball: a whole number, float32.
     levels : int
         Steps from black to white; 255 for 8 bits.
     order : int or None
-        1 in L1, 2 in L2; None in other norms, where the nearest steps lie in the ball.
+        1 for L1, 2 for L2; None for other norms, for which rounding to the nearest step never leaves the ball.
     """
 
     x: Array
@@ -51,18 +51,28 @@ class Grid:
 
     @classmethod
     def of(cls, threat: ThreatSpec, x: Array, levels: int) -> Grid:
-        """The grid around `x` for a threat."""
+        """Build the grid around clean images `x` for a threat."""
         order = ORDERS.get(threat.norm)
         most = floor((threat.eps.value * levels) ** order + SLACK) if order else 0
         return cls(x, jnp.float32(most), levels, order)
 
     def snap(self, x_adv: Array) -> Array:
-        """Images float32 `[B, H, W, C]` on the grid.
+        """Round images to the grid within the ball.
 
-        Each value goes to the nearest step, as it does when an image is sent. Where that leaves the ball, the values
-        whose rounding added most go to the step on the clean side instead, as few of them as will do; of an image that
-        lies outside, none. What is on the grid already stays as it is, to the last bit: values are looked up, since XLA
-        makes a product of a division by a constant.
+        Each value is rounded to the nearest step, as it is when an image is sent. If that leaves the ball, the values
+        whose rounding increased the norm most are rounded towards the clean image instead, as few of them as necessary;
+        none in an image that was outside the ball already. Values on the grid stay unchanged to the last bit: they
+        are looked up in a table, since XLA turns the division by a constant into a multiplication.
+
+        Parameters
+        ----------
+        x_adv : Array
+            Adversarial images, float32 `[B, H, W, C]`.
+
+        Returns
+        -------
+        Array
+            float32 `[B, H, W, C]` in [0, 1].
         """
         clean = jnp.round(self.x * self.levels)
         moved = (jnp.nan_to_num(x_adv) - self.x) * self.levels
@@ -73,7 +83,7 @@ class Grid:
         return jnp.asarray(np.arange(self.levels + 1, dtype=np.float32) / np.float32(self.levels))[steps]
 
     def _inside(self, order: int, moved: Array, near: Array) -> Array:
-        """One image's steps within the ball; sums of whole numbers are exact in float32 up to 2**24."""
+        """Return one image's steps within the ball; sums of whole numbers are exact in float32 up to 2**24."""
 
         def mass(steps: Array) -> Array:
             return (jnp.abs(steps) ** order).ravel()
@@ -88,36 +98,36 @@ class Grid:
         return jnp.where(mass(kept).sum() <= self.most, kept, near)
 
     def rows(self, some: Array) -> Grid:
-        """The same around some of the images."""
+        """Return the grid around some of the images, by position."""
         return Grid(self.x[some], self.most, self.levels, self.order)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class OnGrid:
-    """A `Model` that sees every image as it will be judged; its gradient is that at the steps, straight through."""
+    """A `Model` that rounds every image to the grid; gradients pass the rounding straight through."""
 
     model: Model
     grid: Grid
 
     def __call__(self, x: Array, /) -> Array:
-        """Logits `[B, K]` of the images on the grid; `x` are perturbations of the grid's own, in their order."""
+        """Return logits `[B, K]` of the rounded images; `x` perturbs the grid's clean images, in their order."""
         return self.model(_through(x, self.grid.snap(x)))
 
     @property
     def spent(self) -> bool:
-        """Whether nothing more can be asked, of a target."""
+        """True if the remote model no longer answers."""
         return getattr(self.model, "spent", False)
 
     def rows(self, some: Array) -> OnGrid:
-        """The same for some of the images."""
+        """Return the same model for some of the images, by position."""
         model = self.model.rows(some) if hasattr(self.model, "rows") else self.model
         return OnGrid(model, self.grid.rows(some))
 
 
 @jax.custom_jvp
 def _through(x: Array, seen: Array) -> Array:
-    """`seen`, with the derivative of `x`."""
+    """Return `seen`, with the derivative of `x`."""
     return seen
 
 
@@ -128,5 +138,5 @@ def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Arra
 
 @jax.jit
 def on_steps(grid: Grid, x_adv: Array) -> Array:
-    """As `Grid.snap`, in one program."""
+    """Round images to a grid by `Grid.snap`, compiled."""
     return grid.snap(x_adv)

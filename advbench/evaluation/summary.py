@@ -1,4 +1,4 @@
-"""From what is known of every image to the result that says it."""
+"""Conversion of a tally to the result: reports of attacks, rows of images, and flags."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def result(
     provenance: Provenance,
     skipped: tuple[Skipped, ...],
 ) -> Result:
-    """The result of an evaluation, of all that is known of its images."""
+    """Build the result of an evaluation from the outcomes in its tally."""
     model, data = of.model, of.data
     return Result(
         model=ModelInfo(
@@ -75,7 +75,7 @@ def result(
 
 
 def reports(tally: Tally, runs: list[int]) -> tuple[AttackReport, ...]:
-    """One per attack."""
+    """Build a report per attack; `runs` holds the number of trials of each."""
     return tuple(
         AttackReport(
             spec=attack.text,
@@ -100,7 +100,7 @@ def reports(tally: Tally, runs: list[int]) -> tuple[AttackReport, ...]:
 
 
 def rows(tally: Tally) -> tuple[Row, ...]:
-    """One per image, in the order of the indices."""
+    """Build a row per image, in the order of the indices."""
     return tuple(_row(tally, at) for at in range(len(tally.labels)))
 
 
@@ -125,21 +125,21 @@ def _row(tally: Tally, at: int) -> Row:
 
 
 def flags(tally: Tally, limit: int, batch_size: int) -> list[Flag]:
-    """What the judge saw that bears on trust."""
+    """Build the flags on logits, proposals and memory; `limit` images fitted in memory, of `batch_size` asked."""
     found = []
     if bad := int((~tally.finite).sum()):
-        message = f"{bad} images gave outputs that are not finite; they count as broken"
+        message = f"the model's outputs for {bad} images are NaN or infinite; these images count as broken"
         found.append(Flag(name="nonfinite_outputs", level="invalid", evidence={"images": bad}, message=message))
     if bad := int(tally.out_of_bounds.sum()):
-        message = f"{bad} proposals left the ball or the box and were refused: an attack is faulty"
+        message = f"{bad} proposed images left the ball or the pixel range and were rejected: an attack is faulty"
         found.append(Flag(name="proposal_out_of_bounds", level="invalid", evidence={"proposals": bad}, message=message))
     if limit < batch_size:
-        message = f"memory ran out: went on in batches of {limit}"
+        message = f"memory ran out: the evaluation continued in batches of {limit} images"
         found.append(
             Flag(name="batch_halved", level="note", evidence={"from": batch_size, "to": limit}, message=message)
         )
     if tally.carried:
-        message = f"{tally.carried} images were broken at a smaller eps already and were not attacked again"
+        message = f"{tally.carried} images were already broken at a smaller eps and were not attacked again"
         found.append(Flag(name="carried_over", level="note", evidence={"images": tally.carried}, message=message))
     return found
 
@@ -163,7 +163,7 @@ def _convergence(tally: Tally, attack: int) -> Convergence | None:
 
 
 def _met(tally: Tally, attack: int) -> bool:
-    """Whether the attack met every image that was right when clean (or is known to break it)."""
+    """Return whether the attack tried, or is known to break, every image classified correctly when clean."""
     return bool(((tally.tried[attack] & tally.started[attack]) | tally.fell[attack] | ~tally.correct).all())
 
 

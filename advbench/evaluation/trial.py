@@ -1,4 +1,4 @@
-"""One trial: an attack proposes images for a batch, and the judge looks at them."""
+"""One trial of an attack on one batch: propose images, then judge them."""
 
 from __future__ import annotations
 
@@ -31,18 +31,22 @@ if TYPE_CHECKING:
 
 
 def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool) -> Shard:
-    """Let an attack propose images for one batch, and judge what it proposes.
+    """Let an attack propose images for one batch, and judge them.
 
     Parameters
     ----------
     of : Evaluator
         The evaluation: its model, threat, attacks and seed.
     task : Task
-        Which attack, which of its runs, and which images.
+        The attack, its trial, and the images.
     x, y : np.ndarray
         Clean images float32 `[m, H, W, C]` and labels int32 `[m]`.
-    judge, batches, pool
-        What judges, how calls are batched, and images to start from.
+    judge : Judge
+        Judges the proposed images.
+    batches : Batches
+        Runs the attack in batches.
+    pool : Pool
+        Images of other classes to start from.
 
     Returns
     -------
@@ -90,9 +94,9 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
 
 
 def kind(spec: AttackSpec) -> str:
-    """What an attack's random numbers depend on: its name and settings, but not how much of it is done.
+    """Return the text that seeds an attack's random numbers: its name and settings, without steps and restarts.
 
-    So the starts of 5 restarts are among those of 10, and more restarts never find less.
+    So the random starts of 5 restarts are among those of 10, and more restarts never break fewer images.
     """
     amount = ("restarts", "steps", "targets")
     settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}

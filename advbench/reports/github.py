@@ -1,4 +1,4 @@
-"""A gate told to GitHub Actions: the step's summary, annotations at the rules, outputs for later steps."""
+"""Report of a gate to GitHub Actions: summary of the step, annotations at the rules, outputs for later steps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SUMMARY_BYTES: Final = 1024 * 1024 - 1024  # a larger one is refused whole; a li
 
 
 def summary(gate: Gate) -> str:
-    """The table of the gate as Markdown, within what a summary may hold."""
+    """Render the table of the gate as Markdown, within the size limit of a summary."""
     return within(markdown(gate_sheet.of_gate(gate)), SUMMARY_BYTES)
 
 
 def commands(gate: Gate) -> list[str]:
-    """Workflow commands, at most ten of each kind; the last one tells how many more there are."""
+    """Return workflow commands, at most ten of each kind; the last one of a kind gives the number left out."""
     lines: list[str] = []
     found = findings(gate)
     left = Counter(finding.level for finding in found)
@@ -39,7 +39,7 @@ def commands(gate: Gate) -> list[str]:
 
 
 def outputs(gate: Gate) -> dict[str, str]:
-    """What later steps may want to know. Accuracies are fractions, of several threats the lowest."""
+    """Return the outputs for later steps; accuracies are fractions, the lowest of several threats."""
     told = {
         "verdict": gate.verdict,
         "exit_code": str(gate.exit_code),
@@ -54,13 +54,13 @@ def outputs(gate: Gate) -> dict[str, str]:
 
 
 def assignments(values: dict[str, str]) -> str:
-    """Lines for `$GITHUB_OUTPUT`, between delimiters that no value can guess."""
+    """Return the lines for `$GITHUB_OUTPUT`, with random delimiters that no value can contain."""
     delimiter = f"advbench-{uuid4()}"
     return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in values.items())
 
 
 def within(text: str, most: int) -> str:
-    """`text` cut after a line so that it has at most `most` bytes, and says so."""
+    """Cut a text after a line so that it has at most `most` bytes, and append a remark if it was cut."""
     raw = text.encode()
     if len(raw) <= most:
         return text

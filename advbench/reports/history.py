@@ -1,4 +1,4 @@
-"""What a history says: a table a series, and a plot of them all."""
+"""Tables of a history of evaluations, one per series."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from advbench.reports.sheet import (
 
 SHORT = 9  # characters of a commit
 LEGEND = (
-    "Worst case with its 95% Wilson interval; the change since the row above, in percentage points, with the exact "
-    "McNemar p, where both are of the same images."
+    "Robust accuracy with its 95% Wilson interval; change from the row above in percentage points, with its exact "
+    "McNemar p-value, if both are on the same images."
 )
 
 
 def of_history(history: History) -> list[Sheet]:
-    """A table for each series, in order of time."""
+    """Build a table for each series, in order of time."""
     return [
         Sheet(
             title=series.title,
-            header=("started", "accuracy", "95% interval", "change", "p", "commit", "images", "clean", "remarks"),
+            header=(
+                *("started", "robust\naccuracy", "95% interval", "change", "p"),
+                *("commit", "images", "clean\naccuracy", "remarks"),
+            ),
             rows=tuple(_row(point) for point in series.points),
             notes=(Note("legend", LEGEND), *_doubts(series.points)),
             needed=4,
@@ -35,7 +38,7 @@ def of_history(history: History) -> list[Sheet]:
 
 
 def _doubts(points: Sequence[Point]) -> Iterator[Note]:
-    """A line for each state of points that don't stand, since columns may give way."""
+    """Yield a note on invalid and on incomplete points, since the remarks column may be dropped."""
     for state, level in (("invalid", "invalid"), ("incomplete", "note")):
         if of := [point.commit[:SHORT] if point.commit else point.started for point in points if point.state == state]:
             yield Note(level, f"{state}: {', '.join(of)}")

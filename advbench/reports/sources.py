@@ -1,4 +1,4 @@
-"""Results and gates, and where they were found."""
+"""Results and gates with their locations."""
 
 from __future__ import annotations
 
@@ -11,21 +11,31 @@ from advbench.gating.verdict import Gate
 
 @dataclass(frozen=True)
 class Run:
-    """A result, and where it was found."""
+    """A result and its location.
+
+    Attributes
+    ----------
+    result : Result
+        The result.
+    path : Path
+        The path given, or one below it.
+    folder : Path or None
+        The run directory with the adversarial images, if there is one.
+    """
 
     result: Result
-    path: Path  # as given, or below what was given
-    folder: Path | None  # the run directory, if there is one: where the adversarial images are
+    path: Path
+    folder: Path | None
 
     @property
     def title(self) -> str:
-        """Which model under which threat."""
+        """Title of the run: model and threat."""
         return f"{self.result.model.name}, {self.result.threat.title}"
 
 
 @dataclass(frozen=True)
 class Found:
-    """All that was named, in order."""
+    """Results and gates of all paths, in order."""
 
     runs: tuple[Run, ...]
     gates: tuple[tuple[Path, Gate], ...] = ()

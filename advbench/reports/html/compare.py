@@ -1,4 +1,4 @@
-"""Two evaluations, side by side, as one page."""
+"""HTML page of a comparison of two evaluations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from advbench.reports.html.tables import Table
 from advbench.reports.pictures import class_name, spread
 from advbench.reports.sources import Run
 
-ROWS = 1000  # of each table of images
+ROWS = 1000  # most rows of each table of images
 
 
 def of_pair(found: Comparison, before: Run, after: Run, images: gallery.Finder) -> str:
-    """A page about what changed from one run to the other; `images` finds those of a run.
+    """Render a page about the differences between two runs.
+
+    Parameters
+    ----------
+    found : Comparison
+        The differences.
+    before, after : Run
+        The two runs.
+    images : Finder
+        Loads adversarial images of a run, for the pictures.
 
     Returns
     -------
@@ -49,7 +58,7 @@ def of_pair(found: Comparison, before: Run, after: Run, images: gallery.Finder) 
 
 
 def _fell(run: Run, indices: tuple[int, ...], images: gallery.Finder, budget: gallery.Budget) -> gallery.Gallery:
-    """Pictures of the images that changed one way, from the run that broke them."""
+    """Build the pictures of the images that changed one way, from the run that broke them."""
     try:
         return gallery.of_pairs(run.result, spread(images(run, set(indices))), budget)
     except AdvbenchError as error:
@@ -57,12 +66,12 @@ def _fell(run: Run, indices: tuple[int, ...], images: gallery.Finder, budget: ga
 
 
 def _change(kind: str, indices: tuple[int, ...], both: tuple[Run, Run], pictures: gallery.Gallery) -> dict[str, Any]:
-    """The images that changed one way, from before to after."""
+    """Build the section on the images that changed one way, from before to after."""
     (before, after), wanted = both, set(indices)
     rows = [(b, a) for b, a in zip(before.result.rows, after.result.rows, strict=True) if b.index in wanted]
     table = Table(
         f"Images {kind}",
-        ("image", "class", "seen before as", "seen after as", "broken by", "distance"),
+        ("image", "class", "prediction before", "prediction after", "broken by", "distance"),
         tuple(
             (
                 str(b.index),

@@ -1,4 +1,4 @@
-"""Runs and gates as one page."""
+"""HTML page of runs and gates."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from advbench.reports.html.tables import Table
 from advbench.reports.sheet import of_result
 from advbench.reports.sources import Found, Run
 
-ROWS = 5000  # of the tables of images, in a page
-MOODS = {0: "good", 1: "bad", 3: "bad", 4: "warn", 5: "warn"}  # of exit codes
+ROWS = 5000  # most rows of all tables of images in a page
+MOODS = {0: "good", 1: "bad", 3: "bad", 4: "warn", 5: "warn"}  # by exit code
 
 
 def of_found(found: Found, images: gallery.Finder) -> str:
-    """A page about all of them.
+    """Render a page about all runs and gates.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def _part(id_: str, run: Run, title: str, pictures: gallery.Gallery, rows: int) 
     return {
         "id": id_,
         "title": title,
-        "mood": MOODS[result.exit_code] if result.exit_code else "plain",  # how robust is enough, a gate says
+        "mood": MOODS[result.exit_code] if result.exit_code else "plain",  # only a gate decides what is good
         "words": _verdict(result),
         "attacks": tables.of_sheet(sheet, sheet.notes[0].text),
         "flags": tables.flags(result),
@@ -82,13 +82,13 @@ def _part(id_: str, run: Run, title: str, pictures: gallery.Gallery, rows: int) 
 
 def _verdict(result: Result) -> str:
     robust = result.robust
-    share = f"{robust.accuracy:.1%} of {robust.n:,} images withstand everything"
-    bounds = f"(95% interval {robust.low:.1%} to {robust.high:.1%}); {result.clean.accuracy:.1%} are right when clean."
+    share = f"Robust accuracy {robust.accuracy:.1%} on {robust.n:,} images"
+    bounds = f"(95% interval {robust.low:.1%} to {robust.high:.1%}); clean accuracy {result.clean.accuracy:.1%}."
     if result.exit_code == 3:
         names = ", ".join(flag.name for flag in result.flags if flag.level == "invalid")
         return f"Invalid ({names}): these numbers can't be trusted. {share} {bounds}"
     if result.exit_code:
-        return f"Incomplete, so an upper bound: {share} {bounds}"
+        return f"Incomplete: robust accuracy is an upper bound. {share} {bounds}"
     return f"{share} {bounds}"
 
 

@@ -72,7 +72,7 @@ def smooth(w, x):
 
 def wheres(w, x):
     h = linear(w[0], x)
-    return jnp.where(h > 0, h, 0) @ w[1] + jnp.where(h < 0.1, h, 0.1) @ w[1]
+    return jnp.stack([jnp.where(h > 0, h, 0), jnp.where(h < 0.1, h, 0.1)], 1).sum(1) @ w[1]
 
 
 def kinks(w, x):

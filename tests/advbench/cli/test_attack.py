@@ -26,7 +26,7 @@ def test_the_table_shows_what_the_result_says(attack):
     assert got.exit_code == 0
     result = Result.from_json(Path("r.json").read_text())
     assert 0 < result.robust.accuracy < result.clean.accuracy < 1
-    worst = next(line for line in got.stdout.splitlines() if "worst case" in line)
+    worst = next(line for line in got.stdout.splitlines() if "robust accuracy" in line)
     assert f"{result.robust.accuracy:.1%}" in worst
     assert "64 mnist test images (0..63)" in got.stdout
     assert result.threat.eps == "0.1"
@@ -44,7 +44,7 @@ def test_json_on_stdout_is_the_result_and_nothing_else(attack):
 def test_markdown_on_stdout_is_the_table_and_nothing_else(attack):
     got = attack("net", "--markdown", "-")
     rows = [line for line in got.stdout.splitlines() if line.startswith("|")]
-    assert [row.split("|")[1].strip() for row in rows] == ["", ":--", "clean", "fgsm", "worst case"]
+    assert [row.split("|")[1].strip() for row in rows] == ["", ":--", "clean accuracy", "fgsm", "robust accuracy"]
 
 
 def test_the_same_seed_gives_the_same_rows_whatever_the_batch_size(attack):
@@ -76,7 +76,7 @@ def test_the_figure_is_drawn_with_and_without_a_run_directory(attack):
 def test_masked_gradients_do_not_stop_the_attack_but_end_it_with_3(attack):
     got = attack("coarse_later", "--eps", "0.3", "--preflight", "fast", "--json", "r.json")
     in_one_line(got, 3, "can't be trusted", "unbounded_attack_fails")
-    assert "worst case" in got.stdout
+    assert "robust accuracy" in got.stdout
     flags = {flag.name: flag.level for flag in Result.from_json(Path("r.json").read_text()).flags}
     assert flags["unbounded_attack_fails"] == "invalid"
     assert attack("coarse_later", "--eps", "0.3").exit_code == 0  # nothing looked at by default here
@@ -129,7 +129,7 @@ def test_the_default_cascade_orders_attacks_as_it_must(run):
         (["--eps", "-0.1"], ["negative"]),
         (["--eps", "nan"], ["not a number"]),
         (["--eps", "8"], ["8/255"]),
-        (["--eps", "0.1,0.1"], ["every eps once"]),
+        (["--eps", "0.1,0.1"], ["each eps only once"]),
         (["--norm", "linff"], ["'linff'", "'linf'"]),
         (["--norm", "l2", "--eps", "0.5", "--attack", "pgdd"], ["'pgdd'", "'pgd'"]),
         (["--attack", "pgd:step=3"], ["'step'", "'steps'"]),

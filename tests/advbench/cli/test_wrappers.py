@@ -46,7 +46,7 @@ def test_a_detector_is_attacked_and_verified(run, tmp_path):
     ("words", "says"),
     [
         (("--input-defense", "jpg"), "did you mean 'jpeg'"),
-        (("--input-defense", "jpeg:quality=0"), "should be 1 to 100"),
+        (("--input-defense", "jpeg:quality=0"), "should be from 1 to 100"),
         (("--input-defense", "jpeg:q=1"), "unknown setting of jpeg"),
         (("--input-defense", "purify"), "python -m advbench.wrappers.train"),
         (("--input-defense", "purify:generator=none"), "can't read the generator"),

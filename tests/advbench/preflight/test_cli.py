@@ -81,7 +81,7 @@ def test_an_invalid_model_exits_with_3_and_says_why(run, factory, flag):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mine.py:scalar", "--data", "mnist"], "should give logits"),
+        (["mine.py:scalar", "--data", "mnist"], "should return logits"),
         (["mine.py:colours", "--data", "mnist"], "can't be called on images [28, 28, 1]"),
         (["mine.py:honest"], "--data"),
         (["mine.py:honest", "--data", "mnits"], "'mnist'"),

@@ -101,7 +101,7 @@ def test_latex_of_results():
     one = latex.of_results([result(robust=12)])
     assert r"60.0\%" in one
     assert "38.7--78.1" in one
-    assert one.count(r"\midrule") == 2  # under the header, and above the worst case
+    assert one.count(r"\midrule") == 2  # under the header, and above robust accuracy
     two = latex.of_results([result(), result(norm="l2", model="x_y")])
     assert r"x\_y & l2 eps 0.3" in two
     assert two.count(r" \\") == 3

@@ -215,7 +215,7 @@ def test_the_matrix_counts_predictions_under_attack(make):
         assert counts == [6 if k == label else 4 if k == (label + 1) % 10 else 0 for k in range(10)]
     assert [shade for _, shade in found.rows[0][1]][:2] == [6, 4]
     header, rows = by_class(result)
-    assert rows[3][header.index("robust")] == "60.0%"
+    assert rows[3][header.index("robust accuracy")] == "60.0%"
     assert rows[3][-1] == "4 (4)"
 
 
@@ -256,7 +256,7 @@ def test_convergence_shows_what_each_attack_left(stored):
     told = Convergence(passes=(1, 2, 4), standing=(90, 80, 60), after_runs=(70, 60), doublings=0)
     attacks = (run.result.attacks[0].model_copy(update={"convergence": told}), *run.result.attacks[1:])
     text = Document(page(Run(run.result.model_copy(update={"attacks": attacks}), run.path, run.folder))).text()
-    for part in ("Convergence", "4 passes", "60 of 90", "run 2"):
+    for part in ("Convergence", "4 passes", "60 of 90", "trial 2"):
         assert part in text
 
 
