@@ -80,8 +80,40 @@ def current(given: Mapping[str, Any], notify: Callable[[str], None], *, dashes: 
     return found
 
 
+def former_properties(properties: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Describe the former names of keys for a JSON Schema: as the present ones, but deprecated.
+
+    Parameters
+    ----------
+    properties : mapping
+        Schema of each key.
+
+    Returns
+    -------
+    dict
+        Schema of each former key.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for old, new in KEYS.items():
+        if new in properties:
+            shape = {name: value for name, value in properties[new].items() if name not in ("default", "title")}
+            found[old] = {**shape, "deprecated": True, "description": f"Former name of {new}."}
+    return found
+
+
 def accepts_former_names(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function, or the constructor of a class, take former keywords too, each with a DeprecationWarning."""
+    """Let a function, or the constructor of a class, take former keywords too, each with a DeprecationWarning.
+
+    Parameters
+    ----------
+    function : callable
+        Function with the present keywords.
+
+    Returns
+    -------
+    callable
+        The same function for all keywords.
+    """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

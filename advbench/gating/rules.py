@@ -305,9 +305,5 @@ def json_schema() -> dict[str, Any]:
         JSON Schema.
     """
     schema = Configuration.model_json_schema(by_alias=True)
-    keys = schema["$defs"]["GateRules"]["properties"]
-    for old, new in renamed.KEYS.items():
-        if new in keys:
-            shape = {name: value for name, value in keys[new].items() if name not in ("default", "title")}
-            keys[old] = {**shape, "deprecated": True, "description": f"Former name of {new}."}
+    schema["$defs"]["GateRules"]["properties"] |= renamed.former_properties(schema["$defs"]["GateRules"]["properties"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "advbench configuration"}
