@@ -1,8 +1,9 @@
-"""What the pytest plugin does once a marked test runs: a marker becomes the rules of a gate, a call an evaluation."""
+"""Work of the pytest plugin when a marked test runs: a marker becomes the rules of a gate, a call an evaluation."""
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from advbench.core.errors import (
     UsageError,
     unknown,
 )
+from advbench.core.renamed import current
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result
@@ -38,7 +40,7 @@ _gates: dict[tuple[Any, ...], tuple[list[Any], Gate]] = {}  # with the objects, 
 
 
 def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
-    """The gate of a marker in `file` at `line`; one that was decided in this session already is not run again."""
+    """Decide the gate of a marker in `file` at `line`; an equal gate is run once in a session."""
     from advbench.api import gating
     from advbench.api.gate_rules import keys
     from advbench.api.runtime import prepare
@@ -46,7 +48,7 @@ def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
     from advbench.gating.source import Source, validated
 
     with _failing():
-        given = _checked(settings, {*THREAT, *GateRules.model_fields, "preflight"} - {"threats"})
+        given = _checked(current(settings, _deprecated), {*THREAT, *GateRules.model_fields} - {"threats"})
         threat = {name: given.pop(key) for key, name in THREAT.items() if key in given}
         if not {"min-robust", "min-class", "min-worst-class"} & threat.keys():
             raise UsageError("@pytest.mark.robust asks for nothing: add min, like min=0.4 or min='40%'")
@@ -64,15 +66,15 @@ def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
 
 
 def evaluated(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Result:
-    """What `advbench attack` finds on the first `n` images, without a verdict; of a marker's settings what it knows."""
+    """Evaluate as `advbench attack` does, without a verdict; a marker gives the defaults of settings."""
     from advbench.api.job import Job
     from advbench.api.runtime import prepare
     from advbench.api.settings import Settings
 
     with _failing():
         evaluation = Settings.names() | {"model", "data"}
-        known = {name: value for name, value in _named(defaults).items() if name in evaluation}
-        given = _checked({**known, **_named(settings)}, evaluation)
+        known = {name: value for name, value in current(defaults, _deprecated).items() if name in evaluation}
+        given = _checked({**known, **current(settings, _deprecated)}, evaluation)
         if "," in given.get("eps", ""):
             raise UsageError("one eps at a time, like eps='8/255'")
         model, data = _made(given.pop("model")), given.pop("data", None)
@@ -83,14 +85,9 @@ def evaluated(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Resul
 
 
 def _made(model: Any) -> Any:
-    """A model, or what a function without parameters makes."""
+    """Return the model, or what a function without parameters makes."""
     makes = inspect.isfunction(model) and not inspect.signature(model).parameters
     return model() if makes else model
-
-
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by the names of `advbench.evaluate`: `checks` stands for `preflight`, as on the command line."""
-    return {"preflight" if name == "checks" else name: value for name, value in settings.items()}
 
 
 def _checked(settings: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -101,7 +98,6 @@ def _checked(settings: Mapping[str, Any], known: Collection[str]) -> dict[str, A
     UsageError
         For a setting that there is not, with the nearest one, and where there is no model.
     """
-    settings = _named(settings)
     for name in settings:
         if name not in known:
             raise unknown("setting", name, sorted(known))
@@ -115,9 +111,14 @@ def _checked(settings: Mapping[str, Any], known: Collection[str]) -> dict[str, A
     return given
 
 
+def _deprecated(text: str) -> None:
+    """Warn of a setting's former name; pytest lists it with the test."""
+    warnings.warn(f"@pytest.mark.robust: {text}", DeprecationWarning, stacklevel=4)
+
+
 @contextmanager
 def _failing() -> Iterator[None]:
-    """An error of advbench fails the test in one line; Ctrl-C ends the session."""
+    """Fail the test in one line on an error of advbench; end the session on Ctrl-C."""
     __tracebackhide__ = True
     try:
         yield

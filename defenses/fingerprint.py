@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -58,7 +57,7 @@ def fingerprint(
         "data": data,
         "extra data": content(*extra) if extra else "none",
         "backend": jax.default_backend(),
-        **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},
+        **{f"recipe.{name}": repr(value) for name, value in recipe.stored.items()},
         **{package: version(package) for package in ("advbench", "jax", "flax", "optax")},
     }
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from advbench.core.renamed import accepts_former_names
 from advbench.defenses import balance
 from advbench.defenses.mix import KINDS
 
@@ -64,7 +65,7 @@ class Recipe:
         Shares of mixed images are drawn from Beta(alpha, alpha), above 0.
     extra_fraction : float, default 0.5
         Share of every batch from the extra data, if there are any, in (0, 1).
-    craft : str, default 'float32'
+    perturb_dtype : str, default 'float32'
         "float32" or "bfloat16": type that the network computes in while adversarial training examples are made.
     validation : int, default 1000
         Training images held out to choose the weights by, at least 1.
@@ -101,7 +102,7 @@ class Recipe:
     mix: str = "none"
     mix_alpha: float = 1.0
     extra_fraction: float = 0.5
-    craft: str = "float32"
+    perturb_dtype: str = "float32"
     validation: int = 1000
     patience: int = 0
     class_weights: str = "none"
@@ -111,6 +112,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("milestones", "class_weights"):  # sequences of numbers are accepted too
             object.__setattr__(self, name, balance.joined(getattr(self, name)))
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """Settings as checkpoints and models hold them, with `perturb_dtype` by its former name, craft."""
+        return {"craft" if name == "perturb_dtype" else name: value for name, value in asdict(self).items()}
 
     def check(self) -> None:
         """Refuse settings that make no sense.
@@ -125,7 +131,7 @@ class Recipe:
             "schedule": SCHEDULES,
             "augment": AUGMENTS,
             "mix": KINDS,
-            "craft": PRECISIONS,
+            "perturb_dtype": PRECISIONS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -263,6 +269,9 @@ class Recipe:
         return eps * min(1.0, (step + 1) / max(self.eps_warmup * steps_per_epoch, 1.0))
 
 
+Recipe.__init__ = accepts_former_names(Recipe.__init__)  # type: ignore[method-assign]
+
+
 def _ramp(step: Array | int, over: float) -> Array:
     return jnp.minimum(1.0, (step + 1) / max(over, 1.0))
 
@@ -287,7 +296,7 @@ class Settings(TypedDict, total=False):
     mix: str
     mix_alpha: float
     extra_fraction: float
-    craft: str
+    perturb_dtype: str
     validation: int
     patience: int
     class_weights: str | Sequence[float]

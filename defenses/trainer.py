@@ -214,7 +214,7 @@ class Trainer:
     def crafting(self, state: Any) -> Model:
         """Return the same, in the precision of making adversarial training examples."""
         view: Any = self.view(state)
-        return coarse(view) if self.recipe.craft == "bfloat16" else view
+        return coarse(view) if self.recipe.perturb_dtype == "bfloat16" else view
 
     def look(self) -> None:
         """Fetch the metrics of the last steps, refuse non-finite ones, and pass them to the listeners."""

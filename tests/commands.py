@@ -232,7 +232,7 @@ def _attack(text: str) -> None:
 
 
 def _wrapper(text: str) -> None:
-    build("wrapper", text, WRAPPERS).check((32, 32, 3))
+    build("input defense", text, WRAPPERS).check((32, 32, 3))
 
 
 def _norm(text: str) -> None:
@@ -259,10 +259,10 @@ READERS: dict[str, Callable[[str], Any]] = {
     "data": find,
     "attacks": _attack,
     "defense": _defense,
-    "wrap": _wrapper,
+    "input_defense": _wrapper,
     "norm": _norm,
     "eps": _eps,
-    "budget": seconds,
+    "time_limit": seconds,
     "indices": _indices,
     "expect_clean": accuracy_range,
     "report": lambda text: gate_reports.wanted([text]),
@@ -275,7 +275,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 TOGETHER = {
     *("model", "models", "target", "name", "kind"),
-    *("optimizer", "schedule", "milestones", "augment", "mix", "craft", "class_weights", "sampler"),
+    *("optimizer", "schedule", "milestones", "augment", "mix", "perturb_dtype", "class_weights", "sampler"),
     *("arch", "init"),
     *("min_robust", "min_clean", "max_drop", "min_class", "min_worst_class", "baseline"),
 }
@@ -324,3 +324,8 @@ def readers_of(option: str) -> list[Callable[[str], Any]] | None:
     """How the commands that have an option read its value; None if none has it."""
     having = [param.name for node in LEAVES.values() for param in node.params if option in spelled(param)]
     return [READERS[name] for name in having if name in READERS] if having else None
+
+
+def forms_of(option: str) -> set[str]:
+    """Forms of an option's value in the help, like `none|fast|full`."""
+    return {str(param.metavar) for node in LEAVES.values() for param in node.params if option in spelled(param)}

@@ -136,7 +136,7 @@ def test_the_settings_of_a_target_have_their_defaults():
 
 def test_the_defaults_of_a_gate_are_told():
     told = {name: row[1] for row in rows("docs/gate.md", "key of `[gate]`") for name in code(row[0])}
-    for name in ("seed", "batch_size", "error"):
+    for name in ("seed", "batch_size", "error_rate"):
         assert f"({GateRules.model_fields[name].default})" in told[name.replace("_", "-")], name
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,7 @@ class Training:
                 "command": command or self._call(recipe),
                 "defense": self.spec,
                 "threat": {"norm": self.threat.norm, "eps": self.threat.eps.text},
-                "recipe": asdict(recipe),
+                "recipe": recipe.stored,
                 **self._init(replaced),
                 "images": self._images(),
                 **self._own(),

@@ -9,6 +9,7 @@ from advbench.api.job import Job
 from advbench.api.outcome import warn_of_invalid
 from advbench.api.settings import Eps, Settings, show_options
 from advbench.core.errors import UsageError
+from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from advbench.evaluation import Result
 
 
+@accepts_former_names
 def evaluate(
     model: Any, data: Any = None, *, norm: str | None = None, eps: Eps | None = None, **options: Unpack[Options]
 ) -> Result:
@@ -56,12 +58,12 @@ def evaluate(
         Run directory for the result, the adversarial images and a journal, from which `resume` goes on.
     resume : bool
         Go on with the run in `out`, or begin it.
-    each : bool
-        Let every attack try every image, to compare attacks.
+    cascade : bool, default True
+        Attack only images that earlier attacks left unbroken. False lets every attack try every image, to compare them.
     doublings : int, default 2
         How often an attack that has not converged may double its steps, or its restarts.
-    budget : str or float
-        Stop in time, `"5m"` or seconds; the result is then incomplete.
+    time_limit : str or float
+        Stop after this time, `"5m"` or seconds; the result is then incomplete.
     input_layout, mean, std
         Order of axes that the network was made for, like "nchw", and what is subtracted from pixels in [0, 1] and
         divides them before it sees them; by default as the network's library has it, and nothing.
@@ -73,11 +75,11 @@ def evaluate(
         Clean accuracy that the model is known to have; another one makes the result invalid.
     logits, allow_extra_outputs
         Which of several outputs holds the logits; whether there may be more logits than classes.
-    wrap, adaptive
+    input_defense, adaptive
         Defenses at inference, like `"jpeg:quality=75"`, and whether attacks know of them.
-    eot : int
+    eot_samples : int
         Draws averaged in each pass, for a randomised model.
-    weights, query_budget
+    weights, query_limit
         As on the command line: for a model that is named.
     progress, should_stop, notify, command
         Callables told after every batch, asked before every batch for a signal's number, and told notes and findings
@@ -130,6 +132,7 @@ def evaluate(
     return result
 
 
+@accepts_former_names
 def curve(
     model: Any,
     data: Any = None,

@@ -13,6 +13,7 @@ from advbench.api.job import Job, armed, defended
 from advbench.api.settings import Eps, Settings, never, quietly, seconds, show_options
 from advbench.api.subject import texts_of, threats_of
 from advbench.core.errors import unknown
+from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from advbench.gating.verdict import Gate
 
 
+@accepts_former_names
 def gate(
     model: Any = None,
     data: Any = None,
@@ -39,7 +41,7 @@ def gate(
     min_class: Mapping[str, str | float] | None = None,
     min_worst_class: str | float | None = None,
     max_drop: str | float | None = None,
-    error: float | None = None,
+    error_rate: float | None = None,
     allow_flags: Sequence[str] | None = None,
     baseline: str | Path | None = None,
     baseline_images: int | None = None,
@@ -65,8 +67,8 @@ def gate(
         Robust accuracy of single classes, by name, at least.
     max_drop : str or float
         Robust accuracy lost against `baseline`, at most.
-    error : float, default 0.05
-        How often the verdict may be wrong, over all rules.
+    error_rate : float, default 0.05
+        Probability, at most, that the verdict is wrong, over all rules.
     allow_flags : sequence of str
         Findings that do not make the gate invalid.
     baseline : path
@@ -103,20 +105,23 @@ def gate(
     from advbench.core.files import write
 
     named = isinstance(model, str | Path)
-    given: dict[str, Any] = {**options, "data": data, "error": error, "allow_flags": allow_flags, "baseline": baseline}
-    settings, objects = keys(given | {"baseline_images": baseline_images})
+    own = {"data": data, "error_rate": error_rate, "allow_flags": allow_flags}
+    own |= {"baseline": baseline, "baseline_images": baseline_images}
+    settings, objects = keys({**options, **own})
     threat: dict[str, Any] = {"norm": norm, "eps": Settings(eps=eps).eps_text, "min-robust": min_robust}
     threat |= {"min-class": min_class and dict(min_class), "min-worst-class": min_worst_class}
     overall = {"min-clean": min_clean, "max-drop": max_drop}
     target = str(model) if named else None if model is None else "the model given"
-    rules, source = written(target, settings, overall, threat, update=update_baseline)
+    rules, source = written(
+        target, settings, overall, threat, update=update_baseline, notify=options.get("notify", quietly)
+    )
     found, new = decided(rules, source, model=None if named else model, update=update_baseline, **objects)
     if new is not None and rules.baseline:
         write(Path(rules.baseline), new.to_json().encode())
     return found
 
 
-show_options(gate, without=("norm", "eps", "each", "force", "doublings", "progress"), batch_size=64)
+show_options(gate, without=("norm", "eps", "cascade", "force", "doublings", "progress"), batch_size=64)
 
 
 def decided(
@@ -162,7 +167,7 @@ def loaded(
     from advbench.gating.subject import asked_of
 
     began = time.monotonic()
-    limit = seconds(rules.budget)
+    limit = seconds(rules.time_limit)
     settings = _settings(rules, given)
     _allowed(rules, source)
     then = Baseline.load(Path(rules.baseline)) if rules.baseline and not update else None
@@ -199,8 +204,8 @@ class Loaded:
 
 def _settings(rules: GateRules, given: GateOptions) -> Settings:
     """What rules and evaluations may be told alike; the time is the whole gate's."""
-    shared = Settings.names() & type(rules).model_fields.keys() - {"budget"}
-    told: dict[str, Any] = {**{name: getattr(rules, name) for name in shared}, "preflight": rules.checks, **given}
+    shared = Settings.names() & type(rules).model_fields.keys() - {"time_limit"}
+    told: dict[str, Any] = {**{name: getattr(rules, name) for name in shared}, **given}
     return Settings(**told | {"weights": rules.weights and Path(rules.weights)})
 
 

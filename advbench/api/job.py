@@ -103,6 +103,7 @@ class Job:
         told: dict[str, Any] = {
             "flags": flags,
             "budget": asked.seconds,
+            "each": not asked.cascade,
             "out": Path(asked.out) if asked.out else None,
             **{name: getattr(asked, name) for name in AS_THEY_ARE},
         }
@@ -166,7 +167,7 @@ class Job:
 
         full = self.settings.looks == "full"
         if self.model.access != "gradient" and full:
-            raise UsageError(f"--checks full looks at gradients, which {self.model.name} does not have")
+            raise UsageError(f"--preflight full looks at gradients, which {self.model.name} does not have")
         if self.settings.looks in ("off", "none") or self.model.access != "gradient":
             return []
         sample = self.indices[:PREFLIGHT]
@@ -207,8 +208,8 @@ def defended(
     if settings.expect_clean is not None:
         accuracy_range(str(settings.expect_clean))
     loaded, images, indices = subject(model, data, settings, most=most)
-    loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.wrap), adaptive=settings.adaptive)
-    return targets.limited(_averaging(loaded, settings.eot), settings.query_budget), images, indices
+    loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.input_defense), adaptive=settings.adaptive)
+    return targets.limited(_averaging(loaded, settings.eot_samples), settings.query_limit), images, indices
 
 
 def armed(
@@ -242,7 +243,7 @@ def armed(
     return model, attacks
 
 
-AS_THEY_ARE = ("seed", "batch_size", "resume", "each", "doublings", "command", "progress", "should_stop")
+AS_THEY_ARE = ("seed", "batch_size", "resume", "doublings", "command", "progress", "should_stop")
 """Settings that the evaluator takes as they are."""
 
 
@@ -263,5 +264,5 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
     if draws is None:
         return model
     if not isinstance(model.predict, Randomised):
-        raise UsageError(f"--eot is for randomised models; {model.name} does not say that it is one")
+        raise UsageError(f"--eot-samples is for randomised models; {model.name} does not say that it is one")
     return replace(model, predict=replace(model.predict, draws=draws))

@@ -11,12 +11,14 @@ from advbench.api.checked_training import Arch, Training
 from advbench.api.training_data import Data
 from advbench.core.errors import UsageError
 from advbench.core.loaded import LoadedModel
+from advbench.core.renamed import accepts_former_names
 from advbench.data import Reading
 from advbench.defenses import Defense
 from advbench.defenses.metrics import Listener, Told
 from advbench.defenses.recipe import Recipe, Settings
 
 
+@accepts_former_names
 def train(
     data: Data,
     arch: Arch = "small-cnn",

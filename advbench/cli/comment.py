@@ -1,4 +1,4 @@
-"""The comment that a gate leaves at a pull request: `python -m advbench.cli.comment GATE.json --base BASE.json`."""
+"""Comment of a gate on a pull request: `python -m advbench.cli.comment GATE.json --base BASE.json`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from advbench.reports.comment import comment
 
 
 def main(words: list[str] | None = None) -> int:
-    """Print the comment; 0, or 2 when a file is not a gate."""
+    """Print the comment; return 0, or 2 when a file is not a gate."""
     parser = ArgumentParser(prog="python -m advbench.cli.comment", description=comment.__doc__)
     parser.add_argument("gate", type=Path, help="JSON report of this gate")
-    parser.add_argument("--base", type=Path, help="JSON report of the base branch; left out if there is no such file")
+    parser.add_argument("--base", type=Path, help="JSON report of the base branch, if there is one")
     parser.add_argument("--name", default="default", help="tells comments of several gates apart")
     given = parser.parse_args(words)
     try:

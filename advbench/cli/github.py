@@ -1,4 +1,4 @@
-"""What GitHub Actions asks for by its environment, given to it."""
+"""Output for GitHub Actions: annotations, the summary of the step, and its outputs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def publish(gate: Gate) -> None:
-    """Write what the environment asks for; outside of GitHub Actions, nothing.
+    """Write what the environment variables of GitHub Actions ask for, and nothing outside of it.
 
-    Annotations go to stderr, which GitHub reads too, so that stdout holds nothing but what was asked for.
+    Annotations go to stderr, which GitHub reads too; stdout is for the results.
 
     Raises
     ------
     DataUnavailable
-        When GitHub's files can't be written to.
+        When a file of GitHub Actions cannot be written.
     """
     from advbench.reports.github import assignments, commands, outputs, summary
 
@@ -34,7 +34,7 @@ def publish(gate: Gate) -> None:
 
 
 def _append(path: Path, text: str) -> None:
-    """Other steps' lines stay."""
+    """Append, since the file may have lines of other steps."""
     try:
         with path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(text)

@@ -1,4 +1,4 @@
-"""`advbench list`: what there is to name on the command line."""
+"""`advbench list`: names for the command line."""
 
 from __future__ import annotations
 
@@ -10,36 +10,48 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advbench.cli import panels
+from advbench.cli.options import ToStdout
+from advbench.cli.output import say
+from advbench.cli.panels import argument
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 Entry = dict[str, Any]
-LONG = {"settings": "", "about": "", "paper": "dim"}  # what gets a line of its own, and its style
+LONG = {"settings": "", "about": "", "paper": "dim"}  # fields with a line of their own, and its style
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """Things that can be listed."""
 
     attacks = "attacks"
     defenses = "defenses"
     models = "models"
     networks = "networks"
     datasets = "datasets"
-    wrappers = "wrappers"
+    defenses_at_inference = "input-defenses"
+    wrappers = "wrappers"  # former name of these
 
 
-OWN = """Or data of your own, by path:
-  a folder in which every subfolder is a class (in folders train, val and test, if any); PNG, JPEG, WebP, BMP
+OWN = """Or your own data, by path:
+  a folder with one subfolder for each class (in folders train, val and test, if any); PNG, JPEG, WebP, BMP
   .npz or .npy with images and labels; .parquet or datasets.save_to_disk; a .csv of paths and labels;
   WebDataset's .tar; SVHN's .mat; file.py:function that returns (images, labels)
-`advbench data inspect PATH` shows what it holds; --norm and --eps have no default for it."""
+`advbench data inspect PATH` shows its content. It has no default for --norm and --eps."""
+
+
+KINDS = tuple(kind.value for kind in Kind if kind is not Kind.wrappers)
 
 
 def list_names(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
-    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+    kind: Annotated[Kind, argument(panels.NAMES, "KIND", f"One of {', '.join(KINDS)}.")],
+    json: ToStdout = False,
 ) -> None:
-    """List attacks, defenses, released models, networks to train, data sets or wrappers."""
+    """List attacks, defenses, released models, networks to train, data sets or input defenses."""
+    if kind is Kind.wrappers:
+        say("wrappers is now input-defenses")
+        kind = Kind.defenses_at_inference
     entries = ENTRIES[kind]()
     if json:
         from json import dumps
@@ -71,7 +83,7 @@ def _show_table(entries: list[Entry], console: Console) -> None:
 
 
 def _show_plans(entries: list[Entry], console: Console) -> None:
-    """A line each, and below it, across the whole width, what is long."""
+    """Print a line for each entry, and below it, across the whole width, its long fields."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -155,7 +167,7 @@ def _options(make: Any) -> Entry:
 
 
 def _measured(name: str) -> Entry:
-    """What a released model's card says."""
+    """Read the card of a released model."""
     from advbench.certification.card import Card
     from advbench.models.load import RELEASED
 
@@ -194,7 +206,7 @@ ENTRIES: dict[Kind, Callable[[], list[Entry]]] = {
     Kind.models: _models,
     Kind.networks: _networks,
     Kind.datasets: _datasets,
-    Kind.wrappers: _wrappers,
+    Kind.defenses_at_inference: _wrappers,
 }
 
 

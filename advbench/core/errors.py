@@ -6,7 +6,7 @@ unavailable; 5 inconclusive; 130/143 interrupted after saving.
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -58,17 +58,26 @@ class Interrupted(AdvbenchError):
         self.exit_code = 128 + signal
 
 
+NEAREST = 3  # names suggested for one that is not known
 LONG = 240  # characters of all names, beyond which only the nearest are listed
-NEAREST = 8
+LISTS: Final = {
+    "attack": "attacks",
+    "data set": "datasets",
+    "defense": "defenses",
+    "input defense": "input-defenses",
+    "model": "models",
+    "network": "networks",
+}
+"""Kinds of names that a command lists, and the word that it takes."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for an unknown name, with the nearest known one; a long list is cut to similar names.
+    """Build the error for an unknown name, with the nearest known ones instead of a long list.
 
     Parameters
     ----------
     kind : str
-        Kind of the thing named, for the message.
+        Kind of the thing named, like "attack".
     name : str
         Name as typed.
     known : Iterable[str]
@@ -77,15 +86,20 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     Returns
     -------
     UsageError
-        The error.
+        With the nearest names, and the rest of them: in full if they are few, else by the command that lists them.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(name, names, n=NEAREST)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     there = ", ".join(names)
-    if len(there) > LONG:
-        there = ", ".join([*difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0), f"... {len(names)} in all"])
-    return UsageError(f"unknown {kind} {name!r}{hint} (there are: {there})")
+    if kind in LISTS:
+        there = f"all names: advbench list {LISTS[kind]}"
+    elif len(there) > LONG:
+        few = ", ".join(difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0))
+        there = f"the nearest of {len(names)}: {few}"
+    else:
+        there = f"there are: {there}"
+    return UsageError(f"unknown {kind} {name!r}{hint} ({there})")
 
 
 def first_fault(error: "ValidationError") -> str:

@@ -48,7 +48,7 @@ def _undone(model: Model, attacks: Sequence[AttackSpec], tally: Tally) -> list[F
     if not found:
         return []
     counts = ", ".join(f"{numbers['undone']} of {numbers['claimed']} by {name}" for name, numbers in found.items())
-    advice = "average more draws (--eot)" if isinstance(model, Randomised) else "robust accuracy is too high"
+    advice = "average more draws (--eot-samples)" if isinstance(model, Randomised) else "robust accuracy is too high"
     if isinstance(model, Unaware):
         advice = "these attacks don't know the defense: only adaptive attacks bound its robustness"
     return [

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from advbench.core import names
+from advbench.core import names, renamed
 from advbench.core.errors import UsageError
 from advbench.core.spec import Epsilon
 from advbench.gating.verdict import Kind
@@ -153,16 +153,22 @@ class GateRules(_Table):
     ] = None
     seed: Annotated[Seed, Field(description="Fixes the order of images, and every random start.")] = 0
     batch_size: Annotated[Positive, Field(description="Smallest number of images between two decisions.")] = 64
-    error: Annotated[float, Field(gt=0, le=0.5, description="Probability of a wrong verdict, over all rules.")] = 0.05
+    error_rate: Annotated[
+        float, Field(gt=0, le=0.5, description="Probability of a wrong verdict, at most, over all rules.")
+    ] = 0.05
     attacks: Annotated[Attacks | None, Field(description="Attacks; by default those of `advbench attack`.")] = None
-    wrap: Annotated[Attacks | None, Field(description="Input defenses.")] = None
+    input_defense: Annotated[Attacks | None, Field(description="Input defenses.")] = None
     adaptive: Annotated[bool, Field(description="Whether attacks know the input defenses.")] = True
-    eot: Annotated[Positive | None, Field(description="Draws averaged in each pass, for a randomised model.")] = None
-    checks: Annotated[Literal["none", "fast", "full"], Field(description="Preflight checks for masked gradients.")] = (
-        "fast"
+    eot_samples: Annotated[
+        Positive | None, Field(description="Draws averaged in each pass, for a randomised model.")
+    ] = None
+    preflight: Annotated[
+        Literal["none", "fast", "full"], Field(description="Preflight checks for masked gradients.")
+    ] = "fast"
+    time_limit: Annotated[str | None, Field(description="Time limit, like 5m; open rules are then inconclusive.")] = (
+        None
     )
-    budget: Annotated[str | None, Field(description="Time limit, like 5m; open rules are then inconclusive.")] = None
-    query_budget: Annotated[Positive | None, Field(description="Query limit of a remote target, in images.")] = None
+    query_limit: Annotated[Positive | None, Field(description="Query limit of a remote target, in images.")] = None
     allow_flags: Annotated[
         tuple[str, ...], Field(strict=False, description="Findings that do not make the gate invalid.")
     ] = ()
@@ -299,4 +305,5 @@ def json_schema() -> dict[str, Any]:
         JSON Schema.
     """
     schema = Configuration.model_json_schema(by_alias=True)
+    schema["$defs"]["GateRules"]["properties"] |= renamed.former_properties(schema["$defs"]["GateRules"]["properties"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "advbench configuration"}

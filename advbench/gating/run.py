@@ -138,7 +138,7 @@ class Run:
             model=self.subject.model.name,
             verdict=Gate.sums(outcomes),
             outcomes=outcomes,
-            error=self.rules.error,
+            error=self.rules.error_rate,
             images=max([self.clean.seen, *(stream.seen for stream in self.streams)]),
             population=len(self.subject.order),
             seed=self.rules.seed,

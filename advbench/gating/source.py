@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from advbench.core.errors import UsageError, unknown
+from advbench.core.renamed import KEYS, current
 from advbench.gating.rules import Configuration, GateRules, ThreatRules
 from advbench.gating.verdict import Place
 
@@ -99,7 +100,9 @@ def discover() -> Path | None:
     return None
 
 
-def read(path: Path, overrides: Mapping[str, Any]) -> tuple[GateRules, Source]:
+def read(
+    path: Path, overrides: Mapping[str, Any], notify: Callable[[str], None] = lambda _: None
+) -> tuple[GateRules, Source]:
     """Read the rules in a TOML file, with some settings of the gate replaced by flags.
 
     Parameters
@@ -108,6 +111,8 @@ def read(path: Path, overrides: Mapping[str, Any]) -> tuple[GateRules, Source]:
         Path of the file.
     overrides : Mapping[str, Any]
         Settings of the gate by key.
+    notify : callable
+        Receives a line for each key that has a new name since.
 
     Returns
     -------
@@ -122,11 +127,17 @@ def read(path: Path, overrides: Mapping[str, Any]) -> tuple[GateRules, Source]:
     text, content = _parsed(path)
     table = _table(content, path)
     root: Keys = ("tool", "advbench", "gate") if path.name == "pyproject.toml" else ("gate",)
-    source = Source(str(path), line_numbers(text), root)
+    lines = line_numbers(text)
+    source = Source(str(path), lines, root)
     if "gate" not in table and set(table) <= {"gate"}:
         raise UsageError(f"{path} has no [{'.'.join(map(str, root))}]")
     if isinstance(table.get("gate"), dict):
-        table = {**table, "gate": {**table["gate"], **overrides}}
+        try:
+            written = current(table["gate"], lambda text: notify(f"{path}: {text}"), dashes=True)
+        except UsageError as error:
+            raise source.problem((), str(error)) from None
+        lines |= {(*root, new): lines[*root, old] for old, new in KEYS.items() if (*root, old) in lines}
+        table = {**table, "gate": {**written, **overrides}}
     return validated(table, source), source
 
 

@@ -162,7 +162,7 @@ def asked_of(rules: GateRules, subject: Subject, source: Source, *, update: bool
             rule,
             None if rule.threat is None else str(subject.threats[rule.threat]),
             source.place(rule.at),
-            rules.error / len(wanted),
+            rules.error_rate / len(wanted),
         )
         for rule in wanted
     ]

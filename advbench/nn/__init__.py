@@ -68,4 +68,4 @@ def create(name: str, *, shape: tuple[int, int, int], classes: int, seed: int) -
     >>> network(jnp.zeros((2, 6, 6, 1))).shape
     (2, 3)
     """
-    return MODELS[found("model", name, MODELS)](shape, classes, rngs=nnx.Rngs(seed))
+    return MODELS[found("network", name, MODELS)](shape, classes, rngs=nnx.Rngs(seed))

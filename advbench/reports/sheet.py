@@ -97,10 +97,12 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
         The table.
     """
     first = results[0]
-    attacks = [report.spec for report in first.attacks]
+    specs = [report.spec for report in first.attacks]
+    heads = short_names(specs)
+    full = [f"{head} is {spec}" for head, spec in zip(heads, specs, strict=True) if head != spec]
     return Sheet(
         title=f"{_images(first)}, {first.threat.title}",
-        header=("model", "clean\naccuracy", *attacks, "robust\naccuracy", "seconds"),
+        header=("model", "clean\naccuracy", *heads, "robust\naccuracy", "seconds"),
         rows=tuple(
             (
                 name,
@@ -113,11 +115,36 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
         ),
         notes=(
             Note("legend", MEANING),
+            *([Note("legend", f"{'; '.join(full)}.")] if full else []),
             *(note for result, name in zip(results, names, strict=True) for note in _queries(result, f"{name}: ")),
             *_flags(results, names),
         ),
-        needed=len(attacks) + 3,
+        needed=len(specs) + 3,
     )
+
+
+def short_names(specs: Sequence[str]) -> list[str]:
+    """Shorten attacks for heads of columns: `pgd:steps=9` -> `pgd`, numbered if a name repeats.
+
+    Parameters
+    ----------
+    specs : sequence of str
+        Attacks as typed.
+
+    Returns
+    -------
+    list of str
+        Distinct names in the same order.
+    """
+    names = [spec.partition(":")[0] for spec in specs]
+    return [
+        spec
+        if spec == name and specs.count(spec) == 1
+        else f"{name}#{names[: at + 1].count(name)}"
+        if names.count(name) > 1
+        else name
+        for at, (name, spec) in enumerate(zip(names, specs, strict=True))
+    ]
 
 
 def of_curve(results: Sequence[Result]) -> Sheet:

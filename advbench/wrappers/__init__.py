@@ -64,13 +64,13 @@ def wrapped(
     """
     if not texts:
         if not adaptive:
-            raise UsageError("--no-adaptive is about defenses at inference: name one with --wrap")
+            raise UsageError("--no-adaptive is about input defenses: name one with --input-defense")
         return model
     if model.access != "gradient":
-        raise UsageError(f"--wrap needs a model that runs here; {model.name} answers queries only")
-    wrappers = [build("wrapper", text, WRAPPERS) for text in texts]
+        raise UsageError(f"--input-defense needs a model that runs here; {model.name} answers queries only")
+    wrappers = [build("input defense", text, WRAPPERS) for text in texts]
     if len(wrappers) > 1 and any(isinstance(wrapper, FeatureSqueezing) for wrapper in wrappers):
-        raise UsageError("squeeze compares predictions of one plain network: leave out the other wrappers")
+        raise UsageError("squeeze compares predictions of one plain network: leave out the other input defenses")
     height, width, channels = shape
     predict, size = model.predict, (height, width, channels)
     try:

@@ -40,7 +40,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_gate_decides_as_the_command_line(folder):
     words = ["gate", "mine.py:net", "--data", "own.npz", "--norm", "linf", "--eps", "1/1000", "--attack", "fgsm"]
-    done = CliRunner().invoke(app, [*words, "--min-robust", "30%", "--checks", "none", "--json", "g.json"])
+    done = CliRunner().invoke(app, [*words, "--min-robust", "30%", "--preflight", "none", "--json", "g.json"])
     assert done.exit_code == 0, done.output
     typed, called = Gate.load(Path("g.json")), advbench.gate("mine.py:net", "own.npz", **RULES)
     assert called.outcomes == typed.outcomes
@@ -63,9 +63,8 @@ def test_a_gate_takes_whatever_an_evaluation_takes(folder):
     assert [report.spec for report in found.results[0].attacks] == ["leap", "pgd:steps=2,rel_step_size=0.6"]
     assert found.results[0].data.classes == ("a", "b", "c") and found.verdict == "pass"
     own = {"norm", "eps", *SURROUNDING}  # of a threat, and of one run
-    needless = {"each", "force", "doublings", "progress"}
-    keys = {"checks" if name == "preflight" else name for name in Settings.names() - own - needless}
-    assert keys <= GateRules.model_fields.keys()
+    needless = {"cascade", "force", "doublings", "progress"}
+    assert Settings.names() - own - needless <= GateRules.model_fields.keys()
     shown = inspect.signature(advbench.gate).parameters
     assert Settings.names() - needless <= shown.keys() and shown["batch_size"].default == 64
     assert needless.isdisjoint(shown)
@@ -80,8 +79,8 @@ def test_settings_reach_the_model_from_the_file_too(folder, tmp_path):
     for key, value, words in (
         ("weights", '"none.pt"', "for PyTorch and Keras"),
         ("expect-clean", '"soon"', "should be an accuracy"),
-        ("eot", "3", "for randomised models"),
-        ("query-budget", "9", "for targets behind a URL"),
+        ("eot-samples", "3", "for randomised models"),
+        ("query-limit", "9", "for targets behind a URL"),
     ):
         (tmp_path / "advbench.toml").write_text(rules.format(f"{key} = {value}"))
         with pytest.raises(UsageError, match=words):

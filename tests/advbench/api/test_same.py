@@ -30,9 +30,10 @@ ATTACKS = ("fgsm", "pgd:steps=3,rel_step_size=0.4")
 COMMANDS = {
     "train": f"train shapes --arch net.py:Net --defense {DEFENSE} --norm linf --eps 4/255 --epochs 3 --batch-size 10 "
     "--lr 0.02 --out typed",
-    "attack": f"attack typed --attack {ATTACKS[0]} --attack {ATTACKS[1]} --checks none --batch-size 10 --out attacked",
+    "attack": f"attack typed --attack {ATTACKS[0]} --attack {ATTACKS[1]} --preflight none --batch-size 10 "
+    "--out attacked",
     "certify": "certify typed --method crown --run attacked --batch-size 10 --json proof.json",
-    "gate": f"gate typed --attack {ATTACKS[0]} --attack {ATTACKS[1]} --min-robust 5% --min-clean 10% --checks none "
+    "gate": f"gate typed --attack {ATTACKS[0]} --attack {ATTACKS[1]} --min-robust 5% --min-clean 10% --preflight none "
     "--batch-size 10 --out gated --json gate.json",
     "verify": "verify attacked --json",
 }

@@ -307,7 +307,7 @@ def test_the_command_trains_the_same_network_and_the_old_option_says_its_new_nam
     train(out="start")
     done = CliRunner().invoke(app, ["train", "set.npz", "--model", "net.py:Net", *options, "--out", "run"])
     assert done.exit_code == 0, done.stderr
-    assert "advbench: note: --model is now --arch" in done.stderr
+    assert "advbench: --model is now --arch" in done.stderr
     model = train(data="set.npz", class_weights=(1, 3), init="start")
     assert load_model("run").digest == model.digest
     told = re.sub(r"\s+", " ", done.stdout)

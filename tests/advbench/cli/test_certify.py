@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def attacked(run):
     words = ("--data", "mnist", "-n", 40, "--norm", "linf", "--eps", "0.1")
-    got = run("attack", "mine.py:net", *words, "--attack", "pgd", "--checks", "none", "--out", "run")
+    got = run("attack", "mine.py:net", *words, "--attack", "pgd", "--preflight", "none", "--out", "run")
     assert got.exit_code == 0, got.output
     return Path("run/result.json")
 

@@ -126,7 +126,7 @@ def server(tmp_path_factory):
 
 
 ATTACK = ("--data", "mnist", "--eps", "0.3", "-n", "4")
-BOUND = ("--query-budget", "400", "--out", "out")
+BOUND = ("--query-limit", "400", "--out", "out")
 
 
 def scores(x):
@@ -155,7 +155,7 @@ def test_scores_are_attacked_as_they_are_without_a_server(run, server):
     """The same images fall, by the same margin, when the model is called in this process."""
     result, _ = attacked(run, f"{server}/scores", "square:queries=10")
     assert result.model.queries.answers == "logits"
-    words = (*ATTACK, "--attack", "square:queries=10", "--checks", "none", "--out", "alone")
+    words = (*ATTACK, "--attack", "square:queries=10", "--preflight", "none", "--out", "alone")
     assert run("attack", "mine.py:net", *words).exit_code == 0
     own = Result.load(Path("alone"))
     assert [row.broken_by for row in result.rows] == [row.broken_by for row in own.rows]

@@ -26,7 +26,7 @@ ATTACK = [
     "48",
     "--batch-size",
     "16",
-    "--checks",
+    "--preflight",
     "none",
     "--json",
     "-",

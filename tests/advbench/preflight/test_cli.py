@@ -40,7 +40,7 @@ def test_an_honest_model_passes(run):
     assert got.exit_code == 0
     assert "fail" not in got.stdout
     assert verdicts(got) == 1 + len(CHECKS)  # nothing was trained: near chance
-    assert "of 16 clean test images right" in got.stdout
+    assert "on 16 test images" in got.stdout
 
 
 def verdicts(got):

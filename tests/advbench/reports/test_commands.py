@@ -119,8 +119,8 @@ def test_files_of_json_hold_runs_too(run, stored, tmp_path):
         (["deep.json"], "is not JSON"),
         (["old.json"], "schema version"),
         (["a", "--html", "nowhere/a.html"], "can't write nowhere/a.html"),
-        (["a", "--html", "-", "--markdown", "-"], "only one output"),
-        (["a", "a", "--robustbench", "x.json"], "is about one run; 2 are named"),
+        (["a", "--html", "-", "--markdown", "-"], "only one option"),
+        (["a", "a", "--robustbench", "x.json"], "takes one run, and 2 are given"),
     ],
 )
 def test_a_report_of_what_is_none_ends_in_one_line(run, stored, tmp_path, words, said):

@@ -84,17 +84,24 @@ def test_models_go_down_and_attacks_across(make):
     found = sheet.of_models(
         [make(name="a", robust=60, mode="each"), make(name="b", robust=20, mode="each")], ["a", "b"]
     )
-    assert found.header == (
-        "model",
-        "clean\naccuracy",
-        "fgsm",
-        "pgd:steps=100,restarts=5",
-        "robust\naccuracy",
-        "seconds",
-    )
+    assert found.header == ("model", "clean\naccuracy", "fgsm", "pgd", "robust\naccuracy", "seconds")
+    assert "pgd is pgd:steps=100,restarts=5." in [note.text for note in found.notes]
     assert [row[0] for row in found.rows] == ["a", "b"]
     assert [row[4].split("\n")[0] for row in found.rows] == ["60.0%", "20.0%"]
     assert "(50.2-69.1)" in cells(table.markdown(found))[2][4]
+
+
+@pytest.mark.parametrize(
+    ("specs", "names"),
+    [
+        (["fgsm", "cw:rounds=3,steps=60"], ["fgsm", "cw"]),
+        (["pgd:steps=9", "fgsm", "pgd:steps=99"], ["pgd#1", "fgsm", "pgd#2"]),
+        (["apgd", "apgd:loss=dlr", "apgd:loss=dlr,targets=9"], ["apgd", "apgd#2", "apgd#3"]),
+        (["pgd", "pgd"], ["pgd#1", "pgd#2"]),
+    ],
+)
+def test_heads_of_columns_leave_settings_out_and_stay_distinct(specs, names):
+    assert sheet.short_names(specs) == names
 
 
 def test_a_curve_has_a_row_per_eps(make):
