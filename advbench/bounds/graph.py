@@ -40,7 +40,8 @@ Operand = Ref | Const
 class Node:
     """One operation. `run` takes its operands, in order, and returns its value of `shape`.
 
-    `least`, a constant, is what a maximum is never below, whatever the intervals of its operands say.
+    `least`, a constant, is what a maximum is never below, whatever the intervals of its operands say. `rough` marks one
+    of the many maxima of a large window, whose operands are bounded by intervals alone.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Node:
     shape: tuple[int, ...]
     run: Callable[..., Array]
     least: Const | None = None
+    rough: bool = False
 
     def run_on(self, operands: Sequence[Any]) -> Callable[[Any], Any]:
         """Its value as a function of the one operand that varies, from the operands that the reader has."""
@@ -100,14 +102,20 @@ class Graph:
 
         return call
 
-    def constrained(self) -> tuple[int, ...]:
-        """Curved nodes that depend on other curved ones, so that intervals alone bound them loosely."""
+    def refined(self, *, boxed: bool) -> tuple[int, ...]:
+        """Curved nodes of which linear bounds say more than intervals do.
+
+        Parameters
+        ----------
+        boxed : bool
+            Whether the ball is a box, so that intervals are exact up to the first curved nodes.
+        """
         bent: list[bool] = []
         found = []
         for at, node in enumerate(self.nodes):
             above = any(bent[parent] for parent in node.parents)
             bent.append(above or node.curved)
-            if above and node.curved:
+            if node.curved and not node.rough and (above or not boxed):
                 found.append(at)
         return tuple(found)
 

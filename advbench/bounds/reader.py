@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +29,8 @@ from advbench.bounds.primitives import (
     UNCHANGED,
     numbers,
 )
+
+LARGE: Final = 16  # pixels of a window; the maxima within a larger one are bounded by intervals after the first half
 
 
 class Greater(NamedTuple):
@@ -150,10 +152,11 @@ class Reader:
 
     def _largest(self, cells: Ref, shape: tuple[int, ...]) -> Ref:
         """The largest of `[k, *shape]` along the first axis, by halves: as many maxima as k has binary digits."""
+        whole = self.nodes[cells.at].shape[0]
         while (count := self.nodes[cells.at].shape[0]) > 1:
             half = count // 2
             first, second = (self._part(cells, at, at + half) for at in (0, half))
-            joined = self.maximum(first, second, (half, *shape))
+            joined = self.maximum(first, second, (half, *shape), rough=whole > LARGE and count < whole)
             if rest := count - 2 * half:
                 parts = (joined, self._part(cells, 2 * half, count))
                 joined = self.node("concatenate", parts, (half + rest, *shape), lambda *p: jnp.concatenate(p))
@@ -188,9 +191,9 @@ class Reader:
 
         return self.node("slice", (of,), (len(places), *shape), cut)
 
-    def maximum(self, a: Any, b: Any, shape: tuple[int, ...], least: Any = None) -> Ref:
+    def maximum(self, a: Any, b: Any, shape: tuple[int, ...], least: Any = None, *, rough: bool = False) -> Ref:
         """The greater of two values, of which one may be a constant."""
-        made = self.node("max", (a, b), shape, jnp.maximum, least)
+        made = self.node("max", (a, b), shape, jnp.maximum, least, rough=rough)
         varying, fixed = (a, b) if isinstance(a, Ref) else (b, a)
         if not isinstance(fixed, Ref) and self.nodes[varying.at].shape == shape:
             self.pieces.known(made, varying, lambda x: jnp.maximum(x, fixed))
@@ -213,11 +216,18 @@ class Reader:
         return made
 
     def node(
-        self, name: str, operands: Sequence[Any], shape: tuple[int, ...], run: Callable[..., Array], least: Any = None
+        self,
+        name: str,
+        operands: Sequence[Any],
+        shape: tuple[int, ...],
+        run: Callable[..., Array],
+        least: Any = None,
+        *,
+        rough: bool = False,
     ) -> Ref:
         """Add an operation."""
         bottom = None if least is None else self._constant(least)
-        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run, bottom))
+        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run, bottom, rough))
         return Ref(len(self.nodes) - 1)
 
     def _operand(self, value: Any) -> Operand:

@@ -28,7 +28,7 @@ from advbench.evaluation.judge import TOLERANCE
 
 CHUNK = 256  # images between two words on how far it is
 ROUNDING = 1e-5  # of an image's largest logit: more than float32 logits differ by between batch shapes and kernels
-MEMORY = 2**30  # bytes that the coefficients of one call may take
+MEMORY = 2**31  # bytes that the coefficients of one call may take
 COPIES = 4  # of the largest coefficients, at the same time
 
 
@@ -102,9 +102,8 @@ def _fitting(graph: Graph, threat: ThreatSpec, method: Method) -> int:
     sizes = [prod(node.shape) for node in graph.nodes]
     rows = graph.nodes[-1].shape[-1]
     if method == "crown":
-        boxed = threat.norm in ("linf", "any")
-        curved = [at for at, node in enumerate(graph.nodes) if node.curved]
-        rows = max((sizes[at] for at in (graph.constrained() if boxed else curved)), default=rows)
+        refined = graph.refined(boxed=threat.norm in ("linf", "any"))
+        rows = max((2 * sizes[at] for at in refined), default=rows)
     image = COPIES * 8 * rows * max(sizes)
     if image > MEMORY:
         raise UsageError(
