@@ -78,9 +78,12 @@ def _value(graph: Graph, at: int, bounds: list[Interval], over: Interval) -> Int
         low, high = node.run(over.low), node.run(over.high)
     else:
         first, second = node.operands
-        if not isinstance(first, Const) and not isinstance(second, Const):
+        if isinstance(first, Const):
+            fixed, low, high = first, -over.high, -over.low
+        elif isinstance(second, Const):
+            fixed, low, high = second, *over
+        else:
             return before
-        fixed, low, high = (first, -over.high, -over.low) if isinstance(first, Const) else (second, *over)
         c = jnp.broadcast_to(graph.constant(fixed, low.dtype), low.shape)
         fine = jnp.abs(c) < COARSE
         low, high = (

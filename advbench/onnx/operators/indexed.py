@@ -90,8 +90,8 @@ def _eye(node: Node, x: Value) -> Value:
     from onnx import helper
 
     kind = helper.tensor_dtype_to_np_dtype(node.attributes["dtype"]) if "dtype" in node.attributes else x.dtype
-    sized(x.shape)
-    return np.eye(*x.shape, node.attributes.get("k", 0), dtype=kind)
+    rows, columns = sized(x.shape)
+    return np.eye(rows, columns, node.attributes.get("k", 0), dtype=kind)
 
 
 @operator("ReverseSequence")
