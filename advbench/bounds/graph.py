@@ -21,26 +21,14 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Ref:
-    """A value that depends on the image: the output of a node.
-
-    Parameters
-    ----------
-    at : int
-        Number of the node.
-    """
+    """A value that depends on the image: the output of node number `at`."""
 
     at: int
 
 
 @dataclass(frozen=True)
 class Const:
-    """A value that does not depend on the image.
-
-    Parameters
-    ----------
-    at : int
-        Number among the graph's constants.
-    """
+    """A value that does not depend on the image: number `at` of the graph's constants."""
 
     at: int
 
@@ -71,6 +59,7 @@ class Node:
     shape: tuple[int, ...]
     run: Callable[..., Array]
     least: Const | None = None
+    rough: bool = False
 
     def run_on(self, operands: Sequence[Any]) -> Callable[[Any], Any]:
         """Return the output as a function of the operand that varies, from the operands that the reader has.
@@ -180,20 +169,20 @@ class Graph:
 
         return call
 
-    def constrained(self) -> tuple[int, ...]:
-        """List curved nodes that depend on other curved ones, so that intervals alone bound them loosely.
+    def refined(self, *, boxed: bool) -> tuple[int, ...]:
+        """Curved nodes of which linear bounds say more than intervals do.
 
-        Returns
-        -------
-        tuple[int, ...]
-            Numbers of nodes.
+        Parameters
+        ----------
+        boxed : bool
+            Whether the ball is a box, so that intervals are exact up to the first curved nodes.
         """
         bent: list[bool] = []
         found = []
         for at, node in enumerate(self.nodes):
             above = any(bent[parent] for parent in node.parents)
             bent.append(above or node.curved)
-            if above and node.curved:
+            if node.curved and not node.rough and (above or not boxed):
                 found.append(at)
         return tuple(found)
 

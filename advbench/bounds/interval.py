@@ -48,7 +48,7 @@ def propagate(graph: Graph, box: Interval) -> list[Interval]:
     """
     found = [box]
     for node in graph.nodes[1:]:
-        found.append(_through(graph, node, found, box.low.dtype))
+        found.append(through(graph, node, found, box.low.dtype))
     return found
 
 
@@ -77,7 +77,8 @@ def of_operand(graph: Graph, operand: Operand, bounds: list[Interval], like: Arr
     return bounds[operand.at]
 
 
-def _through(graph: Graph, node: Node, bounds: list[Interval], dtype: jnp.dtype) -> Interval:
+def through(graph: Graph, node: Node, bounds: list[Interval], dtype: jnp.dtype) -> Interval:
+    """Bound the value of one node by those of its operands."""
     parents = [bounds[at] for at in node.parents]
     run = graph.function(node, dtype)
     if node.curved or node.name in STRUCTURAL | INDEXED:  # all of these are increasing in every operand

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from math import prod
 
 import jax
@@ -137,7 +136,7 @@ def _summed(terms: Array) -> Array:
 def _identity(operands: tuple[Operand, ...], shape: tuple[int, ...], x: Array) -> Coefficients:
     """Return coefficients `[n, *shape]` of n differences of two operands, or of the one; constants drop out."""
     count = prod(shape)
-    ones = jnp.eye(count, dtype=x.dtype).reshape(count, *shape)
+    ones = jax.lax.optimization_barrier(jnp.eye(count, dtype=x.dtype).reshape(count, *shape))
     found: Coefficients = {}
     for operand, sign in zip(operands, (1, -1), strict=False):
         if not isinstance(operand, Const):
@@ -169,12 +168,10 @@ def tightened(graph: Graph, at: int, bounds: list[Interval], inputs: Inputs, thr
         Interval of the argument.
     """
     node, first = graph.nodes[at], inputs[at]
-    wanted = _identity(node.operands, node.shape, x)
+    both = {place: jnp.concatenate([a, -a]) for place, a in _identity(node.operands, node.shape, x).items()}
+    low, high = lower(graph, both, bounds, inputs, threat, x).reshape(2, *node.shape)
     offset = _constant_part(graph, node, first.low)
-    below = partial(lower, graph, bounds=bounds, inputs=inputs, threat=threat, x=x)
-    low = below(wanted).reshape(node.shape) + offset
-    high = -below({place: -a for place, a in wanted.items()}).reshape(node.shape) + offset
-    return Interval(jnp.maximum(first.low, low), jnp.minimum(first.high, high))
+    return Interval(jnp.maximum(first.low, low + offset), jnp.minimum(first.high, offset - high))
 
 
 def _constant_part(graph: Graph, node: Node, like: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +29,8 @@ from advbench.bounds.primitives import (
     UNCHANGED,
     numbers,
 )
+
+LARGE: Final = 16  # pixels of a window; the maxima within a larger one are bounded by intervals after the first half
 
 
 class Greater(NamedTuple):
@@ -161,7 +163,7 @@ class Reader:
         return Unknown()
 
     def _choice(self, condition: Greater, otherwise: Any, chosen: Any, shape: tuple[int, ...]) -> Any:
-        """Convert `where(a > b, a, b)` to a maximum, `where(a > b, b, a)` to a minimum; else a or b is constant."""
+        """Convert `where(a > b, a, b)` to a maximum, `where(a > b, b, a)` to a minimum; else a or b must be constant."""
         a, b = condition
         if _same(a, chosen) and _same(b, otherwise):
             return self.maximum(chosen, otherwise, shape)
@@ -176,10 +178,11 @@ class Reader:
 
     def _largest(self, cells: Ref, shape: tuple[int, ...]) -> Ref:
         """Reduce `[k, *shape]` to its maximum along the first axis by halves: log2(k) maxima."""
+        whole = self.nodes[cells.at].shape[0]
         while (count := self.nodes[cells.at].shape[0]) > 1:
             half = count // 2
             first, second = (self._part(cells, at, at + half) for at in (0, half))
-            joined = self.maximum(first, second, (half, *shape))
+            joined = self.maximum(first, second, (half, *shape), rough=whole > LARGE and count < whole)
             if rest := count - 2 * half:
                 parts = (joined, self._part(cells, 2 * half, count))
                 joined = self.node("concatenate", parts, (half + rest, *shape), lambda *p: jnp.concatenate(p))
@@ -214,9 +217,9 @@ class Reader:
 
         return self.node("slice", (of,), (len(places), *shape), cut)
 
-    def maximum(self, a: Any, b: Any, shape: tuple[int, ...], least: Any = None) -> Ref:
+    def maximum(self, a: Any, b: Any, shape: tuple[int, ...], least: Any = None, *, rough: bool = False) -> Ref:
         """Add the maximum of two values, of which one may be a constant."""
-        made = self.node("max", (a, b), shape, jnp.maximum, least)
+        made = self.node("max", (a, b), shape, jnp.maximum, least, rough=rough)
         varying, fixed = (a, b) if isinstance(a, Ref) else (b, a)
         if not isinstance(fixed, Ref) and self.nodes[varying.at].shape == shape:
             self.pieces.known(made, varying, lambda x: jnp.maximum(x, fixed))
@@ -239,11 +242,18 @@ class Reader:
         return made
 
     def node(
-        self, name: str, operands: Sequence[Any], shape: tuple[int, ...], run: Callable[..., Array], least: Any = None
+        self,
+        name: str,
+        operands: Sequence[Any],
+        shape: tuple[int, ...],
+        run: Callable[..., Array],
+        least: Any = None,
+        *,
+        rough: bool = False,
     ) -> Ref:
         """Add an operation."""
         bottom = None if least is None else self._constant(least)
-        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run, bottom))
+        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run, bottom, rough))
         return Ref(len(self.nodes) - 1)
 
     def _operand(self, value: Any) -> Operand:

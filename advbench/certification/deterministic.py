@@ -28,7 +28,7 @@ from advbench.evaluation.judge import TOLERANCE
 
 CHUNK = 256  # images between two reports of progress
 ROUNDING = 1e-5  # of an image's largest logit: float32 logits differ by less between batch shapes and kernels
-MEMORY = 2**30  # bytes that the coefficients of one call may take
+MEMORY = 2**31  # bytes that the coefficients of one call may take
 COPIES = 4  # of the largest coefficients, at the same time
 
 
@@ -57,7 +57,7 @@ def lower_bounds(
         See `advbench.bounds.margins`; linear bounds are never below those of intervals here, since both are computed.
     batch_size : int
         Images in a call, fewer if memory requires it; it does not change the result.
-    tell : Callable[[int, int], None], optional
+    tell : Callable[[int, int], None], default lambda done, total: None
         Called with the number of images done and in all.
 
     Returns
@@ -124,9 +124,8 @@ def _fitting(graph: Graph, threat: ThreatSpec, method: Method) -> int:
     sizes = [prod(node.shape) for node in graph.nodes]
     rows = graph.nodes[-1].shape[-1]
     if method == "crown":
-        boxed = threat.norm in ("linf", "any")
-        curved = [at for at, node in enumerate(graph.nodes) if node.curved]
-        rows = max((sizes[at] for at in (graph.constrained() if boxed else curved)), default=rows)
+        refined = graph.refined(boxed=threat.norm in ("linf", "any"))
+        rows = max((2 * sizes[at] for at in refined), default=rows)
     image = COPIES * 8 * rows * max(sizes)
     if image > MEMORY:
         raise UsageError(
