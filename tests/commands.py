@@ -179,6 +179,8 @@ def _evaluation(params: dict[str, Any], path: str) -> None:
             raise UsageError("--curve needs several eps")
         if params.get("resume") and not params["out"]:
             raise UsageError("--resume needs --out")
+    if params.get("detail"):
+        described(params["kind"], params["detail"])
     if "input_layout" in params:
         Preprocess.parse(params["input_layout"], params["mean"], params["std"])
 
@@ -274,7 +276,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 """How the text of a parameter is read, by its name in the code."""
 
 TOGETHER = {
-    *("model", "models", "target", "name", "kind"),
+    *("model", "models", "target", "name", "kind", "detail"),
     *("optimizer", "schedule", "milestones", "augment", "mix", "perturb_dtype", "class_weights", "sampler"),
     *("arch", "init"),
     *("min_robust", "min_clean", "max_drop", "min_class", "min_worst_class", "baseline"),

@@ -21,14 +21,26 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Ref:
-    """A value that depends on the image: the output of node number `at`."""
+    """A value that depends on the image.
+
+    Parameters
+    ----------
+    at : int
+        Number of the node of which it is the output.
+    """
 
     at: int
 
 
 @dataclass(frozen=True)
 class Const:
-    """A value that does not depend on the image: number `at` of the graph's constants."""
+    """A value that does not depend on the image.
+
+    Parameters
+    ----------
+    at : int
+        Number of the constant in the graph.
+    """
 
     at: int
 
@@ -52,6 +64,8 @@ class Node:
         Operands to the output.
     least : Const, optional
         For a maximum, a lower bound that holds whatever the intervals of its operands are.
+    rough : bool, default False
+        Whether it is one of the many maxima of a large window, whose operands are bounded by intervals alone.
     """
 
     name: str
@@ -176,6 +190,11 @@ class Graph:
         ----------
         boxed : bool
             Whether the ball is a box, so that intervals are exact up to the first curved nodes.
+
+        Returns
+        -------
+        tuple[int, ...]
+            Numbers of the nodes, in order.
         """
         bent: list[bool] = []
         found = []

@@ -13,7 +13,8 @@ import typer
 from advbench.cli import panels
 from advbench.cli.options import ToStdout
 from advbench.cli.output import say
-from advbench.cli.panels import argument
+from advbench.cli.panels import argument, option
+from advbench.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,12 +47,23 @@ KINDS = tuple(kind.value for kind in Kind if kind is not Kind.wrappers)
 
 def list_names(
     kind: Annotated[Kind, argument(panels.NAMES, "KIND", f"One of {', '.join(KINDS)}.")],
+    detail: Annotated[
+        str | None,
+        option(
+            panels.OUTPUT,
+            "NAME",
+            "Describe one attack or defense: its settings with ranges, defaults and paper.",
+        ),
+    ] = None,
     json: ToStdout = False,
 ) -> None:
     """List attacks, defenses, released models, networks to train, data sets or input defenses."""
     if kind is Kind.wrappers:
         say("wrappers is now input-defenses")
         kind = Kind.defenses_at_inference
+    if detail:
+        typer.echo(described(kind, detail))
+        return
     entries = ENTRIES[kind]()
     if json:
         from json import dumps
@@ -67,6 +79,35 @@ def list_names(
         _show_table(entries, console)
     if kind is Kind.datasets:
         console.print(OWN, highlight=False, markup=False)
+
+
+def described(kind: Kind, name: str) -> str:
+    """Return the documentation of an attack, a defense or an input defense.
+
+    Parameters
+    ----------
+    kind : Kind
+        List that has the name.
+    name : str
+        Name as in the list.
+
+    Returns
+    -------
+    str
+        Its docstring: summary, settings with type, range and default, and the paper; without examples of Python.
+
+    Raises
+    ------
+    UsageError
+        If the list has no such name, or its entries have no settings.
+    """
+    if kind not in DETAILED:
+        raise UsageError(f"--detail is for {', '.join(DETAILED)}")
+    known = DETAILED[kind]()
+    if name not in known:
+        raise unknown(kind.value.removesuffix("s").replace("-", " "), name, known)
+    text = inspect.getdoc(known[name]) or ""
+    return f"{name}\n\n{text.partition('Examples' + chr(10) + '--------')[0].rstrip()}"
 
 
 def _show_table(entries: list[Entry], console: Console) -> None:
@@ -131,16 +172,30 @@ def _plans(known: Mapping[str, Any]) -> list[Entry]:
     return [{"name": name, "settings": _settings(plan), "paper": plan.paper} for name, plan in known.items()]
 
 
-def _defenses() -> list[Entry]:
+def _attack_classes() -> Mapping[str, Any]:
+    from advbench.attacks import ATTACKS
+
+    return ATTACKS
+
+
+def _defense_classes() -> Mapping[str, Any]:
     from advbench.defenses import DEFENSES
 
-    return _plans(DEFENSES)
+    return DEFENSES
+
+
+def _input_defense_classes() -> Mapping[str, Any]:
+    from advbench.wrappers import WRAPPERS
+
+    return WRAPPERS
+
+
+def _defenses() -> list[Entry]:
+    return _plans(_defense_classes())
 
 
 def _wrappers() -> list[Entry]:
-    from advbench.wrappers import WRAPPERS
-
-    return _plans(WRAPPERS)
+    return _plans(_input_defense_classes())
 
 
 def _models() -> list[Entry]:
@@ -199,6 +254,12 @@ def _datasets() -> list[Entry]:
         for info in DATASETS.values()
     ]
 
+
+DETAILED: dict[Kind, Callable[[], Mapping[str, Any]]] = {
+    Kind.attacks: _attack_classes,
+    Kind.defenses: _defense_classes,
+    Kind.defenses_at_inference: _input_defense_classes,
+}
 
 ENTRIES: dict[Kind, Callable[[], list[Entry]]] = {
     Kind.attacks: _attacks,

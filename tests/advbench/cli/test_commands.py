@@ -1,5 +1,6 @@
-"""What all commands share: help, listings, errors, closed pipes."""
+"""Common ground of all commands: help, listings, errors, closed pipes."""
 
+import dataclasses
 import json
 import os
 import re
@@ -66,6 +67,23 @@ def test_the_list_is_the_registry(run, kind, registry):
     assert set(registry) <= {entry["name"] for entry in entries}
     table = run("list", kind).stdout
     assert [name for name in registry if name not in table] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "registry"), [("attacks", ATTACKS), ("defenses", DEFENSES), ("input-defenses", WRAPPERS)]
+)
+def test_the_detail_of_a_name_documents_each_of_its_settings(run, kind, registry):
+    for name, cls in registry.items():
+        told = run("list", kind, "--detail", name).stdout
+        for setting in dataclasses.fields(cls):
+            assert re.search(rf"^{setting.name} : .*\n    \S", told, re.M), (name, setting.name)
+        assert cls.paper in told or kind == "input-defenses"
+        assert ">>>" not in told
+
+
+def test_a_detail_that_there_is_not_is_refused(run):
+    assert "did you mean 'pgd'" in run("list", "attacks", "--detail", "pdg").stderr
+    assert "--detail is for attacks, defenses" in run("list", "models", "--detail", "mnist-pgd").stderr
 
 
 def test_settings_as_listed_can_be_typed(run):
