@@ -20,6 +20,7 @@ from advbench.api.subject import cascade, threats_of
 from advbench.attacks import NORMS
 from advbench.attacks.spec import attacks_of
 from advbench.cli import app, gate_reports
+from advbench.cli.listing import Kind, described
 from advbench.core.errors import AdvbenchError, UsageError, unknown
 from advbench.core.loaded import LoadedModel
 from advbench.core.preprocess import Preprocess
@@ -130,6 +131,8 @@ def understand(path: str, words: list[str]) -> None:
         _gate(node, words, params)
     elif path == "data fetch":
         find(params["name"])
+    elif path == "list" and params["detail"]:
+        described(Kind(params["kind"]), params["detail"])
     elif {"model", "models"} & params.keys():
         _evaluation(params, path)
 
@@ -179,8 +182,6 @@ def _evaluation(params: dict[str, Any], path: str) -> None:
             raise UsageError("--curve needs several eps")
         if params.get("resume") and not params["out"]:
             raise UsageError("--resume needs --out")
-    if params.get("detail"):
-        described(params["kind"], params["detail"])
     if "input_layout" in params:
         Preprocess.parse(params["input_layout"], params["mean"], params["std"])
 

@@ -59,6 +59,7 @@ def test_what_a_document_says_is_so(name, folder):
         ("    X=1 srun -n 2 advbench corruptions mnist-pgd --kind fogg", "unknown mnist corruption 'fogg'"),
         ("    advbench gate mnist-pgd --min-robust 40", "40"),
         ("    advbench gate advbench.toml --report junk=a.xml", "unknown report format 'junk'"),
+        ("    advbench list attacks --detail pdg", "unknown attack 'pdg'"),
         ("    advbench data fech mnist", "no command 'data'"),
         ("    advbench list atacks", "atacks"),
         ("    advbench certify mnist-ibp --method crwn", "crwn"),
