@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from advbench.api.job import Job
 from advbench.api.settings import Eps, Numbers, Settings, never, number_text, quietly, seconds
-from advbench.api.subject import cascade, subject, texts_of, threats_of
+from advbench.api.subject import accelerated, cascade, subject, texts_of, threats_of
 from advbench.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Sub
     loaded, images, chosen = subject(model, data, settings, most=sys.maxsize)
     if loaded.access != "gradient":
         raise UsageError(f"a gate attacks with gradients, which {loaded.name} does not have")
-    loaded = wrapped(loaded, images.images.shape[1:], rules.wrap)
+    loaded = wrapped(accelerated(loaded, images, settings), images.images.shape[1:], rules.wrap)
     threats = [threat for t in rules.threats for threat in threats_of(loaded, images.name, t.norm, t.eps)]
     named = [own.attacks or rules.attacks for own in rules.threats]
     attacks = [

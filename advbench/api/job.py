@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advbench.api import targets
-from advbench.api.subject import cascade, subject, texts_of, threats_of
+from advbench.api.subject import accelerated, cascade, subject, texts_of, threats_of
 from advbench.core.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Job:
         if settings.expect_clean is not None:
             accuracy_range(str(settings.expect_clean))
         loaded, images, indices = subject(model, data, settings)
+        loaded = accelerated(loaded, images, settings)
         loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.wrap), adaptive=settings.adaptive)
         loaded = targets.limited(_averaging(loaded, settings.eot), settings.query_budget)
         threats = threats_of(loaded, images.name, settings.norm, settings.eps_text)

@@ -142,6 +142,7 @@ class Evaluator:
             "images broken at a smaller eps": before[1].digest() if before else "",
             "versions": versions(),
             "order of batches": ORDER,
+            **({"execution": self.model.execution.attacked} if self.model.execution else {}),
             **({"starts": self._starts} if any(spec.attack.starts for spec in self.attacks) else {}),
         }
 
@@ -293,6 +294,7 @@ class Evaluator:
                 record=model.record,
                 preprocess=model.preprocess.record(),
                 queries=counted(model),
+                execution=model.execution,
             ),
             data=DataInfo(
                 name=data.name,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from advbench.core.errors import UsageError, first_fault
+from advbench.core.execution import Execution
 from advbench.core.flag import Flag, Record
 from advbench.core.intervals import wilson
 from advbench.core.spec import ThreatSpec
@@ -95,6 +96,7 @@ class ModelInfo(Record):
     record: dict[str, Any] = Field(default_factory=dict)
     preprocess: dict[str, Any] = Field(default_factory=dict)
     queries: Queries | None = None  # of this command; a resumed run asked more before
+    execution: Execution | None = None  # what attacks computed in its place, if it was brought along
 
 
 class DataInfo(Record):
