@@ -145,8 +145,9 @@ class Job:
         return [Flag(name="data_note", level="note", evidence={}, message=note) for note in self.data.notes]
 
     def doctor(self) -> list[Flag]:
-        """What makes numbers of this model worthless, told too."""
+        """What makes numbers of this model worthless, told too; asked is the network itself, not its translation."""
         from advbench.core.images import pixels
+        from advbench.core.translated import originals
         from advbench.preflight import examine
 
         few = self.indices[:PREFLIGHT]
@@ -157,7 +158,8 @@ class Job:
         }
         flags = targets.preflight(self.model, images, labels, **held)
         if flags is None:
-            flags = examine(self.model, pixels(images), labels, **held)
+            itself = replace(self.model, predict=originals(self.model.predict))
+            flags = examine(itself, pixels(images), labels, **held)
         return self._known() + self._told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:

@@ -62,6 +62,7 @@ class Options(TypedDict, total=False):
     eot: int | None
     wrap: str | Sequence[str] | None
     adaptive: bool
+    translate: bool
     doublings: int
     command: str
     progress: Callable[[Progress], None]
@@ -124,6 +125,9 @@ class Settings:
         Defenses at inference, in the order in which images meet them.
     adaptive : bool
         Attacks know of these.
+    translate : bool
+        Attacks compute a translation of a PyTorch module to JAX, where that is the same function to rounding; the judge
+        asks the module itself either way.
     doublings : int
         How often an attack that has not converged may double its steps, or its restarts.
     command : str
@@ -162,6 +166,7 @@ class Settings:
     eot: int | None = None
     wrap: str | Sequence[str] | None = None
     adaptive: bool = True
+    translate: bool = True
     doublings: int = 2
     command: str = ""
     progress: Callable[[Progress], None] = field(default=quietly, repr=False)

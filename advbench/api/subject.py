@@ -76,7 +76,8 @@ def accelerated(model: LoadedModel, data: Dataset, settings: Settings) -> Loaded
     from advbench.models import acceleration
     from advbench.models.agreement import IMAGES
 
-    return acceleration.accelerated(model, pixels(data.images[:IMAGES]), settings.notify)
+    few = pixels(data.images[:IMAGES])
+    return acceleration.accelerated(model, few, settings.notify, translate=settings.translate)
 
 
 def model_of(model: Any, settings: Settings) -> LoadedModel:

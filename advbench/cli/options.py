@@ -117,6 +117,13 @@ Wrap = Annotated[
 Adaptive = Annotated[
     bool, typer.Option("--adaptive/--no-adaptive", help="Whether attacks know of the defenses at inference.")
 ]
+Translate = Annotated[
+    bool,
+    typer.Option(
+        "--translate/--no-translate",
+        help="Whether attacks compute a translation of a PyTorch module to JAX; the judge asks the module itself.",
+    ),
+]
 Json = Annotated[str | None, typer.Option(metavar=TO, help="Write the result object; - for stdout, and nothing else.")]
 Markdown = Annotated[str | None, typer.Option(metavar=TO, help="Write the table as Markdown; - for stdout.")]
 
@@ -189,6 +196,7 @@ class Running:
     eot: Eot = None
     wrap: Wrap = None
     adaptive: Adaptive = True
+    translate: Translate = True
 
 
 @dataclass(frozen=True)

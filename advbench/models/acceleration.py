@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +16,24 @@ import numpy as np
 
 from advbench.core.ambient import own_settings
 from advbench.core.execution import Execution
+from advbench.core.external import External, Untranslated
 from advbench.core.loaded import LoadedModel
 from advbench.core.model import Model
 from advbench.core.outputs import Logits
 from advbench.core.randomised import Randomised
+from advbench.core.translated import Translated
 from advbench.models.agreement import difference
 from advbench.nn import rewrite
 
 
 @own_settings()
-def accelerated(model: LoadedModel, images: np.ndarray, notify: Callable[[str], None]) -> LoadedModel:
+def accelerated(
+    model: LoadedModel, images: np.ndarray, notify: Callable[[str], None], *, translate: bool = True
+) -> LoadedModel:
     """Make a model faster without changing what it computes.
+
+    A network of PyTorch is translated to JAX; what is attacked then is the translation, what judges is the network
+    itself. In a network of JAX operators of this package take the place of JAX's own.
 
     Parameters
     ----------
@@ -35,35 +43,75 @@ def accelerated(model: LoadedModel, images: np.ndarray, notify: Callable[[str], 
         Float32 `[n, H, W, C]` in [0, 1] of the data that it will meet, on which both are compared.
     notify : callable
         Told in a line why a model stays as it is, where it could have been faster.
+    translate : bool
+        Whether to translate.
 
     Returns
     -------
     LoadedModel
         `execution` says what was done; None where there was nothing to do.
     """
-    if model.execution is not None or model.access != "gradient" or not rewrite.enabled():
+    if model.execution is not None or model.access != "gradient":
         return model
+    shape = (2, *images.shape[1:])
     try:
-        found = rewrite.count(model.predict, jax.ShapeDtypeStruct((2, *images.shape[1:]), jnp.float32))
+        if any(isinstance(node, External) and node.translate for node in _nodes(model.predict)):
+            if not translate:
+                return replace(model, execution=Execution(attacked="as given", reason="asked for"))
+            faster, execution = _translated(model, shape), Execution(attacked="translated")
+        elif (found := _replaceable(model.predict, shape)) is not None:
+            faster = _over(model.predict, _rewritten)
+            execution = Execution(attacked="rewritten", convolutions=found.convolutions, pools=found.pools)
+        else:
+            return model
+    except Untranslated as error:
+        return _as_given(model, "translated to JAX", str(error), notify)
+    return _proven(model, faster, images, notify, execution)
+
+
+def _translated(model: LoadedModel, shape: tuple[int, ...]) -> Model:
+    """The model with translations in the place of networks that are outside JAX."""
+    taken = jax.eval_shape(model.preprocess, jax.ShapeDtypeStruct(shape, jnp.float32)).shape[1:]
+
+    def translated(node: Any) -> Any:
+        if not isinstance(node, External) or node.translate is None:
+            return node
+        network = node.translate(taken)
+        if rewrite.enabled():
+            network = rewrite.Rewritten(network)
+        return Translated(Logits(network, node.wanted), node)
+
+    return _over(model.predict, translated)
+
+
+def _replaceable(predict: Model, shape: tuple[int, ...]) -> rewrite.Count | None:
+    """What a rewrite would replace, if anything."""
+    if not rewrite.enabled():
+        return None
+    try:
+        found = rewrite.count(predict, jax.ShapeDtypeStruct(shape, jnp.float32))
     except Exception:  # whatever a network may raise on such images is told by the preflight
-        return model
-    if not found.convolutions + found.pools:
-        return model
-    return _proven(
-        model,
-        _rewritten(model.predict),
-        images,
-        notify,
-        Execution(attacked="rewritten", convolutions=found.convolutions, pools=found.pools),
-    )
+        return None
+    return found if found.convolutions + found.pools else None
 
 
-def _rewritten(predict: Model) -> Model:
-    def rewritten(node: object) -> object:
-        return replace(node, network=rewrite.Rewritten(node.network)) if type(node) is Logits else node
+def _rewritten(node: Any) -> Any:
+    return replace(node, network=rewrite.Rewritten(node.network)) if type(node) is Logits else node
 
-    found: Model = jax.tree.map(rewritten, predict, is_leaf=lambda node: isinstance(node, Logits))
+
+def _over(predict: Model, change: Callable[[Any], Any]) -> Model:
+    """A model whose networks are changed, whatever lies around them."""
+    found: Model = jax.tree.map(change, predict, is_leaf=_is_network)
     return found
+
+
+def _nodes(predict: Model) -> list[Any]:
+    found: list[Any] = jax.tree.leaves(predict, is_leaf=_is_network)
+    return found
+
+
+def _is_network(node: object) -> bool:
+    return isinstance(node, Logits | External | Translated)
 
 
 def _proven(
@@ -76,10 +124,14 @@ def _proven(
     except Exception as error:  # whatever a program that was made by rewriting may raise
         reason = f"it fails: {type(error).__name__}: {(' '.join(str(error).split()) or 'no message')[:200]}"
     if reason is not None:
-        notify(f"{model.name}: attacked as given, not {execution.attacked}: {reason}")
-        return replace(model, execution=Execution(attacked="as given", reason=reason))
+        return _as_given(model, execution.attacked, reason, notify)
     told = execution.model_copy(update={"logits": off.logits, "gradients": off.gradients})
     return replace(model, predict=faster, execution=told)
+
+
+def _as_given(model: LoadedModel, what: str, reason: str, notify: Callable[[str], None]) -> LoadedModel:
+    notify(f"{model.name}: attacked as given, not {what}: {reason}")
+    return replace(model, execution=Execution(attacked="as given", reason=reason))
 
 
 def _few_draws(predict: Model) -> Model:

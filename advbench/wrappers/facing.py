@@ -12,6 +12,7 @@ from jax import Array
 from advbench.attacks import Model, Randomised
 from advbench.attacks.losses import margin
 from advbench.attacks.selection import Substitute, judged_elsewhere
+from advbench.core.translated import originals
 from advbench.remote import Remote
 
 
@@ -63,9 +64,14 @@ def adaptive(model: Model) -> Model:
 
 
 def judged(model: Model) -> Model:
-    """What the judge predicts with: a randomised model's other draws than those climbed; a target asked again."""
+    """What the judge predicts with.
+
+    A network itself in the place of its translation; a randomised model's other draws than those climbed; a target
+    asked again.
+    """
     if isinstance(model, Unaware):
         return judged(model.defended)
+    model = originals(model)
     return model.afresh() if isinstance(model, Randomised | Remote) else model
 
 
