@@ -53,20 +53,21 @@ def accelerated(
     """
     if model.execution is not None or model.access != "gradient":
         return model
-    shape = (2, *images.shape[1:])
+    shape, execution = (2, *images.shape[1:]), Execution(attacked="rewritten")
     try:
         if any(isinstance(node, External) and node.translate for node in _nodes(model.predict)):
             if not translate:
                 return replace(model, execution=Execution(attacked="as given", reason="asked for"))
             faster, execution = _translated(model, shape), Execution(attacked="translated")
-        elif (found := _replaceable(model.predict, shape)) is not None:
-            faster = _over(model.predict, _rewritten)
-            execution = Execution(attacked="rewritten", convolutions=found.convolutions, pools=found.pools)
         else:
-            return model
+            faster = model.predict
     except Untranslated as error:
         return _as_given(model, "translated to JAX", str(error), notify)
-    return _proven(model, faster, images, notify, execution)
+    found = _replaceable(faster, shape)
+    if found is None:
+        return model if faster is model.predict else _proven(model, faster, images, notify, execution)
+    execution = execution.model_copy(update={"convolutions": found.convolutions, "pools": found.pools})
+    return _proven(model, _over(faster, _rewritten), images, notify, execution)
 
 
 def _translated(model: LoadedModel, shape: tuple[int, ...]) -> Model:
@@ -76,10 +77,7 @@ def _translated(model: LoadedModel, shape: tuple[int, ...]) -> Model:
     def translated(node: Any) -> Any:
         if not isinstance(node, External) or node.translate is None:
             return node
-        network = node.translate(taken)
-        if rewrite.enabled():
-            network = rewrite.Rewritten(network)
-        return Translated(Logits(network, node.wanted), node)
+        return Translated(Logits(node.translate(taken), node.wanted), node)
 
     return _over(model.predict, translated)
 
@@ -96,6 +94,8 @@ def _replaceable(predict: Model, shape: tuple[int, ...]) -> rewrite.Count | None
 
 
 def _rewritten(node: Any) -> Any:
+    if isinstance(node, Translated):
+        return replace(node, translation=_rewritten(node.translation))
     return replace(node, network=rewrite.Rewritten(node.network)) if type(node) is Logits else node
 
 

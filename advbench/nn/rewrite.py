@@ -3,8 +3,8 @@
 XLA's CPU backend differentiates a plain convolution slowly, and inside a compiled loop some ten times slower still.
 `ops.conv2d` does not, and has a native kernel. A model that JAX traces is read once for each shape of images; where an
 equation of its jaxpr computes exactly what an operator here does, that operator is called, everything else is left as
-it is. Calls, branches, loops and rematerialisation are entered; what has a derivative of its own (`custom_jvp`,
-`custom_vjp`) is not, since that derivative has to be kept.
+it is. A convolution is fused with what follows it (`chains.py`). Calls, branches, loops and rematerialisation are
+entered; what has a derivative of its own (`custom_jvp`, `custom_vjp`) is not, since that derivative has to be kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from advbench.core.plain import wanted
 from advbench.nn import ops
+from advbench.nn.chains import chains
 
 CALLS: Final = ("jit", "pjit", "closed_call", "core_call")
 CONTROL: Final = ("remat", "remat2", "checkpoint", "scan", "while", "cond")
@@ -91,8 +92,16 @@ def _run(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[
     def value(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else values[atom]
 
+    found: Sequence[Any]
+    fused = {id(chain.last): chain for chain in chains(jaxpr, _is_plain_convolution)}
+    left_out = {id(equation) for chain in fused.values() for equation in chain.between}
     for equation in jaxpr.eqns:
-        found = _equation(jaxpr, equation, [value(atom) for atom in equation.invars])
+        if id(equation) in left_out:
+            continue
+        if (chain := fused.get(id(equation))) is not None:
+            found = [chain.compute(value)]
+        else:
+            found = _equation(jaxpr, equation, [value(atom) for atom in equation.invars])
         values.update(zip(equation.outvars, found, strict=True))
     return [value(atom) for atom in jaxpr.outvars]
 

@@ -10,7 +10,7 @@ from jax import lax
 
 from advbench.attacks.loop import loops_on_device
 from advbench.core.plain import plainly
-from advbench.nn import rewrite
+from advbench.nn import native, rewrite
 from advbench.nn.rewrite import Count, Rewritten, count
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="only on CPU are operators replaced")
@@ -82,6 +82,39 @@ def test_the_function_and_its_gradient_stay_and_loop_on_the_device():
     assert set(jax.eval_shape(ours, images(X))) == {"logits"}
     for mine, theirs in zip(*jax.jit(lambda a, b, x: (answers(a, x), answers(b, x)))(ours, given, X), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=0)
+
+
+def follow(w, x, end):
+    """Convolutions with what may follow them: by channel, ReLU, pooling; and what only looks like it."""
+    convolve = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME")
+    rows = w["out"].T  # [3, 8]
+    y = jax.nn.relu(convolve(x, w["first"], dimension_numbers=NHWC) + 0 * rows[0])  # exactly 0 where the image is
+    y = (convolve(y, w["many"][0], dimension_numbers=NHWC) - rows[0]) * (1 + rows[1]) + rows[2]
+    y = lax.reduce_window(jax.nn.relu(y), -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    y = convolve(y.transpose(0, 3, 1, 2), w["channels first"], dimension_numbers=NCHW) / (2 + rows[0][:, None, None])
+    y = lax.reduce_window(jax.nn.relu(y), -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID").transpose(0, 2, 3, 1)
+    return end(convolve(y, w["branch"], dimension_numbers=NHWC)).mean((1, 2))
+
+
+@jax.custom_jvp
+def through(x):
+    """ReLU, but for its slope."""
+    return jax.jit(lambda x: jnp.maximum(x, 0))(x)
+
+
+through.defjvp(lambda x, dx: (through(*x), dx[0]))
+
+
+@pytest.mark.parametrize(
+    ("end", "fused"), [(jax.nn.relu, 4), (lambda y: jnp.maximum(y, 0), 3), (through, 3)], ids=["relu", "maximum", "own"]
+)
+def test_what_follows_a_convolution_is_fused_only_where_slopes_are_the_same(end, fused):
+    given = jax.tree_util.Partial(partial(follow, end=end), WEIGHTS)
+    black = X * (jnp.arange(8) > 4)[:, None, None]  # rows on which units lie at their kink
+    mine, theirs = jax.jit(lambda a, b, x: (answers(a, x), answers(b, x)))(Rewritten(given), given, black)
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max(), rtol=0)
+    assert str(jax.make_jaxpr(Rewritten(given))(X)).count("name=_fused") == fused or native.status() != "on"
 
 
 def test_a_batch_of_single_images_becomes_one_of_many():
