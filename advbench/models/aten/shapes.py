@@ -79,6 +79,18 @@ def _select(x: Value, axis: int, at: int) -> Value:
     return x[(*(slice(None),) * (axis % x.ndim), at)]
 
 
+@entered("slice_scatter")
+def _slice_scatter(
+    x: Value, part: Value, axis: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Value:
+    return x.at[(*(slice(None),) * (axis % x.ndim), slice(start, end, step))].set(part)
+
+
+@entered("copy")
+def _copy(x: Value, source: Value, *_: Any) -> Value:
+    return jnp.broadcast_to(source, x.shape).astype(x.dtype)
+
+
 @entered("split_with_sizes")
 def _split(x: Value, sizes: Sequence[int], axis: int = 0) -> list[Value]:
     return jnp.split(x, np.cumsum(sizes)[:-1].tolist(), axis)
@@ -204,6 +216,12 @@ def _axes(axes: Any) -> tuple[int, ...] | None:
 @entered("full")
 def _full(shape: Sequence[int], value: Value, *, dtype: str | None = None, **_: Any) -> Value:
     return jnp.full(tuple(shape), value, number(dtype))
+
+
+@entered("empty", "zeros")
+def _zeros(shape: Sequence[int], *, dtype: str | None = None, **_: Any) -> Value:
+    """Zeros; what is empty is written before it is read."""
+    return jnp.zeros(tuple(shape), number(dtype))
 
 
 @entered("full_like")

@@ -37,6 +37,7 @@ def convolutional():
         nn.MaxPool2d(3, 1, 1),
         nn.Conv2d(8, 16, 3, stride=2, dilation=2, padding=2, bias=False),
         nn.GroupNorm(4, 16),
+        nn.Conv2d(16, 16, 3, padding=1, padding_mode="circular"),
         nn.Hardswish(),
         nn.ConvTranspose2d(16, 8, 3, 2, 1, 1),
         nn.InstanceNorm2d(8, affine=True),

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen, nnx
 from jax import lax
 
 from advbench.attacks.loop import loops_on_device
 from advbench.core.plain import plainly
 from advbench.nn import native, rewrite
+from advbench.nn.frozen import freeze
 from advbench.nn.rewrite import Count, Rewritten, count
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="only on CPU are operators replaced")
@@ -126,6 +128,37 @@ def test_a_batch_of_single_images_becomes_one_of_many():
     x = X.transpose(0, 3, 1, 2)
     assert count(given, images(x)) == Count(convolutions=1, pools=0, left=0)
     np.testing.assert_allclose(jax.jit(Rewritten(given))(x), given(x), atol=1e-5)
+
+
+class Nnx(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.first, self.norm, self.second = (
+            nnx.Conv(2, 8, (3, 3), rngs=rngs),
+            nnx.BatchNorm(8, rngs=rngs),
+            nnx.Conv(8, 8, (3, 3), strides=2, use_bias=False, rngs=rngs),
+        )
+
+    def __call__(self, x):
+        x = nnx.max_pool(nnx.relu(self.norm(self.first(x))), (2, 2), (2, 2))
+        return self.second(x).mean((1, 2))
+
+
+class Linen(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        x = linen.BatchNorm(use_running_average=True)(linen.Conv(8, (3, 3))(x))
+        return linen.Conv(8, (2, 2), strides=2)(linen.max_pool(linen.relu(x), (2, 2), (2, 2))).mean((1, 2))
+
+
+@pytest.mark.parametrize("kind", [Nnx, Linen])
+def test_layers_of_flax_are_known(kind):
+    net = kind()
+    model = freeze(net) if kind is Nnx else jax.tree_util.Partial(net.apply, net.init(jax.random.key(0), X))
+    assert count(model, images(X)) == Count(convolutions=2, pools=1, left=0)
+    program = str(jax.make_jaxpr(Rewritten(model))(X))
+    assert program.count("name=_fused") == 1 or native.status() != "on"  # batch norm, ReLU and pooling with it
+    assert "reduce_window" not in program
 
 
 def test_what_is_not_the_same_function_is_left():
