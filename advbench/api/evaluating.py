@@ -76,6 +76,8 @@ def evaluate(
         Which of several outputs holds the logits; whether there may be more logits than classes.
     wrap, adaptive
         Defenses at inference, like `"jpeg:quality=75"`, and whether attacks know of them.
+    translate
+        Attacks compute a translation of a PyTorch module to JAX, unless False; the judge asks the module itself.
     eot : int
         Draws averaged in each pass, for a randomised model.
     weights, query_budget

@@ -1,4 +1,4 @@
-"""Core ATen operators on windows of pixels: convolution, pooling, resizing; most are what JAX or ONNX has too.
+"""Core ATen operators on windows of pixels: convolution, pooling, resizing; most are what ONNX has too.
 
 Of tied pixels of a pooling window the first has the gradient, as in PyTorch.
 """
@@ -11,9 +11,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from advbench.models.aten.table import HIGHEST, Value, as_onnx, entered
+from advbench.models.aten.table import Value, as_onnx, entered
 
 
 @entered("pixel_shuffle")
@@ -33,19 +32,10 @@ def _convolution(
     beyond: Sequence[int],
     groups: int,
 ) -> Value:
+    how = {"strides": strides, "pads": [*pads, *pads], "dilations": dilations, "group": groups}
     if transposed:
-        how = {"strides": strides, "pads": [*pads, *pads], "dilations": dilations, "group": groups}
         return as_onnx("ConvTranspose", x, kernel, bias, **how, output_padding=beyond)
-    y = lax.conv_general_dilated(
-        x,
-        kernel,
-        tuple(strides),
-        [(pad, pad) for pad in pads],
-        rhs_dilation=tuple(dilations),
-        feature_group_count=groups,
-        precision=HIGHEST,
-    )
-    return y if bias is None else y + bias.reshape(-1, *(1,) * (x.ndim - 2))
+    return as_onnx("Conv", x, kernel, bias, **how)
 
 
 @entered("max_pool2d_with_indices", "max_pool2d")
@@ -57,13 +47,8 @@ def _max_pool(
     dilations: Sequence[int] = (1,),
     ceil: bool = False,
 ) -> tuple[Value, None]:
-    """Whole windows as JAX has them, which `advbench.nn.rewrite` knows; of tied pixels the first counts there too."""
     how = _windows(sides, strides, pads, ceil)
-    if ceil or {*dilations} != {1}:
-        return as_onnx("MaxPool", x, **how, dilations=_two(dilations)), None
-    lead, around = (1,) * (x.ndim - 2), [(0, 0)] * (x.ndim - 2) + [(pad, pad) for pad in _two(pads)]
-    window, steps = (*lead, *how["kernel_shape"]), (*lead, *how["strides"])
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, steps, around), None
+    return as_onnx("MaxPool", x, **how, dilations=_two(dilations)), None
 
 
 @entered("avg_pool2d")
