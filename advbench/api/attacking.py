@@ -10,7 +10,7 @@ import numpy as np
 
 from advbench.api.outcome import warn_of_invalid
 from advbench.api.settings import Eps, Settings
-from advbench.api.subject import model_of, texts_of, threats_of, widened
+from advbench.api.subject import accelerated, model_of, texts_of, threats_of, widened
 from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def attack(
     loaded = model_of(model, settings)
     data, channels_first = _data(images, labels, layout)
     loaded, data = _fitted(loaded, data)
+    loaded = accelerated(loaded, data, settings)
     (threat,) = _one(threats_of(loaded, data.name, norm, settings.eps_text))
     evaluator = Evaluator(
         model=loaded,

@@ -77,6 +77,8 @@ def evaluate(
         Which of several outputs holds the logits; whether there may be more logits than classes.
     input_defense, adaptive
         Defenses at inference, like `"jpeg:quality=75"`, and whether attacks know of them.
+    translate
+        Attacks compute a translation of a PyTorch module to JAX, unless False; the judge asks the module itself.
     eot_samples : int
         Draws averaged in each pass, for a randomised model.
     weights, query_limit

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advbench.api import targets
-from advbench.api.subject import cascade, subject, texts_of, threats_of
+from advbench.api.subject import accelerated, cascade, subject, texts_of, threats_of
 from advbench.core.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -131,8 +131,9 @@ class Job:
         return [Flag(name="data_note", level="note", evidence={}, message=note) for note in self.data.notes]
 
     def doctor(self) -> list[Flag]:
-        """What makes numbers of this model worthless, told too."""
+        """What makes numbers of this model worthless, told too; asked is the network itself, not its translation."""
         from advbench.core.images import pixels
+        from advbench.core.translated import originals
         from advbench.preflight import examine
 
         few = self.indices[:PREFLIGHT]
@@ -143,7 +144,8 @@ class Job:
         }
         flags = targets.preflight(self.model, images, labels, **held)
         if flags is None:
-            flags = examine(self.model, pixels(images), labels, **held)
+            itself = replace(self.model, predict=originals(self.model.predict))
+            flags = examine(itself, pixels(images), labels, **held)
         return self._known() + self._told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:
@@ -208,6 +210,7 @@ def defended(
     if settings.expect_clean is not None:
         accuracy_range(str(settings.expect_clean))
     loaded, images, indices = subject(model, data, settings, most=most)
+    loaded = accelerated(loaded, images, settings)
     loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.input_defense), adaptive=settings.adaptive)
     return targets.limited(_averaging(loaded, settings.eot_samples), settings.query_limit), images, indices
 

@@ -61,6 +61,7 @@ class GateOptions(TypedDict, total=False):
     eot_samples: int | None
     input_defense: str | Sequence[str] | None
     adaptive: bool
+    translate: bool
     command: str
     should_stop: Callable[[], int | None]
     notify: Callable[[str], None]
@@ -130,6 +131,9 @@ class Settings:
         Defenses at inference, in the order in which images meet them.
     adaptive : bool
         Attacks know of these.
+    translate : bool
+        Attacks compute a translation of a PyTorch module to JAX, where that is the same function to rounding; the judge
+        asks the module itself either way.
     doublings : int
         How often an attack that has not converged may double its steps, or its restarts.
     command : str
@@ -168,6 +172,7 @@ class Settings:
     eot_samples: int | None = None
     input_defense: str | Sequence[str] | None = None
     adaptive: bool = True
+    translate: bool = True
     doublings: int = 2
     command: str = ""
     progress: Callable[[Progress], None] = field(default=quietly, repr=False)

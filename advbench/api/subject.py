@@ -70,6 +70,16 @@ def model_and_data(model: Any, data: Any, settings: Settings) -> tuple[LoadedMod
     return loaded, images
 
 
+def accelerated(model: LoadedModel, data: Dataset, settings: Settings) -> LoadedModel:
+    """The model as attacks compute it: see `advbench.models.acceleration`."""
+    from advbench.core.images import pixels
+    from advbench.models import acceleration
+    from advbench.models.agreement import IMAGES
+
+    few = pixels(data.images[:IMAGES])
+    return acceleration.accelerated(model, few, settings.notify, translate=settings.translate)
+
+
 def model_of(model: Any, settings: Settings) -> LoadedModel:
     """The model that is named, or that is one.
 

@@ -164,6 +164,15 @@ Adaptive = Annotated[
         panels.ATTACKS, None, "Attacks know the input defenses; or do not, which is weaker.", "--adaptive/--no-adaptive"
     ),
 ]
+Translate = Annotated[
+    bool,
+    option(
+        panels.MODEL,
+        None,
+        "Attacks compute a translation of a PyTorch module to JAX; the judge asks the module itself.",
+        "--translate/--no-translate",
+    ),
+]
 Json = Annotated[
     str | None, option(panels.OUTPUT, TO, "Write the result as JSON; - for stdout, which then gets nothing else.")
 ]
@@ -238,6 +247,7 @@ class Conditions:
     eot_samples: EotSamples = None
     input_defense: InputDefense = None
     adaptive: Adaptive = True
+    translate: Translate = True
 
 
 @dataclass(frozen=True)

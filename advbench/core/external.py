@@ -30,6 +30,10 @@ Pull = Callable[[np.ndarray], np.ndarray]
 Vjp = Callable[[np.ndarray], tuple[np.ndarray, Pull]]
 
 
+class Untranslated(Exception):
+    """Why a network stays outside JAX, in a line."""
+
+
 @jax.tree_util.register_static
 @dataclass(frozen=True, eq=False)
 class External:
@@ -49,6 +53,8 @@ class External:
         Criterion by which `forward` and `vjp` choose the logits, where the model has several outputs.
     choose : Callable[[Wanted], External], optional
         Returns the same model, with the logits chosen by another `Wanted`; without it there is no choice.
+    translate : Callable[[tuple[int, ...]], Model], optional
+        Translates the network to JAX for the shape of one image, as the model takes it; raises `Untranslated`.
     given : set[str], optional
         Names of the types that logits had, before the cast to float32.
     """
@@ -58,6 +64,7 @@ class External:
     classes: int | None = None
     wanted: Wanted = ANY
     choose: Callable[[Wanted], External] | None = None
+    translate: Callable[[tuple[int, ...]], Any] | None = None
     given: set[str] = field(default_factory=set, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
     _widths: dict[tuple[int, ...], int] = field(default_factory=dict, repr=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from advbench.core.errors import UsageError
+from advbench.core.execution import Execution
 from advbench.core.flag import Flag
 from advbench.core.model import Model
 from advbench.core.outputs import as_model
@@ -52,6 +53,8 @@ class LoadedModel:
         For a translated model, `compare(model, images)` compares it with its original runtime.
     levels : int or None
         Steps from black to white in its input, 255 for 8-bit pixels; None where pixels are not rounded.
+    execution : Execution or None
+        Computation that replaces `predict`, or the reason why none does: see `advbench.models.acceleration`.
     """
 
     name: str
@@ -67,6 +70,7 @@ class LoadedModel:
     access: Access = "gradient"
     compare: Callable[[LoadedModel, Any], Flag | None] | None = None
     levels: int | None = None
+    execution: Execution | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "predict", as_model(self.predict))

@@ -130,6 +130,7 @@ class Evaluator:
             "images broken at a smaller eps": before[1].digest() if before else "",
             "versions": versions(),
             "order of batches": ORDER,
+            **({"execution": self.model.execution.attacked} if self.model.execution else {}),
             **({"starts": self._starts} if any(spec.attack.starts for spec in self.attacks) else {}),
         }
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from advbench.core.execution import Execution
 from advbench.core.flag import Record
 from advbench.core.intervals import wilson
 from advbench.core.spec import ThreatSpec
@@ -132,6 +133,8 @@ class ModelInfo(Record):
         Preprocessing of images as in `advbench.core.preprocess.Preprocess`; empty for none.
     queries : Queries or None
         Queries of this command to a remote model; a resumed run sent more before.
+    execution : Execution or None
+        What computes a model that was brought along, if that is not its own code.
     """
 
     name: str
@@ -141,6 +144,7 @@ class ModelInfo(Record):
     record: dict[str, Any] = Field(default_factory=dict)
     preprocess: dict[str, Any] = Field(default_factory=dict)
     queries: Queries | None = None
+    execution: Execution | None = None
 
 
 class DataInfo(Record):

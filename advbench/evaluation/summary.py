@@ -47,6 +47,7 @@ def result(
             record=model.record,
             preprocess=model.preprocess.record(),
             queries=counted(model),
+            execution=model.execution,
         ),
         data=DataInfo(
             name=data.name,

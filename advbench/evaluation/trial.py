@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 import jax
@@ -17,9 +18,10 @@ from advbench.attacks.base import Starts
 from advbench.attacks.losses import fooled
 from advbench.attacks.spec import AttackSpec
 from advbench.core.batches import Batches, padded
+from advbench.core.translated import is_translated, originals
 from advbench.evaluation.convergence import doubled
 from advbench.evaluation.grid import Grid, OnGrid, on_steps, within_steps
-from advbench.evaluation.judge import Judge
+from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Task
 from advbench.evaluation.provenance import compile_seconds
 from advbench.evaluation.starts import Pool
@@ -28,6 +30,8 @@ from advbench.wrappers.facing import climbed
 
 if TYPE_CHECKING:
     from advbench.evaluation.evaluator import Evaluator
+
+SPENT: Final = ("forwards", "gradients")
 
 
 def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool) -> Shard:
@@ -60,9 +64,9 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
     target, restart = divmod(task.run, spec.attack.restarts)
     stream = np.array([of.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
-    def propose(x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
+    def propose(predict: Model, x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
         images, labels = jnp.asarray(x), jnp.asarray(y)
-        model = climbed(of.model.predict, images, labels)
+        model = climbed(predict, images, labels)
         if levels is not None:
             model = OnGrid(model, Grid.of(of.threat, images, levels))
         aim = spec.attack.aim(model, images, labels, task.run)
@@ -74,9 +78,17 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
         return found._replace(x=shown, claims=claims, reached=reached)
 
     starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
-    size = padded(len(y), judge.size)
-    proposal = batches.map(propose, x, y, of.indices[task.positions], *starts, size=size)
+    given, predict = (x, y, of.indices[task.positions], *starts), of.model.predict
+    proposal = batches.map(partial(propose, predict), *given, size=padded(len(y), judge.size))
     verdict = judge(x, y, proposal.x)
+    if is_translated(predict) and (edge := proposal.claims & verdict.allowed & ~verdict.broken).any():
+        # So close to the boundary that rounding decides: the network itself is attacked there.
+        few = [array[edge] for array in given]
+        again = batches.map(partial(propose, originals(predict)), *few, size=padded(int(edge.sum()), judge.size))
+        again = again._replace(**{name: getattr(proposal, name)[edge] + getattr(again, name) for name in SPENT})
+        proposal = proposal._make(_put(whole, edge, part) for whole, part in zip(proposal, again, strict=True))
+        anew = judge(x[edge], y[edge], proposal.x[edge])
+        verdict = Verdict._make(_put(whole, edge, part) for whole, part in zip(verdict, anew, strict=True))
     draws = of.model.predict.draws if isinstance(of.model.predict, Randomised) else 1
     return Shard(
         positions=task.positions,
@@ -91,6 +103,15 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
         compile_seconds=compile_seconds() - compiled,
         limit=batches.limit,
     )
+
+
+def _put(whole: np.ndarray | None, where: np.ndarray, part: np.ndarray | None) -> np.ndarray | None:
+    """Rows put in the place of others; None stays so."""
+    if whole is None or part is None:
+        return whole
+    whole = whole.copy()
+    whole[where] = part
+    return whole
 
 
 def kind(spec: AttackSpec) -> str:

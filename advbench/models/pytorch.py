@@ -11,6 +11,7 @@ import numpy as np
 from advbench.core.errors import AdvbenchError, UsageError
 from advbench.core.external import External, Pull
 from advbench.core.outputs import ANY, Wanted, picked
+from advbench.models.aten import translation
 
 BYTES: Final = re.compile(r"\bbyte|uint8|unsigned char", re.IGNORECASE)  # in what a module says that wants bytes
 AS_BYTES: Final = (
@@ -65,7 +66,14 @@ def external(module: Any, spec: str) -> tuple[External, dict[str, Any]]:
 def _model(module: Any, device: Any, wanted: Wanted) -> External:
     network = _Network(module, device, wanted)
     choose = partial(_model, module, device)
-    return External(network.forward, network.vjp, wanted=wanted, choose=choose, given=network.given)
+    return External(
+        network.forward,
+        network.vjp,
+        wanted=wanted,
+        choose=choose,
+        translate=partial(translation, module),
+        given=network.given,
+    )
 
 
 class _Network:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 
 from advbench.core.preprocess import Preprocess, prepared
+from advbench.nn.rewrite import Rewritten
 from advbench.onnx.check import compare
 from advbench.onnx.graph import build, logits_of
 from advbench.onnx.program import parse
@@ -47,7 +48,7 @@ def load(path: Path, preprocess: Preprocess) -> LoadedModel:
     layouts = _layouts(program.shape)
     model = LoadedModel(
         name=path.name.removesuffix(".gz").removesuffix(".onnx"),
-        predict=jax.tree_util.Partial(graph, weights),
+        predict=Rewritten(jax.tree_util.Partial(graph, weights)),
         shape=_image(program.shape, layouts),
         classes=classes,
         dataset=None,

@@ -12,6 +12,7 @@ from jax import Array
 from advbench.attacks import Model, Randomised
 from advbench.attacks.losses import margin
 from advbench.attacks.selection import Substitute, judged_elsewhere
+from advbench.core.translated import originals
 from advbench.remote import Remote
 
 
@@ -76,9 +77,13 @@ def adaptive(model: Model) -> Model:
 
 
 def judged(model: Model) -> Model:
-    """Return the model that the judge sees: new draws of a randomised model, no cached answers of a remote one."""
+    """Return the model that the judge sees.
+
+    It is the network itself instead of its translation, has new draws if randomised, and no cached answers if remote.
+    """
     if isinstance(model, Unaware):
         return judged(model.defended)
+    model = originals(model)
     return model.afresh() if isinstance(model, Randomised | Remote) else model
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from advbench.nn import ops
+from advbench.nn import rewrite
 from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import (
     HIGHEST,
@@ -76,7 +76,7 @@ class Windows:
 
     def pooled(self, x: Value, fill: float, join: Callable[[Value, Value], Value], large: Pooling) -> Value:
         """Values of all windows, [N, C, ...]: pixel by pixel of small ones, whose gradients are fast on CPU."""
-        if math.prod(self.sides) <= WINDOW:
+        if self.is_small():
             return reduce(join, self.slices(x, fill))
         if any(max(pad) >= side * d for pad, side, d in zip(self.pads, self.sides, self.dilations, strict=True)):
             raise Untranslatable(f"padding {list(self.pads)} is as wide as windows of {list(self.sides)} pixels")
@@ -84,10 +84,19 @@ class Windows:
         self.counts(sizes)
         if [*x.shape[2:]] == sizes == [*self.sides] and set(self.dilations) == {1}:
             return _first_largest(x) if large is lax.max else x.sum(tuple(range(2, x.ndim)), keepdims=True)
+        return self.reduced(x, fill, large)
+
+    def is_small(self) -> bool:
+        """Whether pixels of a window can be taken one by one."""
+        return math.prod(self.sides) <= WINDOW
+
+    def reduced(self, x: Value, fill: float, join: Pooling) -> Value:
+        """Values of all windows, [N, C, ...], by JAX's own operation."""
+        self.counts([n + sum(pad) for n, pad in zip(x.shape[2:], self.around(), strict=True)])
         return lax.reduce_window(
             x,
             np.asarray(fill, x.dtype),
-            large,
+            join,
             (1, 1, *self.sides),
             (1, 1, *self.strides),
             [(0, 0), (0, 0), *self.around()],
@@ -134,24 +143,17 @@ def _beyond(size: int, span: int, stride: int, pads: tuple[int, int]) -> int:
 
 @operator("Conv")
 def _conv(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
-    """Plain ones go to `ops.conv2d`, whose gradients are fast on CPU."""
+    """JAX's own; `advbench.nn.rewrite`, which is put around a graph, has a faster one for CPU."""
     windows = Windows.of(node, x, kernel.shape[2:])
-    groups = node.attributes.get("group", 1)
-    square = len(set(windows.strides)) == 1 and set(windows.dilations) == {1}
-    if x.ndim == 4 and groups == 1 and square and jax.default_backend() == "cpu":
-        y = ops.conv2d(
-            x.transpose(0, 2, 3, 1), kernel.transpose(2, 3, 1, 0), stride=windows.strides[0], padding=windows.pads
-        ).transpose(0, 3, 1, 2)
-    else:
-        y = lax.conv_general_dilated(
-            x,
-            jnp.asarray(kernel),
-            windows.strides,
-            windows.pads,
-            rhs_dilation=windows.dilations,
-            feature_group_count=groups,
-            precision=HIGHEST,
-        )
+    y = lax.conv_general_dilated(
+        x,
+        jnp.asarray(kernel),
+        windows.strides,
+        windows.pads,
+        rhs_dilation=windows.dilations,
+        feature_group_count=node.attributes.get("group", 1),
+        precision=HIGHEST,
+    )
     return y if bias is None else y + jnp.asarray(bias).reshape(-1, *(1,) * (x.ndim - 2))
 
 
@@ -188,7 +190,10 @@ def _max_pool(node: Node, x: Value) -> Value:
     def later(a: Value, b: Value) -> Value:
         return jnp.where((b > a) | jnp.isnan(b), b, a)
 
-    return Windows.of(node, x, node.attributes["kernel_shape"]).pooled(x, -math.inf, later, lax.max)
+    windows = Windows.of(node, x, node.attributes["kernel_shape"])
+    if rewrite.enabled() and windows.is_small() and set(windows.dilations) == {1}:
+        return windows.reduced(x, -math.inf, lax.max)  # which is rewritten
+    return windows.pooled(x, -math.inf, later, lax.max)
 
 
 @operator("AveragePool")

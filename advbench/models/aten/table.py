@@ -1,0 +1,38 @@
+"""The table of ATen operators, and what its parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax
+from jax import lax
+
+from advbench.onnx.nodes import Node
+from advbench.onnx.operators import OPERATORS as ONNX
+
+Value = Any  # an array or a number
+OPERATORS: Final[dict[str, Callable[..., Any]]] = {}
+"""By name, like `aten.add`; with its overload, like `aten.max.dim`, where that has a meaning of its own."""
+
+HIGHEST: Final = lax.Precision.HIGHEST  # else GPUs multiply in TF32, which flips predictions
+
+
+def entered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function into `OPERATORS`."""
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        OPERATORS.update((name if name.startswith("python.") else f"aten.{name}", function) for name in names)
+        return function
+
+    return enter
+
+
+def as_onnx(op: str, *inputs: Value, **attributes: Any) -> Any:
+    """Compute what ONNX has the same operator for; `attributes` are its own."""
+    return ONNX[op](Node(op, op, (), (), attributes, 20), *inputs)
+
+
+def number(dtype: str | None) -> Any:
+    """The type of that name, of those that JAX has."""
+    return None if dtype is None else jax.dtypes.canonicalize_dtype(jax.numpy.dtype(dtype))
