@@ -185,7 +185,7 @@ TORCHVISION = """
     mobilenet_v2 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5
     squeezenet1_1 swin_t swin_v2_t vgg11_bn vit_b_16 wide_resnet50_2
 """
-SIDES = {"inception_v3": 96, "maxvit_t": 224, "vit_b_16": 224}
+SIDES = {"alexnet": 224, "inception_v3": 96, "maxvit_t": 224, "vgg11_bn": 224, "vit_b_16": 224}
 TIMM = """
     bat_resnext26ts beit_base_patch16_224 cait_xxs24_224 coat_tiny coatnet_nano_rw_224 convit_tiny convmixer_768_32
     convnext_atto convnextv2_atto crossvit_tiny_240 cspresnet50 davit_tiny deit_tiny_patch16_224 densenet121 dla46_c
