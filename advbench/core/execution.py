@@ -1,4 +1,4 @@
-"""What computes a model while it is attacked, where it is not simply what was given."""
+"""Record of the code that computes a model for attacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Execution(Record):
-    """What attacks compute in the place of the network that was given, and how it was held against that one.
+    """Network that attacks compute, and its difference from the given one.
 
     Attributes
     ----------

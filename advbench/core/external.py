@@ -31,7 +31,7 @@ Vjp = Callable[[np.ndarray], tuple[np.ndarray, Pull]]
 
 
 class Untranslated(Exception):
-    """Why a network stays outside JAX, in a line."""
+    """Reason why a network stays outside JAX, in one line."""
 
 
 @jax.tree_util.register_static

@@ -36,7 +36,7 @@ class Translated:
 
     @property
     def wanted(self) -> Wanted:
-        """What the logits are chosen by."""
+        """Criterion by which the logits are chosen."""
         return self.translation.wanted
 
     @property
@@ -45,12 +45,23 @@ class Translated:
         return self.original.given
 
     def expecting(self, wanted: Wanted) -> Self:
-        """As `outputs.Network.expecting`."""
+        """Choose the logits by another criterion, as `outputs.Network.expecting` does."""
         return replace(self, translation=self.translation.expecting(wanted), original=self.original.expecting(wanted))
 
 
 def originals(model: T) -> T:
-    """The same model, with every translation in it replaced by what it was made of."""
+    """Replace every translation in a model by the network that it translates.
+
+    Parameters
+    ----------
+    model : T
+        Pytree, such as a network behind input defenses.
+
+    Returns
+    -------
+    T
+        The same pytree with the original networks.
+    """
     found: T = jax.tree.map(
         lambda node: node.original if isinstance(node, Translated) else node,
         model,
@@ -60,6 +71,17 @@ def originals(model: T) -> T:
 
 
 def is_translated(model: object) -> bool:
-    """Whether a translation is any part of a model."""
+    """Return whether any part of a model is a translation.
+
+    Parameters
+    ----------
+    model : object
+        Pytree, such as a network behind input defenses.
+
+    Returns
+    -------
+    bool
+        Whether it contains a `Translated`.
+    """
     nodes = jax.tree.leaves(model, is_leaf=lambda node: isinstance(node, Translated))
     return any(isinstance(node, Translated) for node in nodes)

@@ -1,4 +1,4 @@
-"""What attacks compute in the place of a model that was brought along: the same function, faster, or the model itself.
+"""Faster code for your own model: the same function, or the model itself if there is none.
 
 Nothing is taken on trust: what is faster is held against what was given, logits and input gradients, each time that a
 model meets its images. Where it is not the same to rounding, the model is attacked as given, and one line says why.
@@ -83,7 +83,7 @@ def _translated(model: LoadedModel, shape: tuple[int, ...]) -> Model:
 
 
 def _replaceable(predict: Model, shape: tuple[int, ...]) -> rewrite.Count | None:
-    """What a rewrite would replace, if anything."""
+    """Count the operations that a rewrite would replace; None if there are none."""
     if not rewrite.enabled():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Whether two models are the same function to rounding: their logits, and the input gradients of a weighted sum."""
+"""Comparison of two models up to rounding: their logits, and the input gradients of a weighted sum."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
     @property
     def reason(self) -> str | None:
-        """Why this is more than rounding; None where it is not."""
+        """Explain a difference beyond rounding; None if there is none."""
         if not self.logits <= LOGITS:
             return f"its logits differ by {self.logits:.1g} of the largest, {LOGITS:.0e} being allowed"
         if not (self.gradients <= GRADIENTS and self.worst <= WORST):

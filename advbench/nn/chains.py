@@ -101,7 +101,7 @@ def _by_channel(equation: JaxprEqn, x: Any, axis: int) -> Any:
 
 
 def _is_relu(equation: JaxprEqn) -> bool:
-    """Whether it is `jax.nn.relu`, and so has slope 0 at 0; another `custom_jvp` may look the same."""
+    """Return whether it is `jax.nn.relu`, with gradient 0 at 0; another `custom_jvp` may look the same."""
     program: Any = equation.params.get("call_jaxpr")
     return equation.primitive.name == "custom_jvp_call" and _source(program) == _relu()
 
@@ -119,7 +119,7 @@ def _source(program: Any) -> Any:
 
 
 def _halves(equation: JaxprEqn, axes: Sequence[int]) -> bool:
-    """Whether it is max pooling over disjoint 2x2 windows."""
+    """Return whether it is max pooling over disjoint 2x2 windows."""
     if equation.primitive.name != "reduce_window_max":
         return False
     params, window = equation.params, [2 if at in axes else 1 for at in range(4)]

@@ -61,12 +61,31 @@ class Rewritten:
 
 
 def enabled() -> bool:
-    """Whether to rewrite at all: on CPU, unless `ADVBENCH_NATIVE=0` asks for XLA's own operators."""
+    """Return whether to rewrite at all: on CPU, unless `ADVBENCH_NATIVE=0` asks for XLA's own operators.
+
+    Returns
+    -------
+    bool
+        Whether models are rewritten.
+    """
     return jax.default_backend() == "cpu" and os.environ.get("ADVBENCH_NATIVE") != "0"
 
 
 def count(network: Callable[..., Any], x: jax.ShapeDtypeStruct) -> Count:
-    """Look at what `Rewritten(network)` replaces for images of this shape."""
+    """Look at what `Rewritten(network)` replaces for images of this shape.
+
+    Parameters
+    ----------
+    network : Callable[..., Any]
+        Model, a pytree.
+    x : Array
+        Images that it takes; only shape and type count.
+
+    Returns
+    -------
+    Count
+        Numbers of operations.
+    """
     values, tree = jax.tree.flatten((network, x))
     program, _ = _traced(tree, tuple(jax.typeof(value) for value in values))
     kinds = list(_kinds(program.jaxpr))
@@ -166,7 +185,7 @@ def _control(name: str, params: dict[str, Any], operands: list[Any]) -> Sequence
 
 
 def _kinds(jaxpr: Jaxpr) -> Iterator[str]:
-    """What is made of each equation that matters, within entered ones too."""
+    """Yield the treatment of each relevant equation, including those of entered ones."""
     for equation in jaxpr.eqns:
         if _is_plain_convolution(equation):
             yield "convolution"
@@ -194,7 +213,7 @@ def _inner(equation: JaxprEqn) -> Iterator[Jaxpr]:
 
 
 def _is_plain_convolution(equation: JaxprEqn) -> bool:
-    """Whether `ops.conv2d` computes the same."""
+    """Return whether `ops.conv2d` computes the same."""
     if equation.primitive.name != "conv_general_dilated":
         return False
     params, steps = equation.params, equation.params["window_strides"]
@@ -214,7 +233,7 @@ def _are_single(*atoms: Any) -> bool:
 
 
 def _is_single(precision: Any) -> bool:
-    """Whether float32 is what products are computed in on CPU: no algorithm of fewer bits is named."""
+    """Return whether products are computed in float32 on CPU: no algorithm of fewer bits is named."""
     each = precision if isinstance(precision, tuple) else (precision,)
     return all(one is None or isinstance(one, lax.Precision) for one in each)
 
@@ -232,7 +251,7 @@ def _convolution(params: dict[str, Any], x: Array, kernel: Array) -> Array:
 
 
 def _is_plain_pool(equation: JaxprEqn) -> bool:
-    """Whether the maximum is over small windows of floats; of tied pixels JAX too gives the first the gradient."""
+    """Return whether the maximum is over small windows of floats; JAX's gradient too goes to the first of tied pixels."""
     if equation.primitive.name != "reduce_window_max":
         return False
     params, sides = equation.params, equation.params["window_dimensions"]

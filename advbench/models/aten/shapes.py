@@ -153,7 +153,7 @@ def _around(x: Value, pads: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _cropped(x: Value, pads: Sequence[int]) -> Value:
-    """What negative padding leaves."""
+    """Crop by negative padding."""
     cuts = [slice(max(0, -low), -max(0, -high) or None) for low, high in zip(pads[::2], pads[1::2], strict=True)]
     return x[(..., *cuts[::-1])]
 

@@ -30,7 +30,7 @@ Pooling = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Windows:
-    """Where windows lie, by axis: their sides, the steps between and within them, and the padding around the image."""
+    """Windows by axis: their sides, the steps between and within them, and the padding around the image."""
 
     sides: tuple[int, ...]
     strides: tuple[int, ...]
@@ -87,7 +87,7 @@ class Windows:
         return self.reduced(x, fill, large)
 
     def is_small(self) -> bool:
-        """Whether pixels of a window can be taken one by one."""
+        """Return whether the pixels of a window can be taken one by one."""
         return math.prod(self.sides) <= WINDOW
 
     def reduced(self, x: Value, fill: float, join: Pooling) -> Value:
