@@ -251,7 +251,7 @@ def _convolution(params: dict[str, Any], x: Array, kernel: Array) -> Array:
 
 
 def _is_plain_pool(equation: JaxprEqn) -> bool:
-    """Return whether the maximum is over small windows of floats; JAX's gradient too goes to the first of tied pixels."""
+    """Return whether the maximum is over small windows of floats; JAX too favours the first of tied pixels."""
     if equation.primitive.name != "reduce_window_max":
         return False
     params, sides = equation.params, equation.params["window_dimensions"]
