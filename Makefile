@@ -7,8 +7,10 @@ DEV    := $(VENV)/.ready-dev
 OLDEST := .venv-oldest
 # What few need to develop with, in an environment of its own: PyTorch, Keras, tensorboardX.
 WHOLE  := .venv-integrations
+# What the site is built with: MkDocs, and the package whose docstrings it shows.
+SITE   := .venv-docs
 
-.PHONY: demo test test-integrations test-oldest lint bench leaderboard reference clean
+.PHONY: demo test test-integrations test-oldest lint bench leaderboard reference docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -75,8 +77,18 @@ bench: $(READY)  ## side by side with the peers, which get an environment of the
 leaderboard: $(READY)  ## every released model under the full suite, on the whole test set: hours
 	$(BIN)/python benchmarks/leaderboard.py
 
-reference: $(READY)  ## docs/reference.md, from the application
+reference: $(READY)  ## docs/reference.md and the JSON Schemas, from the application
 	$(BIN)/python docs/reference.py
 
+$(SITE)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(SITE)/bin/python -m pip install --quiet --editable . --group docs
+	touch $@
+
+# --quiet would hide warnings from --strict; the variable silences a notice about another program of the theme's authors.
+docs: $(SITE)/.ready  ## the documents as a site: open site/index.html; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --clean
+
 clean:
-	rm -rf $(VENV) $(WHOLE) $(OLDEST) .venv-server .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) $(WHOLE) $(OLDEST) $(SITE) .venv-server .venv-peers .mypy_cache .ruff_cache .pytest_cache build dist site

@@ -1,9 +1,10 @@
-"""What the pytest plugin does once a marked test runs: a marker becomes the rules of a gate, a call an evaluation."""
+"""Work of the pytest plugin when a marked test runs: a marker becomes the rules of a gate, a call an evaluation."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from advbench.core.errors import (
     UsageError,
     unknown,
 )
+from advbench.core.renamed import current
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result
@@ -27,77 +29,68 @@ THREAT: Final = {
     "norm": "norm",
     "eps": "eps",
 }
-"""Settings that stand under `[[gate.threats]]` in advbench.toml, with their names there."""
-
-GATE: Final = {
-    name: name.replace("_", "-")
-    for name in (
-        *("model", "data", "n", "seed", "batch_size", "attacks", "checks", "budget", "error", "allow_flags"),
-        "min_clean",
-    )
-}
-"""Those that stand in `[gate]`."""
-
-EVALUATION: Final = ("model", "data", "n", "seed", "batch_size", "attacks", "checks", "budget", "norm", "eps")
+"""Settings that stand under `[[gate.threats]]` in advbench.toml, by their names there; all others stand in `[gate]`."""
 
 NO_MODEL: Final = (
     "no model: give @pytest.mark.robust(model=...), override the fixture robust_model, "
     "or set advbench_model in pytest's configuration"
 )
 
-_gates: dict[tuple[str, int], tuple[Any, Gate]] = {}  # with the model, so that its id stays its own
+_gates: dict[tuple[Any, ...], tuple[list[Any], Gate]] = {}  # with the objects, so that their ids stay their own
 
 
 def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
-    """The gate of a marker in `file` at `line`; one that was decided in this session already is not run again."""
+    """Decide the gate of a marker in `file` at `line`; an equal gate is run once in a session."""
     from advbench.api import gating
+    from advbench.api.gate_rules import keys
     from advbench.api.runtime import prepare
+    from advbench.gating.rules import GateRules
     from advbench.gating.source import Source, validated
 
     with _failing():
-        given = _checked(settings, {**THREAT, **GATE})
-        threat = {name: given[key] for key, name in THREAT.items() if key in given}
-        rest = {name: given[key] for key, name in GATE.items() if key in given}
+        given = _checked(current(settings, _deprecated), {*THREAT, *GateRules.model_fields} - {"threats"})
+        threat = {name: given.pop(key) for key, name in THREAT.items() if key in given}
         if not {"min-robust", "min-class", "min-worst-class"} & threat.keys():
             raise UsageError("@pytest.mark.robust asks for nothing: add min, like min=0.4 or min='40%'")
-        asked = rest["model"]
+        asked = given.pop("model")
+        rest, objects = keys(given)
         rest["model"] = asked if isinstance(asked, str) else getattr(asked, "__name__", type(asked).__name__)
-        keys = [("threats",), *((name,) for name in rest)]
-        source = Source(file, dict.fromkeys(keys, line))
+        source = Source(file, dict.fromkeys([("threats",), *((name,) for name in rest)], line))
         rules = validated({"gate": {**rest, "threats": [threat]}}, source)
-        key = repr(rules), 0 if isinstance(asked, str) else id(asked)
+        kept = [each for each in (asked, *objects.values()) if not isinstance(each, str)]
+        key = repr(rules), *map(id, kept)
         if key not in _gates:
             prepare()
-            _gates[key] = asked, gating.decided(rules, source, model=_made(asked)).gate
+            _gates[key] = kept, gating.decided(rules, source, model=_made(asked), **objects).gate
         return _gates[key][1]
 
 
 def evaluated(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Result:
-    """What `advbench attack` finds on the first `n` images, without a verdict; of a marker's settings what it knows."""
+    """Evaluate as `advbench attack` does, without a verdict; a marker gives the defaults of settings."""
     from advbench.api.job import Job
     from advbench.api.runtime import prepare
     from advbench.api.settings import Settings
 
     with _failing():
-        known = {name: value for name, value in defaults.items() if name in EVALUATION}
-        given = _checked({**known, **settings}, EVALUATION)
+        evaluation = Settings.names() | {"model", "data"}
+        known = {name: value for name, value in current(defaults, _deprecated).items() if name in evaluation}
+        given = _checked({**known, **current(settings, _deprecated)}, evaluation)
         if "," in given.get("eps", ""):
             raise UsageError("one eps at a time, like eps='8/255'")
         model, data = _made(given.pop("model")), given.pop("data", None)
-        checks = given.pop("checks", "fast")
-        asked = Settings(**given, preflight=checks)
+        asked = Settings(**given)
         prepare()
         (result,) = Job.of(model, data, asked).run()
         return result
 
 
 def _made(model: Any) -> Any:
-    """A model, or what a function without parameters makes."""
+    """Return the model, or what a function without parameters makes."""
     makes = inspect.isfunction(model) and not inspect.signature(model).parameters
     return model() if makes else model
 
 
-def _checked(settings: Mapping[str, Any], known: Mapping[str, str] | tuple[str, ...]) -> dict[str, Any]:
+def _checked(settings: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Settings that are given, `eps` as text.
 
     Raises
@@ -107,7 +100,7 @@ def _checked(settings: Mapping[str, Any], known: Mapping[str, str] | tuple[str, 
     """
     for name in settings:
         if name not in known:
-            raise unknown("setting", name, known)
+            raise unknown("setting", name, sorted(known))
     given = {name: value for name, value in settings.items() if value is not None}
     if "model" not in given:
         raise UsageError(NO_MODEL)
@@ -118,9 +111,14 @@ def _checked(settings: Mapping[str, Any], known: Mapping[str, str] | tuple[str, 
     return given
 
 
+def _deprecated(text: str) -> None:
+    """Warn of a setting's former name; pytest lists it with the test."""
+    warnings.warn(f"@pytest.mark.robust: {text}", DeprecationWarning, stacklevel=4)
+
+
 @contextmanager
 def _failing() -> Iterator[None]:
-    """An error of advbench fails the test in one line; Ctrl-C ends the session."""
+    """Fail the test in one line on an error of advbench; end the session on Ctrl-C."""
     __tracebackhide__ = True
     try:
         yield

@@ -40,7 +40,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture
 def robust_model(pytestconfig: pytest.Config) -> Any:
-    """The model of tests that name none: override it to return a model, a function that makes one, or its name."""
+    """Model of tests that name none: override it to return a model, a function that makes one, or its name."""
     return pytestconfig.getini("advbench_model") or None
 
 
@@ -81,7 +81,7 @@ def _gate(item: pytest.Item, marker: pytest.Mark) -> None:
 
 
 def _record(item: pytest.Item, gate: Gate) -> None:
-    """What `--junit-xml` and other reports are to show."""
+    """Record the verdict and the measurements for `--junit-xml` and other reports."""
     item.user_properties.append(("advbench_verdict", gate.verdict))
     for outcome in gate.outcomes:
         if outcome.measured is not None:
@@ -91,7 +91,7 @@ def _record(item: pytest.Item, gate: Gate) -> None:
 
 
 def _said(gate: Gate) -> str:
-    """Why, in a line for each rule that did not pass."""
+    """Say in one line for each rule why it did not pass."""
     from advbench.reports.findings import findings
 
     lines = [f"{found.title}: {found.message}" for found in findings(gate) if found.level == "error"]

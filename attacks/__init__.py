@@ -17,7 +17,6 @@ from advbench.attacks.mim import (
     DIFGSM,
     MIFGSM,
     TIFGSM,
-    VMIFGSM,
 )
 from advbench.attacks.multitargeted import MultiTargeted
 from advbench.attacks.noise import GaussianNoise, SaltPepper, UniformNoise
@@ -29,6 +28,7 @@ from advbench.attacks.spatial import Spatial
 from advbench.attacks.spsa import SPSA
 from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
+from advbench.attacks.vmi import VMIFGSM
 from advbench.core.model import Model
 from advbench.core.randomised import Randomised, bpda
 from advbench.core.threat import NORMS, Threat
@@ -62,6 +62,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "salt-pepper": SaltPepper,
     "spatial": Spatial,
 }
+"""Attacks by the name that is typed."""
 
 __all__ = [
     "APGD",

@@ -1,8 +1,8 @@
-"""Auto-PGD (Croce & Hein 2020, arXiv 2003.01690): ascent with momentum that sets its own step size.
+"""Auto-PGD (Croce & Hein 2020, arXiv 2003.01690): projected ascent with momentum that sets its own step size.
 
-At checkpoints that draw nearer to each other, an image whose loss rose too rarely, or whose best loss did
-not improve since the last one, goes back to its best point and halves its step. Under L1 the rules are others
-(Croce & Hein 2021, arXiv 2103.01208): see `apgd_l1`. Every image keeps its own step size and counts.
+At checkpoints, which come closer together over time, an image whose loss rose in too few steps, or whose best loss has
+not improved since the last checkpoint, returns to its best point and halves its step. L1 has other rules (Croce & Hein
+2021, arXiv 2103.01208): see `apgd_l1`. Every image keeps its own step size and counts.
 """
 
 from dataclasses import replace
@@ -26,11 +26,11 @@ from advbench.attacks.selection import (
 from advbench.core.model import Model
 from advbench.core.threat import TINY, Threat
 
-MOMENTUM = 0.75  # how much of a step is new
+MOMENTUM = 0.75  # weight of the new step; the rest is the previous one
 
 
 class Point(NamedTuple):
-    """An image, and the loss and slope there."""
+    """An image with its loss and input gradient."""
 
     x: Array
     g: Array
@@ -38,7 +38,7 @@ class Point(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Linf and L2: how one image's step evolves. Counts are since its last checkpoint."""
+    """Step size of one image in Linf and L2. Counts are since its last checkpoint."""
 
     size: Array  # of a step, in units of eps
     window: Array  # steps from checkpoint to checkpoint
@@ -53,7 +53,7 @@ class Pace(NamedTuple):
         return cls(size, window, jnp.int32(-1), jnp.int32(0), jnp.bool_(True), jnp.float32(-jnp.inf))
 
     def review(self, attack: "APGD", x0: Array, best: Point, rose: Array) -> tuple["Pace", Array]:
-        """The pace from here on, and whether to go back to the best point."""
+        """Update the step size, and tell whether to return to the best point."""
         steps, rises = self.steps + 1, self.rises + rose
         due = steps == self.window
         stuck = (rises <= attack.rho * steps) | (~self.halved & (best.loss <= self.best))
@@ -62,18 +62,18 @@ class Pace(NamedTuple):
         return _where(due, later, self._replace(steps=steps, rises=rises)), due & stuck
 
     def move(self, threat: Threat, x0: Array, here: Point, last: Array, first: Array) -> Array:
-        """A step up the slope, mixed with the one before."""
+        """Take an ascent step, mixed with the previous step."""
         climbed = threat.project(x0, here.x + self.size * threat.eps * threat.norm.steepest(here.g))
         new = jnp.where(first, 1.0, MOMENTUM)
         return threat.project(x0, here.x + new * (climbed - here.x) + (1 - new) * (here.x - last))
 
 
 class State(NamedTuple):
-    """Per image: where it is, where its last step began and where it was best, and its pace."""
+    """Per image: its position, the start of its last step, its best point, and its step size."""
 
     x: Array
-    last: Array  # after a restart the best point, as in the authors' code: where the abandoned one led is no momentum
-    loss: Array  # of the image met before, abandoned or not
+    last: Array  # after a return the best point, as in the authors' code: the abandoned path gives no momentum
+    loss: Array  # of the previous iterate, abandoned or not
     best: Point
     pace: Pace | SparsePace
     fooled: Array
@@ -82,7 +82,7 @@ class State(NamedTuple):
 
 
 class APGD(Aimed):
-    """The published settings by default, with the losses that AutoAttack gives it: ce, or dlr aimed at classes.
+    """Auto-PGD with the published settings; losses as in AutoAttack: ce, or dlr aimed at classes.
 
     Parameters
     ----------
@@ -91,11 +91,18 @@ class APGD(Aimed):
     rho
         Share of steps that must raise the loss, between 0 and 1; with fewer the step is halved.
     keep
-        An image that is misclassified stays where it is; where another model judges, see `selection`.
+        Leave a misclassified image unchanged; where another model judges, see `selection`.
     loss
-        Loss to raise: cross-entropy, margin (Carlini-Wagner) or DLR.
+        Loss to maximise: cross-entropy, margin (Carlini-Wagner) or DLR.
     large_eps
-        In L1: begin in balls 3 and 2 times as large, for 30 % of the steps each.
+        L1 only: begin in balls 3 and 2 times as large, for 30 % of the steps each.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> APGD(steps=10)(model, linf, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     norms = ("linf", "l2", "l1")
@@ -130,7 +137,7 @@ class APGD(Aimed):
         return proposal(ended.chosen, model, best, y, ended.fooled, gradients, gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Look at where each image is, then move it; one that fools stays."""
+        """Evaluate the loss where each image is, then move it; misclassified images stay."""
         loss = losses(self.targets)[self.loss]
         g, logits = slope(model, loss, state.x, y)
         here = Point(state.x, jnp.where(jnp.isfinite(g), g, 0.0), jax.vmap(loss)(logits, y))
@@ -139,7 +146,7 @@ class APGD(Aimed):
         return after._replace(chosen=consider(state.chosen, model, state.x, y, logits, path=True))
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
     def _advance(self, threat: Threat, x0: Array, here: Point, fools: Array, state: State) -> State:
@@ -162,7 +169,7 @@ def _where(condition: Array, new: Any, old: Any) -> Any:
 
 @jax.jit
 def _start(threat: Threat, x: Array, keys: Array) -> Array:
-    """Random images on the edge of the ball; in L1 projections of Gaussian noise, which are sparse."""
+    """Draw images on the surface of the ball; in L1 projections of Gaussian noise, which are sparse."""
 
     def edge(key: Array, x: Array) -> Array:
         if threat.norm.name == "l1":

@@ -1,4 +1,4 @@
-"""Auto-PGD's rules under L1 (Croce & Hein 2021, arXiv 2103.01208): sparse steps, as sparse as the best point yet."""
+"""Rules of Auto-PGD in L1 (Croce & Hein 2021, arXiv 2103.01208): steps as sparse as the best perturbation so far."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,11 +11,11 @@ from advbench.core.threat import Threat
 if TYPE_CHECKING:
     from advbench.attacks.apgd import APGD, Point
 
-SPARSER = 1.5  # a step moves that many times fewer values than the best point changes
+SPARSER = 1.5  # a step moves this many times fewer values than the best point changes
 
 
 class SparsePace(NamedTuple):
-    """How one image's step evolves."""
+    """Size and sparsity of one image's step."""
 
     size: Array  # of a step, in units of eps
     few: Array  # how many values it moves
@@ -24,12 +24,12 @@ class SparsePace(NamedTuple):
 
     @classmethod
     def begin(cls, x0: Array, x: Array, large_eps: bool) -> "SparsePace":
-        """Sparse as the beginning where that means something, else a fifth of all values."""
+        """Begin as sparse as the start with `large_eps`, else with a fifth of all values."""
         spread = _changed(x0, x) if large_eps else jnp.float32(x.size)
         return cls(jnp.float32(1), spread / SPARSER if large_eps else 0.2 * spread, spread, jnp.int32(-1))
 
     def review(self, attack: "APGD", x0: Array, best: "Point", rose: Array) -> tuple["SparsePace", Array]:
-        """The pace from here on, and whether to go back to the best point: where that has become sparser."""
+        """Update the step, and tell whether to return to the best point: when that has become sparser."""
         steps = self.steps + 1
         due = steps == jnp.maximum(4 * attack.steps // 100, 1)
         spread = _changed(x0, best.x)
@@ -41,7 +41,7 @@ class SparsePace(NamedTuple):
         return jax.tree.map(lambda a, b: jnp.where(due, a, b), later, now), due & sparser
 
     def move(self, threat: Threat, x0: Array, here: "Point", last: Array, first: Array) -> Array:
-        """An equal step of the few values with the largest slopes."""
+        """Move the few values with the largest gradients, all by the same amount."""
         signs = jnp.where(_largest(jnp.abs(here.g), self.few), jnp.sign(here.g), 0.0)
         return threat.project(x0, here.x + self.size * threat.eps * signs / jnp.maximum(jnp.abs(signs).sum(), 1.0))
 
@@ -51,7 +51,7 @@ def _changed(x0: Array, x: Array) -> Array:
 
 
 def _largest(values: Array, few: Array) -> Array:
-    """Mask of the `few` largest values, rounded up: bisects the least of them, which is cheaper than to sort."""
+    """Mask the `few` largest values, rounded up: bisecting the threshold is cheaper than sorting."""
     few = jnp.maximum(jnp.ceil(few), 1)
 
     def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:

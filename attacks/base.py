@@ -1,4 +1,4 @@
-"""What every attack is: a frozen bag of hyper-parameters, and one pure call."""
+"""Base classes of all attacks: a frozen dataclass of hyper-parameters with one pure call."""
 
 from __future__ import annotations
 
@@ -18,39 +18,84 @@ from advbench.core.threat import Threat
 
 
 class Aim(NamedTuple):
-    """What a targeted loss refers to: the true label and the class to reach, int32 `[B]` each."""
+    """Reference of a targeted loss.
+
+    Parameters
+    ----------
+    label : Array
+        True labels, int32 `[B]`.
+    target : Array
+        Classes to reach, int32 `[B]`.
+    """
 
     label: Array
     target: Array
 
 
 class Starts(NamedTuple):
-    """The true label, and images of other classes from which an attack may set out; see `Attack.starts`."""
+    """Labels with images of other classes from which an attack may start; see `Attack.starts`.
 
-    label: Array  # int32 [B]
-    images: Array  # float32 [B, S, H, W, C], the nearest first
-    available: Array  # int32 [B]: how many of the S there are; the rest are blank
+    Parameters
+    ----------
+    label : Array
+        True labels, int32 `[B]`.
+    images : Array
+        float32 `[B, S, H, W, C]` in [0, 1], the nearest first.
+    available : Array
+        int32 `[B]`: number of the S images that exist; the rest are blank.
+    """
+
+    label: Array
+    images: Array
+    available: Array
 
 
 class Proposal(NamedTuple):
-    """What an attack returns. It proposes; whether an image is broken, only the judge says."""
+    """Result of an attack. It only proposes: the judge alone decides whether an image is broken.
 
-    x: Array  # perturbed images, float32, the clean images' shape
-    forwards: Array  # int32 [B]: forward passes spent on each image
-    gradients: Array  # int32 [B]: how many of these went on to an input gradient
-    claims: Array | None = None  # bool [B]: which images the attack itself counts as broken; None: it does not say
-    reached: Array | None = None  # int32 [B]: forward passes by which one first was; None: all of them
-    tried: Array | None = None  # bool [B]: False where the attack had no place to start from; None: all were tried
+    Parameters
+    ----------
+    x : Array
+        Perturbed images, float32 `[B, H, W, C]` in [0, 1].
+    forwards : Array
+        int32 `[B]`: forward passes spent on each image.
+    gradients : Array
+        int32 `[B]`: input gradients among them.
+    claims : Array, optional
+        bool `[B]`: images that the attack itself counts as adversarial; None if it does not say.
+    reached : Array, optional
+        int32 `[B]`: forward passes up to the first success; None: all of them.
+    tried : Array, optional
+        bool `[B]`: False where the attack found no start; None: all images were tried.
+    """
+
+    x: Array
+    forwards: Array
+    gradients: Array
+    claims: Array | None = None
+    reached: Array | None = None
+    tried: Array | None = None
 
 
 def setting(*, default: Any) -> Any:
-    """A field that shapes the compiled program (a choice, a flag): changing it recompiles."""
+    """Declare a static field (a choice, a flag): changing it recompiles.
+
+    Parameters
+    ----------
+    default : Any
+        Default value of the field.
+
+    Returns
+    -------
+    Any
+        Field of a dataclass.
+    """
     return field(default=default, metadata={"static": True})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, setting))
 class Plan:
-    """A frozen dataclass that is also a pytree: plain fields are traced, `setting`s are static."""
+    """Frozen dataclass that is also a pytree: plain fields are traced, those made by `setting` are static."""
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_dataclass(dataclass(frozen=True)(cls))
@@ -59,22 +104,40 @@ class Plan:
 class Attack(Plan):
     """Base of all attacks.
 
-    Restarts, cascades and skipping fallen images belong to the judge's loop: an attack is asked
-    `runs` times, each time with keys of its own and with what `aim` says of that run.
+    Restarts, the cascade and skipping broken images belong to the judge's loop: it calls an attack once for each of
+    `runs`, with fresh keys and with the reference that `aim` gives for that run.
 
     Parameters
     ----------
     restarts
-        Independent tries of each image, from other random starts; at least 1.
+        Independent repetitions on each image, each from another random start; at least 1.
+
+    Examples
+    --------
+    A linear model of two classes, which compares the mean of an image with 0.5:
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from advbench.attacks import FGSM, NORMS, Threat
+    >>> @jax.tree_util.Partial
+    ... def model(x):
+    ...     mean = x.mean((1, 2, 3))
+    ...     return jnp.stack([0.5 - mean, mean - 0.5], -1)
+    >>> x, y = jnp.full((2, 6, 6, 1), 0.4), jnp.array([0, 0])
+    >>> keys = jax.random.split(jax.random.key(0), 2)
+    >>> linf, l2 = Threat(NORMS["linf"], 0.2), Threat(NORMS["l2"], 2.0)
+    >>> found = FGSM()(model, linf, x, y, keys)
+    >>> model(found.x).argmax(-1).tolist(), found.gradients.tolist()
+    ([1, 1], [1, 1])
     """
 
-    norms: ClassVar[tuple[str, ...]]  # threat models it can serve
-    access: ClassVar[str] = "gradient"  # what it needs of the model: gradient, score, decision, or none
-    cost: ClassVar[str]  # of one run at its defaults, for people: "40 gradients", "5,000 queries"
+    norms: ClassVar[tuple[str, ...]]  # names of the norms that it supports
+    access: ClassVar[str] = "gradient"  # needed of the model: gradient, score (logits) or decision (class)
+    cost: ClassVar[str]  # of one run at the defaults, for people: "40 gradients", "5,000 queries"
     paper: ClassVar[str]
-    stops: ClassVar[bool] = False  # whether an image that fools costs no more passes, so that its count tells when
-    starts: ClassVar[int] = 0  # images of other classes it wants for each image; if any, `y` may be a `Starts`
-    steady: ClassVar[bool] = False  # whether its search compares single answers, so that noise in them misleads it
+    stops: ClassVar[bool] = False  # whether an image costs nothing more once it is misclassified
+    starts: ClassVar[int] = 0  # images of other classes wanted per image; if any, `y` may be a `Starts`
+    steady: ClassVar[bool] = False  # whether it compares single answers, so that noisy ones mislead it
 
     restarts: int = setting(default=1)
 
@@ -88,6 +151,11 @@ class Attack(Plan):
 
     def check(self, threat: Threat) -> None:
         """Refuse settings that can't work, before any compute.
+
+        Parameters
+        ----------
+        threat : Threat
+            Norm and eps to attack in.
 
         Raises
         ------
@@ -104,29 +172,67 @@ class Attack(Plan):
             raise ValueError(f"{name} needs at least one restart, not {self.restarts}")
 
     def runs(self, classes: int) -> int:
-        """How often the judge asks: restarts, times the target classes of a targeted attack."""
-        return self.restarts
-
-    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
-        """What the loss of this run refers to, a pytree with leading axis B; the labels unless targeted."""
-        return y
-
-    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        """Perturb `x`, once: restarts and target classes are asked for by `advbench.attack` and the judge's loop.
+        """Count the calls that the judge makes: restarts, times the target classes of a targeted attack.
 
         Parameters
         ----------
-        model : images `[B, H, W, C]` -> logits `[B, K]`, in evaluation mode.
-        threat : the norm ball and pixel box to stay in.
-        x : clean images, float32 `[B, H, W, C]` in [0, 1].
-        y : what the loss refers to, leading axis B: labels int32 `[B]`, an `Aim`, clean logits, or a `Starts`.
-        keys : one PRNG key per image, so that no result depends on the batch.
+        classes : int
+            Number of classes K.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        return self.restarts
+
+    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
+        """Return the reference of the loss for one run; the labels unless targeted.
+
+        Parameters
+        ----------
+        model : Model
+            Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+        x : Array
+            Images, float32 `[B, H, W, C]` in [0, 1].
+        y : Array
+            Labels, int32 `[B]`.
+        run : int
+            Number of the run, from 0 to `runs(classes) - 1`.
+
+        Returns
+        -------
+        Any
+            Pytree with leading axis B, to be given as `y`.
+        """
+        return y
+
+    def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
+        """Perturb `x` once; `advbench.attack` and the judge's loop add restarts and target classes.
+
+        Parameters
+        ----------
+        model : Model
+            Images `[B, H, W, C]` to logits `[B, K]`, in evaluation mode.
+        threat : Threat
+            Norm ball and pixel box to stay in.
+        x : Array
+            Clean images, float32 `[B, H, W, C]` in [0, 1].
+        y : Any
+            Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, clean logits, or a `Starts`.
+        keys : Array
+            One PRNG key per image, so that no result depends on the batch.
+
+        Returns
+        -------
+        Proposal
+            Images within the ball, and their cost.
         """
         raise NotImplementedError
 
 
 def _aimed(call: Callable[..., Proposal]) -> Callable[..., Proposal]:
-    """`__call__`, which refuses labels where it should be told which class to aim at."""
+    """Wrap `__call__` to refuse labels for an attack that needs target classes."""
 
     @wraps(call)
     def checked(attack: Attack, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
@@ -139,12 +245,12 @@ def _aimed(call: Callable[..., Proposal]) -> Callable[..., Proposal]:
 
 
 class Aimed(Attack):
-    """Base of attacks that can also aim at chosen classes: the likeliest wrong ones, a run each.
+    """Base of attacks that can also aim at classes: the likeliest wrong ones, one run for each.
 
     Parameters
     ----------
     targets
-        Classes to aim at, the likeliest wrong ones, a run for each; 0 is untargeted.
+        Classes to aim at, the likeliest wrong ones, one run for each; at least 0, which is untargeted.
     """
 
     targets: int = setting(default=0)
@@ -162,7 +268,24 @@ class Aimed(Attack):
 
 
 def likely_wrong(model: Model, x: Array, y: Array, rank: int) -> Aim:
-    """Aim at the `rank`-th most likely wrong class, 0 the likeliest."""
+    """Aim at the `rank`-th most likely wrong class, 0 the likeliest.
+
+    Parameters
+    ----------
+    model : Model
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    x : Array
+        Images, float32 `[B, H, W, C]` in [0, 1].
+    y : Array
+        Labels, int32 `[B]`.
+    rank : int
+        From 0 to K - 2.
+
+    Returns
+    -------
+    Aim
+        Labels and target classes.
+    """
     aim: Aim = _likely_wrong(model, x, y, rank)
     return aim
 

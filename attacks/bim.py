@@ -7,10 +7,17 @@ from advbench.attacks.pgd import PGD
 
 
 class BIM(PGD):
-    """PGD from the clean image, ten steps of a tenth of eps.
+    """PGD from the clean image: ten steps of a tenth of eps.
 
     The paper takes steps of 1/255, as many as the lesser of eps + 4 and 1.25 eps, both in 255ths: ten of an eighth of
     eps at 8/255. Here steps grow with eps, so that their number serves any eps.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> BIM()(model, linf, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     cost = "10 gradients"

@@ -1,8 +1,8 @@
 """The Boundary attack (Brendel, Rauber & Bethge 2018, arXiv 1712.04248): a random walk along the decision boundary.
 
-From an adversarial image, each step draws a move on the sphere around the clean image, then goes a little towards it,
-and stays there if that still fools. As in a trust region, success rates say whether the steps grow or shrink:
-the spherical step so that about half of its moves fool, the step to the source so that some of them do.
+From an adversarial image, each step draws a move on the sphere around the clean image, then goes a little towards the
+clean image, and is accepted if the result is still misclassified. As in a trust region, success rates adapt the steps:
+the spherical step so that about half of its moves succeed, the step to the source so that some of them do.
 """
 
 from typing import Any, NamedTuple
@@ -25,21 +25,21 @@ from advbench.attacks.selection import passes, surely_fooled
 from advbench.core.model import Model
 from advbench.core.threat import TINY, Threat
 
-EVERY = 10  # steps between looks at the spherical move alone
+EVERY = 10  # steps between queries of the spherical move alone
 WINDOW = 100, 30  # outcomes that rate the spherical step, and the whole step
 RATES = (0.2, 0.5), (0.1, 0.25)  # below: shrink; above: grow
-CONVERGED = 1e-7  # step to the source from which on nothing changes
+CONVERGED = 1e-7  # step to the source below which nothing changes any more
 
 
 class Rate(NamedTuple):
-    """The latest outcomes of a kind of step, newest last."""
+    """Latest outcomes of one kind of step, newest last."""
 
     outcomes: Array  # bool [B, window]
     looks: Array  # since the step was last adapted
 
 
 class State(NamedTuple):
-    """Per image; every leaf has leading axis B. `x` always fools."""
+    """Per image; every leaf has leading axis B. `x` is always misclassified."""
 
     x: Array
     turn: Array
@@ -51,7 +51,7 @@ class State(NamedTuple):
 
 
 class Boundary(Attack):
-    """Minimum-norm attack; the defaults are those published.
+    """Minimum-norm attack that sees decisions only; the defaults are those published.
 
     Parameters
     ----------
@@ -62,7 +62,13 @@ class Boundary(Attack):
     source_step
         First length of a step towards the clean image, in units of the distance to it, above 0.
     step_adaptation
-        Factor by which both change, above 1.
+        Factor by which both lengths are adapted, above 1.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(Boundary(steps=5000))
+    'boundary:steps=5000'
     """
 
     norms = ("l2",)
@@ -91,7 +97,7 @@ class Boundary(Attack):
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=begun.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Ask for a proposal or, every eleventh time, only for its spherical part."""
+        """Query a proposal or, every eleventh time, its spherical part alone."""
         labels, keys = y
         s = state
         active = ~self.done(s)
@@ -100,7 +106,7 @@ class Boundary(Attack):
         query = per_image(looking)(sphere, proposal)
         hit = surely_fooled(model, query, labels) & active
         size = jax.vmap(threat.size)
-        closer = size(x, query) < size(x, s.x)  # by construction, but for the box and for rounding
+        closer = size(x, query) < size(x, s.x)  # by construction, except for the box and rounding
 
         on_sphere, grow = _rate(s.on_sphere, hit, looking & active, RATES[0])
         # the whole step is rated as often as the sphere, not more: both have to settle together
@@ -116,25 +122,25 @@ class Boundary(Attack):
         )
 
     def done(self, state: State) -> Array:
-        """Images that have converged, and those without an adversarial start."""
+        """Mark images that have converged, and those without an adversarial start."""
         return state.source_step < CONVERGED
 
 
 def _propose(key: Array, x0: Array, x: Array, spherical_step: Array, source_step: Array) -> tuple[Array, Array]:
-    """A move on the sphere around `x0` through `x`, and the same followed by a step to `x0`."""
+    """Return a move on the sphere around `x0` through `x`, and the same move followed by a step to `x0`."""
     d = x - x0
     distance = jnp.sqrt(jnp.square(d).sum())
     outwards = unit(d)
     move = jax.random.normal(key, x.shape)
     move = spherical_step * distance * unit(move - (move * outwards).sum() * outwards)
     sphere = jnp.clip(x0 + (d + move) / jnp.sqrt(1 + spherical_step**2), 0.0, 1.0)
-    left = jnp.sqrt(jnp.square(sphere - x0).sum())  # the box may have cut some
+    left = jnp.sqrt(jnp.square(sphere - x0).sum())  # clipping to the box may have shortened it
     share = jnp.maximum(left - (1 - source_step) * distance, 0.0) / jnp.maximum(left, TINY)
     return sphere, jnp.clip(sphere + share * (x0 - sphere), 0.0, 1.0)
 
 
 def _rate(rate: Rate, hit: Array, looked: Array, bounds: tuple[float, float]) -> tuple[Rate, Array]:
-    """Note an outcome; 1 where the window is full of successes, -1 where of failures, and it begins anew."""
+    """Record an outcome; return 1 for a full window of successes, -1 for one of failures, then restart the window."""
     outcomes = per_image(looked)(jnp.concatenate([rate.outcomes[:, 1:], hit[:, None]], 1), rate.outcomes)
     looks = rate.looks + looked
     mean = outcomes.mean(1)

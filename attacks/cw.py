@@ -1,9 +1,9 @@
-"""Carlini & Wagner's L2 attack (2017, arXiv 1608.04644): the smallest perturbation that fools.
+"""Carlini & Wagner's L2 attack (2017, arXiv 1608.04644): the smallest perturbation that is misclassified.
 
     minimise over w   |x(w) - x0|^2 + c max(confidence - margin(x(w)), 0),   x(w) = middle + half tanh(w)
 
-by Adam, in rounds that search for the smallest sufficient c. Every image goes through its rounds at its
-own pace, so that none depends on its neighbours. Under Linf the same search runs inside the eps-cube.
+by Adam, in rounds that search for the smallest sufficient c. Every image goes through its rounds at its own pace, so
+that its result does not depend on the batch. In Linf the same search runs inside the eps-cube.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -33,7 +33,7 @@ adam = optax.scale_by_adam()
 
 
 class State(NamedTuple):
-    """Per image: the descent of this round, the search over c, the best so far. Every leaf has leading axis B."""
+    """Per image: descent of this round, search over c, best so far. Every leaf has leading axis B."""
 
     w: Array
     moments: optax.OptState
@@ -50,17 +50,24 @@ class CW(Aimed):
     rounds
         Rounds of the search over c, at least 1.
     steps
-        Descent steps in each round, at most; at least 1.
+        Largest number of descent steps in each round, at least 1.
     lr
         Adam's learning rate in the tanh space, above 0.
     c
-        Weight of the margin where the search begins, above 0.
+        First weight of the margin, above 0.
     confidence
         Margin to reach, in logits, at least 0.
     abort_early
         End a round whose cost stalls over a tenth of its steps.
     start
-        Where the descent begins: at the clean image, or at random in the ball, which restarts need.
+        Start of the descent: the clean image, or a random one in the ball, which restarts need.
+
+    Examples
+    --------
+    With `model`, `l2`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> CW(steps=20, rounds=2, lr=0.1, c=10.0)(model, l2, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     norms = ("l2", "linf")
@@ -88,7 +95,7 @@ class CW(Aimed):
         return ended.best.proposal(model, threat, x, y, ended.gradients * passes(model), ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """One step of Adam for every image, and the next round for those that end theirs."""
+        """Take one step of Adam on every image, and begin the next round of those whose round ended."""
         y, w0 = y
         g, (x_adv, gain, size, cost, seen) = self._slope(model, threat, x, y, state)
         active = ~self.done(state)
@@ -105,11 +112,11 @@ class CW(Aimed):
         )
 
     def done(self, state: State) -> Array:
-        """Images whose last round is over."""
+        """Mark images whose last round has ended."""
         return state.search.round >= self.rounds
 
     def _slope(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> tuple[Array, Any]:
-        """Gradient of each image's cost in w; the image, its margin, squared L2 and cost."""
+        """Differentiate each image's cost in w; return also the image, its margin, squared L2 and cost."""
 
         def total(w: Array) -> tuple[Array, Any]:
             x_adv = squash(w, *threat.reach(x))

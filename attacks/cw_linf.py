@@ -1,9 +1,9 @@
-"""Carlini & Wagner's Linf attack (2017, arXiv 1608.04644): the smallest largest change that fools.
+"""Carlini & Wagner's Linf attack (2017, arXiv 1608.04644): minimum-Linf perturbation.
 
     minimise over w   c max(-margin(x(w)), 0) + sum max(|x(w) - x0| - tau, 0),   x(w) = middle + half tanh(w)
 
-by Adam. Once that is all but 0, tau falls and the next attempt begins where this one ended; where an attempt fails, c
-doubles. Every image goes through its attempts at its own pace.
+by Adam. Once the cost is nearly 0, tau is lowered and the next attempt begins where this one ended; when an attempt
+fails, c doubles. Every image goes through its attempts at its own pace.
 """
 
 from typing import Any, NamedTuple
@@ -27,11 +27,11 @@ adam = optax.scale_by_adam()
 
 
 class State(NamedTuple):
-    """Per image: the descent of this attempt, what it weighs, the best so far."""
+    """Per image: descent of this attempt, its weights, best so far. Every leaf has leading axis B."""
 
     w: Array
     moments: optax.OptState
-    start: Array  # where this attempt began: where the last one that succeeded ended
+    start: Array  # of this attempt: the end of the last successful one
     step: Array
     c: Array
     tau: Array
@@ -45,19 +45,25 @@ class CWLinf(Aimed):
     Parameters
     ----------
     steps
-        Descent steps in each attempt, at most; at least 1.
+        Largest number of descent steps in each attempt, at least 1.
     lr
         Adam's learning rate in the tanh space, above 0.
     c
         First weight of the margin, above 0.
     c_largest
-        Weight of the margin beyond which it gives up.
+        Weight of the margin above which the attack gives up.
     c_factor
         Factor by which c grows when an attempt fails, above 1.
     tau_factor
-        Factor by which tau, the change that costs nothing, falls when one succeeds, between 0 and 1.
+        Factor by which tau, the change that costs nothing, shrinks after a success, between 0 and 1.
     tau_smallest
-        Change at which it ends, white being 1, above 0.
+        Value of tau at which the attack ends, white being 1, above 0.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(CWLinf(steps=500))
+    'cw-linf:steps=500'
     """
 
     norms = ("linf",)
@@ -87,7 +93,7 @@ class CWLinf(Aimed):
         return ended.best.proposal(model, threat, x, y, ended.gradients * passes(model), ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """One step of Adam for every image, and the next attempt for those that end theirs."""
+        """Take one step of Adam on every image, and begin the next attempt of those whose attempt ended."""
 
         def total(w: Array) -> tuple[Array, Any]:
             x_adv = squash(w, 0.0, 1.0)
@@ -118,7 +124,7 @@ class CWLinf(Aimed):
         )
 
     def done(self, state: State) -> Array:
-        """Images whose tau can't matter any more, or whose c has grown too large."""
+        """Mark images whose tau is small enough, or whose c has grown too large."""
         return (state.tau <= self.tau_smallest) | (state.c >= self.c_largest)
 
 

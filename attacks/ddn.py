@@ -1,7 +1,7 @@
 """Decoupled direction and norm (Rony, Hafemann, Oliveira, Ben Ayed, Sabourin & Granger 2019, arXiv 1811.09600).
 
-Climb the cross-entropy by steps of a length of their own, and put the sum back onto a sphere around the image, whose
-radius shrinks by a factor where the image fools and grows by it where it does not.
+Take ascent steps on the cross-entropy, and project the sum onto a sphere around the image, whose radius shrinks by a
+factor when the image is misclassified and grows by it when it is not.
 """
 
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ l2 = L2()
 
 
 class State(NamedTuple):
-    """Per image: the perturbation, the sphere's radius, the best so far."""
+    """Per image: perturbation, radius of the sphere, best so far."""
 
     d: Array
     radius: Array
@@ -32,23 +32,29 @@ class State(NamedTuple):
 
 
 class DDN(Aimed):
-    """Minimum-norm attack in L2; the defaults are those of the authors' code, but for `levels`.
+    """Minimum-norm attack in L2; the defaults are those of the authors' code, except for `levels`.
 
-    Theirs rounds every image to 256 levels, since their images must be files. Here any pixels in [0, 1] are allowed, as
-    to every other attack, and rounding would only lengthen what is found; `levels=256` is theirs.
+    The authors round every image to 256 levels, since their images must be files. Here any pixels in [0, 1] are
+    allowed, as for every other attack, and rounding would only lengthen the perturbation; `levels=256` is theirs.
 
     Parameters
     ----------
     steps
-        Descent steps, at least 1.
+        Ascent steps, at least 1.
     step_size
-        Length of the first step, in L2, above 0; steps fall to a hundredth along a cosine.
+        Length of the first step, in L2, above 0; steps decrease to a hundredth along a cosine.
     gamma
-        Part by which the radius changes in a step, between 0 and 1.
+        Relative change of the radius in a step, between 0 and 1.
     radius
         First radius, in L2, above 0.
     levels
-        Round every image to so many values per pixel, 2 or more; 0 does not round.
+        Number of values per pixel that images are rounded to, 2 or more; 0 does not round.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(DDN(steps=1000))
+    'ddn:steps=1000'
     """
 
     norms = ("l2",)
@@ -78,19 +84,19 @@ class DDN(Aimed):
         return ended.best.proposal(model, threat, x, y, ended.step * passes(model), ended.step)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Look whether it fools, then take one step along the slope and go to the new sphere."""
+        """Evaluate the image, then take one ascent step and project onto the new sphere."""
         y, anywhere = y
         x_adv = x + state.d
         g, logits = slope(model, losses(self.targets)["ce"], x_adv, y)
         seen = look(model, x_adv, y, logits)
         fools = beyond(jax.vmap(losses(self.targets)["margin"])(logits, y), seen) > 0
         direction = jax.vmap(l2.steepest)(jnp.where(jnp.isfinite(g), g, 0.0))
-        flat = (direction == 0).all((1, 2, 3), keepdims=True)  # a saturated softmax: go anywhere
+        flat = (direction == 0).all((1, 2, 3), keepdims=True)  # a saturated softmax: take a random direction
         ahead = state.d + scaled(
             cosine(self.step_size, self.step_size / 100, state.step, self.steps), jnp.where(flat, anywhere, direction)
         )
         radius = state.radius * jnp.where(fools, 1 - self.gamma, 1 + self.gamma)
-        radius = jnp.minimum(radius, jax.vmap(l2.size)(jnp.maximum(x, 1 - x)))  # nothing in the box is further
+        radius = jnp.minimum(radius, jax.vmap(l2.size)(jnp.maximum(x, 1 - x)))  # no image in the box is further away
         ahead = jnp.clip(x + scaled(radius / jnp.maximum(jax.vmap(l2.size)(ahead), TINY), ahead), 0.0, 1.0)
         if self.levels:
             ahead = jnp.round(ahead * (self.levels - 1)) / (self.levels - 1)
@@ -98,11 +104,11 @@ class DDN(Aimed):
         return State(ahead - x, radius, state.step + 1, best)
 
     def done(self, state: State) -> Array:
-        """None: the steps are what it has to spend."""
+        """Mark images whose steps are used up: all or none."""
         return state.step >= self.steps
 
 
 @jax.jit
 def _anywhere(keys: Array, x: Array) -> Array:
-    """A random direction per image."""
+    """Draw a random direction per image."""
     return jax.vmap(lambda key, x: l2.steepest(jax.random.normal(key, x.shape)))(keys, x)

@@ -1,4 +1,4 @@
-"""What attacks share that see only the predicted class: where to begin, and how to find the boundary."""
+"""Parts shared by attacks that see only the predicted class: finding a start, and bisecting to the boundary."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ COARSE = 4  # cells along each side of low-frequency noise
 
 
 class Start(NamedTuple):
-    """Per image: an adversarial image, where one was found."""
+    """Adversarial start of each image, if one was found; every leaf has leading axis B."""
 
     x: Array
     found: Array
-    origin: Array  # the first that fooled, once found
-    low: Array  # share of the way to it that is known not to fool
-    high: Array  # and that is known to
+    origin: Array  # the first misclassified candidate, once found
+    low: Array  # share of the way to it that is known to be classified correctly
+    high: Array  # share known to be misclassified
     forwards: Array
     limit: Array  # candidates after which the image is given up
     halvings: Array
 
 
 class Search(Plan):
-    """Try candidates until one fools, then bisect the way to the clean image. One query a step.
+    """Try candidates until one is misclassified, then bisect the way to the clean image; one query a step.
 
     The candidates are uniform noise, as in the papers; then mixtures of the clean image with noise, as in Foolbox
     (Rauber, Brendel & Bethge 2017, arXiv 1707.04131), also Gaussian, constant and of low frequency (Guo, Frank &
-    Weinberger 2019, arXiv 1809.08758), since networks answer uniform noise with one class; then images of other
+    Weinberger 2019, arXiv 1809.08758), since networks put all uniform noise into one class; then images of other
     classes, if the evaluation gave any.
     """
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Start) -> Start:
-        """Try the next candidate, or the middle of the way."""
+        """Query the next candidate, or the middle of the remaining interval."""
         y, keys = y
         origin = per_image(state.found)(state.origin, _candidates(keys, x, y, state.forwards))
         share = jnp.where(state.found, (state.low + state.high) / 2, 1.0)
@@ -66,7 +66,7 @@ class Search(Plan):
         )
 
     def done(self, state: Start) -> Array:
-        """Images that are near enough, or given up."""
+        """Mark images whose bisection has ended, and those without a start."""
         return jnp.where(state.found, state.halvings >= HALVINGS, state.forwards >= state.limit)
 
 
@@ -75,13 +75,21 @@ def start(model: Model, threat: Threat, x: Array, y: Array | Starts, keys: Array
 
     Parameters
     ----------
-    model, threat, x, keys : as for an attack
-    y : labels int32 `[B]`, or a `Starts` with images to fall back on.
+    model : Model
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    threat : Threat
+        Norm ball and pixel box to stay in.
+    x : Array
+        Clean images, float32 `[B, H, W, C]` in [0, 1].
+    y : Array or Starts
+        Labels int32 `[B]`, or a `Starts` with images to fall back on.
+    keys : Array
+        One PRNG key per image.
 
     Returns
     -------
     Start
-        Whose images that were found lie within 2**-`HALVINGS` of the way from a boundary.
+        Images that were found lie within 2**-`HALVINGS` of the way from a boundary.
     """
     zero, one = jnp.zeros(len(x)), jnp.ones(len(x))
     none = jnp.zeros(len(x), jnp.int32)
@@ -92,7 +100,7 @@ def start(model: Model, threat: Threat, x: Array, y: Array | Starts, keys: Array
 
 
 def _candidates(keys: Array, x: Array, y: Array | Starts, count: Array) -> Array:
-    """The next candidate of each image, after `count`."""
+    """Return the candidate number `count` of each image."""
     keys = fresh(keys, count)
     noise = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
 
@@ -108,7 +116,7 @@ def _candidates(keys: Array, x: Array, y: Array | Starts, count: Array) -> Array
 
 
 def _mixture(key: Array, x: Array, noise: Array, count: Array) -> Array:
-    """One image mixed with noise of one of four kinds in turn, made of uniform noise, to a random share."""
+    """Mix one image with one of four kinds of noise in turn, made from uniform noise, by a random share."""
     kinds = (
         noise,
         jnp.clip(0.5 + 0.5 * jax.scipy.special.ndtri(noise), 0.0, 1.0),  # normal
@@ -120,19 +128,60 @@ def _mixture(key: Array, x: Array, noise: Array, count: Array) -> Array:
 
 
 def seeds(y: Starts, number: Array) -> Array:
-    """For each image that one of its images of other classes, by number `[B]`."""
+    """Pick one of each image's images of other classes.
+
+    Parameters
+    ----------
+    y : Starts
+        Labels and images `[B, S, H, W, C]`.
+    number : Array
+        int32 `[B]`, clipped to [0, S - 1].
+
+    Returns
+    -------
+    Array
+        float32 `[B, H, W, C]`.
+    """
     chosen: Array = jax.vmap(lambda images, at: images[jnp.clip(at, 0, len(images) - 1)])(y.images, number)
     return chosen
 
 
 def narrow(hit: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """Half of the interval, after its middle was tried; `high` always fools."""
+    """Halve the interval after a query at its middle; `high` stays adversarial.
+
+    Parameters
+    ----------
+    hit : Array
+        bool `[B]`: the middle was misclassified.
+    low, high : Array
+        float32 `[B]`: ends of the interval.
+
+    Returns
+    -------
+    tuple[Array, Array]
+        The new ends.
+    """
     middle = (low + high) / 2
     return jnp.where(hit, low, middle), jnp.where(hit, middle, high)
 
 
 def towards(threat: Threat, x0: Array, x: Array, share: Array) -> Array:
-    """The part of the way from `x0` to `x` that has `share` of its size: a line in L2, a clipped cube in Linf."""
+    """Interpolate from `x0` to `x` at `share` of the distance: on a line in L2, on a clipped cube in Linf.
+
+    Parameters
+    ----------
+    threat : Threat
+        Its norm decides.
+    x0, x : Array
+        Images `[H, W, C]`.
+    share : Array
+        From 0 to 1.
+
+    Returns
+    -------
+    Array
+        Image `[H, W, C]`.
+    """
     d = x - x0
     if threat.norm.name == "linf":
         bound = share * jnp.abs(d).max()
@@ -141,11 +190,35 @@ def towards(threat: Threat, x0: Array, x: Array, share: Array) -> Array:
 
 
 def fresh(keys: Array, count: Array) -> Array:
-    """A new key for each image's next query."""
+    """Derive a new key for each image's next query.
+
+    Parameters
+    ----------
+    keys : Array
+        One PRNG key per image.
+    count : Array
+        Queries so far, int32 `[B]`.
+
+    Returns
+    -------
+    Array
+        One PRNG key per image.
+    """
     return jax.vmap(jax.random.fold_in)(keys, count)
 
 
 def unit(d: Array) -> Array:
-    """`d` scaled to Euclidean length 1; 0 stays 0."""
+    """Scale `d` to Euclidean length 1; 0 stays 0.
+
+    Parameters
+    ----------
+    d : Array
+        float32, of any shape.
+
+    Returns
+    -------
+    Array
+        The same shape.
+    """
     d = d / jnp.maximum(jnp.abs(d).max(), TINY)
     return d / jnp.maximum(jnp.sqrt(jnp.square(d).sum()), TINY)

@@ -1,7 +1,7 @@
 """DeepFool (Moosavi-Dezfooli, Fawzi & Frossard 2016, arXiv 1511.04599).
 
-Linearise the classes' leads around the image, go to the nearest boundary of that linear model, and repeat until the
-prediction changes. Every sum of steps is overshot a little, so as to end beyond the boundary and not on it.
+Linearise the differences of logits around the image, go to the nearest boundary of that linear model, and repeat until
+the prediction changes. The sum of all steps is overshot a little, so as to end beyond the boundary and not on it.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ NUDGE = 1e-4  # added to each step's length, as in the authors' code: a boundary
 
 
 class State(NamedTuple):
-    """Where each image is, and what it has cost."""
+    """Per image: position, and cost."""
 
     x: Array
     total: Array  # sum of all steps, without overshoot
@@ -44,11 +44,18 @@ class DeepFool(Attack):
     Parameters
     ----------
     steps
-        Linearisations, at most; at least 1.
+        Largest number of linearisations, at least 1.
     overshoot
-        Part by which the whole perturbation is lengthened to cross the boundary, at least 0.
+        Share by which the whole perturbation is lengthened to cross the boundary, at least 0.
     candidates
-        Likeliest classes, the image's own among them, that it considers; at least 2.
+        Number of likeliest classes considered, the label among them; at least 2.
+
+    Examples
+    --------
+    With `model`, `l2`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> DeepFool()(model, l2, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     norms = ("l2", "linf")
@@ -69,14 +76,14 @@ class DeepFool(Attack):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Proposal:
         others = _others(self, model, x, y)
-        zero = jnp.zeros(len(x), jnp.int32)  # one more: the ranking of the classes
+        zero = jnp.zeros(len(x), jnp.int32)  # plus one forward pass to rank the classes
         begun = State(x, jnp.zeros_like(x), jnp.zeros(len(x), bool), zero + 1, zero, choice(model, x, y))
         ended = iterate(self, model, threat, x, (y, others), begun, self.steps)
         best = Best(ended.x, jnp.where(ended.fooled, 0.0, jnp.inf), ended.chosen)
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: tuple[Array, Array], state: State) -> State:
-        """Go to the nearest boundary of the linearised model; an image met fooling stays where it is."""
+        """Step to the nearest boundary of the linearised model; misclassified images stay."""
         label, others = y
 
         def leads(x: Array) -> tuple[Array, Array]:
@@ -103,23 +110,23 @@ class DeepFool(Attack):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
 
 def _to_boundary(threat: Threat, lead: Array, slopes: Array) -> Array:
-    """The shortest step to where one of the classes would overtake, were the model linear; for one image."""
+    """Find the shortest step after which another class would lead, were the model linear; for one image."""
     directions = jax.vmap(threat.norm.steepest)(slopes)
     gains = (directions * slopes).sum((1, 2, 3))  # per unit of the norm
     distances = jnp.where(jnp.isfinite(lead), jnp.abs(lead), 0.0) / jnp.maximum(gains, 1e-8)
     nearest = jnp.argmin(distances)
-    furthest = threat.norm.size(jnp.ones_like(slopes[0]))  # flat slopes mustn't throw an image to infinity
+    furthest = threat.norm.size(jnp.ones_like(slopes[0]))  # vanishing gradients must not move an image to infinity
     return (jnp.minimum(distances[nearest], furthest) + NUDGE) * directions[nearest]
 
 
 @jax.jit
 def _others(attack: DeepFool, model: Model, x: Array, y: Array) -> Array:
-    """The likeliest wrong classes, int32 `[B, candidates - 1]`."""
+    """Rank the likeliest wrong classes, int32 `[B, candidates - 1]`."""
     logits = model(x)
     wrong = jnp.where(jnp.arange(logits.shape[1]) == y[:, None], -jnp.inf, logits)
     return jax.lax.top_k(wrong, min(attack.candidates, logits.shape[1]) - 1)[1]

@@ -1,9 +1,9 @@
-"""Elastic-net attack (Chen, Sharma, Zhang, Yi & Hsieh 2018, arXiv 1709.04114): few and small changes that fool.
+"""Elastic-net attack (Chen, Sharma, Zhang, Yi & Hsieh 2018, arXiv 1709.04114): few and small changes.
 
     minimise over x   c max(confidence - margin(x), 0) + |x - x0|^2 + beta |x - x0|_1   in the pixel box
 
-by accelerated shrinkage-thresholding (FISTA), in rounds that search for the smallest sufficient c, each image at
-its own pace.
+by accelerated shrinkage-thresholding (FISTA), in rounds that search for the smallest sufficient c, each image at its
+own pace.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -28,39 +28,45 @@ from advbench.core.threat import Threat
 
 
 class State(NamedTuple):
-    """Per image: the descent of this round, the search over c, the best so far."""
+    """Per image: descent of this round, search over c, best so far."""
 
     x: Array
-    ahead: Array  # where the slope is taken: `x` with momentum
+    ahead: Array  # where the gradient is taken: `x` with momentum
     search: Search
     best: Best
     gradients: Array
 
 
 class EAD(Aimed):
-    """Minimum-norm attack in L1; the defaults are those of the authors' experiments, but for `rule`.
+    """Minimum-norm attack in L1; the defaults are those of the authors' experiments, except for `rule`.
 
-    Theirs takes the image of the smallest elastic net. Here images are judged by a ball in L1, and of all that fool the
-    one of the smallest L1 serves it best; `rule=en` is theirs.
+    The authors take the adversarial image of the smallest elastic net. Here the threat model is a ball in L1, for which
+    that of the smallest L1 is best; `rule=en` is theirs.
 
     Parameters
     ----------
     rounds
         Rounds of the search over c, at least 1.
     steps
-        Descent steps in each round, at most; at least 1.
+        Largest number of descent steps in each round, at least 1.
     lr
-        First learning rate, above 0; it falls to 0 as a square root.
+        First learning rate, above 0; it decreases to 0 as a square root.
     beta
         Weight of L1, at least 0; every step also shrinks the changes by it, as in the authors' code.
     c
-        Weight of the margin where the search begins, above 0.
+        First weight of the margin, above 0.
     confidence
         Margin to reach, in logits, at least 0.
     rule
-        Which image is best: by L1 alone, or by the elastic net.
+        Criterion for the best image: L1 alone, or the elastic net.
     abort_early
         End a round whose cost stalls; this costs quality, since shrinkage stalls often.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(EAD(beta=0.001))
+    'ead:beta=0.001'
     """
 
     norms = ("l1",)
@@ -91,7 +97,7 @@ class EAD(Aimed):
         return ended.best.proposal(model, threat, x, y, forwards, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """One step of FISTA for every image, and the next round for those that end theirs."""
+        """Take one step of FISTA on every image, and begin the next round of those whose round ended."""
         margin, now, active = losses(self.targets)["margin"], state.search, ~self.done(state)
 
         def total(ahead: Array) -> tuple[Array, Array]:
@@ -122,5 +128,5 @@ class EAD(Aimed):
         )
 
     def done(self, state: State) -> Array:
-        """Images whose last round is over."""
+        """Mark images whose last round has ended."""
         return state.search.round >= self.rounds

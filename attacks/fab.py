@@ -1,8 +1,8 @@
-"""Fast adaptive boundary attack (Croce & Hein 2020, arXiv 1907.02044): the nearest image that fools.
+"""Fast adaptive boundary attack (Croce & Hein 2020, arXiv 1907.02044): the nearest adversarial image.
 
-Each step takes the model for linear where the image is, and the nearest decision boundary for a hyperplane. It goes
-a little past the nearest point of it in the box, drawn towards the point of it that is nearest to the clean image;
-after an image that fools, it goes on from between that one and the clean image.
+Each step linearises the model at the image, and takes the nearest decision boundary for a hyperplane. It moves a little
+past the nearest point of the hyperplane in the box, drawn towards the point of it that is nearest to the clean image;
+after a success it continues from between the adversarial and the clean image.
 """
 
 from typing import Any, NamedTuple
@@ -33,23 +33,23 @@ from advbench.attacks.selection import (
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
-SEARCHES = 3  # at the end, on the line from the nearest that fools to the clean image
-SAFE = 1e-3  # of the clean margin is kept there, so that rounding can't undo a success
+SEARCHES = 3  # at the end, on the line from the nearest adversarial image to the clean one
+SAFE = 1e-3  # share of the clean margin kept there, so that rounding can't undo a success
 
 
 class Again(NamedTuple):
-    """What a restart refers to: as the first run, but it starts at a random image."""
+    """Reference of a restart: that of the first run, with a random start."""
 
     y: Any
 
 
 class State(NamedTuple):
-    """Per image: where it is, the nearest that fooled, what it has cost. Every leaf has leading axis B."""
+    """Per image: position, nearest adversarial image, cost. Every leaf has leading axis B."""
 
     x: Array
     best: Array
-    size: Array  # of the best; inf until one fools
-    over: Array  # fooled within eps, and that is all that was asked for
+    size: Array  # of the best; inf before the first success
+    over: Array  # broken within eps, and not minimising
     steps: Array
     chosen: Choice | None
 
@@ -62,13 +62,19 @@ class FAB(Aimed):
     steps
         Iterations, at least 1.
     alpha_max
-        Largest weight of the way back to the clean image, from 0 to 1.
+        Largest weight of the clean image's projection, from 0 to 1.
     eta
-        Overshoot of the projection, at least 1, 1 being the hyperplane.
+        Overshoot of the projection, at least 1; 1 ends on the hyperplane.
     beta
-        Share of the way from the clean image that stays after a success, above 0, at most 1.
+        Share of the perturbation kept after a success, above 0, at most 1.
     minimise
         Continue after the first success within eps, to the smallest perturbation.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(FAB(targets=9))
+    'fab:targets=9'
     """
 
     norms = ("linf", "l2", "l1")
@@ -99,7 +105,7 @@ class FAB(Aimed):
         return proposal
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Look at the image, cross the nearest boundary, look at where that led."""
+        """Take one FAB iteration: linearise, step, evaluate."""
         label = label_of(y)
         logits, gaps, slopes = _planes(model, state.x, y)
         seen = look(model, state.x, y, logits)
@@ -114,11 +120,11 @@ class FAB(Aimed):
         return noted._replace(x=jnp.where(_wide(state.over), state.x, onward), steps=state.steps + ~state.over)
 
     def done(self, state: State) -> Array:
-        """Images of which no more was asked."""
+        """Mark images already broken within eps."""
         return state.over
 
     def _cross(self, threat: Threat, x0: Array, x: Array, gaps: Array, slopes: Array) -> Array:
-        """One image's step over the nearest of its planes."""
+        """Step over the nearest of one image's hyperplanes."""
         norm = threat.norm
         nearest = jnp.argmin(jax.vmap(distance, (None, 0, 0))(norm, slopes, gaps))
         w, gap = slopes[nearest], gaps[nearest]
@@ -129,7 +135,7 @@ class FAB(Aimed):
         return jnp.clip((1 - alpha) * (x + self.eta * here) + alpha * (x0 + self.eta * clean), 0.0, 1.0)
 
     def _note(self, threat: Threat, x: Array, state: State, found: Array, success: Array, seen: Look | None) -> State:
-        """Keep what fooled nearest so far; unless minimising, the first within eps is the last."""
+        """Keep the nearest adversarial image so far; unless minimising, end at the first within eps."""
         size = jax.vmap(threat.size)(x, found)
         better = success & (size < state.size) & ~state.over
         size = jnp.where(better, size, state.size)
@@ -143,7 +149,7 @@ def _wide(mask: Array) -> Array:
 
 
 def _planes(model: Model, x: Array, y: Any) -> tuple[Array, Array, Array]:
-    """The logits, and how far each class in question leads the label `[P, B]`, with the slopes `[P, *x.shape]`."""
+    """Return the logits, the lead of each class considered over the label `[P, B]`, and their gradients."""
     logits, pull = jax.vjp(model, x)
     classes = logits.shape[-1]
     label = label_of(y)
@@ -166,7 +172,7 @@ def _begin(threat: Threat, x: Array, keys: Array, again: bool) -> State:
 
 @jax.jit
 def _end(attack: FAB, model: Model, threat: Threat, x: Array, y: Any, state: State) -> Proposal:
-    """Approach the clean image from the best by false position; then project into the ball."""
+    """Approach the clean image from the best one by false position, then project into the ball."""
     label = label_of(y)
 
     def lead(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """Fast minimum-norm attack (Pintor, Roli, Brendel & Biggio 2021, arXiv 2102.12827).
 
-Climb the margin by steps that shorten along a cosine, and project onto a ball around the image: as large as the
-distance to the linearised boundary until an image fools, then smaller where it fools and larger where it does not.
+Take ascent steps on the margin that shorten along a cosine, and project onto a ball around the image: its radius is the
+distance to the linearised boundary until the first success, then shrinks after a success and grows after a failure.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ DUAL: dict[str, Norm] = {"linf": L1(), "l2": L2(), "l1": Linf()}
 
 
 class State(NamedTuple):
-    """Per image: the perturbation, the ball, the best so far."""
+    """Per image: perturbation, radius of the ball, best so far."""
 
     d: Array
     radius: Array
@@ -39,21 +39,28 @@ class State(NamedTuple):
 
 
 class FMN(Aimed):
-    """Minimum-norm attack in every norm; the defaults are those of the authors' code, but for two.
+    """Minimum-norm attack in every norm; the defaults are those of the authors' code, except for two.
 
-    Theirs takes 10 steps, for speed; the paper's longest runs take 1,000. And the paper chooses the first step size
-    anew for each network and norm.
+    The code takes 10 steps, for speed; the paper's longest runs take 1,000. And the paper tunes the first step size for
+    each network and norm.
 
     Parameters
     ----------
     steps
-        Descent steps, at least 1.
+        Ascent steps, at least 1.
     step_size
-        Length of the first step, in L2, above 0; steps fall to a hundredth.
+        Length of the first step, in L2, above 0; steps decrease to a hundredth.
     gamma
-        Part by which the ball changes in the first steps, below 1.
+        Relative change of the radius in the first steps, below 1.
     gamma_final
-        Part by which it changes in the last ones, above 0 and at most gamma.
+        Relative change of the radius in the last steps, above 0 and at most gamma.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> FMN(steps=20)(model, linf, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     norms = ("linf", "l2", "l1", "l0")
@@ -80,12 +87,12 @@ class FMN(Aimed):
         return ended.best.proposal(model, threat, x, y, ended.step * passes(model), ended.step)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Look whether it fools, resize the ball, then take one step along the slope and back into the ball."""
+        """Evaluate the image, resize the ball, then take one ascent step and project into the ball."""
         margin = losses(self.targets)["margin"]
         size = jax.vmap(threat.norm.size)
         x_adv, length = x + state.d, size(state.d)
         g, logits = slope(model, margin, x_adv, y)
-        blocked = ((g > 0) & (x_adv >= 1.0)) | ((g < 0) & (x_adv <= 0.0))  # the boundary is not reached through these
+        blocked = ((g > 0) & (x_adv >= 1.0)) | ((g < 0) & (x_adv <= 0.0))  # pixels at the box can't move further
         g = jnp.where(jnp.isfinite(g) & ~blocked, g, 0.0)
         seen = look(model, x_adv, y, logits)
         gain = beyond(jax.vmap(margin)(logits, y), seen)
@@ -98,21 +105,21 @@ class FMN(Aimed):
         else:
             smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
             boundary = jnp.abs(gain) / jnp.maximum(jax.vmap(DUAL[threat.norm.name].size)(g), 1e-12)
-            boundary = length + (1 + gamma) * boundary  # on the boundary itself nothing fools
+            boundary = length + (1 + gamma) * boundary  # on the boundary itself the label still wins
             larger = jnp.where(jnp.isfinite(best.size), larger, jnp.where(jnp.isfinite(boundary), boundary, jnp.inf))
         radius = jnp.where(gain > 0, jnp.minimum(smaller, best.size), larger)
-        radius = jnp.clip(radius, 0.0, size(jnp.maximum(x, 1 - x)))  # nothing in the box is further
+        radius = jnp.clip(radius, 0.0, size(jnp.maximum(x, 1 - x)))  # no image in the box is further away
 
         step = cosine(self.step_size, self.step_size / 100, state.step, self.steps)
         ahead = state.d + scaled(step, jax.vmap(L2().steepest)(g))
         if threat.norm.name == "l2":  # onto the sphere, as in the authors' code: from inside the ball as well
             ahead = scaled(radius / jnp.maximum(size(ahead), TINY), ahead)
         low, high = -x, 1 - x
-        if threat.norm.name == "l0":  # as the authors do: the values that were pushed farthest, whatever their room
+        if threat.norm.name == "l0":  # as the authors do: keep the values moved farthest, before clipping to the box
             low, high = low - jnp.inf, high + jnp.inf
         ahead = jax.vmap(threat.norm.project)(ahead, radius, low, high)
         return State(jnp.clip(x + ahead, 0.0, 1.0) - x, radius, state.step + 1, best)
 
     def done(self, state: State) -> Array:
-        """None before the last step."""
+        """Mark images whose steps are used up: all or none."""
         return state.step >= self.steps

@@ -1,8 +1,8 @@
 """HopSkipJump (Chen, Jordan & Wainwright 2020, arXiv 1904.02144): the smallest perturbation, from decisions alone.
 
 Each iteration starts at the boundary and
-    1. estimates its normal: the mean of random probes, signed by whether they fool,
-    2. strides along it, as far as the distance over sqrt(t), halved until the image fools,
+    1. estimates its normal: the mean of random probes, signed by whether they are misclassified,
+    2. strides along it, as far as the distance over sqrt(t), halved until the image is misclassified,
     3. bisects the way to the clean image, back to the boundary.
 
 A step is one query, of whichever kind each image needs next, so that no image waits for another.
@@ -31,12 +31,12 @@ from advbench.core.model import Model
 from advbench.core.threat import Threat
 
 PROBE, STRIDE, BISECT = 0, 1, 2
-ENDLESS = 2**31 - 1  # steps: every image ends by itself
+ENDLESS = 2**31 - 1  # no limit on steps: every image ends by itself
 SMALLEST = 30  # halvings, of a stride or of an interval: float32 resolves no more
 
 
 class State(NamedTuple):
-    """Per image; every leaf has leading axis B. `x` always fools."""
+    """Per image; every leaf has leading axis B. `x` is always misclassified."""
 
     x: Array
     phase: Array
@@ -47,7 +47,7 @@ class State(NamedTuple):
     agreed: Array  # sum of the signs
     normal: Array  # the estimate
     stride: Array
-    far: Array  # where the stride ended
+    far: Array  # end of the stride
     reach: Array  # its distance from the clean image
     low: Array
     high: Array
@@ -57,7 +57,7 @@ class State(NamedTuple):
 
 
 class HopSkipJump(Attack):
-    """Minimum-norm attack; the defaults are those published.
+    """Minimum-norm attack that sees decisions only; the defaults are those published.
 
     Parameters
     ----------
@@ -66,9 +66,15 @@ class HopSkipJump(Attack):
     initial_num_evals
         Queries for the first gradient estimate, at least 1; they grow with the square root of the iteration.
     max_num_evals
-        Queries for a gradient estimate, at most; at least 1.
+        Largest number of queries for a gradient estimate, at least 1.
     gamma
         Scale of the bisection's precision and of the probes' length, above 0.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(HopSkipJump(steps=10))
+    'hopskipjump:steps=10'
     """
 
     norms = ("l2", "linf")
@@ -96,7 +102,7 @@ class HopSkipJump(Attack):
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=begun.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Ask once for every image, and decide what it asks next."""
+        """Spend one query on every image, and decide on the next."""
         labels, keys = y
         s, pixels = state, x[0].size
         active = ~self.done(s)
@@ -114,7 +120,7 @@ class HopSkipJump(Attack):
         distance = size(x, query)
         better = hit & (distance < s.size)
 
-        probe = per_image(probing)((query - s.x) / jnp.maximum(delta, 1e-12), 0 * x)  # what is left of it in the box
+        probe = per_image(probing)((query - s.x) / jnp.maximum(delta, 1e-12), 0 * x)  # its part within the box
         sign = jnp.where(hit, 1.0, -1.0)
         probed, signed, agreed = s.probed + probe, s.signed + sign[:, None, None, None] * probe, s.agreed + sign
         tried = s.tried + 1
@@ -150,7 +156,7 @@ class HopSkipJump(Attack):
         )
 
     def done(self, state: State) -> Array:
-        """Images whose last iteration is over, and those without an adversarial start."""
+        """Mark images whose last iteration has ended, and those without an adversarial start."""
         return state.iteration > self.steps
 
 
@@ -164,7 +170,7 @@ def _cube(key: Array, shape: tuple[int, ...]) -> Array:
 
 @jax.jit
 def _begin(attack: HopSkipJump, threat: Threat, x: Array, begun: Array, found: Array, forwards: Array) -> State:
-    """At the adversarial start, with the bisection as the first thing to do."""
+    """Begin at the adversarial start, with the bisection."""
     zero, none = jnp.zeros(len(x)), jnp.zeros(len(x), jnp.int32)
     size = jax.vmap(threat.size)(x, begun)
     return State(

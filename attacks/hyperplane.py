@@ -1,8 +1,8 @@
-"""The shortest way from an image to a hyperplane without leaving the pixel box, in Linf, L2 and L1.
+"""Shortest perturbation of an image to a hyperplane within the pixel box, in Linf, L2 and L1.
 
 Croce & Hein (2020, arXiv 1907.02044, section 3.2) sort the pixels. Here the one-dimensional dual is solved instead, by
-passes over the pixels: exactly, by Newton's method from below, in Linf and L2; by bisection in L1.
-All arithmetic is for one image.
+passes over the pixels: exactly, by Newton's method from below, in Linf and L2; by bisection in L1. All arithmetic is
+for one image.
 """
 
 import jax
@@ -11,13 +11,30 @@ from jax import Array
 
 from advbench.core.threat import TINY, Norm
 
-FAR = 1e30  # a multiplier at which every pixel has used up its room
+FAR = 1e30  # multiplier at which every pixel has used all its room
 HALVINGS = 24  # of L1's threshold: to the last digit of float32
 
 
 def towards(norm: Norm, x: Array, w: Array, gap: Array) -> Array:
-    """The smallest `d` with `gap + w . d = 0` and `x + d` in [0, 1]; as near as the box allows where there is none."""
-    steepest = jnp.maximum(jnp.abs(w).max(), TINY)  # tiny slopes would underflow when squared
+    """Find the smallest `d` with `gap + w . d = 0` and `x + d` in [0, 1]; the nearest the box allows if there is none.
+
+    Parameters
+    ----------
+    norm : Norm
+        Norm to minimise: Linf, L2 or L1.
+    x : Array
+        Image, float32 `[H, W, C]` in [0, 1].
+    w : Array
+        Normal of the hyperplane, `[H, W, C]`.
+    gap : Array
+        Value of the affine function at `x`, a scalar.
+
+    Returns
+    -------
+    Array
+        Perturbation, float32 `[H, W, C]`.
+    """
+    steepest = jnp.maximum(jnp.abs(w).max(), TINY)  # tiny gradients would underflow when squared
     slope, need = jnp.abs(w) / steepest, jnp.abs(gap) / steepest
     way = -jnp.sign(w) * jnp.sign(gap)
     room = jnp.where(way > 0, 1.0 - x, jnp.where(way < 0, x, 0.0))
@@ -28,7 +45,22 @@ def towards(norm: Norm, x: Array, w: Array, gap: Array) -> Array:
 
 
 def distance(norm: Norm, w: Array, gap: Array) -> Array:
-    """How far the hyperplane `gap + w . d = 0` is, were there no box: `gap` over the dual norm of `w`."""
+    """Return the distance to the hyperplane `gap + w . d = 0` without the pixel box: `|gap|` over the dual norm of `w`.
+
+    Parameters
+    ----------
+    norm : Norm
+        Norm of the distance: Linf, L2 or L1.
+    w : Array
+        Normal of the hyperplane, `[H, W, C]`.
+    gap : Array
+        Value of the affine function at the image, a scalar.
+
+    Returns
+    -------
+    Array
+        Scalar, at least 0.
+    """
     steepest = jnp.abs(w).max()
     slope = jnp.abs(w) / jnp.maximum(steepest, TINY)
     dual = {"linf": slope.sum(), "l2": jnp.sqrt(jnp.square(slope).sum()), "l1": slope.max()}[norm.name]
@@ -36,9 +68,9 @@ def distance(norm: Norm, w: Array, gap: Array) -> Array:
 
 
 def _all_at_once(slope: Array, pace: Array, room: Array, need: Array) -> Array:
-    """Each pixel moves by min(t pace, room), with t such that `slope . moves = need`.
+    """Move each pixel by min(t pace, room), with t such that `slope . moves = need`.
 
-    What is gained is concave in t, so that Newton's method climbs to the root from below and ends on it.
+    The gain is concave in t, so that Newton's method approaches the root from below and ends on it.
     """
 
     def newton(span: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -54,7 +86,7 @@ def _all_at_once(slope: Array, pace: Array, room: Array, need: Array) -> Array:
 
 
 def _steepest_first(slope: Array, room: Array, need: Array) -> Array:
-    """The steepest pixels move by all their room, those at the threshold by the same share of it, the others stay."""
+    """Move the steepest pixels by all their room, those at the threshold by a common share of it, no others."""
     gain = slope * room
 
     def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:

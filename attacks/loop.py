@@ -1,4 +1,4 @@
-"""Where an attack's iterations run: inside one compiled program, or stepped from the host."""
+"""The loop of iterative attacks: inside one compiled program, or stepped from the host."""
 
 from __future__ import annotations
 
@@ -16,23 +16,34 @@ from jax import Array
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
-STRIDE = 25  # steps a dispatch: enough to hide its cost, few enough for Ctrl-C to be heard
+STRIDE = 25  # steps a dispatch: enough to hide its cost, few enough for Ctrl-C to be noticed
 EXTERNAL = "external"  # primitive of a model that lives outside JAX
-EXPORTED = "call_exported"  # what is inside can't be seen
+EXPORTED = "call_exported"  # primitive of `jax.export`, whose operations are hidden
 HIDING = (EXTERNAL, EXPORTED)
 CONVOLUTION = "conv_general_dilated"
-SPAN = 200  # steps after which it is looked at how many images are done
+SPAN = 200  # steps between batch compactions
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 class TimeUp(Exception):
-    """The deadline passed between two dispatches; what was reached is lost."""
+    """The deadline passed between two dispatches; intermediate states are lost."""
 
 
 @contextmanager
 def until(deadline: float | None) -> Iterator[None]:
-    """Within this block attacks stepped from the host raise `TimeUp` once `time.monotonic()` is past `deadline`."""
+    """Within this block attacks stepped from the host raise `TimeUp` once `time.monotonic()` is past `deadline`.
+
+    Parameters
+    ----------
+    deadline : float or None
+        In seconds of `time.monotonic()`; None is no limit.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager.
+    """
     token = _deadline.set(deadline)
     try:
         yield
@@ -41,19 +52,76 @@ def until(deadline: float | None) -> Iterator[None]:
 
 
 class Steps(Protocol):
-    """What can be iterated: one step on a batch, and which images need no more of them."""
+    """An iterative attack: one step on a batch, and a mask of the images that need no more."""
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
-        """The state after one more step; `x` are the clean images."""
+        """Take one step on all images.
+
+        Parameters
+        ----------
+        model : Model
+            Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+        threat : Threat
+            Norm ball and pixel box to stay in.
+        x : Array
+            Clean images, float32 `[B, H, W, C]` in [0, 1].
+        y : Any
+            Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        state : Any
+            Pytree, every leaf with leading axis B.
+
+        Returns
+        -------
+        Any
+            The next state.
+        """
 
     def done(self, state: Any) -> Array:
-        """Bool `[B]`: images whose further steps would change nothing."""
+        """Mark images that further steps would not change.
+
+        Parameters
+        ----------
+        state : Any
+            Pytree, every leaf with leading axis B.
+
+        Returns
+        -------
+        Array
+            bool `[B]`.
+        """
 
 
 def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, steps: Array | int) -> Any:
-    """Take `steps` steps, or fewer once every image is done. Works eagerly and under a trace.
+    """Take `steps` steps, or fewer once every image is done; works eagerly and under a trace.
 
-    A model may say by `spent` that it answers no more: then what was reached is returned.
+    A model whose query limit is reached says so by `spent`: then the state reached so far is returned.
+
+    Parameters
+    ----------
+    attack : Steps
+        Attack with `step` and `done`.
+    model : Model
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    threat : Threat
+        Norm ball and pixel box to stay in.
+    x : Array
+        Clean images, float32 `[B, H, W, C]` in [0, 1].
+    y : Any
+        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+    state : Any
+        Pytree, every leaf with leading axis B.
+    steps : Array or int
+        Largest number of steps, at least 0.
+
+    Returns
+    -------
+    Any
+        The last state.
+
+    Raises
+    ------
+    TimeUp
+        When the deadline of `until` passed.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((attack, model, threat, x, y, state))):
         return _many(attack, model, threat, x, y, state, steps)[0]
@@ -65,7 +133,7 @@ def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
         try:
             reached, finished = advance(attack, model, threat, x, y, state, min(stride, left))
             over = bool(finished)
-        except (jax.errors.JaxRuntimeError, ValueError):  # a host function's error comes as either
+        except (jax.errors.JaxRuntimeError, ValueError):  # a host function's error arrives as either
             if not getattr(model, "spent", False):
                 raise
             break
@@ -76,9 +144,31 @@ def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
 
 
 def dwindle(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, steps: Array | int) -> Any:
-    """As `iterate`, for thousands of steps: images that are done leave the batch each time it can be halved.
+    """Iterate for thousands of steps: finished images leave the batch each time it can be halved.
 
-    Every leaf of `y` and of the state has leading axis B.
+    Parameters, returns and errors are those of `iterate`; every leaf of `y` has leading axis B too.
+
+    Parameters
+    ----------
+    attack : Steps
+        Attack with `step` and `done`.
+    model : Model
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    threat : Threat
+        Norm ball and pixel box to stay in.
+    x : Array
+        Clean images, float32 `[B, H, W, C]` in [0, 1].
+    y : Any
+        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+    state : Any
+        Pytree, every leaf with leading axis B.
+    steps : Array or int
+        Largest number of steps, at least 0.
+
+    Returns
+    -------
+    Any
+        The last state, in the order of `x`.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((attack, model, threat, x, y, state))):
         return iterate(attack, model, threat, x, y, state, steps)
@@ -91,9 +181,9 @@ def dwindle(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
             break
         if left > SPAN and 2 * (~done).sum() <= len(x):  # a smaller program pays only if it runs for a while
             whole = _put(whole, rows, state)
-            some = jnp.argsort(done)[: (len(x) + 1) // 2]  # those that aren't done come first
+            some = jnp.argsort(done)[: (len(x) + 1) // 2]  # unfinished images first
             x, y, state, rows = _take((x, y, state, rows), some)
-            model = model.rows(some) if hasattr(model, "rows") else model  # one that knows each image's label
+            model = model.rows(some) if hasattr(model, "rows") else model  # a model with a value for each image
     return _put(whole, rows, state)
 
 
@@ -128,11 +218,23 @@ def _many(
 
 
 def loops_on_device(model: Model, x: Array) -> bool:
-    """Whether to loop inside one program: not where the model calls the host, nor on CPU with a plain convolution.
+    """Decide whether to loop inside one program: not if the model calls the host, nor for plain convolutions on CPU.
 
-    A model outside JAX takes its own time, so that a dispatch costs nothing and Ctrl-C is heard after each step.
-    XLA's CPU backend differentiates a plain convolution inside a loop some ten times slower than outside.
-    So may what `jax.export` wrote. A convolution with a `custom_vjp` (as in this package's models) does not suffer.
+    A model outside JAX takes its own time, so that a dispatch costs nothing and Ctrl-C is noticed after each step.
+    XLA's CPU backend differentiates a plain convolution inside a loop about ten times slower than outside, and may do
+    so for programs of `jax.export`. A convolution with a `custom_vjp` (as in this package's models) does not suffer.
+
+    Parameters
+    ----------
+    model : Model
+        Images `[B, H, W, C]` to logits `[B, K]`.
+    x : Array
+        Images, for their shape and type.
+
+    Returns
+    -------
+    bool
+        True to loop inside one program.
     """
     leaves, tree = jax.tree.flatten(model)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
@@ -142,7 +244,7 @@ def loops_on_device(model: Model, x: Array) -> bool:
 
 @lru_cache(maxsize=64)
 def _operations(tree: Any, shapes: tuple[Any, ...], shape: tuple[int, ...], dtype: Any) -> frozenset[str]:
-    """Names of all primitives in the model; of those with a `custom_vjp` only what hides its work."""
+    """Collect the names of all primitives in the model; of those with a `custom_vjp` only those that hide work."""
     leaves = [jax.ShapeDtypeStruct(s, d) for s, d in shapes]
     program = jax.make_jaxpr(lambda model, x: model(x))(
         jax.tree.unflatten(tree, leaves), jax.ShapeDtypeStruct(shape, dtype)

@@ -1,4 +1,4 @@
-"""What an attack climbs: one image's logits `[K]` and its reference in, a scalar out.
+"""Losses that attacks maximise: logits `[K]` of one image and its reference in, a scalar out.
 
 Untargeted losses refer to the true label, targeted ones to an `Aim`, `kl` to the clean logits.
 """
@@ -19,12 +19,38 @@ Loss = Callable[[Array, Any], Array]
 
 
 def cross_entropy(logits: Array, label: Array) -> Array:
-    """Negative log-likelihood of the label."""
+    """Negative log-likelihood of the label (Szegedy et al. 2014, arXiv 1312.6199).
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    label : Array
+        True label, int32 scalar.
+
+    Returns
+    -------
+    Array
+        Scalar, at least 0.
+    """
     return -log_softmax(logits)[label]
 
 
 def margin(logits: Array, label: Array) -> Array:
-    """Best wrong logit minus the right one (Carlini & Wagner 2017, arXiv 1608.04644): positive when misclassified."""
+    """Best wrong logit minus the right one (Carlini & Wagner 2017, arXiv 1608.04644).
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    label : Array
+        True label, int32 scalar.
+
+    Returns
+    -------
+    Array
+        Scalar; positive when misclassified.
+    """
     wrong = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
     return wrong.max() - logits[label]
 
@@ -33,6 +59,18 @@ def dlr(logits: Array, label: Array) -> Array:
     """Difference of logits ratio (Croce & Hein 2020, arXiv 2003.01690): the margin over the spread of the top three.
 
     With fewer than three classes there is no third logit, and the plain margin is used.
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    label : Array
+        True label, int32 scalar.
+
+    Returns
+    -------
+    Array
+        Scalar; positive when misclassified.
     """
     if logits.size < 3:
         return margin(logits, label)
@@ -41,22 +79,74 @@ def dlr(logits: Array, label: Array) -> Array:
 
 
 def cross_entropy_to(logits: Array, aim: Aim) -> Array:
-    """Log-likelihood of the target."""
+    """Log-likelihood of the target class.
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    aim : Aim
+        Label and target class of the image.
+
+    Returns
+    -------
+    Array
+        Scalar, at most 0.
+    """
     return log_softmax(logits)[aim.target]
 
 
 def margin_to(logits: Array, aim: Aim) -> Array:
-    """Target logit minus the best other one: positive when the target is predicted."""
+    """Target logit minus the best other one.
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    aim : Aim
+        Label and target class of the image.
+
+    Returns
+    -------
+    Array
+        Scalar; positive when the target is predicted.
+    """
     return -margin(logits, aim.target)
 
 
 def difference_to(logits: Array, aim: Aim) -> Array:
-    """Target logit minus the right one (Gowal et al. 2019, arXiv 1910.09338), whatever the other classes do."""
+    """Target logit minus the right one (Gowal et al. 2019, arXiv 1910.09338); other classes don't matter.
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    aim : Aim
+        Label and target class of the image.
+
+    Returns
+    -------
+    Array
+        Scalar; positive when the target is likelier than the label.
+    """
     return logits[aim.target] - logits[aim.label]
 
 
 def dlr_to(logits: Array, aim: Aim) -> Array:
-    """Targeted DLR (Croce & Hein 2020, arXiv 2003.01690); needs four classes, else the difference of the two logits."""
+    """Targeted DLR (Croce & Hein 2020, arXiv 2003.01690); with fewer than four classes `difference_to`.
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    aim : Aim
+        Label and target class of the image.
+
+    Returns
+    -------
+    Array
+        Scalar; positive when the target is likelier than the label.
+    """
     gain = difference_to(logits, aim)
     if logits.size < 4:
         return gain
@@ -65,25 +155,73 @@ def dlr_to(logits: Array, aim: Aim) -> Array:
 
 
 def kl(logits: Array, clean_logits: Array) -> Array:
-    """Kullback-Leibler divergence from the clean prediction (TRADES; Zhang et al. 2019, arXiv 1901.08573)."""
+    """Kullback-Leibler divergence from the clean prediction (TRADES; Zhang et al. 2019, arXiv 1901.08573).
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[K]`, of one image.
+    clean_logits : Array
+        float32 `[K]`, of the clean image.
+
+    Returns
+    -------
+    Array
+        Scalar, at least 0.
+    """
     clean = log_softmax(clean_logits)
     return (jnp.exp(clean) * (clean - log_softmax(logits))).sum()
 
 
 def losses(targets: int) -> dict[str, Loss]:
-    """Losses by name: those that refer to an `Aim` when there are targets, else those that refer to labels."""
+    """Return losses by name: those that refer to an `Aim` if there are targets, else those that refer to labels.
+
+    Parameters
+    ----------
+    targets : int
+        Number of target classes; 0 is untargeted.
+
+    Returns
+    -------
+    dict[str, Loss]
+        `ce`, `margin`, `dlr`, and `difference` or `kl`.
+    """
     if targets:
         return {"ce": cross_entropy_to, "margin": margin_to, "dlr": dlr_to, "difference": difference_to}
     return {"ce": cross_entropy, "margin": margin, "dlr": dlr, "kl": kl}
 
 
 def label_of(y: Any) -> Array:
-    """True labels int32 `[B]` of what a loss refers to; clean logits as they are."""
+    """Return the true labels in the reference of a loss; clean logits as they are.
+
+    Parameters
+    ----------
+    y : Any
+        Labels int32 `[B]`, an `Aim`, a `Starts`, or clean logits `[B, K]`.
+
+    Returns
+    -------
+    Array
+        int32 `[B]`, or the logits.
+    """
     return y.label if isinstance(y, Aim | Starts) else y
 
 
 def fooled(logits: Array, y: Any) -> Array:
-    """Which rows of logits `[B, K]` are misclassified, bool `[B]`; none where `y` holds clean logits, not labels."""
+    """Mark misclassified rows; none where `y` holds clean logits instead of labels.
+
+    Parameters
+    ----------
+    logits : Array
+        float32 `[B, K]`.
+    y : Any
+        Reference of the loss, leading axis B.
+
+    Returns
+    -------
+    Array
+        bool `[B]`.
+    """
     label = label_of(y)
     if label.ndim != 1:
         return jnp.zeros(len(logits), bool)
@@ -91,9 +229,26 @@ def fooled(logits: Array, y: Any) -> Array:
 
 
 def slope(model: Model, loss: Loss, x: Array, y: Any) -> tuple[Array, Array]:
-    """Gradient of each image's own loss, shape of `x`, and the logits `[B, K]` met on the way.
+    """Differentiate each image's own loss with respect to the image.
 
-    Of a randomised model it is the gradient of the mean loss over its draws (EOT), with the mean logits.
+    For a randomised model it is the gradient of the mean loss over its draws (expectation over transformation), with
+    the mean logits.
+
+    Parameters
+    ----------
+    model : Model
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    loss : Loss
+        Logits `[K]` and reference of one image to a scalar.
+    x : Array
+        Images, float32 `[B, H, W, C]` in [0, 1].
+    y : Any
+        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+
+    Returns
+    -------
+    tuple[Array, Array]
+        Input gradients in the shape of `x`, and the logits `[B, K]` computed on the way.
     """
 
     def total(x: Array) -> tuple[Array, Array]:

@@ -1,9 +1,9 @@
-"""Momentum iterative FGSM (Dong, Liao, Pang, Su, Zhu, Hu & Li 2018, arXiv 1710.06081), and what builds on it.
+"""Momentum iterative FGSM (Dong, Liao, Pang, Su, Zhu, Hu & Li 2018, arXiv 1710.06081), and attacks that build on it.
 
     m <- decay m + g / |g|_1,   x <- project(x + step steepest(m))
 
-The others change where g is taken: DI at a randomly shrunk and shifted image, TI averaged over shifts, VMI corrected
-by the gradients around the image before.
+The others change the gradient g: DI takes it at a randomly shrunk and shifted image, TI averages it over shifts; VMI
+(`vmi.py`) corrects it by the gradients around the previous image.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -30,7 +30,7 @@ from advbench.core.threat import TINY, Threat
 
 
 class State(NamedTuple):
-    """Where each image is, its momentum, and what it has cost. Every leaf has leading axis B."""
+    """Per image: position, momentum, and cost. Every leaf has leading axis B."""
 
     x: Array
     fooled: Array
@@ -38,7 +38,7 @@ class State(NamedTuple):
     gradients: Array
     momentum: Array
     keys: Array
-    memory: Any  # what a variant keeps
+    memory: Any  # memory of a variant
     chosen: Choice | None
 
 
@@ -49,6 +49,13 @@ class MIFGSM(PGD):
     ----------
     decay
         Weight of the earlier gradients, at least 0; 0 is no momentum.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> MIFGSM(decay=0.9)(model, linf, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     norms = ("linf", "l2")
@@ -74,20 +81,48 @@ class MIFGSM(PGD):
 
     @property
     def looks(self) -> Array | int:
-        """Gradients that a step takes."""
+        """Gradients per ascent step."""
         return 1
 
     def remember(self, x: Array) -> Any:
-        """What the variant's memory is at first."""
+        """Return the initial memory of a variant.
+
+        Parameters
+        ----------
+        x : Array
+            Clean images, float32 `[B, H, W, C]`.
+
+        Returns
+        -------
+        Any
+            Pytree, every leaf with leading axis B.
+        """
         return ()
 
     def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
-        """The gradient to follow, the logits of `x` where these are asked for, and the forward passes that it took."""
+        """Return the gradient to follow.
+
+        Parameters
+        ----------
+        model : Model
+            Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+        x : Array
+            Current images, float32 `[B, H, W, C]`.
+        y : Any
+            Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        state : State
+            State before the step.
+
+        Returns
+        -------
+        tuple[Array, Array or None, int]
+            Gradient in the shape of `x`, the logits `[B, K]` of `x` if needed, and the number of forward passes.
+        """
         g, logits = slope(model, losses(self.targets)[self.loss], x, y)
         return g, logits if self.keep else None, 1
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
-        """Climb once; an image met fooling the model stays where it is."""
+        """Take one ascent step; misclassified images stay."""
         g, logits, forwards = self.look(model, state.x, y, state)
         done = state.fooled if logits is None else state.fooled | settled(model, logits, y)
         moved, momentum = self.move(threat, x, state, g)
@@ -101,9 +136,26 @@ class MIFGSM(PGD):
         )
 
     def move(self, threat: Threat, x: Array, state: State, g: Array) -> tuple[Array, Array]:
-        """The next images and their momentum."""
+        """Take a step along the momentum.
+
+        Parameters
+        ----------
+        threat : Threat
+            Norm ball and pixel box to stay in.
+        x : Array
+            Clean images, float32 `[B, H, W, C]`.
+        state : State
+            State before the step.
+        g : Array
+            Gradient to follow.
+
+        Returns
+        -------
+        tuple[Array, Array]
+            Next images, and their momentum.
+        """
         g = jnp.where(jnp.isfinite(g), g, 0.0)
-        g = g / jnp.maximum(jnp.abs(g).max((1, 2, 3), keepdims=True), TINY)  # tiny slopes would underflow when summed
+        g = g / jnp.maximum(jnp.abs(g).max((1, 2, 3), keepdims=True), TINY)  # else tiny gradients underflow in the sum
         momentum = self.decay * state.momentum + g / jnp.maximum(jnp.abs(g).mean((1, 2, 3), keepdims=True), TINY)
         return jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, momentum, self.rel_step_size), momentum
 
@@ -111,14 +163,20 @@ class MIFGSM(PGD):
 class DIFGSM(MIFGSM):
     """Input diversity: the gradient of the image pasted at random into a larger black frame, which is then shrunk.
 
-    With momentum, as the authors' strongest single form has it; `decay=0` is the plain one.
+    With momentum, as in the authors' strongest single attack; `decay=0` is without.
 
     Parameters
     ----------
     probability
-        Chance that a gradient is taken through a random frame, from 0 to 1.
+        Probability that a gradient is taken through a random frame, from 0 to 1.
     resize
-        Largest frame, in sides of the image, at least 1.
+        Side of the largest frame, in sides of the image, at least 1.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(DIFGSM(probability=0.7))
+    'di-fgsm:probability=0.7'
     """
 
     cost = "10 gradients and 10 forwards"
@@ -133,7 +191,7 @@ class DIFGSM(MIFGSM):
             raise ValueError("DIFGSM needs probability in [0, 1] and resize >= 1")
 
     def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
-        """The gradient through a random frame, and the logits of the image as it is."""
+        """Return the gradient through a random frame, and the logits of the image as it is."""
         keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
         framed = jax.vmap(_framed, (None, None, 0, 0))
         diverse, pull = jax.vjp(lambda x: framed(self.probability, self.resize, keys, x), x)
@@ -146,13 +204,20 @@ class DIFGSM(MIFGSM):
 class TIFGSM(MIFGSM):
     """Translation invariance: the gradient averaged over shifts, which is the gradient blurred.
 
-    The authors' kernel has 15 values for 299 pixels; 5 are the fewest that still blur, for 28 or 32. It is theirs in
-    shape, three deviations to its edge, with momentum as they use it; `decay=0` is the plain one.
+    The authors' kernel has 15 values for 299 pixels; 5 are the fewest that still blur, for 28 or 32. It has the shape
+    of theirs, three deviations to its edge, and momentum as they use it; `decay=0` is without.
 
     Parameters
     ----------
     kernel
-        Width of the blur in pixels, odd; 1 blurs nothing.
+        Width of the blur in pixels, odd; 1 does not blur.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> TIFGSM(kernel=3)(model, linf, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     paper = "Dong et al. 2019, arXiv 1904.02884"
@@ -165,85 +230,14 @@ class TIFGSM(MIFGSM):
             raise ValueError(f"TIFGSM needs an odd kernel of at least 1, not {self.kernel}")
 
     def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
-        """The blurred gradient."""
+        """Return the blurred gradient."""
         g, logits, forwards = super().look(model, x, y, state)
         down, across = _blur(x.shape[1], self.kernel), _blur(x.shape[2], self.kernel)
         return jnp.einsum("hi,wj,bijc->bhwc", down, across, g), logits, forwards
 
 
-class Spread(NamedTuple):
-    """VMI's memory: the gradient here, the sum of those around, and by how much these differed a step before."""
-
-    phase: Array
-    plain: Array
-    around: Array
-    variance: Array
-
-
-class VMIFGSM(MIFGSM):
-    """Variance tuning: each gradient is corrected by how much those around the image before differed from its own.
-
-    Parameters
-    ----------
-    samples
-        Neighbours whose gradients are taken in each step, at least 1.
-    beta
-        Radius of the neighbourhood, in units of eps, at least 0.
-    """
-
-    cost = "210 gradients"
-    paper = "Wang & He 2021, arXiv 2103.15571"
-
-    samples: int = 20
-    beta: float = 1.5
-
-    def check(self, threat: Threat) -> None:
-        super().check(threat)
-        if self.samples < 1 or not self.beta >= 0:
-            raise ValueError("VMIFGSM needs samples >= 1 and beta >= 0")
-
-    @property
-    def looks(self) -> Array | int:
-        """The image and its neighbours."""
-        return 1 + self.samples
-
-    def remember(self, x: Array) -> Spread:
-        """No variance yet."""
-        return Spread(jnp.zeros(len(x), jnp.int32), *[jnp.zeros_like(x)] * 3)
-
-    def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
-        """One gradient, of the image or of a neighbour; after the last neighbour, the move."""
-        at, each = state.memory, (slice(None), None, None, None)
-        home, last = at.phase == 0, at.phase == self.samples
-        keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
-        away = self.beta * threat.eps * jax.vmap(threat.norm.sample)(keys, x)
-        g, logits, forwards = self.look(model, state.x + jnp.where(home[each], 0.0, away), y, state)
-        g = jnp.where(jnp.isfinite(g), g, 0.0)  # or one bad neighbour would spoil the variance for good
-        done = state.fooled if logits is None else state.fooled | (home & settled(model, logits, y))
-
-        plain = jnp.where(home[each], g, at.plain)
-        around = jnp.where(home[each], 0.0, at.around + g)
-        moved, momentum = self.move(threat, x, state, plain + at.variance)
-        go = (last & ~done)[each]
-        return State(
-            x=jnp.where(go, moved, state.x),
-            fooled=done,
-            forwards=state.forwards + jnp.where(state.fooled, 0, forwards),
-            gradients=state.gradients + ~state.fooled,
-            momentum=jnp.where(go, momentum, state.momentum),
-            keys=state.keys,
-            memory=Spread(
-                jnp.where(last, 0, at.phase + 1),
-                plain,
-                around,
-                jnp.where(go, around / self.samples - plain, at.variance),
-            ),
-            chosen=consider(state.chosen, model, state.x, y, logits, home, path=True),
-        )
-
-
 def _framed(probability: Array | float, resize: Array | float, key: Array, x: Array) -> Array:
-    """With some probability, `[H, W, C]` shrunk and shifted within black: padded, and resized to what it was."""
+    """Shrink and shift `[H, W, C]` within black, with some probability: pasted into a frame, then resized back."""
     whether, size, down, across = jax.random.split(key, 4)
     scale = jax.random.uniform(size, minval=1.0, maxval=resize) / resize
     room = jnp.array(x.shape[:2]) * (1 - scale)
@@ -253,7 +247,7 @@ def _framed(probability: Array | float, resize: Array | float, key: Array, x: Ar
 
 
 def _blur(side: int, kernel: int) -> np.ndarray:
-    """`[side, side]`: a Gaussian over `kernel` neighbours, zero beyond the border."""
+    """Return the matrix `[side, side]` of a Gaussian over `kernel` neighbours, zero beyond the border."""
     values = np.exp(-0.5 * np.linspace(-3, 3, kernel) ** 2) if kernel > 1 else np.ones(1)
     matrix = sum(np.eye(side, k=k - kernel // 2) * value for k, value in enumerate(values / values.sum()))
     return np.asarray(matrix, np.float32)

@@ -1,4 +1,4 @@
-"""What minimum-norm attacks share: the nearest image that fools so far, and the search for the smallest weight c."""
+"""Parts shared by minimum-norm attacks: the nearest adversarial image so far, and the search for the weight c."""
 
 import math
 from typing import Any, NamedTuple, Protocol
@@ -18,52 +18,59 @@ from advbench.attacks.selection import (
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
-SLACK = 1.01  # tanh reaches this far past the allowed interval, so that no pixel starts where its slope is 0
+SLACK = 1.01  # tanh reaches this far past the allowed interval, so that no pixel starts where its gradient is 0
 
 
 class Best(NamedTuple):
-    """The nearest image that fools, so far; where another model judges, also that of the largest margin in the ball."""
+    """The nearest adversarial image so far; where another model judges, also that of the largest margin in the ball."""
 
     x: Array
-    size: Array  # `[B]`; inf until one fools
+    size: Array  # `[B]`; inf before the first success
     chosen: Choice | None = None
 
     @classmethod
     def none(cls, model: Model, x: Array, y: Any) -> "Best":
-        """Before the first step from the clean images `x`."""
+        """Begin at the clean images `x`, before the first step."""
         return cls(x, jnp.full(len(x), jnp.inf), choice(model, x, y))
 
     def or_nearer(self, x: Array, size: Array, fools: Array) -> "Best":
-        """Take those of `x` that fool and are nearer."""
+        """Take those of `x` that are misclassified and nearer."""
         nearer = fools & (size < self.size)
         return self._replace(x=per_image(nearer)(x, self.x), size=jnp.where(nearer, size, self.size))
 
     def or_surer(
         self, threat: Threat, clean: Array, x: Array, seen: Look | None, active: Array | bool = True
     ) -> "Best":
-        """Take note of those of `x` in the ball that have a larger margin, where another model judges."""
+        """Take those of `x` in the ball that have a larger margin, where another model judges."""
         if self.chosen is None or seen is None:
             return self
         within = jax.vmap(threat.size)(clean, x) <= threat.eps
         return self._replace(chosen=self.chosen.better(seen, x, within & active))
 
     def proposal(self, model: Model, threat: Threat, x: Array, y: Any, forwards: Array, gradients: Array) -> Proposal:
-        """The nearest that fools if it lies in the ball, else that of the largest margin there, else it is projected.
+        """Propose the nearest adversarial image if in the ball, else that of the largest margin, else its projection.
 
         Parameters
         ----------
-        model, threat, x, y : as the attack was called with them.
-        forwards, gradients : int32 `[B]`, all that was spent.
+        model, threat, x, y : Model
+            Arguments of the attack's call.
+        forwards, gradients : Array
+            int32 `[B]`: all passes spent.
+
+        Returns
+        -------
+        Proposal
+            Images within the ball.
         """
         found: Proposal = _proposed(self, model, threat, x, y, forwards, gradients)
         return found
 
 
 class Search(NamedTuple):
-    """Rounds of descent that look for the smallest sufficient c, each image at its own pace; `[B]` each."""
+    """Binary search for the smallest sufficient c, each image at its own pace; `[B]` each."""
 
     step: Array  # in this round
-    cost: Array  # when progress was last looked at
+    cost: Array  # at the last check of progress
     fooled: Array  # in this round
     round: Array
     c: Array
@@ -72,7 +79,7 @@ class Search(NamedTuple):
 
 
 class Rounds(Protocol):
-    """The settings of such a search; `abort_early` ends a round whose cost stalls over a tenth of its steps."""
+    """Settings of such a search; `abort_early` ends a round whose cost stalls over a tenth of its steps."""
 
     @property
     def rounds(self) -> Array | int: ...
@@ -85,13 +92,43 @@ class Rounds(Protocol):
 
 
 def search(plan: Rounds, n: int) -> Search:
-    """The beginning, for `n` images."""
+    """Begin the search for `n` images.
+
+    Parameters
+    ----------
+    plan : Rounds
+        Settings of the search.
+    n : int
+        Number of images B.
+
+    Returns
+    -------
+    Search
+        State before the first step.
+    """
     zero, inf, c = jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf), jnp.full(n, plan.c, jnp.float32)
     return Search(zero, inf, jnp.zeros(n, bool), zero, c, 0 * c, inf)
 
 
 def advance(plan: Rounds, now: Search, fools: Array, cost: Array) -> tuple[Search, Array]:
-    """Count one step of every image, and say whose round it ended; such an image goes on with another c."""
+    """Count one step of every image; images whose round ended continue with another c.
+
+    Parameters
+    ----------
+    plan : Rounds
+        Settings of the search.
+    now : Search
+        State of the search.
+    fools : Array
+        bool `[B]`: images misclassified at this step.
+    cost : Array
+        float32 `[B]`: objective at this step.
+
+    Returns
+    -------
+    tuple[Search, Array]
+        The next state, and a mask bool `[B]` of images whose round ended.
+    """
     active = now.round < plan.rounds
     look = now.step % jnp.maximum(plan.steps // 10, 1) == 0
     stalled = look & (cost > 0.9999 * now.cost) if plan.abort_early else jnp.zeros_like(look)
@@ -112,18 +149,59 @@ def advance(plan: Rounds, now: Search, fools: Array, cost: Array) -> tuple[Searc
 
 
 def cosine(first: Array | float, last: Array | float, step: Array, steps: Array | int) -> Array:
-    """From `first` at step 0 to `last` at `steps`, along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
+    """Anneal from `first` at step 0 to `last` at `steps` by a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
+
+    Parameters
+    ----------
+    first, last : Array or float
+        Values at both ends.
+    step : Array
+        From 0 to `steps`.
+    steps : Array or int
+        Number of steps.
+
+    Returns
+    -------
+    Array
+        Value at the step.
+    """
     return last + (first - last) * (1 + jnp.cos(math.pi * step / steps)) / 2
 
 
 def squash(w: Array, low: Array | float, high: Array | float) -> Array:
-    """Carlini & Wagner's variables as an image; past the interval it is clipped, but the slope let through."""
+    """Map Carlini & Wagner's variables to an image; values past the interval are clipped, their gradient is kept.
+
+    Parameters
+    ----------
+    w : Array
+        float32 `[B, H, W, C]`.
+    low, high : Array or float
+        Allowed interval of each pixel.
+
+    Returns
+    -------
+    Array
+        Images within [low, high].
+    """
     x = (low + high) / 2 + SLACK * (high - low) / 2 * jnp.tanh(w)
     return x + jax.lax.stop_gradient(jnp.clip(x, low, high) - x)
 
 
 def unsquash(x: Array, low: Array | float, high: Array | float) -> Array:
-    """The variables of an image."""
+    """Invert `squash`.
+
+    Parameters
+    ----------
+    x : Array
+        Images within [low, high].
+    low, high : Array or float
+        Allowed interval of each pixel.
+
+    Returns
+    -------
+    Array
+        Variables, float32 `[B, H, W, C]`.
+    """
     return jnp.arctanh((x - (low + high) / 2) / jnp.maximum(SLACK * (high - low) / 2, 1e-12))
 
 

@@ -1,7 +1,7 @@
-"""Random noise, as a control: where it does as well as gradients do, the gradients are worthless.
+"""Random noise, as a control: a gradient attack that does no better has no useful gradients.
 
-Draws are shown to the model one after the other, and the first that fools is kept (as in Rauber, Brendel & Bethge 2017,
-arXiv 1707.04131).
+The model sees one draw after the other, and the first that is misclassified is kept (as in Rauber, Brendel & Bethge
+2017, arXiv 1707.04131).
 """
 
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from advbench.core.threat import TINY, Threat
 
 
 class State(NamedTuple):
-    """The latest draw, whether it fools, how many there were."""
+    """The latest draw, whether it is misclassified, and the number of draws."""
 
     x: Array
     fooled: Array
@@ -34,12 +34,12 @@ class State(NamedTuple):
 
 
 class Noise(Attack):
-    """Draw until an image fools; a kind of noise says how.
+    """Draw noise until the image is misclassified; subclasses define the noise.
 
     Parameters
     ----------
     samples
-        Draws, at most; at least 1.
+        Largest number of draws, at least 1.
     """
 
     access = "decision"
@@ -55,7 +55,24 @@ class Noise(Attack):
             raise ValueError(f"{type(self).__name__} needs samples >= 1, not {self.samples}")
 
     def draw(self, threat: Threat, key: Array, x: Array, number: Array) -> Array:
-        """A noisy image; `number` counts the draws, from 0."""
+        """Draw one noisy image; it is projected into the ball afterwards.
+
+        Parameters
+        ----------
+        threat : Threat
+            Norm ball and pixel box to stay in.
+        key : Array
+            PRNG key.
+        x : Array
+            Clean image, float32 `[H, W, C]` in [0, 1].
+        number : Array
+            Number of the draw, from 0.
+
+        Returns
+        -------
+        Array
+            float32 `[H, W, C]`.
+        """
         raise NotImplementedError
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
@@ -64,7 +81,7 @@ class Noise(Attack):
         return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, 0 * ended.forwards)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """One draw for every image that none fooled on yet."""
+        """Draw once for every image that is not yet misclassified."""
 
         def noisy(key: Array, x: Array, number: Array) -> Array:
             return threat.project(x, self.draw(threat, jax.random.fold_in(key, number), x, number))
@@ -80,12 +97,20 @@ class Noise(Attack):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
 
 class UniformNoise(Noise):
-    """Every value uniform, all of it scaled to the border of the ball."""
+    """Uniform noise on every value, scaled to the surface of the ball.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`; noise hardly changes the mean of an image:
+
+    >>> UniformNoise(samples=10)(model, linf, x, y, keys).claims.tolist()
+    [False, False]
+    """
 
     norms = ("linf", "l2", "l1")
 
@@ -94,7 +119,14 @@ class UniformNoise(Noise):
 
 
 class GaussianNoise(Noise):
-    """Every value normal, all of it scaled to the border of the ball."""
+    """Gaussian noise on every value, scaled to the surface of the ball.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(GaussianNoise(samples=1000))
+    'gaussian-noise:samples=1000'
+    """
 
     norms = ("linf", "l2", "l1")
 
@@ -103,9 +135,15 @@ class GaussianNoise(Noise):
 
 
 class SaltPepper(Noise):
-    """Random values set to black or white: as many as L0 allows; else more from draw to draw, up to all.
+    """Random values set to black or white: as many as L0 allows; without a norm more from draw to draw, up to all.
 
-    In 100 draws, as the other noises; the authors' code takes 1,000.
+    It takes 100 draws, as the other noises; the authors' code takes 1,000.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(SaltPepper(samples=1000))
+    'salt-pepper:samples=1000'
     """
 
     norms = ("l0", "any")

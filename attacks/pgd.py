@@ -23,7 +23,7 @@ JITTER = 1e-3  # deviation of TRADES' start around the clean image, in pixel uni
 
 
 class State(NamedTuple):
-    """Where each image is, and what it has cost."""
+    """Per image: position, and cost."""
 
     x: Array
     fooled: Array
@@ -32,21 +32,29 @@ class State(NamedTuple):
 
 
 class PGD(Aimed):
-    """Steepest ascent of a loss, with projection, from a random start; the published MNIST settings by default.
+    """Projected steepest ascent on a loss from a random start; the published MNIST settings by default.
 
     Parameters
     ----------
     steps
         Ascent steps, at least 1.
     rel_step_size
-        Length of a step in units of eps, above 0; all steps together must cross the ball.
+        Length of a step in units of eps, above 0; all steps together must be able to cross the ball.
     loss
-        Loss to raise: cross-entropy, margin (Carlini-Wagner), DLR; "kl" for training by TRADES, "difference"
-        when targeted.
+        Loss to maximise: cross-entropy, margin (Carlini-Wagner), DLR; "kl" for training by TRADES, "difference" when
+        targeted.
     start
-        Where the ascent begins: at random in the ball, at the clean image, or beside it as in TRADES.
+        Start of the ascent: a random image in the ball, the clean image, or beside it as in TRADES.
     keep
-        An image that is misclassified stays where it is, so that no success is walked away from.
+        Leave a misclassified image unchanged, so that no success is lost.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> found = PGD(steps=10, rel_step_size=0.2)(model, linf, x, y, keys)
+    >>> found.claims.tolist(), bool(abs(found.x - x).max() <= 0.2 + 1e-6)
+    ([True, True], True)
     """
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
@@ -80,7 +88,7 @@ class PGD(Aimed):
         return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.gradients, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Climb once; an image met fooling the model stays where it is."""
+        """Take one ascent step; misclassified images stay."""
         g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
         done = state.fooled | (settled(model, logits, y) & self.keep)
         climbed = jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, g, self.rel_step_size)
@@ -92,13 +100,30 @@ class PGD(Aimed):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
 
 @jax.jit
 def start(attack: PGD, threat: Threat, x: Array, keys: Array) -> Array:
-    """Where the ascent begins."""
+    """Return the first iterate of the ascent.
+
+    Parameters
+    ----------
+    attack : PGD
+        Its `start` decides.
+    threat : Threat
+        Norm ball and pixel box to stay in.
+    x : Array
+        Clean images, float32 `[B, H, W, C]` in [0, 1].
+    keys : Array
+        One PRNG key per image.
+
+    Returns
+    -------
+    Array
+        Images within the ball.
+    """
     if attack.start == "uniform":
         return jax.vmap(threat.start)(keys, x)
     if attack.start == "jitter":

@@ -1,7 +1,7 @@
 """PGD by Adam on the margin, as Gowal, Qin, Uesato, Mann & Kohli 2020 (arXiv 2010.03593) evaluate with it.
 
-Adam takes long steps first, in pixel units and not of eps: most of them end at the border of the ball, which is
-where the search goes on by shorter ones.
+The first steps of Adam are long, in pixel units and not of eps: most of them end on the surface of the ball, where the
+search continues with shorter ones.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -28,19 +28,19 @@ adam = optax.scale_by_adam()
 
 
 class State(NamedTuple):
-    """Where each image is, Adam's moments, and what it has cost."""
+    """Per image: position, Adam's moments, and cost."""
 
     x: Array
     fooled: Array
-    gradients: Array  # which is the number of the step too
+    gradients: Array  # also the number of the step
     moments: optax.OptState
     chosen: Choice | None
 
 
 class PGDAdam(Aimed):
-    """Adam's ascent of a loss, with projection, from a random start.
+    """Projected ascent on a loss by Adam, from a random start.
 
-    The settings are those of the authors' code, but for the last quarter of the steps: theirs makes them a hundred
+    The settings are those of the authors' code, except for the last quarter of the steps: theirs makes them a hundred
     times shorter still, here they stay as long as in the quarter before.
 
     Parameters
@@ -50,7 +50,13 @@ class PGDAdam(Aimed):
     lr
         Adam's learning rate, white being 1, above 0; a tenth of it in the second half.
     loss
-        Loss to raise: cross-entropy, margin or DLR; "difference" when targeted.
+        Loss to maximise: cross-entropy, margin or DLR; "difference" when targeted.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(PGDAdam(steps=200))
+    'pgd-adam:steps=200'
     """
 
     norms = ("linf", "l2")
@@ -76,7 +82,7 @@ class PGDAdam(Aimed):
         return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.gradients, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Climb once; an image met fooling the model stays where it is."""
+        """Take one ascent step; misclassified images stay."""
         g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
         done = state.fooled | settled(model, logits, y)
         update, moments = jax.vmap(adam.update)(jnp.where(jnp.isfinite(g), g, 0.0), state.moments)
@@ -91,7 +97,7 @@ class PGDAdam(Aimed):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
 

@@ -1,8 +1,8 @@
 """RayS (Chen & Gu 2020, arXiv 2006.12792): the sign vector along which the boundary is nearest in Linf.
 
-Flip the signs of a block of pixels; if the image at the best radius so far still fools, the flip is good, and a
-bisection finds the new radius. Blocks are halved once all are tried: the whole image, halves, quarters, ...
-A step is one query, of whichever kind each image needs next, so that no image waits for another.
+Flip the signs of a block of pixels; if the image at the best radius so far is still misclassified, keep the flip, and
+find the new radius by bisection. Blocks are halved once all are tried: the whole image, halves, quarters, ... A step is
+one query, of whichever kind each image needs next, so that no image waits for another.
 """
 
 from typing import Any, NamedTuple
@@ -26,35 +26,40 @@ from advbench.core.model import Model
 from advbench.core.threat import Threat
 
 TOLERANCE = 1e-3  # of the radius, as Euclidean length
-PATIENCE = (
-    100  # flips that may find nothing, a tenth of the queries at most; then images of other classes say the signs
-)
+PATIENCE = 100  # flips without success, a tenth of the queries at most, before other images give the signs
 
 
 class State(NamedTuple):
     """Per image; every leaf has leading axis B."""
 
     signs: Array
-    radius: Array  # along the signs, at which the image fools; 1, the whole box, until one does
+    radius: Array  # along the signs, of the nearest misclassified image; 1, the whole box, before the first
     found: Array
-    block: Array  # whose flip is being tried; -1: none, the signs themselves
+    block: Array  # being flipped; -1: none, the signs themselves are tried
     blocks: Array  # how many there are at this level
-    bisecting: Array  # the flipped signs fool at `high`, and not at `low`
+    bisecting: Array  # the flipped signs are misclassified at `high`, and not at `low`
     low: Array
     high: Array
-    within: Array  # eps, and to be left there
+    within: Array  # broken within eps, and done
     forwards: Array
 
 
 class RayS(Attack):
-    """Minimum-norm attack that stops within eps; the defaults are those published.
+    """Minimum-norm attack that sees decisions only and stops within eps; the defaults are those published.
 
     Parameters
     ----------
     queries
-        Queries, at most; at least 1.
+        Query limit per image, at least 1.
     early_stop
-        Stop at the first success within eps; else the nearest adversarial image is sought.
+        Stop at the first success within eps; else search for the nearest adversarial image.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> RayS()(model, linf, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     norms = ("linf",)
@@ -81,7 +86,7 @@ class RayS(Attack):
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=ended.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """Try the next flip at the best radius so far, or a flip that was good at half of the interval."""
+        """Query the next flip at the best radius so far, or a successful flip at half of the interval."""
         active = ~self.done(state)
         s, seeding = self._seeded(x, y, state)
         flipped = _flip(s)
@@ -112,11 +117,11 @@ class RayS(Attack):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool within eps."""
+        """Mark images broken within eps."""
         return state.within
 
     def _seeded(self, x: Array, y: Any, s: State) -> tuple[State, Array]:
-        """Signs that point to an image of another class, for images whose flips found nothing so far; and which."""
+        """Take signs towards an image of another class for images whose flips found nothing; and mark these."""
         if not isinstance(y, Starts) or not y.images.shape[1]:
             return s, jnp.zeros_like(s.found)
         number = s.forwards - jnp.minimum(PATIENCE, self.queries // 10)
@@ -130,12 +135,12 @@ class RayS(Attack):
 
 
 def _length(state: State) -> Array:
-    """Of a block, in values."""
+    """Return the length of a block, in values."""
     return -(-state.signs[0].size // state.blocks)
 
 
 def _flip(state: State) -> Array:
-    """The signs with the block's flipped; blocks run along rows, one channel after the other."""
+    """Flip the signs of the block; blocks run along rows, one channel after the other."""
     _, height, width, channels = state.signs.shape
     place = jnp.arange(height * width * channels).reshape(channels, height, width).transpose(1, 2, 0)
     inside = jax.vmap(lambda block, length: place // length == block)(state.block, _length(state))
@@ -148,7 +153,7 @@ def _along(x: Array, signs: Array, radius: Array) -> Array:
 
 @jax.jit
 def _best(x: Array, state: State) -> Array:
-    """The nearest image known to fool; the clean one where none is."""
+    """Return the nearest image known to be misclassified; the clean one if there is none."""
     signs = per_image(state.bisecting)(_flip(state), state.signs)
     image: Array = per_image(state.found)(_along(x, signs, state.high), x)
     return image

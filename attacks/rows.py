@@ -1,4 +1,4 @@
-"""What attacks do image by image to batches of them."""
+"""Operations on batches, image by image."""
 
 from typing import Any
 
@@ -10,17 +10,58 @@ from advbench.core.threat import Threat
 
 
 def per_image(mask: Array) -> Any:
-    """`where(mask, new, old)` for arrays of any rank with leading axis B."""
+    """Return `where(mask, new, old)` for arrays of any rank with leading axis B.
+
+    Parameters
+    ----------
+    mask : Array
+        bool `[B]`.
+
+    Returns
+    -------
+    Any
+        Function of `new` and `old`, arrays or numbers of one shape `[B, ...]`.
+    """
     return lambda new, old: jnp.where(mask.reshape(-1, *[1] * (jnp.ndim(old) - 1)), new, old)
 
 
 def scaled(by: Array, x: Array) -> Array:
-    """Each image times its own factor."""
+    """Multiply each image by its own factor.
+
+    Parameters
+    ----------
+    by : Array
+        float32 `[B]`.
+    x : Array
+        float32 `[B, H, W, C]`.
+
+    Returns
+    -------
+    Array
+        float32 `[B, H, W, C]`.
+    """
     return by[:, None, None, None] * x
 
 
 def allowed(threat: Threat, x: Array, best: Array) -> Array:
-    """`best` to the bit where it lies in the ball, since it may lie just past a boundary; else projected towards it."""
+    """Return `best` unchanged inside the ball, else project it.
+
+    Images inside are kept bit by bit, since they may lie barely beyond a decision boundary.
+
+    Parameters
+    ----------
+    threat : Threat
+        Norm ball and pixel box to stay in.
+    x : Array
+        Clean images, float32 `[B, H, W, C]`.
+    best : Array
+        Candidates of the same shape.
+
+    Returns
+    -------
+    Array
+        Images within the ball.
+    """
     image: Array = _allowed(threat, x, best)
     return image
 

@@ -1,12 +1,12 @@
-"""Successes that count where another model judges than the one an attack climbs.
+"""Choice of the proposed image where the judge sees another model than the attack differentiates.
 
-A randomised model is judged on other draws than those climbed, and a `Substitute` is climbed in place of the model that
-judges. There the first image that fools is most often luck, and the judge undoes it. So an attack goes on for all its
-steps, estimates the margin of its iterates on draws that it does not climb (nor are they the judge's), and proposes the
-one of the largest margin. Minimum-norm attacks, and those that see decisions alone, count as a success only what fools
-by a margin to spare. No attack claims more than that.
+A randomised model is judged on other draws than those attacked, and a `Substitute` is attacked in place of the model
+that judges. There the first misclassified image is most often luck, and does not survive the judge. So an attack uses
+all its steps, estimates the margin of its iterates on draws that it does not attack (nor does the judge use them), and
+proposes the iterate with the largest margin. Minimum-norm attacks, and those that see decisions alone, count as a
+success only an image with a margin to spare. No attack claims more than that.
 
-All of this is decided while a program is traced: against a model that judges itself nothing is added to an attack.
+All of this is decided while a program is traced: for a model that judges itself nothing is added to an attack.
 """
 
 from __future__ import annotations
@@ -24,37 +24,48 @@ from advbench.attacks.rows import per_image
 from advbench.core.model import Model
 from advbench.core.randomised import Randomised
 
-SURE = 4.0  # standard errors of the mean margin over the draws that a success must be positive by
-FRESH = 0.3  # weight of the latest look, where iterates lie close to each other
+SURE = 4.0  # a success needs a mean margin over the draws above this many standard errors
+FRESH = 0.3  # weight of the latest estimate, where iterates lie close to each other
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Substitute:
-    """A `Model` that is climbed in place of another one, of which the attack knows nothing.
+    """A `Model` that is attacked in place of another one, of which the attack knows nothing.
 
     Parameters
     ----------
     model : Model
-        What is climbed.
+        Model that is differentiated or queried.
     enough : Array
-        The margin in logits that a minimum-norm attack must reach on each image, float32 `[B]`.
+        Margin in logits that a minimum-norm attack must reach on each image, float32 `[B]`.
     """
 
     model: Model
     enough: Array
 
     def __call__(self, x: Array, /) -> Array:
-        """Logits `[B, K]` of the model that is climbed."""
+        """Logits `[B, K]` of the attacked model."""
         return self.model(x)
 
     def rows(self, some: Array) -> Substitute:
-        """The same for some of the images."""
+        """Select some of the images.
+
+        Parameters
+        ----------
+        some : Array
+            Indices, int32 `[n]`.
+
+        Returns
+        -------
+        Substitute
+            The same model for these images.
+        """
         return Substitute(self.model, self.enough[some])
 
 
 class Look(NamedTuple):
-    """What draws that are not climbed say of each image; float32 `[B]` each."""
+    """Margins of images on draws that are not attacked; float32 `[B]` each."""
 
     margin: Array
     enough: Array  # the margin that a minimum-norm attack must reach
@@ -62,25 +73,32 @@ class Look(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The iterate of the largest margin so far; every leaf has leading axis B."""
+    """The iterate with the largest margin so far; every leaf has leading axis B."""
 
     x: Array
-    margin: Array  # -inf before the first look
+    margin: Array  # -inf before the first estimate
     sure: Array  # whether it counts as a success
     trend: Array  # mean margin of the latest iterates
-    looks: Array  # iterates that were looked at
-    first: Array  # looks by which one first fooled; 0: none did
+    looks: Array  # iterates considered
+    first: Array  # number of the first misclassified one, from 1; 0: none
 
     def better(self, seen: Look, x: Array, where: Array | bool = True, *, path: bool = False) -> Choice:
         """Take those of `x` that have a larger margin.
 
         Parameters
         ----------
-        seen : what is known of `x`.
-        x : images `[B, H, W, C]`.
-        where : bool `[B]`, which of them are looked at.
-        path : whether each lies close to the one looked at before. Then the margins of both tell of it, and averaging
-            keeps one lucky look from deciding.
+        seen, x
+            Margins float32 `[B]`, and the images `[B, H, W, C]` that have them.
+        where : Array or bool, default True
+            bool `[B]`: images to consider.
+        path : bool, default False
+            Whether each image lies close to the one considered before. Then both margins are informative, and averaging
+            them keeps one lucky estimate from deciding.
+
+        Returns
+        -------
+        Choice
+            The updated choice.
         """
         trend = (1 - FRESH) * self.trend + FRESH * seen.margin
         margin = jnp.where((self.looks > 0) & jnp.isfinite(trend), trend, seen.margin) if path else seen.margin
@@ -97,25 +115,52 @@ class Choice(NamedTuple):
 
 
 def judged_elsewhere(model: Model) -> bool:
-    """Whether another model judges than the one that is climbed."""
+    """Tell whether the judge sees another model than the one attacked.
+
+    Parameters
+    ----------
+    model : Model
+        Model that is attacked.
+
+    Returns
+    -------
+    bool
+        True for a randomised model and a `Substitute`.
+    """
     return isinstance(model, Randomised | Substitute)
 
 
 def settled(model: Model, logits: Array, y: Any) -> Array:
-    """Images on which an attack may rest, bool `[B]`: those that fool; none where another model judges."""
+    """Mark images that an attack may leave alone: misclassified ones; none where another model judges.
+
+    Parameters
+    ----------
+    model, logits, y
+        The attacked model, its output `[B, K]`, and the reference of the loss.
+
+    Returns
+    -------
+    Array
+        bool `[B]`.
+    """
     fools = fooled(logits, y)
     return jnp.zeros_like(fools) if judged_elsewhere(model) else fools
 
 
 def look(model: Model, x: Array, y: Any, logits: Array | None) -> Look | None:
-    """Estimate margins anew; None where the model judges itself.
+    """Estimate margins on fresh draws; None where the model judges itself.
 
     Parameters
     ----------
-    model : what is climbed.
-    x : images `[B, H, W, C]`.
-    y : what the loss refers to: labels or an `Aim`. The margin is that over the label in either case.
-    logits : what `model` gives for `x`, `[B, K]`; a randomised one is asked again and does not need them.
+    model, x, y
+        Arguments of the attack's call. The margin is that over the label, also for an `Aim`.
+    logits : Array or None
+        Output of `model` for `x`, `[B, K]`; a randomised model is sampled again and does not need them.
+
+    Returns
+    -------
+    Look or None
+        Margins float32 `[B]`.
     """
     label = label_of(y)
     if isinstance(model, Substitute) and logits is not None:
@@ -131,35 +176,90 @@ def look(model: Model, x: Array, y: Any, logits: Array | None) -> Look | None:
 
 
 def _number(margins: Array) -> Array:
-    """Outputs that are no numbers are worst of all."""
+    """Replace NaN by infinity: such outputs count as the worst of all."""
     return jnp.where(jnp.isnan(margins), jnp.inf, margins)
 
 
 def beyond(gain: Array, seen: Look | None) -> Array:
-    """`gain`, `[B]`, less what is to spare, by the draws climbed and by the others; its slope is that of `gain`."""
+    """Subtract the margin to spare from `gain`; the gradient stays that of `gain`.
+
+    Parameters
+    ----------
+    gain, seen
+        Margins on the attacked draws, float32 `[B]`, and on others; None where the model judges itself.
+
+    Returns
+    -------
+    Array
+        float32 `[B]`; positive where both margins suffice.
+    """
     if seen is None:
         return gain
     return gain + jax.lax.stop_gradient(jnp.minimum(gain, seen.margin) - seen.enough - gain)
 
 
 def sure(logits: Array, label: Array, seen: Look | None) -> Array:
-    """Which rows of logits `[B, K]` fool, bool `[B]`; where another model judges, by a margin to spare."""
+    """Mark misclassified rows; where another model judges, those with a margin to spare.
+
+    Parameters
+    ----------
+    logits, label, seen
+        float32 `[B, K]`, int32 `[B]`, and margins on other draws if another model judges.
+
+    Returns
+    -------
+    Array
+        bool `[B]`.
+    """
     return fooled(logits, label) if seen is None else beyond(jax.vmap(margin)(logits, label), seen) > 0
 
 
 def surely_fooled(model: Model, x: Array, y: Any) -> Array:
-    """Which images fool, bool `[B]`, as `sure`."""
+    """Query the model and mark misclassified images, as `sure` does.
+
+    Parameters
+    ----------
+    model, x, y
+        Arguments of the attack's call.
+
+    Returns
+    -------
+    Array
+        bool `[B]`.
+    """
     logits = model(x)
     return sure(logits, label_of(y), look(model, x, y, logits))
 
 
 def passes(model: Model) -> int:
-    """Forward passes that each image costs which is climbed and looked at."""
+    """Count the forward passes of one query, with those that estimate its margin.
+
+    Parameters
+    ----------
+    model : Model
+        Model that is attacked.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     return 1 + (model.checking().draws // model.draws if isinstance(model, Randomised) else 0)
 
 
 def choice(model: Model, x: Array, y: Any) -> Choice | None:
-    """The beginning of a choice; None where the model judges itself, or nothing is known of labels."""
+    """Begin a choice; None where the model judges itself, or labels are unknown.
+
+    Parameters
+    ----------
+    model, x, y
+        Arguments of the attack's call.
+
+    Returns
+    -------
+    Choice or None
+        An empty choice.
+    """
     if not judged_elsewhere(model) or label_of(y).ndim != 1:
         return None
     none = jnp.zeros(len(x), jnp.int32)
@@ -176,7 +276,22 @@ def consider(
     *,
     path: bool = False,
 ) -> Choice | None:
-    """Look at `x`, in `where`, and keep what has the largest margin; as `look` and `Choice.better`."""
+    """Estimate the margin of `x` and keep the image with the largest; see `look` and `Choice.better`.
+
+    Parameters
+    ----------
+    chosen : Choice or None
+        Choice so far; None where the model judges itself.
+    model, x, y, logits
+        As for `look`.
+    where, path
+        As for `Choice.better`.
+
+    Returns
+    -------
+    Choice or None
+        The updated choice.
+    """
     if chosen is None:
         return None
 
@@ -193,16 +308,23 @@ def consider(
 def proposal(
     chosen: Choice | None, model: Model, x: Array, y: Any, fools: Array, forwards: Array, gradients: Array
 ) -> Proposal:
-    """What an attack ends with.
+    """Assemble the result of an attack.
 
     Parameters
     ----------
-    chosen : the iterate of the largest margin, where another model judges.
-    model : what was climbed.
-    x : the last images, `[B, H, W, C]`, at the end of a path.
-    y : what the loss refers to.
-    fools : which of `x` are known to fool, bool `[B]`.
-    forwards, gradients : int32 `[B]`, without what the looks cost.
+    chosen : Choice or None
+        Iterate with the largest margin, where another model judges.
+    model, x, y
+        The attacked model, the last images `[B, H, W, C]` of a path, and the reference of the loss.
+    fools : Array
+        bool `[B]`: images known to be misclassified.
+    forwards, gradients : Array
+        int32 `[B]`, without the cost of margin estimates.
+
+    Returns
+    -------
+    Proposal
+        The chosen images, or `x`.
     """
     if chosen is None:
         return Proposal(x, forwards, gradients, fools)
@@ -211,7 +333,20 @@ def proposal(
 
 
 def last_look(chosen: Choice, model: Model, x: Array, y: Any, *, path: bool) -> Choice:
-    """Look at the images that an attack ends with; as `Choice.better`."""
+    """Consider the final images of an attack.
+
+    Parameters
+    ----------
+    chosen, path
+        As for `Choice.better`.
+    model, x, y
+        Arguments of the attack's call.
+
+    Returns
+    -------
+    Choice
+        The updated choice.
+    """
     seen = look(model, x, y, model(x))
     return chosen if seen is None else chosen.better(seen, x, path=path)
 

@@ -3,8 +3,8 @@
     for each direction q of an orthonormal basis, in random order:
         try x + step q, else x - step q;  keep what lowers the label's probability
 
-The basis is single pixels, or the discrete cosine transform's, from whose lowest frequencies it works up. After the
-last direction it begins again. The result is projected into the ball at every try.
+The basis is single pixels, or that of the discrete cosine transform, from the lowest frequencies up. After the last
+direction it begins again. The result is projected into the ball at every query.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -32,12 +32,12 @@ from advbench.attacks.selection import (
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
-LOWEST = 1 / 8  # of the frequencies along a side come first, in random order,
-SHELL = 1 / 32  # and then each further share of them
+LOWEST = 1 / 8  # share of the frequencies along a side that come first, in random order
+SHELL = 1 / 32  # share in each further group
 
 
 class State(NamedTuple):
-    """The best image so far, where the search is, and what it has cost. Every leaf has leading axis B."""
+    """Best image so far, position in the search, and cost. Every leaf has leading axis B."""
 
     x: Array
     loss: Array
@@ -53,11 +53,17 @@ class SimBA(Aimed):
     Parameters
     ----------
     queries
-        Queries, at most; at least 1.
+        Query limit per image, at least 1.
     step_size
         Length of a step, white being 1, above 0.
     basis
-        Directions that are tried: single pixel values, or cosines of the DCT.
+        Directions of the search: single pixel values, or cosines of the DCT.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(SimBA(basis="dct"))
+    'simba:basis=dct'
     """
 
     norms = ("l2",)
@@ -105,11 +111,11 @@ class SimBA(Aimed):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
     def _move(self, threat: Threat, x0: Array, x: Array, turn: Array, order: Array) -> Array:
-        """One image, a step forwards or backwards along its next direction."""
+        """Step one image forwards or backwards along its next direction."""
         height, width, channels = x.shape
         which = order[turn // 2 % order.size]
         row, column, channel = which // (width * channels), which // channels % width, which % channels
@@ -119,7 +125,7 @@ class SimBA(Aimed):
 
 
 def _odds_against(logits: Array, label: Array) -> Array:
-    """Log odds: ordered as the probability is, but they still tell better from worse where that rounds to 1."""
+    """Log odds against the label: ordered as its probability, but still distinct where that rounds to 1."""
     wrong = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
     return jax.nn.logsumexp(wrong) - logits[label]
 
@@ -129,7 +135,7 @@ def _odds_of(logits: Array, aim: Aim) -> Array:
 
 
 def _basis(name: str, n: int) -> Array:
-    """An orthonormal basis of n values, a vector in each row: unit vectors or the cosines of the DCT-II."""
+    """Return an orthonormal basis of n values, a vector in each row: unit vectors or the cosines of the DCT-II."""
     if name == "pixel":
         return jnp.eye(n)
     k, i = np.arange(n)[:, None], np.arange(n)
@@ -139,7 +145,7 @@ def _basis(name: str, n: int) -> Array:
 
 @jax.jit
 def _begin(attack: SimBA, x: Array, keys: Array) -> tuple[Array, State]:
-    """Each image's order of directions, and the state before the first query."""
+    """Draw each image's order of directions, and begin before the first query."""
     _, height, width, channels = x.shape
     frequency = np.maximum(np.arange(height)[:, None] / height, np.arange(width) / width)
     shell = np.zeros((height, width))

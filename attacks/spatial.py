@@ -1,6 +1,6 @@
 """Rotations and translations (Engstrom, Tran, Tsipras, Schmidt & Madry 2019, arXiv 1712.02779), by exhaustive search.
 
-All of a grid is tried, small transformations before large ones, and the first image that fools is kept: no gradient
+All of a grid is tried, small transformations before large ones, and the first misclassified image is kept: no gradient
 is involved, so nothing can mask it. Between pixels the image is interpolated linearly, and beyond its border black.
 """
 
@@ -26,7 +26,7 @@ from advbench.core.threat import Threat
 
 
 class State(NamedTuple):
-    """The image that fools, or else the clean one, and how many were tried."""
+    """The misclassified image, or else the clean one, and the number of transformations tried."""
 
     x: Array
     fooled: Array
@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 class Spatial(Attack):
-    """Worst of a grid of angles and shifts; the authors' grid by default.
+    """Worst case over a grid of rotations and translations; the authors' grid by default.
 
     Parameters
     ----------
@@ -44,9 +44,16 @@ class Spatial(Attack):
     pixels
         Largest shift, in each direction, in pixels, at least 0.
     angles
-        Angles of the grid, at least 1.
+        Number of angles in the grid, at least 1.
     shifts
-        Shifts of the grid, along each axis, at least 1.
+        Number of shifts in the grid, along each axis, at least 1.
+
+    Examples
+    --------
+    With `model`, `x`, `y` and `keys` of the example of `Attack`; on a flat image only the black border matters:
+
+    >>> Spatial(angles=3, shifts=3)(model, Threat(NORMS["any"], 1.0), x, y, keys).claims.tolist()
+    [False, False]
     """
 
     norms = ("any",)
@@ -71,7 +78,7 @@ class Spatial(Attack):
         return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, 0 * ended.forwards)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
-        """The next transformation of every image that withstood those before."""
+        """Try the next transformation on every image that is not yet misclassified."""
         grid = jnp.asarray(_grid(self.angles, self.shifts), jnp.float32)
         limits = jnp.stack([jnp.deg2rad(self.degrees), jnp.asarray(self.pixels), jnp.asarray(self.pixels)])
         moved = jax.vmap(transformed)(x, grid[jnp.minimum(state.forwards, len(grid) - 1)] * limits)
@@ -86,12 +93,25 @@ class Spatial(Attack):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
 
 def transformed(x: Array, move: Array) -> Array:
-    """`[H, W, C]` turned about its centre by `move[0]` radians, anticlockwise, then shifted down and right."""
+    """Rotate an image about its centre, then shift it; black beyond the border.
+
+    Parameters
+    ----------
+    x : Array
+        Image, float32 `[H, W, C]`.
+    move : Array
+        float32 `[3]`: angle in radians, anticlockwise; shifts down and right in pixels.
+
+    Returns
+    -------
+    Array
+        float32 `[H, W, C]`.
+    """
     height, width, _ = x.shape
     middle = jnp.array([(height - 1) / 2, (width - 1) / 2])
     down, across = jnp.meshgrid(jnp.arange(height) - middle[0], jnp.arange(width) - middle[1], indexing="ij")
@@ -107,7 +127,7 @@ def transformed(x: Array, move: Array) -> Array:
 
 
 def _grid(angles: int, shifts: int) -> np.ndarray:
-    """`[n, 3]`, each in [-1, 1]: angle, shift down, shift right; small ones first, the identity before all."""
+    """List transformations `[n, 3]` in [-1, 1]: angle, shift down, shift right; small before large."""
     axes = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (angles, shifts, shifts)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     return grid[np.argsort(np.linalg.norm(grid, axis=1), kind="stable")]

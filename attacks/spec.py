@@ -1,4 +1,4 @@
-"""Attacks as typed, `pgd:steps=100,restarts=5`, as objects, and suites."""
+"""Attacks as typed (`pgd:steps=100,restarts=5`), as objects, and as suites."""
 
 from __future__ import annotations
 
@@ -16,19 +16,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack with its settings, and the canonical text that names it in results and keys."""
+    """An attack with its settings, and the canonical text that names it in results and keys.
+
+    Parameters
+    ----------
+    text : str
+        Name and settings as typed, like `pgd:steps=100`.
+    attack : Attack
+        The attack.
+    """
 
     text: str
     attack: Attack
 
     @classmethod
     def parse(cls, text: str, threat: ThreatSpec) -> AttackSpec:
-        """Build the attack and refuse what can't work under this threat.
+        """Build the attack that a text names and check it for a threat model.
+
+        Parameters
+        ----------
+        text : str
+            As typed, like `pgd:steps=100`.
+        threat : ThreatSpec
+            Norm and eps.
+
+        Returns
+        -------
+        AttackSpec
+            The attack with its canonical text.
 
         Raises
         ------
         UsageError
-            For an unknown attack or setting, a value of the wrong kind, or an attack that can't serve the norm.
+            For an unknown attack or setting, a value of the wrong kind, or an attack that does not support the norm.
         """
         from advbench.attacks import ATTACKS, SUITES
 
@@ -37,7 +57,19 @@ class AttackSpec:
 
     @classmethod
     def of(cls, attack: Attack, threat: ThreatSpec) -> AttackSpec:
-        """Name an attack that is an object, as it would be typed, and refuse what can't work under this threat.
+        """Name an attack object as it would be typed and check it for a threat model.
+
+        Parameters
+        ----------
+        attack : Attack
+            The attack.
+        threat : ThreatSpec
+            Norm and eps.
+
+        Returns
+        -------
+        AttackSpec
+            The attack with its canonical text.
 
         Raises
         ------
@@ -56,7 +88,17 @@ class AttackSpec:
 
 
 def text_of(attack: Attack) -> str:
-    """Name and settings of an attack, as they would be typed; one that is not in the registry has its class's name.
+    """Return name and settings of an attack as they would be typed.
+
+    Parameters
+    ----------
+    attack : Attack
+        The attack; one that is not in the registry is named after its class.
+
+    Returns
+    -------
+    str
+        Name, and those settings that differ from their defaults.
 
     Examples
     --------
@@ -77,7 +119,19 @@ def text_of(attack: Attack) -> str:
 
 
 def attacks_of(asked: Iterable[str | Attack], threat: ThreatSpec) -> list[AttackSpec]:
-    """Attacks as typed or as objects, each suite replaced by what it stands for; what is there twice counts once.
+    """Read attacks given as text or as objects; suites are expanded and duplicates dropped.
+
+    Parameters
+    ----------
+    asked : Iterable[str or Attack]
+        Texts like `pgd:steps=100` or `autoattack`, and attacks.
+    threat : ThreatSpec
+        Norm and eps.
+
+    Returns
+    -------
+    list[AttackSpec]
+        In the order given.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""SPSA (Uesato, O'Donoghue, van den Oord & Kohli 2018, arXiv 1802.05666): ascent of an estimated gradient.
+"""SPSA (Uesato, O'Donoghue, van den Oord & Kohli 2018, arXiv 1802.05666): ascent along an estimated gradient.
 
     g <- mean over random signs v of  (f(x + delta v) - f(x - delta v)) / (2 delta) v;   x <- project(x + Adam(g))
 
@@ -30,7 +30,7 @@ adam = optax.scale_by_adam()
 
 
 class State(NamedTuple):
-    """Where each image is, the gradient it gathers, and what it has cost. Every leaf has leading axis B."""
+    """Per image: position, gradient estimate so far, and cost. Every leaf has leading axis B."""
 
     x: Array
     moments: optax.OptState
@@ -44,7 +44,7 @@ class State(NamedTuple):
 class SPSA(Aimed):
     """Gradient-free ascent; the defaults are those of the authors' code.
 
-    The paper's strongest runs take many times as many samples a step: raise `samples` where the queries can be had.
+    The paper's strongest runs take many times as many samples a step: raise `samples` if the query limit allows.
 
     Parameters
     ----------
@@ -53,13 +53,19 @@ class SPSA(Aimed):
     samples
         Queries for each gradient estimate, an even number, since they come in pairs.
     delta
-        Distance of these from the image, white being 1, above 0.
+        Distance of the samples from the image, white being 1, above 0.
     lr
         Adam's learning rate, white being 1, above 0.
     loss
-        Loss to raise: margin (Carlini-Wagner), cross-entropy or DLR.
+        Loss to maximise: margin (Carlini-Wagner), cross-entropy or DLR.
     start
-        Where the ascent begins: at random in the ball, or at the clean image.
+        Start of the ascent: a random image in the ball, or the clean image.
+
+    Examples
+    --------
+    >>> from advbench.attacks.spec import text_of
+    >>> text_of(SPSA(samples=1024))
+    'spsa:samples=1024'
     """
 
     norms = ("linf",)
@@ -84,7 +90,7 @@ class SPSA(Aimed):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)._replace(chosen=choice(model, x, y))
-        # The last step's image is looked at too.
+        # One more query evaluates the image of the last step.
         ended = dwindle(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
         return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.queries, jnp.zeros_like(ended.queries))
 
@@ -98,7 +104,7 @@ class SPSA(Aimed):
         loss = jax.vmap(losses(self.targets)[self.loss])(logits, y)
         here = jnp.where(sample == 0, loss, state.here)
         fools = state.fooled | (settled(model, logits, y) & (sample == 0))
-        # Less the loss at x, which cancels in each pair but would cost digits.
+        # Subtract the loss at x: it cancels in each pair, but would cost digits.
         rise = sign * (loss - here) / (self.delta * self.samples)
         g = state.g + scaled(jnp.where(jnp.isfinite(rise), rise, 0.0), v)
         chosen = consider(state.chosen, model, state.x, y, logits, sample == 0, path=True)
@@ -108,7 +114,7 @@ class SPSA(Aimed):
         return moved
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
     def _climb(self, threat: Threat, x: Array, state: State, which: Array) -> State:
@@ -120,7 +126,7 @@ class SPSA(Aimed):
 
 
 def _signs(key: Array, draw: Array, shape: tuple[int, ...]) -> Array:
-    """Random signs; a word of random bits gives 32 of them."""
+    """Draw random signs; a word of random bits gives 32 of them."""
     size = shape[0] * shape[1] * shape[2]
     words = jax.random.bits(jax.random.fold_in(key, draw), (-(-size // 32), 1))
     bits = words >> jnp.arange(32, dtype=words.dtype) & 1

@@ -1,10 +1,10 @@
 """Square attack (Andriushchenko, Croce, Flammarion & Hein 2020, arXiv 1912.00049): random search with squares.
 
-    x <- start;  repeat: try x with a random square changed;  keep it if the loss grew or the model is fooled
+    x <- start;  repeat: try x with a random square changed;  keep it if the loss grew or the image is misclassified
 
-Under Linf a square moves to a random corner of the cube. Under L2 and L1 it takes over the mass of another
-square, in the shape of two opposite pyramids. Squares shrink as queries pass. Each image draws its own squares,
-by masks of positions instead of slices, so that one program serves all sizes and images.
+In Linf a square moves to a random corner of the cube. In L2 and L1 it takes over the mass of another square, in the
+shape of two opposite pyramids. Squares shrink as queries pass. Each image draws its own squares, by masks of positions
+instead of slices, so that one program serves all sizes and images.
 """
 
 from functools import lru_cache
@@ -34,7 +34,7 @@ TILES = 5  # pyramids along each side of the start under L2 and L1
 
 
 class State(NamedTuple):
-    """The best image so far, its loss, and what it has cost. Every leaf has leading axis B."""
+    """Best image so far, its loss, and cost. Every leaf has leading axis B."""
 
     x: Array
     loss: Array
@@ -49,13 +49,20 @@ class Square(Aimed):
     Parameters
     ----------
     queries
-        Queries, at most; at least 1.
+        Query limit per image, at least 1.
     p_init
         Share of the image that the first squares cover, above 0, at most 1.
     loss
-        Loss to raise: margin (Carlini-Wagner), cross-entropy or DLR.
+        Loss to maximise: margin (Carlini-Wagner), cross-entropy or DLR.
     rescale
         Fit the schedule of square sizes, made for 10,000 queries, to `queries`.
+
+    Examples
+    --------
+    With `model`, `linf`, `x`, `y` and `keys` of the example of `Attack`:
+
+    >>> Square(queries=50)(model, linf, x, y, keys).claims.tolist()
+    [True, True]
     """
 
     norms = ("linf", "l2", "l1")
@@ -99,11 +106,11 @@ class Square(Aimed):
         )
 
     def done(self, state: State) -> Array:
-        """Images that fool already."""
+        """Mark images that are misclassified already."""
         return state.fooled
 
     def _change(self, threat: Threat, x0: Array, x: Array, tries: Array, key: Array) -> Array:
-        """One image with one random square changed."""
+        """Change one random square of one image."""
         height, width, channels = x.shape
         draws = jax.random.bits(jax.random.fold_in(key, tries), (5 + channels,))
         signs = jnp.where(draws[5:] >> 31, 1.0, -1.0)
@@ -125,23 +132,23 @@ class Square(Aimed):
         pyramid = pyramids[stage, jnp.clip(i, 0, side - 1), jnp.clip(j, 0, side - 1)]
         donor, _, _ = _square(height, width, side, draws[2:4])
         d = x - x0
-        unspent = jnp.maximum(threat.eps**power - mass(d).sum(), 0.0)  # what the pixel box cut off
+        unspent = jnp.maximum(threat.eps**power - mass(d).sum(), 0.0)  # mass that the pixel box cut off
         new = pyramid * signs + d / (1e-12 + mass(jnp.where(square, d, 0.0)) ** (1 / power))
         new = jnp.where(square, new, 0.0)
         budget = unspent / channels + mass(jnp.where(square | donor, d, 0.0))
         new = new * (budget / (1e-12 + mass(new))) ** (1 / power)
-        if threat.norm.name == "l1":  # as the authors do; the projection takes back what is too much
+        if threat.norm.name == "l1":  # as the authors do; the projection removes the excess
             return threat.project(x0, x0 + jnp.where(square, new * channels, jnp.where(donor, 0.0, d)))
         return _stretched(threat, x0, jnp.where(square, new, jnp.where(donor, 0.0, d)))
 
 
 def _stretched(threat: Threat, x0: Array, d: Array) -> Array:
-    """`x0` moved by eps along `d`, then clipped to the pixel box."""
+    """Move `x0` by eps along `d`, then clip to the pixel box."""
     return jnp.clip(x0 + d * (threat.eps / (1e-12 + threat.norm.size(d))), 0.0, 1.0)
 
 
 def _square(height: int, width: int, side: Array, draws: Array) -> tuple[Array, Array, Array]:
-    """Where a square lies that is placed by two draws of 32 bits, and each pixel's row and column in it."""
+    """Return the mask of a random square, and coordinates relative to its corner."""
     room = jnp.stack([height - side + 1, width - side + 1]).astype(draws.dtype)
     top, left = (draws % room).astype(jnp.int32)
     i, j = jnp.arange(height)[:, None, None] - top, jnp.arange(width)[:, None] - left
@@ -149,13 +156,13 @@ def _square(height: int, width: int, side: Array, draws: Array) -> tuple[Array, 
 
 
 def _turned(draw: Array, i: Any, j: Any) -> tuple[Array, Array]:
-    """Rows for columns in half of all draws."""
+    """Swap rows and columns with probability 1/2."""
     turn = (draw >> 31).astype(bool)
     return jnp.where(turn, j, i), jnp.where(turn, i, j)
 
 
 def _sides(p: float, height: int, width: int, norm: str) -> tuple[int, ...]:
-    """Of the square at each stage: round(sqrt(p H W)), under L2 and L1 odd and at least 3."""
+    """Return the side of the square at each stage: round(sqrt(p H W)), in L2 and L1 odd and at least 3."""
     sides = [max(round((p / 2**stage * height * width) ** 0.5), 1) for stage in range(len(HALVINGS) + 1)]
     if norm != "linf":
         sides = [max(side, 3) // 2 * 2 + 1 for side in sides]
@@ -164,7 +171,7 @@ def _sides(p: float, height: int, width: int, norm: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _pyramids(sides: tuple[int, ...], power: int) -> np.ndarray:
-    """For each side two pyramids of opposite signs, one above the other, together of norm 1; padded."""
+    """Build for each side two pyramids of opposite signs, one above the other, together of norm 1; padded."""
     stack = np.zeros((len(sides), max(sides), max(sides)), np.float32)
     for room, side in zip(stack, sides, strict=True):
         both = np.concatenate([_pyramid(side // 2, side, power), -_pyramid(side - side // 2, side, power)])
@@ -173,7 +180,7 @@ def _pyramids(sides: tuple[int, ...], power: int) -> np.ndarray:
 
 
 def _pyramid(height: int, width: int, power: int) -> np.ndarray:
-    """Of norm 1, falling off from the middle: on ring r the sum of 1 / k^2 (L1: 1 / k^4) over k > r."""
+    """Build a pyramid of norm 1, highest in the middle: on ring r the sum of 1 / k^2 (L1: 1 / k^4) over k > r."""
     ring = np.maximum(abs(np.arange(height) - height // 2)[:, None], abs(np.arange(width) - width // 2))
     terms = np.arange(1.0, max(height, width) // 2 + 2) ** (-2 if power == 2 else -4)
     pyramid = terms[::-1].cumsum()[::-1][ring]
@@ -182,7 +189,7 @@ def _pyramid(height: int, width: int, power: int) -> np.ndarray:
 
 @jax.jit
 def _begin(attack: Square, threat: Threat, x: Array, keys: Array) -> State:
-    """Stripes of random signs under Linf; under L2 and L1 tiles of pyramids."""
+    """Begin with stripes of random signs in Linf; in L2 and L1 with tiles of pyramids."""
     start = jax.vmap(_stripes if threat.norm.name == "linf" else _tiles, (None, 0, 0))
     never = jnp.full(len(x), -jnp.inf, x.dtype)
     return State(start(threat, x, keys), never, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), None)
@@ -196,7 +203,7 @@ def _stripes(threat: Threat, x0: Array, key: Array) -> Array:
 def _tiles(threat: Threat, x0: Array, key: Array) -> Array:
     height, width, channels = x0.shape
     side = max(height // TILES, 1)
-    i, j = (np.arange(n) - n % side // 2 for n in (height, width))  # tiles as many as fit, in the middle
+    i, j = (np.arange(n) - n % side // 2 for n in (height, width))  # as many tiles as fit, centred
     whole = ((i >= 0) & (i < height // side * side))[:, None] & (j >= 0) & (j < width // side * side)
     tile = np.ix_(i // side, j // side)
     signs, turns = jax.random.split(key)

@@ -1,10 +1,10 @@
-"""Suites: one name for several attacks in their published order, each of which can also be named alone."""
+"""Suites: one name for several attacks in their published order; each attack can also be named alone."""
 
 from __future__ import annotations
 
 AUTOATTACK = "Croce & Hein 2020, arXiv 2003.01690; in L1 Croce & Hein 2021, arXiv 2103.01208"
 
-# As the authors' code has them. `rand` is for randomised models, which average 20 draws (EoT) by default.
+# From the authors' code. `rand` is for randomised models, which average 20 draws (EOT) by default.
 _STANDARD = ("apgd", "apgd:loss=dlr,targets=9", "fab:targets=9", "square")
 _STANDARD_L1 = ("apgd:large_eps=true,restarts=5", "apgd:loss=dlr,large_eps=true,targets=5", "fab:targets=9", "square")
 _PLUS = (
@@ -25,11 +25,23 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "autoattack:version=plus": dict.fromkeys(("linf", "l2", "l1"), _PLUS),
     "autoattack:version=rand": dict.fromkeys(("linf", "l2", "l1"), _RAND),
 }
-"""What each suite stands for, by norm."""
+"""Attacks of each suite, by norm."""
 
 
 def expand(text: str, norm: str) -> tuple[str, ...]:
-    """The attacks that `text` stands for: those of a suite, or itself.
+    """Return the attacks that `text` names: those of a suite, or the text itself.
+
+    Parameters
+    ----------
+    text : str
+        Name of a suite or an attack, with settings.
+    norm : str
+        Name of the norm.
+
+    Returns
+    -------
+    tuple[str, ...]
+        Texts of attacks.
 
     Raises
     ------

@@ -64,7 +64,7 @@ def measure(asked: argparse.Namespace, name: str, seed: int) -> dict[str, float]
         advbench("train", *what, *images, *budget, "--out", out, "--resume")
     attacks = [part for attack in LITE for part in ("--attack", attack)]
     result = json.loads(
-        advbench("attack", out, "--eps", asked.eps, "-n", asked.n, *attacks, "--checks", "none", "--json", "-")
+        advbench("attack", out, "--eps", asked.eps, "-n", asked.n, *attacks, "--preflight", "none", "--json", "-")
     )
     return {
         "clean": 100 * result["clean"]["accuracy"],

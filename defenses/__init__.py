@@ -34,6 +34,7 @@ DEFENSES |= {
     if defense.robust
 }
 DEFENSES |= {"ibp": IBP, "crown-ibp": CROWNIBP}
+"""Defenses by the name that is typed."""
 
 __all__ = [
     "AWP",

@@ -9,15 +9,25 @@ from advbench.defenses.pgd import PGDTraining
 
 
 class LogitPairing(PGDTraining):
-    """Train on clean and PGD images alike and pull their logits together.
+    """Train on clean and PGD images alike, and penalise the distance of their logits.
 
-    What it claimed on ImageNet didn't last: 0.6 % were left under a stronger attack (Engstrom, Ilyas & Athalye 2018,
-    arXiv 1807.10272). An evaluation that shows it far above PGD training should be doubted.
+    The robustness claimed on ImageNet did not last: a stronger attack left 0.6 % (Engstrom, Ilyas & Athalye 2018, arXiv
+    1807.10272). Doubt an evaluation that shows this defense far above PGD training.
+
+    Parameters
+    ----------
+    weight
+        Weight of the mean squared difference of the logits, at least 0.
+
+    Examples
+    --------
+    >>> LogitPairing(weight=1.0).attack.steps
+    40
     """
 
     paper = "Kannan et al. 2018, arXiv 1803.06373; broken by Engstrom et al. 2018, arXiv 1807.10272"
 
-    weight: float = 0.5  # of the mean squared difference of the logits
+    weight: float = 0.5
 
     def check(self, threat: Threat) -> None:
         super().check(threat)

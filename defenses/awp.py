@@ -14,14 +14,30 @@ from advbench.defenses.base import Cost, Defense, Here
 
 
 class AWP(Defense):
-    """Descend from the slope at nearby weights of higher loss, so that a flat minimum is found.
+    """Descend along the gradient at nearby weights of higher loss, so that a flat minimum is found.
 
-    One step of ascent on the defense's own loss; each layer moves by `gamma` times the size of its weights. Biases and
-    the scales of normalisations stay where they are. Put it before a defense: `class Mine(AWP, TRADES)`.
+    The nearby weights are one ascent step away on the defense's own loss; each layer moves by `gamma` times the norm of
+    its weights. Biases and the scales of normalisations stay unchanged. Put it before a defense: `class Mine(AWP,
+    TRADES)`.
+
+    Parameters
+    ----------
+    gamma
+        Size of the perturbation, relative to each layer's weights, at least 0.
+    warmup
+        Epochs without perturbation, at least 0.
+
+    Examples
+    --------
+    >>> from advbench.defenses import TRADES
+    >>> class Mine(AWP, TRADES):
+    ...     beta: float = 3.0
+    >>> Mine(gamma=0.005).beta
+    3.0
     """
 
-    gamma: float = 0.01  # size of the perturbation, relative to each layer's weights
-    warmup: float = 0.0  # epochs without perturbation
+    gamma: float = 0.01
+    warmup: float = 0.0
 
     def check(self, threat: Threat) -> None:
         super().check(threat)
@@ -39,7 +55,26 @@ class AWP(Defense):
 
 
 def around(base: type[Defense], **published: float) -> type[Defense]:
-    """The defense `base` with AWP: it has the settings of both, with defaults of its own where `published` says so."""
+    """Combine AWP with the defense `base`, with the settings of both.
+
+    Parameters
+    ----------
+    base : type[Defense]
+        Class of a defense.
+    **published : float
+        Defaults that differ from those of AWP and `base`.
+
+    Returns
+    -------
+    type[Defense]
+        Class of the combined defense.
+
+    Examples
+    --------
+    >>> from advbench.defenses import TRADES
+    >>> around(TRADES, gamma=0.005)().gamma
+    0.005
+    """
     body = {
         "__doc__": f"{base.__name__} with perturbed weights.",
         "__module__": __name__,

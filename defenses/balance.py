@@ -1,4 +1,4 @@
-"""Classes of unequal size: what each image counts in the loss, and how often each is drawn."""
+"""Classes of unequal size: weights of images in the loss, and probabilities of drawing them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,22 @@ SAMPLERS = (NONE, BALANCED)
 def numbers(text: str, what: str) -> tuple[float, ...]:
     """Read `1,2.5,0`: finite numbers, none negative.
 
+    Parameters
+    ----------
+    text : str
+        Numbers separated by commas.
+    what : str
+        Name of the numbers in the error.
+
+    Returns
+    -------
+    tuple[float, ...]
+        The numbers.
+
     Raises
     ------
     ValueError
-        For anything else; `what` says what they are.
+        For anything else.
     """
     try:
         found = tuple(float(part) for part in text.split(","))
@@ -31,12 +43,30 @@ def numbers(text: str, what: str) -> tuple[float, ...]:
 
 
 def joined(values: str | Sequence[float]) -> str:
-    """Numbers as the text that `numbers` reads; a text as it is."""
+    """Join numbers to the text that `numbers` reads; return a text as it is.
+
+    Parameters
+    ----------
+    values : str or Sequence[float]
+        Numbers, or a text.
+
+    Returns
+    -------
+    str
+        Numbers separated by commas.
+    """
     return values if isinstance(values, str) else ",".join(repr(float(value)).removesuffix(".0") for value in values)
 
 
 def check(class_weights: str, sampler: str) -> None:
-    """Refuse what is no class weights or no sampler, and both evening out the classes at once.
+    """Refuse malformed class weights, an unknown sampler, and balancing the classes twice.
+
+    Parameters
+    ----------
+    class_weights : str
+        "none", "balanced", or a number for each class, separated by commas.
+    sampler : str
+        "none" or "balanced".
 
     Raises
     ------
@@ -52,24 +82,38 @@ def check(class_weights: str, sampler: str) -> None:
 
 
 def check_count(class_weights: str, classes: int) -> None:
-    """Refuse another number of weights than of classes.
+    """Refuse a number of weights that differs from the number of classes.
+
+    Parameters
+    ----------
+    class_weights : str
+        "none", "balanced", or a number for each class, separated by commas.
+    classes : int
+        Number of classes K.
 
     Raises
     ------
     ValueError
-        Naming both.
+        Naming both numbers.
     """
     if class_weights not in (NONE, BALANCED) and (given := class_weights.count(",") + 1) != classes:
         raise ValueError(f"there are {given} class weights, but {classes} classes: give one for each, in their order")
 
 
 def weights_of(class_weights: str, shares: np.ndarray) -> Array | None:
-    """Weight of every class in the loss, float32 `[K]`; None where all images count alike.
+    """Return the weight of every class in the loss; None where all images count alike.
 
     Parameters
     ----------
-    class_weights : "none", "balanced", or a number for each class.
-    shares : part of the images of a batch that each class is expected to have, `[K]`, summing to 1.
+    class_weights : str
+        "none", "balanced", or a number for each class, separated by commas.
+    shares : np.ndarray
+        Share of the images of a batch that each class is expected to have, `[K]`, summing to 1.
+
+    Returns
+    -------
+    Array or None
+        float32 `[K]`.
     """
     if class_weights == NONE:
         return None
@@ -79,25 +123,61 @@ def weights_of(class_weights: str, shares: np.ndarray) -> Array | None:
 
 
 def shares_of(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Part of the labels that each class has, float64 `[classes]`."""
+    """Return the share of the labels that each class has.
+
+    Parameters
+    ----------
+    labels : np.ndarray
+        Integers `[N]` in [0, K).
+    classes : int
+        Number of classes K.
+
+    Returns
+    -------
+    np.ndarray
+        float64 `[K]`, summing to 1.
+    """
     shares: np.ndarray = np.bincount(labels, minlength=classes) / max(len(labels), 1)
     return shares
 
 
 def chances(labels: np.ndarray) -> np.ndarray:
-    """Probability of each image to be drawn, float32 `[N]`, such that every class that is there is as likely."""
+    """Return the probability of drawing each image, such that every class present is equally likely.
+
+    Parameters
+    ----------
+    labels : np.ndarray
+        Integers `[N]`.
+
+    Returns
+    -------
+    np.ndarray
+        float32 `[N]`, summing to 1.
+    """
     counts = np.bincount(labels)
     found: np.ndarray = (1 / (counts[labels] * np.count_nonzero(counts))).astype(np.float32)
     return found
 
 
 def mean(losses: Array, weights: Array | None) -> Array:
-    """Mean of what images cost, `[B]`, with weights `[B]` if there are any, as PyTorch's cross-entropy takes it.
+    """Average the losses of images, with weights if there are any, as PyTorch's cross-entropy does.
+
+    Parameters
+    ----------
+    losses : Array
+        float32 `[B]`, or a scalar without weights.
+    weights : Array or None
+        float32 `[B]`, at least 0.
+
+    Returns
+    -------
+    Array
+        Scalar.
 
     Raises
     ------
     ValueError
-        A defense has only one loss for all images, so that none can count for more.
+        When weights are given, but the defense has one loss for all images.
     """
     if weights is None:
         return losses.mean()

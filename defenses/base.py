@@ -1,4 +1,4 @@
-"""A defense answers two questions: which images to train on, and what loss to pay on them."""
+"""Base classes of defenses: the images to train on, and the loss on them."""
 
 from __future__ import annotations
 
@@ -11,42 +11,76 @@ from jax import Array
 
 from advbench.attacks import PGD
 from advbench.attacks.base import Plan
+from advbench.attacks.settings import documented
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
 Cost = Callable[[Any, Array], tuple[Array, Any]]
-"""Weights and crafted images -> the batch's loss, a scalar, and what else the step keeps."""
+"""Weights and adversarial training examples -> the batch's loss, a scalar, and auxiliary output of the step."""
 
 
 class Here(NamedTuple):
-    """Where a step is taken."""
+    """Inputs of one training step.
 
-    x: Array  # clean images
-    x_adv: Array  # crafted images
-    threat: Threat  # its eps may still be warming up
-    epoch: Array | float  # epochs gone by, a fraction
-    memory: Any  # what the step before left
+    Parameters
+    ----------
+    x : Array
+        Clean images, float32 `[B, H, W, C]` in [0, 1].
+    x_adv : Array
+        Adversarial training examples.
+    threat : Threat
+        Norm ball; its eps may still be warming up.
+    epoch : Array or float
+        Epochs completed, a fraction.
+    memory : Any
+        Memory left by the previous step.
+    """
+
+    x: Array
+    x_adv: Array
+    threat: Threat
+    epoch: Array | float
+    memory: Any
 
 
 class Defense(Plan):
-    """Base of all defenses. The two questions are apart, so that no gradient can flow through the attack.
+    """Base of all defenses. Images and loss are separate, so that no gradient can flow through the attack.
 
-    Most defenses need no more than `craft` and `loss`. The other hooks are for those that say where the gradient is
-    taken, carry something from step to step, or are judged by something else than PGD.
+    Most defenses need no more than `craft` and `loss`. The other hooks are for those that choose where the gradient is
+    taken, carry something from step to step, or are validated by something else than PGD.
+
+    Examples
+    --------
+    >>> from advbench.defenses import TRADES
+    >>> from advbench.attacks import NORMS, Threat
+    >>> TRADES(beta=1.0).check(Threat(NORMS["linf"], 8 / 255))
+    >>> TRADES(beta=-1.0).check(Threat(NORMS["linf"], 8 / 255))
+    Traceback (most recent call last):
+        ...
+    ValueError: TRADES needs beta >= 0, not -1
     """
 
     paper: ClassVar[str]
-    robust: ClassVar[bool] = True  # whether robust or clean validation accuracy says which weights are the best
-    against: ClassVar[str] = "PGD-10"  # what robust accuracy is measured against, for people
-    watch: ClassVar[int] = 0  # steps between looks for catastrophic overfitting; 0: after each epoch only
+    robust: ClassVar[bool] = True  # the best weights have the highest robust (else clean) validation accuracy
+    against: ClassVar[str] = "PGD-10"  # attack that measures robust accuracy, for people
+    watch: ClassVar[int] = 0  # steps between checks for catastrophic overfitting; 0: after each epoch only
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = documented(cls)
 
     @property
     def visits(self) -> int:
-        """How many steps in a row are taken on each batch."""
+        """Number of consecutive steps on each batch."""
         return 1
 
     def check(self, threat: Threat) -> None:
         """Refuse settings that can't work, before any compute.
+
+        Parameters
+        ----------
+        threat : Threat
+            Norm and eps to train for.
 
         Raises
         ------
@@ -55,83 +89,132 @@ class Defense(Plan):
         """
 
     def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        """Choose the images to train on; the clean ones unless overridden.
+        """Return the images to train on; the clean ones unless overridden.
 
         Called outside of any trace: the attack jits itself and decides where its loop runs.
 
         Parameters
         ----------
-        model : images `[B, H, W, C]` -> logits `[B, K]`, in evaluation mode.
-        threat : the ball to stay in; its eps may still be warming up.
-        x : clean images, float32 `[B, H, W, C]` in [0, 1].
-        y : labels, int32 `[B]`.
-        keys : one PRNG key per image.
+        model : Model
+            Images `[B, H, W, C]` to logits `[B, K]`, in evaluation mode.
+        threat : Threat
+            Norm ball to stay in; its eps may still be warming up.
+        x : Array
+            Clean images, float32 `[B, H, W, C]` in [0, 1].
+        y : Array
+            Labels, int32 `[B]`.
+        keys : Array
+            One PRNG key per image.
 
         Returns
         -------
         Array
-            Images of the shape of `x`, in [0, 1]; or `[B, n, H, W, C]` where `loss` wants several of each.
+            Images in the shape of `x`, in [0, 1]; or `[B, n, H, W, C]` where `loss` wants several of each.
         """
         return x
 
     def at(self, threat: Threat, ramp: float) -> Defense:
-        """The defense as it pays now; itself unless its loss needs eps, or follows a schedule of its own.
+        """Return the defense for this step; itself unless its loss needs eps, or follows a schedule of its own.
 
         Parameters
         ----------
-        threat : the ball, with the eps of this step.
-        ramp : how far eps has come, in (0, 1].
+        threat : Threat
+            Norm ball, with the eps of this step.
+        ramp : float
+            Fraction of the final eps, in (0, 1].
+
+        Returns
+        -------
+        Defense
+            Defense with the weights of this step.
         """
         return self
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
-        """Price the crafted images, each by itself; plain cross-entropy unless overridden.
+        """Return the loss of each image; plain cross-entropy unless overridden.
 
         Parameters
         ----------
-        model : images `[B, H, W, C]` -> logits `[B, K]`, in training mode.
-        x, x_adv : clean and crafted images.
-        target : class probabilities `[B, K]`: one-hot labels, smoothed if the recipe says so.
+        model : Model
+            Images `[B, H, W, C]` to logits `[B, K]`, in training mode.
+        x, x_adv : Array
+            Clean images and adversarial training examples.
+        target : Array
+            Class probabilities `[B, K]`: one-hot labels, smoothed if the recipe says so.
 
         Returns
         -------
-        tuple of Array
-            The loss of each image, `[B]`, of which the mean is paid, and the logits `[B, K]` of the crafted images.
+        tuple[Array, Array]
+            Losses `[B]`, of which the mean is minimised, and the logits `[B, K]` of the adversarial training examples.
         """
         logits = model(x_adv)
         return optax.softmax_cross_entropy(logits, target), logits
 
     def remember(self, shape: tuple[int, ...]) -> Any:
-        """What the first step is given as memory, a pytree of arrays; nothing unless overridden.
+        """Return the memory of the first step, a pytree of arrays; nothing unless overridden.
 
         Parameters
         ----------
-        shape : of a batch of images, `(B, H, W, C)`.
+        shape : tuple[int, ...]
+            Shape of a batch of images, `(B, H, W, C)`.
+
+        Returns
+        -------
+        Any
+            Pytree.
         """
         return ()
 
     def gradient(self, cost: Cost, params: Any, here: Here) -> tuple[tuple[Array, Any], Any, Any]:
-        """Differentiate the cost; at the weights and crafted images as they are unless overridden.
+        """Differentiate the cost; at the weights and images as they are unless overridden.
+
+        Parameters
+        ----------
+        cost : Cost
+            Weights and images to the loss and auxiliary output.
+        params : Any
+            Weights of the network.
+        here : Here
+            Inputs of the step.
 
         Returns
         -------
-        tuple
-            What `cost` returned, its gradient with respect to the weights, and the memory for the next step.
+        tuple[tuple[Array, Any], Any, Any]
+            Output of `cost`, its gradient with respect to the weights, and the memory for the next step.
         """
         value, slope = jax.value_and_grad(cost, has_aux=True)(params, here.x_adv)
         return value, slope, here.memory
 
     def probe(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        """Move validation images to where robust accuracy is measured; parameters as for `craft`."""
+        """Perturb validation images for measuring robust accuracy.
+
+        Parameters
+        ----------
+        model : Model
+            Images `[B, H, W, C]` to logits `[B, K]`, in evaluation mode.
+        threat : Threat
+            Norm ball to stay in.
+        x : Array
+            Clean images, float32 `[B, H, W, C]` in [0, 1].
+        y : Array
+            Labels, int32 `[B]`.
+        keys : Array
+            One PRNG key per image.
+
+        Returns
+        -------
+        Array
+            Images in the shape of `x`.
+        """
         return PGD(steps=10, rel_step_size=0.25)(model, threat, x, y, keys).x
 
 
 class ByAttack(Defense):
-    """A defense that trains on what one attack finds: `attack` says which, with the defense's settings."""
+    """Base of defenses that train on the output of one attack, built from the defense's settings."""
 
     @property
     def attack(self) -> PGD:
-        """The attack that crafts the images."""
+        """The attack that makes the adversarial training examples."""
         raise NotImplementedError
 
     def check(self, threat: Threat) -> None:
@@ -143,5 +226,18 @@ class ByAttack(Defense):
 
 @jax.jit
 def predict(model: Model, x: Array) -> Array:
-    """Logits `[B, K]`, compiled once for each architecture."""
+    """Return logits, compiled once for each architecture.
+
+    Parameters
+    ----------
+    model : Model
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    x : Array
+        Images, float32 `[B, H, W, C]` in [0, 1].
+
+    Returns
+    -------
+    Array
+        float32 `[B, K]`.
+    """
     return model(x)

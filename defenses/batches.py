@@ -1,6 +1,6 @@
-"""Batches made on the device: the whole set lies there as bytes, and is permuted, gathered and augmented under jit.
+"""Batches made on the device: the data set stays there as bytes, and is permuted, gathered and augmented under jit.
 
-What is too large for that, or decoded only when it is asked for, stays on the host, which sends the images of a batch.
+Images that need too much memory for that, or are decoded on demand, stay on the host, which sends those of a batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PAD = 4  # pixels around an image before it is cropped
 
 
 class Data(NamedTuple):
-    """A training set on the device, and which of its images are held out for validation."""
+    """A training set on the device, with the images held out for validation."""
 
     images: Array | None  # uint8 [N, H, W, C]; None where they stay on the host
     labels: Array  # int32 [N]
@@ -35,8 +35,8 @@ class Hosted(NamedTuple):
     """A training set whose images stay on the host."""
 
     rest: Data  # all but the images
-    images: Any  # uint8 [N, H, W, C]: whatever gives those of given indices
-    more: Any  # extra ones, counted on from N; None: there are none
+    images: Any  # uint8 [N, H, W, C]: indexable by integers
+    more: Any  # validation and extra images, numbered from N; None: there are none
 
     @property
     def train(self) -> Array:
@@ -49,12 +49,29 @@ class Hosted(NamedTuple):
         return self.rest.held
 
     def announce(self, indices: Any) -> None:
-        """Say which images come next, where they can be prepared ahead."""
+        """Announce the images needed next, where they can be prepared ahead.
+
+        Parameters
+        ----------
+        indices : Any
+            Integers `[n]`.
+        """
         if hasattr(self.images, "expect"):
             self.images.expect(np.asarray(indices).tolist())
 
     def fetch(self, chosen: Array) -> Array:
-        """Send images of these indices to the device."""
+        """Send images to the device.
+
+        Parameters
+        ----------
+        chosen : Array
+            Indices, int32 `[B]`.
+
+        Returns
+        -------
+        Array
+            uint8 `[B, H, W, C]`.
+        """
         at = np.asarray(chosen)
         if self.more is None:
             return jnp.asarray(self.images[at])
@@ -65,7 +82,7 @@ class Hosted(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Independent sources of randomness; each is folded with the epoch or the step, so a resumed run draws the same."""
+    """Independent random streams; each is folded with the epoch or the step, so that a resumed run draws the same."""
 
     split: Array
     order: Array
@@ -77,7 +94,18 @@ class Streams(NamedTuple):
 
     @classmethod
     def of(cls, seed: int) -> Streams:
-        """All streams of a seed."""
+        """Return all streams of a seed.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the run.
+
+        Returns
+        -------
+        Streams
+            One PRNG key for each purpose.
+        """
         return cls(*jax.random.split(jax.random.key(seed), len(cls._fields)))
 
 
@@ -87,34 +115,73 @@ def place(
     held: int,
     streams: Streams,
     extra: tuple[Any, Any] | None = None,
+    validating: tuple[Any, Any] | None = None,
     *,
     sampler: str = "none",
     largest: int = LARGEST,
 ) -> Data | Hosted:
-    """Put uint8 images `[N, H, W, C]` and their labels on the device; hold out `held` of them, chosen by the seed.
+    """Put a training set on the device, and hold out images for validation, chosen by the seed.
 
-    `extra` are more images and labels, of which none is held out. Images of more than `largest` bytes, or in anything
-    but an array, stay on the host. `sampler` is that of a `Recipe`.
+    Parameters
+    ----------
+    images : Any
+        uint8 `[N, H, W, C]`; more than `largest` bytes, or anything but an array, stays on the host.
+    labels : Any
+        Integers `[N]`.
+    held : int
+        Number of images held out, unless there are `validating` ones.
+    streams : Streams
+        Random streams of the run.
+    extra : tuple[Any, Any], optional
+        More images and labels to train on.
+    validating : tuple[Any, Any], optional
+        Images and labels to validate on.
+    sampler : str, default 'none'
+        "none" or "balanced".
+    largest : int, default LARGEST
+        Bytes of images allowed on the device.
+
+    Returns
+    -------
+    Data or Hosted
+        The training set.
     """
-    count = len(images)
+    count, held = len(images), 0 if validating else held
+    added = [each for each in (validating, extra) if each]
     chosen = jax.random.permutation(streams.split, count).astype(jnp.int32)
     even = jnp.asarray(chances(np.asarray(labels)[np.asarray(chosen[held:])])) if sampler == BALANCED else None
     hosted = not isinstance(images, np.ndarray | Array) or images.nbytes > largest
-    if extra:
-        labels = np.concatenate([labels, extra[1]])
-        if not hosted:
-            images = np.concatenate([images, extra[0]])
-    more = jnp.arange(count, len(labels), dtype=jnp.int32)
+    labels = np.concatenate([labels, *(each[1] for each in added)])
+    more = np.concatenate([each[0] for each in added]) if added else None
+    if more is not None and not hosted:
+        images = np.concatenate([images, more])
+    first = count + (len(validating[1]) if validating else 0)  # of the extra ones
+    held_out = jnp.arange(count, first, dtype=jnp.int32) if validating else chosen[:held]
+    rest = jnp.arange(first, len(labels), dtype=jnp.int32)
     there = None if hosted else jnp.asarray(images)
-    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], chosen[:held], more, even))
-    return Hosted(data, images, extra and extra[0]) if hosted else data
+    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], held_out, rest, even))
+    return Hosted(data, images, more) if hosted else data
 
 
 def shuffled(data: Data | Hosted, streams: Streams, epoch: int) -> Array:
-    """Order in which an epoch visits the training images: their indices, int32.
+    """Return the order in which an epoch visits the training images.
 
-    Each comes once; with a balanced sampler as many are drawn with replacement, so that a step sees all classes alike,
-    as PyTorch's `WeightedRandomSampler` has it.
+    Each comes once; with a balanced sampler as many are drawn with replacement, so that a step sees all classes equally
+    often, as in PyTorch's `WeightedRandomSampler`.
+
+    Parameters
+    ----------
+    data : Data or Hosted
+        Training set.
+    streams : Streams
+        Random streams of the run.
+    epoch : int
+        Number of the epoch, from 0.
+
+    Returns
+    -------
+    Array
+        Indices, int32.
     """
     order: Array = _shuffled(data.rest if isinstance(data, Hosted) else data, streams, epoch)
     if isinstance(data, Hosted):
@@ -133,9 +200,31 @@ def _shuffled(data: Data, streams: Streams, epoch: int) -> Array:
 def draw(
     data: Data | Hosted, order: Array, streams: Streams, step: int, at: int, *, size: int, augment: str, extra: int = 0
 ) -> tuple[Array, Array, Array]:
-    """Take the `at`-th batch of an epoch: images float32 in [0, 1], labels int32, one PRNG key per image.
+    """Take one batch of an epoch.
 
-    `extra` of its `size` images are extra ones, drawn anew and with replacement in every step.
+    Parameters
+    ----------
+    data : Data or Hosted
+        Training set.
+    order : Array
+        Indices, int32, from `shuffled`.
+    streams : Streams
+        Random streams of the run.
+    step : int
+        Number of the step, from 0, which fixes the augmentation.
+    at : int
+        Number of the batch within the epoch, from 0.
+    size : int
+        Images in the batch B.
+    augment : str
+        "none" or "crop-flip".
+    extra : int, default 0
+        Images of the batch that are extra ones, drawn with replacement in every step.
+
+    Returns
+    -------
+    tuple[Array, Array, Array]
+        Images float32 `[B, H, W, C]` in [0, 1], labels int32 `[B]`, one PRNG key per image.
     """
     if isinstance(data, Hosted):
         chosen = _choose(data.rest, order, streams, step, at, size=size, extra=extra)
@@ -178,7 +267,20 @@ def _prepared(
 
 
 def gather(data: Data | Hosted, chosen: Array) -> tuple[Array, Array]:
-    """Images float32 in [0, 1] and labels of the indices `chosen`, as they are."""
+    """Return images and labels without augmentation.
+
+    Parameters
+    ----------
+    data : Data or Hosted
+        Training set.
+    chosen : Array
+        Indices, int32 `[B]`.
+
+    Returns
+    -------
+    tuple[Array, Array]
+        Images float32 `[B, H, W, C]` in [0, 1], and labels int32 `[B]`.
+    """
     if isinstance(data, Hosted):
         return _to_float(data.fetch(chosen)), data.rest.labels[chosen]
     batch: tuple[Array, Array] = _gather(data, chosen)

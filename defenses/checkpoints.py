@@ -1,6 +1,6 @@
-"""Checkpoints that can be trusted: arrays by Orbax, a sha256 of every file beside them, in place whole or not at all.
+"""Checkpoints: arrays by Orbax, with a sha256 of every file beside them, written completely or not at all.
 
-Layout: `FOLDER/<step>/arrays/` (Orbax), `ledger.json` (what the host remembers), `manifest.json` (the digests).
+Layout: `FOLDER/<step>/arrays/` (Orbax), `ledger.json` (state of the host), `manifest.json` (digests).
 """
 
 from __future__ import annotations
@@ -27,13 +27,20 @@ LEDGER, MANIFEST, ARRAYS = "ledger.json", "manifest.json", "arrays"
 
 
 class CheckpointError(Exception):
-    """A checkpoint can't be written, or none that is there can be used; says what to do."""
+    """A checkpoint can't be written, or none of those present can be used; the message says what to do."""
 
 
 class Checkpoints:
-    """The checkpoints of one run. `fingerprint` says what was trained how; another one refuses to resume.
+    """The checkpoints of one run.
 
-    `grows` names numbers in it that may be larger than they were, if the words beside each, on when, are empty.
+    Parameters
+    ----------
+    folder : Path
+        Folder that holds them.
+    fingerprint : Mapping[str, str]
+        Facts on which the run depends; a run with other facts refuses to resume.
+    grows : Mapping[str, str], default MappingProxyType({})
+        Names of numbers in `fingerprint` that may have increased, if the condition beside each is empty.
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, str], grows: Mapping[str, str] = MappingProxyType({})):
@@ -44,10 +51,19 @@ class Checkpoints:
     def save(self, step: int, tree: Any, ledger: Mapping[str, Any]) -> None:
         """Write one checkpoint and drop old ones.
 
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        tree : Any
+            Pytree of arrays.
+        ledger : Mapping[str, Any]
+            State of the host, JSON.
+
         Raises
         ------
         CheckpointError
-            When the disk refuses; earlier checkpoints stand.
+            When the disk refuses; earlier checkpoints remain.
         """
         temporary, final = self.folder / f".tmp-{step}", self.folder / str(step)
         try:
@@ -65,7 +81,7 @@ class Checkpoints:
                 shutil.rmtree(final)
             temporary.rename(final)
             _sync_folder(self.folder)
-        except Exception as error:  # Orbax wraps what the disk says in errors of many types
+        except Exception as error:  # Orbax wraps disk errors in many types
             shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(
                 f"can't write checkpoint {final}: {_reason(error)}; earlier ones are intact"
@@ -74,28 +90,36 @@ class Checkpoints:
             shutil.rmtree(self.folder / str(old), ignore_errors=True)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that are there, newest first; anything else in the folder is ignored."""
+        """List the steps of all checkpoints, newest first; anything else in the folder is ignored.
+
+        Returns
+        -------
+        list[int]
+            Numbers of steps.
+        """
         if not self.folder.is_dir():
             return []
         return sorted((int(entry.name) for entry in self.folder.iterdir() if entry.name.isdecimal()), reverse=True)
 
     def restore(self, like: Any, say: Callable[[str], None]) -> tuple[Any, dict[str, Any]] | None:
-        """Load the newest checkpoint that is whole.
+        """Load the newest intact checkpoint.
 
         Parameters
         ----------
-        like : the tree to fill; its arrays give shapes and types.
-        say : told of every damaged checkpoint that was passed over.
+        like : Any
+            Tree to fill; its arrays give shapes and types.
+        say : Callable[[str], None]
+            Called with a line on every damaged checkpoint that was skipped.
 
         Returns
         -------
-        tuple or None
+        tuple[Any, dict[str, Any]] or None
             Tree and ledger; None when there is no checkpoint at all.
 
         Raises
         ------
         CheckpointError
-            When every checkpoint is damaged, or when what is trained now is not what was trained then.
+            When every checkpoint is damaged, or the run's facts differ from those of the checkpoint.
         """
         steps = self.steps()
         for step in steps:
@@ -133,7 +157,18 @@ class Checkpoints:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's files, naming file, expected and actual digest; None if nothing is."""
+    """Describe damage of a checkpoint's files: file, expected and actual digest; None if there is none.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the checkpoint.
+
+    Returns
+    -------
+    str or None
+        One line.
+    """
     try:
         expected: dict[str, str] = json.loads((path / MANIFEST).read_text())
         for name, digest in expected.items():
@@ -146,12 +181,12 @@ def damage(path: Path) -> str | None:
 
 
 def _plain(leaf: Array) -> Array:
-    """Arrays as they are, random keys as their numbers."""
+    """Return arrays as they are, random keys as numbers."""
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
 def _back(like: Array, array: np.ndarray) -> Array:
-    """Put an array back on the device, as what it was."""
+    """Put an array back on the device, in its former type."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         key: Array = jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(like))
         return key
@@ -159,7 +194,7 @@ def _back(like: Array, array: np.ndarray) -> Array:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Fail now where the disk lacks room: Orbax, failing halfway, prints tracebacks from threads of its own."""
+    """Fail early where the disk lacks room: Orbax, failing halfway, prints tracebacks from threads of its own."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, max(size, 1))
@@ -185,7 +220,7 @@ def _read_arrays(path: Path, count: int) -> list[np.ndarray]:
 
 
 def _checkpointer() -> Any:
-    """Orbax for this process alone: of several, one writes, and each reads for itself."""
+    """Return Orbax for this process alone: of several processes one writes, and each reads for itself."""
     import orbax.checkpoint as ocp
 
     me = jax.process_index()
@@ -206,7 +241,7 @@ def _silent() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Why the disk refused, in the system's words where these can be found."""
+    """Return the reason of a disk error, in the system's words where they can be found."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -227,7 +262,7 @@ def _digests(path: Path) -> dict[str, str]:
 
 
 def _sync(path: Path) -> None:
-    """Have every file and folder on disk before the rename says that they are."""
+    """Flush every file and folder to disk, before the rename makes them visible."""
     for file in _files(path):
         with file.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -11,9 +11,17 @@ from advbench.defenses.ibp import IBP, Bounded, bounded
 
 
 class CROWNIBP(IBP):
-    """As `IBP`, with margins that go from linear bounds to intervals while eps warms up: steadier at the start.
+    """`IBP`, with margins that move from linear bounds to intervals while eps warms up: more stable at the start.
 
-    `beta` is the share of the linear bounds in the end.
+    Parameters
+    ----------
+    beta
+        Share of the linear bounds at the end, from 0 to 1.
+
+    Examples
+    --------
+    >>> CROWNIBP(beta=0.5).kappa
+    0.5
     """
 
     paper = "Zhang et al. 2020, arXiv 1906.06316"
@@ -31,11 +39,17 @@ class CROWNIBP(IBP):
 
 
 class Mixed(Bounded):
-    """Margins between linear bounds and intervals."""
+    """Margins between linear bounds and intervals.
+
+    Parameters
+    ----------
+    interval
+        Share of interval bounds, from 0 to 1.
+    """
 
     paper = CROWNIBP.paper
 
-    interval: float = 1.0  # share of interval bounds
+    interval: float = 1.0
 
     def margins(self, model: Model, x: Array, y: Array) -> Array:
         linear = bounded(model, self.threat, x, y, "crown-ibp")

@@ -5,12 +5,23 @@ from advbench.defenses.base import ByAttack
 
 
 class FastTraining(ByAttack):
-    """Train on one FGSM step, longer than eps, from a uniform point of the ball: cheap, and prone to overfit to it."""
+    """Train on one FGSM step, longer than eps, from a random point of the ball: cheap, but may overfit to it.
+
+    Parameters
+    ----------
+    rel_step_size
+        Length of the step, in units of eps, above 0.
+
+    Examples
+    --------
+    >>> FastTraining().attack.steps
+    1
+    """
 
     paper = "Wong et al. 2020, arXiv 2001.03994"
     watch = 200
 
-    rel_step_size: float = 1.25  # in units of eps
+    rel_step_size: float = 1.25
 
     @property
     def attack(self) -> PGD:

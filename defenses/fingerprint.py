@@ -1,9 +1,8 @@
-"""What decides how a run ends: a resumed run must share all of it."""
+"""Fingerprint of a training run: all facts that a resumed run must share."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +14,7 @@ from advbench.attacks import Threat
 from advbench.defenses.base import Defense
 from advbench.defenses.recipe import Recipe
 
-ROWS = 256  # images in memory at once, where they are decoded as they are asked for
+ROWS = 256  # images in memory at once, where they are decoded on demand
 
 
 def fingerprint(
@@ -26,7 +25,28 @@ def fingerprint(
     recipe: Recipe,
     extra: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, str]:
-    """Everything that decides how a run ends, by name; `data` is the digest of images and labels."""
+    """Collect all facts on which the outcome of a run depends.
+
+    Parameters
+    ----------
+    module : nnx.Module
+        Network.
+    defense : Defense
+        Training objective with its settings.
+    threat : Threat
+        Norm and eps.
+    data : str
+        Digest of images and labels.
+    recipe : Recipe
+        Settings of the training loop.
+    extra : tuple[np.ndarray, np.ndarray], optional
+        Extra images and labels.
+
+    Returns
+    -------
+    dict[str, str]
+        Facts by name.
+    """
     shapes = [
         f"{jax.tree_util.keystr(path)} {leaf.shape}" for path, leaf in jax.tree.leaves_with_path(nnx.state(module))
     ]
@@ -37,13 +57,26 @@ def fingerprint(
         "data": data,
         "extra data": content(*extra) if extra else "none",
         "backend": jax.default_backend(),
-        **{f"recipe.{name}": repr(value) for name, value in asdict(recipe).items()},
+        **{f"recipe.{name}": repr(value) for name, value in recipe.stored.items()},
         **{package: version(package) for package in ("advbench", "jax", "flax", "optax")},
     }
 
 
 def content(images: Any, labels: np.ndarray) -> str:
-    """The sha256 of uint8 images and, after them, labels as int32."""
+    """Return the sha256 of images, followed by labels.
+
+    Parameters
+    ----------
+    images : Any
+        uint8 `[N, H, W, C]`.
+    labels : np.ndarray
+        Integers `[N]`, hashed as int32.
+
+    Returns
+    -------
+    str
+        Hexadecimal digest.
+    """
     digest = hashlib.sha256()
     for at in range(0, len(images), ROWS):
         digest.update(np.ascontiguousarray(images[at : at + ROWS]).data)

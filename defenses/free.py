@@ -13,17 +13,29 @@ from advbench.defenses.base import Cost, Defense, Here
 
 
 class FreeTraining(Defense):
-    """Take one backward pass for both the weights and the perturbation, which goes on from step to step.
+    """Take one backward pass for both the weights and the perturbation, which is carried from step to step.
 
-    Each batch is replayed, so that the perturbation can grow; an epoch of as many steps as any visits a part
-    `1 / replays` of the images.
+    Each batch is replayed, so that the perturbation can grow; an epoch of the usual number of steps visits a share `1 /
+    replays` of the images.
+
+    Parameters
+    ----------
+    replays
+        Steps on each batch, at least 1; the paper's m.
+    rel_step_size
+        Length of an ascent step, in units of eps, above 0.
+
+    Examples
+    --------
+    >>> FreeTraining(replays=4).visits
+    4
     """
 
     paper = "Shafahi et al. 2019, arXiv 1904.12843"
     watch = 200
 
-    replays: int = 8  # the paper's m
-    rel_step_size: float = 1.0  # in units of eps
+    replays: int = 8
+    rel_step_size: float = 1.0
 
     @property
     def visits(self) -> int:

@@ -16,17 +16,29 @@ from advbench.nn.frozen import freeze
 
 
 class GradAlign(ByAttack):
-    """Train on FGSM, and pay where the input gradient turns within the ball: there one step would be a poor attack.
+    """Train on FGSM, and penalise input gradients that turn within the ball: there one step is a poor attack.
 
-    The gradients that are compared, at the clean image and at a random point of the ball, are those of the network in
-    evaluation mode, as attacks see it. Differentiating them makes a step about three times as dear as FGSM's.
+    The gradients compared, at the clean image and at a random point of the ball, are those of the network in evaluation
+    mode, as attacks see it. Differentiating them makes a step about three times as expensive as FGSM's.
+
+    Parameters
+    ----------
+    weight
+        Weight of 1 - cosine, at least 0: the paper's lambda for CIFAR-10 at eps 8/255.
+    rel_step_size
+        Length of the FGSM step, in units of eps, above 0.
+
+    Examples
+    --------
+    >>> GradAlign(weight=0.5).attack.steps
+    1
     """
 
     paper = "Andriushchenko & Flammarion 2020, arXiv 2007.02617"
     watch = 200
 
-    weight: float = 0.2  # of 1 - cosine: the paper's lambda for CIFAR-10 at eps 8/255
-    rel_step_size: float = 1.0  # in units of eps
+    weight: float = 0.2
+    rel_step_size: float = 1.0
 
     @property
     def attack(self) -> FGSM:
@@ -51,7 +63,18 @@ class GradAlign(ByAttack):
 
 
 def misaligned(a: Array, b: Array) -> Array:
-    """1 - cosine of the angle between gradients `[B, ...]`, so scaled that the mean is one over images with both."""
+    """Return 1 - cosine between gradients, scaled so that the mean is one over images where both are nonzero.
+
+    Parameters
+    ----------
+    a, b : Array
+        Gradients, float32 `[B, ...]`.
+
+    Returns
+    -------
+    Array
+        float32 `[B]`.
+    """
     (a, some), (b, others) = _unit(a), _unit(b)
     both = some & others
     cosine = (a * b).sum(-1)
@@ -59,9 +82,9 @@ def misaligned(a: Array, b: Array) -> Array:
 
 
 def _unit(g: Array) -> tuple[Array, Array]:
-    """Rows of length 1 `[B, D]`, and which rows weren't zero."""
+    """Normalise rows to length 1 `[B, D]`, and mark those that were not zero."""
     flat = g.reshape(len(g), -1)
-    largest = stop_gradient(jnp.abs(flat).max(-1, keepdims=True))  # tiny slopes would underflow when squared
+    largest = stop_gradient(jnp.abs(flat).max(-1, keepdims=True))  # tiny gradients would underflow when squared
     some = largest[:, 0] > 0
     flat = jnp.where(some[:, None], flat / jnp.where(some[:, None], largest, 1), 1.0)
     return flat / jnp.sqrt(jnp.square(flat).sum(-1, keepdims=True)), some

@@ -1,4 +1,4 @@
-"""Training on interval bounds (Gowal et al. 2018, arXiv 1810.12715): what is trained can be certified."""
+"""Training on interval bounds (Gowal et al. 2018, arXiv 1810.12715), so that the network can be certified."""
 
 from __future__ import annotations
 
@@ -17,15 +17,25 @@ NOWHERE = Threat(NORMS["linf"], 0.0)
 
 
 class IBP(Defense):
-    """Pay for clean errors, and for the worst logits that interval bounds allow.
+    """Minimise the clean loss, and the loss of the worst logits that interval bounds allow.
 
-    The share of the clean loss falls from 1 to `kappa` while eps warms up, which it must: give `--eps-warmup`. No
-    images are crafted; the bounds are those of the network in evaluation mode.
+    The share of the clean loss decreases from 1 to `kappa` while eps warms up, which is required: give `--eps-warmup`.
+    No adversarial training examples are made; the bounds are those of the network in evaluation mode.
+
+    Parameters
+    ----------
+    kappa
+        Share of the clean loss at the end, from 0 to 1.
+
+    Examples
+    --------
+    >>> IBP(kappa=0.2).kappa
+    0.2
     """
 
     paper = "Gowal et al. 2018, arXiv 1810.12715"
 
-    kappa: float = 0.5  # share of the clean loss in the end
+    kappa: float = 0.5
 
     def check(self, threat: Threat) -> None:
         name = type(self).__name__
@@ -39,12 +49,20 @@ class IBP(Defense):
 
 
 class Bounded(Defense):
-    """What bounds cost at one step. Its logits are the worst that the bounds allow: accuracy on them is certified."""
+    """Loss of bounds at one step. Its logits are the worst that the bounds allow: accuracy on them is certified.
+
+    Parameters
+    ----------
+    threat
+        Norm ball of this step.
+    clean
+        Share of the clean loss, from 0 to 1.
+    """
 
     paper = IBP.paper
 
     threat: Threat = NOWHERE
-    clean: float = 1.0  # share of the clean loss
+    clean: float = 1.0
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:
         natural = optax.softmax_cross_entropy(model(x), target)
@@ -53,12 +71,46 @@ class Bounded(Defense):
         return self.clean * natural + (1 - self.clean) * certified, worst
 
     def margins(self, model: Model, x: Array, y: Array) -> Array:
-        """Lower bounds `[B, K]` of the label's logit minus each other one."""
+        """Bound the margins of images.
+
+        Parameters
+        ----------
+        model : Model
+            Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+        x : Array
+            Images, float32 `[B, H, W, C]` in [0, 1].
+        y : Array
+            Labels, int32 `[B]`.
+
+        Returns
+        -------
+        Array
+            Lower bounds `[B, K]` of the label's logit minus each other one.
+        """
         return bounded(model, self.threat, x, y, "ibp")
 
 
 def bounded(model: Model, threat: Threat, x: Array, y: Array, method: Method) -> Array:
-    """`margins` of every image of a batch, of a module as it is in evaluation mode: `[B, K]`."""
+    """Bound the margins of a batch, of a module in evaluation mode; see `advbench.bounds.margins`.
+
+    Parameters
+    ----------
+    model : Model
+        Images `[B, H, W, C]` to logits `[B, K]`.
+    threat : Threat
+        Norm ball and pixel box.
+    x : Array
+        Images, float32 `[B, H, W, C]` in [0, 1].
+    y : Array
+        Labels, int32 `[B]`.
+    method : Method
+        Bounding method.
+
+    Returns
+    -------
+    Array
+        float32 `[B, K]`.
+    """
     graph = read(freeze(model) if isinstance(model, nnx.Module) else model, x.shape[1:])
     found: Array = jax.vmap(lambda x, y: margins(graph, threat, x, y, method))(x, y)
     return found

@@ -1,4 +1,4 @@
-"""What a run remembers, what it leaves, and how else it may end."""
+"""State of a training run on the host, its result, and its early endings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ class Diverged(ArithmeticError):
 
 
 class Stopped(Exception):
-    """Asked to stop by signal `signal`, after the state was saved."""
+    """Stopped by signal `signal`, after the state was saved.
+
+    Parameters
+    ----------
+    signal : int
+        Number of the signal.
+    step : int
+        Number of the last step.
+    """
 
     def __init__(self, signal: int, step: int):
         super().__init__(f"stopped by signal {signal} after step {step}")
@@ -24,20 +32,48 @@ class Stopped(Exception):
 
 @dataclass
 class Fitted:
-    """What training leaves: the network with its best weights, how good these are, a record of every epoch."""
+    """Result of training.
+
+    Parameters
+    ----------
+    module : nnx.Module
+        Network with its best weights.
+    best : Record
+        Validation record of these weights.
+    history : list[dict[str, Any]]
+        Validation record of every epoch.
+    seconds : float
+        Seconds spent training, over all resumed parts.
+    """
 
     module: nnx.Module
     best: Record
     history: list[dict[str, Any]]
-    seconds: float  # spent training, over all resumed parts
+    seconds: float
 
 
 @dataclass
 class Ledger:
-    """What the host remembers of a run, all of it JSON; saved with every checkpoint."""
+    """State of a run on the host, all of it JSON; saved with every checkpoint.
+
+    Parameters
+    ----------
+    step : int, default 0
+        Steps taken.
+    slower : float, default 1.0
+        Factor on the learning rate, halved by every roll-back.
+    rollbacks : int, default 0
+        Roll-backs after catastrophic overfitting.
+    best : dict[str, Any], optional
+        Validation record of the best weights.
+    history : list[dict[str, Any]], optional
+        Validation record of every epoch.
+    seconds : float, default 0.0
+        Seconds spent training.
+    """
 
     step: int = 0
-    slower: float = 1.0  # factor on the learning rate, halved by every roll-back
+    slower: float = 1.0
     rollbacks: int = 0
     best: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

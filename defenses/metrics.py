@@ -1,4 +1,4 @@
-"""What a run says while it trains: to a JSON lines file always, to TensorBoard where it is installed."""
+"""Records of a training run: to a JSON lines file always, to TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,58 @@ Record = Mapping[str, Any]
 
 
 class Listener:
-    """Hears what happens in training; every method may be overridden, none need be."""
+    """Receives the events of training; any method may be overridden."""
 
     def begin(self, step: int, total: int) -> None:
-        """Training starts or resumes after `step` of `total` steps."""
+        """Training starts, or resumes after a checkpoint.
+
+        Parameters
+        ----------
+        step : int
+            Steps taken so far.
+        total : int
+            Steps in all.
+        """
 
     def window(self, record: Record) -> None:
-        """Some 50 steps went by: step, epoch, loss, accuracy on the images trained on, lr, eps, images/s."""
+        """About 50 steps have ended.
+
+        Parameters
+        ----------
+        record : Record
+            Step, epoch, loss, accuracy on the training examples, lr, eps, images per second.
+        """
 
     def epoch(self, record: Record) -> None:
-        """An epoch ended: the same, with clean, FGSM and PGD accuracy on the validation images."""
+        """An epoch has ended.
+
+        Parameters
+        ----------
+        record : Record
+            As for `window`, with clean, FGSM and robust accuracy on the validation images.
+        """
 
     def say(self, text: str) -> None:
-        """Something that the user should know, in one line."""
+        """The user should read this line.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+        """
 
     def end(self) -> None:
         """Training is over, or was stopped; it may not have begun."""
 
 
 class Told(Listener):
-    """Says a line after each epoch, and all else that is worth to be known."""
+    """Prints a line after each epoch, and every note.
+
+    Parameters
+    ----------
+    tell : Callable[[str], None]
+        Called with each line.
+    """
 
     def __init__(self, tell: Callable[[str], None]):
         self.tell = tell
@@ -48,12 +80,29 @@ class Told(Listener):
 
 
 def validated(record: Record) -> str:
-    """Accuracies on the validation images, in words that follow others."""
+    """Format the accuracies on the validation images.
+
+    Parameters
+    ----------
+    record : Record
+        Record of an epoch.
+
+    Returns
+    -------
+    str
+        Text to append to a line.
+    """
     return f" clean {record['clean']:.1%} robust {record['robust']:.1%}"
 
 
 class JsonLines(Listener):
-    """Appends every record to a file, one JSON object a line."""
+    """Appends every record to a file, one JSON object a line.
+
+    Parameters
+    ----------
+    path : Path
+        File to append to.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -88,7 +137,13 @@ def _step(line: str) -> float:
 
 
 class TensorBoard(Listener):
-    """Scalars for TensorBoard, through tensorboardX."""
+    """Writes scalars for TensorBoard, through tensorboardX.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the event files.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -107,7 +162,7 @@ class TensorBoard(Listener):
         self.writer.flush()
 
     def end(self) -> None:
-        # Flushing leaves what still waits for the writer's thread, which lives until it is told to end.
+        # Flushing is not enough: the writer's thread still holds records until it is closed.
         if self.writer:
             self.writer.close()
 
@@ -118,6 +173,17 @@ class TensorBoard(Listener):
 
 
 def writers(out: Path) -> list[Listener]:
-    """The writers for a run directory."""
+    """Return the writers for a run directory.
+
+    Parameters
+    ----------
+    out : Path
+        Run directory.
+
+    Returns
+    -------
+    list[Listener]
+        A JSON lines writer, and a TensorBoard writer where tensorboardX is installed.
+    """
     found: list[Listener] = [JsonLines(out / "metrics.jsonl")]
     return [*found, TensorBoard(out / "tensorboard")] if find_spec("tensorboardX") else found

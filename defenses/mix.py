@@ -1,4 +1,4 @@
-"""Mixed images: MixUp blends two, CutMix pastes a box of one into the other; labels are shared out alike.
+"""Mixed images: MixUp blends two, CutMix pastes a box of one into the other; labels are mixed in the same shares.
 
 Zhang, Cisse, Dauphin & Lopez-Paz 2018, arXiv 1710.09412; Yun et al. 2019, arXiv 1905.04899. With adversarial training
 CutMix helps where weights are averaged (Rebuffi et al. 2021, arXiv 2103.01946).
@@ -21,15 +21,23 @@ def mix(key: Array, x: Array, y: Array, alpha: float, *, kind: str, classes: int
 
     Parameters
     ----------
-    key : PRNG key of the batch.
-    x, y : images float32 `[B, H, W, C]`, labels int32 `[B]` in [0, classes).
-    alpha : each image keeps a share drawn from Beta(alpha, alpha), one draw an image.
-    kind : mixup or cutmix.
+    key : Array
+        PRNG key of the batch.
+    x : Array
+        Images, float32 `[B, H, W, C]`.
+    y : Array
+        Labels, int32 `[B]` in [0, K).
+    alpha : float
+        Each image keeps a share drawn from Beta(alpha, alpha), one draw an image; above 0.
+    kind : str
+        "mixup" or "cutmix".
+    classes : int
+        Number of classes K.
 
     Returns
     -------
-    tuple of Array
-        Images, and the share of every class in each, float32 `[B, classes]`, rows summing to 1.
+    tuple[Array, Array]
+        Images, and the share of every class in each, float32 `[B, K]`, rows summing to 1.
     """
     pairing, shares, places = jax.random.split(key, 3)
     other = jax.random.permutation(pairing, len(x))
@@ -43,12 +51,36 @@ def mix(key: Array, x: Array, y: Array, alpha: float, *, kind: str, classes: int
 
 
 def leading(y: Array) -> Array:
-    """Labels int32 `[B]` that attacks lead away from: those given, or the class with the largest share of `[B, K]`."""
+    """Return the labels that attacks lead away from: those given, or the class with the largest share.
+
+    Parameters
+    ----------
+    y : Array
+        Labels int32 `[B]`, or shares float32 `[B, K]`.
+
+    Returns
+    -------
+    Array
+        int32 `[B]`.
+    """
     return y if y.ndim == 1 else y.argmax(-1).astype(jnp.int32)
 
 
 def shares(y: Array, classes: int) -> Array:
-    """Share of every class, float32 `[B, K]`, of labels `[B]` or of what is shares already."""
+    """Return the share of every class.
+
+    Parameters
+    ----------
+    y : Array
+        Labels int32 `[B]`, or shares float32 `[B, K]`.
+    classes : int
+        Number of classes K.
+
+    Returns
+    -------
+    Array
+        float32 `[B, K]`.
+    """
     return jax.nn.one_hot(y, classes) if y.ndim == 1 else y
 
 
@@ -58,7 +90,7 @@ def _weighted(keep: Array, a: Array, b: Array) -> Array:
 
 
 def _box(key: Array, area: Array, *, size: tuple[int, int]) -> Array:
-    """Which pixels lie in a box of this share of the area, around a uniform centre, cut off at the edges; bool."""
+    """Mask the pixels in a box of a given share of the area, around a uniform centre, cut off at the edges; bool."""
     centre = jax.random.uniform(key, (2,))
     rows, columns = (
         jnp.abs(jnp.arange(n) + 0.5 - at * n) < n * jnp.sqrt(area) / 2 for n, at in zip(size, centre, strict=True)

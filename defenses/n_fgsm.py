@@ -10,16 +10,28 @@ from advbench.defenses.base import Defense
 
 
 class NoiseFGSM(Defense):
-    """Train on one FGSM step from a noisy image, never projected to the ball: as cheap as FGSM, and seldom overfits.
+    """Train on one FGSM step from a noisy image, without projection to the ball: as cheap as FGSM, and seldom overfits.
 
-    The crafted images are up to `noise + rel_step_size` times eps away; only the pixel box holds them.
+    The images are up to `noise + rel_step_size` times eps away; only the pixel box limits them.
+
+    Parameters
+    ----------
+    noise
+        Radius of the uniform noise, in units of eps, at least 0.
+    rel_step_size
+        Length of the step, in units of eps, above 0.
+
+    Examples
+    --------
+    >>> NoiseFGSM(noise=1.0).rel_step_size
+    1.0
     """
 
     paper = "de Jorge et al. 2022, arXiv 2202.01181"
     watch = 200
 
-    noise: float = 2.0  # radius of the uniform noise, in units of eps
-    rel_step_size: float = 1.0  # in units of eps
+    noise: float = 2.0
+    rel_step_size: float = 1.0
 
     def check(self, threat: Threat) -> None:
         if self.noise < 0 or not self.rel_step_size > 0:
@@ -34,6 +46,6 @@ class NoiseFGSM(Defense):
 def _craft(defense: NoiseFGSM, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
     reach = defense.noise + defense.rel_step_size
     noisy = jax.vmap(Threat(threat.norm, defense.noise * threat.eps).start)(keys, x)
-    wide = Threat(threat.norm, reach * threat.eps)  # a ball that noise and step together can't leave
+    wide = Threat(threat.norm, reach * threat.eps)  # contains noise and step together, so that nothing is projected
     g, _ = slope(model, cross_entropy, noisy, y)
     return jax.vmap(wide.step, (0, 0, 0, None))(x, noisy, g, defense.rel_step_size / reach)

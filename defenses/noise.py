@@ -11,14 +11,24 @@ from advbench.defenses.base import Defense
 class NoiseTraining(Defense):
     """Train on noisy images, and choose the weights by their accuracy on noisy images.
 
-    The noise is not cut off at the pixel box, since smoothing doesn't either. The network by itself is hardly
-    robust; what is, is its vote under noise of the same sigma.
+    The noise is not clipped to the pixel box, since smoothing does not clip either. The network alone is hardly robust;
+    its majority vote under noise of the same sigma is.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the noise, white being 1, above 0.
+
+    Examples
+    --------
+    >>> NoiseTraining(sigma=0.5).against
+    'Gaussian noise'
     """
 
     paper = "Cohen et al. 2019, arXiv 1902.02918"
     against = "Gaussian noise"
 
-    sigma: float = 0.25  # standard deviation, in pixel units
+    sigma: float = 0.25
 
     def check(self, threat: Threat) -> None:
         if not self.sigma > 0:

@@ -5,12 +5,25 @@ from advbench.defenses.base import ByAttack
 
 
 class PGDTraining(ByAttack):
-    """Train on the worst images that PGD finds; MNIST settings by default, `steps=7,rel_step_size=0.25` for CIFAR."""
+    """Train on the output of PGD; MNIST settings by default, `steps=7,rel_step_size=0.25` for CIFAR.
+
+    Parameters
+    ----------
+    steps
+        Ascent steps, at least 1.
+    rel_step_size
+        Length of a step, in units of eps, above 0.
+
+    Examples
+    --------
+    >>> PGDTraining(steps=7, rel_step_size=0.25).attack.keep
+    False
+    """
 
     paper = "Madry et al. 2018, arXiv 1706.06083"
 
     steps: int = 40
-    rel_step_size: float = 1 / 30  # in units of eps
+    rel_step_size: float = 1 / 30
 
     @property
     def attack(self) -> PGD:

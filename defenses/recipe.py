@@ -1,17 +1,18 @@
-"""How to train: everything but the defense, the threat and the data."""
+"""Settings of training: everything but the defense, the threat model and the data."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from advbench.core.renamed import accepts_former_names
 from advbench.defenses import balance
 from advbench.defenses.mix import KINDS
 
@@ -25,36 +26,97 @@ PRECISIONS = ("float32", "bfloat16")
 class Recipe:
     """Settings of the training loop.
 
-    The last partial batch of an epoch is dropped; every epoch shuffles anew, so that no image is left out for long.
+    The last partial batch of an epoch is dropped; every epoch is shuffled, so that no image is left out for long.
+
+    Parameters
+    ----------
+    epochs : int, default 20
+        Passes over the training images, at least 1.
+    batch_size : int, default 128
+        Images per step, at least 1.
+    optimizer : str, default 'adam'
+        "adam", or "sgd" with Nesterov momentum 0.9.
+    lr : float, default 0.001
+        Learning rate at its peak, above 0.
+    schedule : str, default 'cosine'
+        "constant", "cosine", "one-cycle" or "piecewise".
+    milestones : str, default ''
+        For piecewise: epochs after which the learning rate is divided by 10, like 10,15; by default half and three
+        quarters.
+    warmup : float, default 0.0
+        Epochs in which the learning rate rises linearly.
+    weight_decay : float, default 0.0
+        Decoupled for adam (AdamW), part of the gradient for sgd.
+    clip : float, default 0.0
+        Largest global norm of the gradient; 0 does not clip.
+    label_smoothing : float, default 0.0
+        Share of each label spread over all classes, in [0, 1).
+    ema : float, default 0.0
+        Decay of the moving average of weights that is evaluated and released, in [0, 1); 0 is the weights themselves.
+    swa : float, default 0.0
+        Share of the epochs after which the weights are averaged, one snapshot an epoch, in [0, 1); 0 is never.
+    eps_warmup : float, default 0.0
+        Epochs in which eps rises linearly from 0; training with a large eps stalls without.
+    augment : str, default 'none'
+        "none", or "crop-flip": random crop after padding by 4, random mirror.
+    mix : str, default 'none'
+        "none", "mixup" or "cutmix": mix each image with another one of its batch.
+    mix_alpha : float, default 1.0
+        Shares of mixed images are drawn from Beta(alpha, alpha), above 0.
+    extra_fraction : float, default 0.5
+        Share of every batch from the extra data, if there are any, in (0, 1).
+    perturb_dtype : str, default 'float32'
+        "float32" or "bfloat16": type that the network computes in while adversarial training examples are made.
+    validation : int, default 1000
+        Training images held out to choose the weights by, at least 1.
+    patience : int, default 0
+        Epochs without a better validation accuracy after which training ends; 0 is never.
+    class_weights : str, default 'none'
+        In the loss: "none", "balanced", or a number for each class, like 1,2.5.
+    sampler : str, default 'none'
+        "none", or "balanced": every class is equally likely in a batch.
+    seed : int, default 0
+        Fixes everything random.
+
+    Examples
+    --------
+    >>> Recipe(epochs=2, optimizer="sgd", lr=0.1).check()
+    >>> Recipe(epochs=2, optimizer="sgd", lr=0.1, eps_warmup=1.0).eps_at(0, 10, 0.3)
+    0.03
     """
 
     epochs: int = 20
     batch_size: int = 128
-    optimizer: str = "adam"  # or sgd, with Nesterov momentum 0.9
-    lr: float = 1e-3  # at its peak
+    optimizer: str = "adam"
+    lr: float = 1e-3
     schedule: str = "cosine"
-    milestones: str = ""  # of piecewise: epochs after which lr is a tenth, like 10,15; half and three quarters if none
-    warmup: float = 0.0  # epochs in which the learning rate rises linearly
-    weight_decay: float = 0.0  # decoupled for adam (AdamW), part of the gradient for sgd
-    clip: float = 0.0  # largest global norm of the gradient; 0: any
-    label_smoothing: float = 0.0  # share of each label spread over all classes
-    ema: float = 0.0  # decay of the moving average that is evaluated and released; 0: the weights themselves
-    swa: float = 0.0  # share of the epochs after which the weights are averaged, one snapshot an epoch; 0: never
-    eps_warmup: float = 0.0  # epochs in which eps rises linearly from 0; large eps stalls without
-    augment: str = "none"  # or crop-flip: random crop after padding by 4, random mirror
-    mix: str = "none"  # or mixup, cutmix: each image with another one of its batch
-    mix_alpha: float = 1.0  # shares are drawn from Beta(alpha, alpha)
-    extra_fraction: float = 0.5  # of every batch, from the extra data where there are any
-    craft: str = "float32"  # or bfloat16: what the network computes in while images are crafted to train on
-    validation: int = 1000  # training images held out to choose the weights by
-    patience: int = 0  # epochs without a better validation accuracy before training ends; 0: never
-    class_weights: str = "none"  # in the loss: balanced, or a number for each class, like 1,2.5
-    sampler: str = "none"  # or balanced: every class is as likely in a batch
+    milestones: str = ""
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    swa: float = 0.0
+    eps_warmup: float = 0.0
+    augment: str = "none"
+    mix: str = "none"
+    mix_alpha: float = 1.0
+    extra_fraction: float = 0.5
+    perturb_dtype: str = "float32"
+    validation: int = 1000
+    patience: int = 0
+    class_weights: str = "none"
+    sampler: str = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("milestones", "class_weights"):  # sequences of numbers will do too
+        for name in ("milestones", "class_weights"):  # sequences of numbers are accepted too
             object.__setattr__(self, name, balance.joined(getattr(self, name)))
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """Settings as checkpoints and models hold them, with `perturb_dtype` by its former name, craft."""
+        return {"craft" if name == "perturb_dtype" else name: value for name, value in asdict(self).items()}
 
     def check(self) -> None:
         """Refuse settings that make no sense.
@@ -69,7 +131,7 @@ class Recipe:
             "schedule": SCHEDULES,
             "augment": AUGMENTS,
             "mix": KINDS,
-            "craft": PRECISIONS,
+            "perturb_dtype": PRECISIONS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -108,12 +170,12 @@ class Recipe:
 
     @property
     def may_grow(self) -> bool:
-        """Whether more epochs would leave those that there are as they are, so that a resumed run may have more."""
+        """True if a resumed run may have more epochs, without changing those already trained."""
         return not self.swa and (self.schedule == "constant" or bool(self.milestones))
 
     @property
     def extras(self) -> int:
-        """Images of a batch that come from the extra data, where there are any."""
+        """Images of a batch that come from the extra data, if there are any."""
         return round(self.extra_fraction * self.batch_size)
 
     @property
@@ -122,7 +184,13 @@ class Recipe:
         return math.ceil(self.swa * self.epochs)
 
     def transform(self) -> optax.GradientTransformation:
-        """Gradient to direction of descent; the loop multiplies by the learning rate."""
+        """Build the transformation from gradient to descent direction; the loop multiplies by the learning rate.
+
+        Returns
+        -------
+        optax.GradientTransformation
+            Optax transformation.
+        """
         clip = optax.clip_by_global_norm(self.clip) if self.clip else optax.identity()
         decay = optax.add_decayed_weights(self.weight_decay)
         if self.optimizer == "adam":
@@ -130,7 +198,20 @@ class Recipe:
         return optax.chain(clip, decay, optax.trace(0.9, nesterov=True))
 
     def lr_at(self, step: Array | int, steps_per_epoch: int) -> Array:
-        """Learning rate of a step (counted from 0), a scalar."""
+        """Return the learning rate of a step.
+
+        Parameters
+        ----------
+        step : Array or int
+            Number of the step, from 0.
+        steps_per_epoch : int
+            Steps in an epoch.
+
+        Returns
+        -------
+        Array
+            Scalar.
+        """
         total = self.epochs * steps_per_epoch
         falls = [total // 2, total * 3 // 4]
         if self.milestones:
@@ -144,10 +225,22 @@ class Recipe:
         return jnp.asarray(schedules[self.schedule]()(step)) * _ramp(step, self.warmup * steps_per_epoch)
 
     def keep_at(self, step: Array | int, steps_per_epoch: int) -> Array:
-        """Share that the average of the weights keeps of itself at a step; the rest are the new weights.
+        """Return the share that the average of the weights keeps of itself at a step; the rest are the new weights.
 
-        For EMA it is less at first, to forget the start. SWA (Izmailov et al. 2018, arXiv 1803.05407) takes the weights
-        as they are until its first epoch has ended, and then their mean over the ends of epochs.
+        For EMA it is smaller at first, to forget the initial weights. SWA (Izmailov et al. 2018, arXiv 1803.05407)
+        takes the weights as they are until its first epoch has ended, and then their mean over the ends of epochs.
+
+        Parameters
+        ----------
+        step : Array or int
+            Number of the step, from 0.
+        steps_per_epoch : int
+            Steps in an epoch.
+
+        Returns
+        -------
+        Array
+            Scalar in [0, 1].
         """
         if not self.swa:
             return jnp.minimum(self.ema, (1 + step) / (10 + step))
@@ -157,8 +250,26 @@ class Recipe:
         return jnp.where(count == 0, 0.0, mean)
 
     def eps_at(self, step: int, steps_per_epoch: int, eps: float) -> float:
-        """Perturbation budget to train with at a step."""
+        """Return the perturbation budget of a step.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step, from 0.
+        steps_per_epoch : int
+            Steps in an epoch.
+        eps : float
+            Perturbation budget after warming up, white being 1.
+
+        Returns
+        -------
+        float
+            At most `eps`.
+        """
         return eps * min(1.0, (step + 1) / max(self.eps_warmup * steps_per_epoch, 1.0))
+
+
+Recipe.__init__ = accepts_former_names(Recipe.__init__)  # type: ignore[method-assign]
 
 
 def _ramp(step: Array | int, over: float) -> Array:
@@ -185,7 +296,7 @@ class Settings(TypedDict, total=False):
     mix: str
     mix_alpha: float
     extra_fraction: float
-    craft: str
+    perturb_dtype: str
     validation: int
     patience: int
     class_weights: str | Sequence[float]

@@ -1,4 +1,4 @@
-"""Batch statistics of averaged weights: their own, for those of the weights averaged belong to other networks.
+"""Batch statistics of averaged weights, which need their own: those stored belong to the networks averaged.
 
 Izmailov et al. 2018, arXiv 1803.05407.
 """
@@ -20,18 +20,24 @@ BATCHES = 20  # enough for means over thousands of images
 
 
 def restated(state: Any, graph: Any, defense: Defense, classes: int, batches: Iterable[tuple[Array, ...]]) -> Any:
-    """Estimate the batch statistics of a network anew, as means over batches.
+    """Estimate the batch statistics of a network as means over batches.
 
     Parameters
     ----------
-    state, graph : the network, in training mode.
-    batches : clean images, crafted images, and labels `[B]` or shares of classes `[B, K]`; what the loss shows to the
-        network last is what counts.
+    state, graph : Any
+        Network in training mode.
+    defense : Defense
+        Training objective with its settings.
+    classes : int
+        Number of classes K.
+    batches : Iterable[tuple[Array, ...]]
+        Clean images, adversarial training examples, and labels `[B]` or shares of classes `[B, K]`; the statistics are
+        those of the last forward pass of the loss.
 
     Returns
     -------
     nnx.State
-        The state with new statistics; where the network keeps none, the state as it is, and no batch is asked for.
+        State with new statistics; unchanged if the network keeps none, and then no batch is drawn.
     """
     stats, rest = nnx.split_state(state, nnx.BatchStat, ...)
     if not jax.tree.leaves(stats):

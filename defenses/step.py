@@ -1,4 +1,4 @@
-"""One step of training, as one compiled function of what it changes."""
+"""One training step, as one compiled function of the state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from advbench.defenses.recipe import Recipe
 
 
 class Progress(NamedTuple):
-    """What a step changes, all on the device."""
+    """State of training that a step changes, all on the device."""
 
     state: Any  # nnx.State: weights, batch statistics, dropout keys
     opt: optax.OptState
@@ -28,7 +28,22 @@ class Progress(NamedTuple):
 
 
 def begin(state: Any, recipe: Recipe, memory: Any = ()) -> Progress:
-    """Start from a network's state and what the defense remembers at first."""
+    """Begin training from a network's state.
+
+    Parameters
+    ----------
+    state : Any
+        Weights and other state of the network.
+    recipe : Recipe
+        Settings of the training loop.
+    memory : Any, default ()
+        Initial memory of the defense.
+
+    Returns
+    -------
+    Progress
+        State before the first step.
+    """
     opt = recipe.transform().init(nnx.split_state(state, nnx.Param, ...)[0])
     return Progress(copied(state), opt, copied(state), memory)
 
@@ -50,21 +65,38 @@ def update(
     classes: int,
     per_epoch: int,
 ) -> tuple[Progress, dict[str, Array]]:
-    """Descend once.
+    """Take one descent step.
 
     Parameters
     ----------
-    now : given away: its buffers are reused.
-    threat : what the images were crafted for.
-    x, x_adv, y : clean images, crafted images, labels int32 `[B]` or shares of classes `[B, K]`.
-    step, slower : the step's number, from 0, and a factor on its learning rate.
-    weights : of the classes in the loss, float32 `[K]`; None: all images count alike.
-    graph : the network's `nnx.GraphDef`, in training mode.
-    per_epoch : steps in an epoch.
+    now : Progress
+        State of training; its buffers are donated.
+    defense : Defense
+        Training objective with its settings.
+    threat : Threat
+        Norm ball of the adversarial training examples.
+    x, x_adv : Array
+        Clean images and adversarial training examples.
+    y : Array
+        Labels int32 `[B]`, or shares of classes `[B, K]`.
+    step : Array or int
+        Number of the step, from 0.
+    slower : Array or float
+        Factor on the learning rate.
+    weights : Array, optional
+        Weight of each class in the loss, float32 `[K]`; None: all images count alike.
+    graph : Any
+        The network's `nnx.GraphDef`, in training mode.
+    recipe : Recipe
+        Settings of the training loop.
+    classes : int
+        Number of classes K.
+    per_epoch : int
+        Steps in an epoch.
 
     Returns
     -------
-    Progress, dict
+    tuple[Progress, dict[str, Array]]
         The next state; loss, accuracy on `x_adv`, norm of the gradient and learning rate, scalars.
     """
     params, rest = nnx.split_state(now.state, nnx.Param, ...)
@@ -91,7 +123,20 @@ def update(
 
 
 def average(old: Any, new: Any, keep: Array) -> Any:
-    """Average of floats that keeps this share of the old ones; what is no float follows."""
+    """Average floats, keeping this share of the old ones; other leaves are replaced.
+
+    Parameters
+    ----------
+    old, new : Any
+        Pytrees of one structure.
+    keep : Array
+        Share of the old values, in [0, 1].
+
+    Returns
+    -------
+    Any
+        Pytree of the same structure.
+    """
 
     def blend(old: Array, new: Array) -> Array:
         return keep * old + (1 - keep) * new if jnp.issubdtype(new.dtype, jnp.floating) else new
@@ -100,12 +145,34 @@ def average(old: Any, new: Any, keep: Array) -> Any:
 
 
 def copied(tree: Any) -> Any:
-    """The same arrays in buffers of their own, which a step may take."""
+    """Copy all arrays into new buffers, which a step may take over.
+
+    Parameters
+    ----------
+    tree : Any
+        Pytree of arrays.
+
+    Returns
+    -------
+    Any
+        Pytree of the same structure.
+    """
     return jax.tree.map(jnp.copy, tree)
 
 
 @jax.jit
 def finite(tree: Any) -> Array:
-    """Whether every float of the tree is finite."""
+    """Tell whether every float of the tree is finite.
+
+    Parameters
+    ----------
+    tree : Any
+        Pytree of arrays.
+
+    Returns
+    -------
+    Array
+        bool scalar.
+    """
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floats]))

@@ -12,16 +12,30 @@ from advbench.defenses.base import ByAttack, predict
 
 
 class TRADES(ByAttack):
-    """Pay for errors on clean images, and for every change of the prediction within the ball.
+    """Minimise the clean loss, and the divergence of the predictions within the ball.
 
     The settings are the authors' for CIFAR-10; for MNIST at eps 0.3 they have `beta=1,steps=40,rel_step_size=1/30`.
+
+    Parameters
+    ----------
+    beta
+        Weight of the divergence, at least 0.
+    steps
+        Ascent steps of PGD, at least 1.
+    rel_step_size
+        Length of a step, in units of eps, above 0: the authors' 0.007 at eps 0.031.
+
+    Examples
+    --------
+    >>> TRADES(beta=1.0, steps=40).attack.loss
+    'kl'
     """
 
     paper = "Zhang et al. 2019, arXiv 1901.08573"
 
     beta: float = 6.0
     steps: int = 10
-    rel_step_size: float = 7 / 31  # in units of eps: the authors' 0.007 at eps 0.031
+    rel_step_size: float = 7 / 31
 
     @property
     def attack(self) -> PGD:

@@ -1,4 +1,4 @@
-"""The training loop: what changes on the device, what the host remembers, and what happens after each epoch."""
+"""The training loop: state on the device, state on the host, and the work after each epoch."""
 
 from __future__ import annotations
 
@@ -33,14 +33,32 @@ from advbench.defenses.statistics import BATCHES, restated
 from advbench.defenses.validation import Accuracy, validate
 from advbench.nn.frozen import coarse, freeze
 
-WINDOW = 50  # steps between two looks at the loss; each look waits for the device
+WINDOW = 50  # steps between two readings of the loss; each waits for the device
 SAVE_EVERY = 120.0  # seconds between checkpoints, besides one after each epoch
-AGREE = 10  # steps between two looks of several processes at whether one of them is asked to stop
-GLANCE = 256  # validation images looked at for overfitting within an epoch
+AGREE = 10  # steps between two agreements of several processes on whether to stop
+GLANCE = 256  # validation images checked for overfitting within an epoch
 
 
 class Trainer:
-    """One run: what changes on the device (`now`, and the `best` so far), the ledger on the host."""
+    """One training run: state on the device (`now`, and the `best` so far), and the ledger on the host.
+
+    Parameters
+    ----------
+    module : nnx.Module
+        Network in training mode.
+    defense : Defense
+        Training objective with its settings.
+    threat : Threat
+        Norm and eps.
+    images, labels
+        uint8 `[N, H, W, C]` and integers `[N]`.
+    recipe : Recipe
+        Settings of the training loop.
+    should_stop, listeners
+        Returns the number of a signal to stop, else None; receivers of records.
+    extra : tuple[np.ndarray, np.ndarray], optional
+        Extra images and labels.
+    """
 
     def __init__(
         self,
@@ -53,11 +71,13 @@ class Trainer:
         should_stop: Callable[[], int | None],
         listeners: Sequence[Listener],
         extra: tuple[np.ndarray, np.ndarray] | None = None,
+        validating: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         self.defense, self.threat, self.recipe = defense, threat, recipe
         self.should_stop, self.listeners = should_stop, listeners
         self.streams = devices.replicated(Streams.of(recipe.seed))
-        self.data = place(images, labels, recipe.validation, self.streams, extra, sampler=recipe.sampler)
+        held = recipe.validation
+        self.data = place(images, labels, held, self.streams, extra, validating, sampler=recipe.sampler)
         self.extras = recipe.extras if extra else 0
         self.per_epoch = len(self.data.train) // recipe.batch_size
         self.total = self.per_epoch * recipe.epochs
@@ -77,7 +97,7 @@ class Trainer:
         self.record: dict[str, Any] = {}
 
     def class_weights(self, labels: np.ndarray, extra: tuple[np.ndarray, np.ndarray] | None) -> Array | None:
-        """Weight of every class in the loss, by what a batch is expected to hold: those trained on, and extra ones."""
+        """Return the weight of every class in the loss, by its expected share of a batch: training and extra images."""
         balance.check_count(self.recipe.class_weights, self.classes)
         own = balance.shares_of(np.asarray(labels)[np.asarray(self.data.train)], self.classes)
         if self.recipe.sampler == balance.BALANCED:
@@ -87,7 +107,7 @@ class Trainer:
         return balance.weights_of(self.recipe.class_weights, (1 - share) * own + share * more)
 
     def use(self, checkpoints: Checkpoints, resume: bool) -> None:
-        """Save there from now on; first take up what is there."""
+        """Save checkpoints there from now on; first resume from the newest, if asked."""
         self.checkpoints = checkpoints
         if not resume:
             if checkpoints.steps():
@@ -106,7 +126,7 @@ class Trainer:
         self.since = time.perf_counter()
         while self.ledger.step < self.total and not self.over():
             self.epoch()
-            if not self.over():  # else the weights are the best ones again, and judged already
+            if not self.over():  # else the best weights were restored, which are validated already
                 self.restate()
                 self.judge()
             self.save()
@@ -115,13 +135,13 @@ class Trainer:
         return Fitted(nnx.merge(self.graph, self.best.ema), ledger.best, ledger.history, ledger.seconds)
 
     def over(self) -> bool:
-        """Whether validation has not improved for too many epochs, or overfitting came back too often."""
+        """Tell whether validation has not improved for too many epochs, or overfitting came back too often."""
         ledger, patience = self.ledger, self.recipe.patience
         waited = len(ledger.history) - ledger.best["epoch"] if ledger.best else 0
         return ledger.rollbacks >= watchdog.PATIENCE or bool(patience and waited >= patience)
 
     def epoch(self) -> None:
-        """Take the steps that are left of this epoch, unless overfitting ends the run in its middle."""
+        """Take the remaining steps of this epoch, unless overfitting ends the run in its middle."""
         ledger, epoch = self.ledger, self.ledger.step // self.per_epoch
         order = shuffled(self.data, self.streams, epoch)
         while ledger.step < (epoch + 1) * self.per_epoch and not self.over():
@@ -133,13 +153,13 @@ class Trainer:
                 self.guard(self.measure(GLANCE))
             if ledger.step % WINDOW == 0:
                 self.look()
-                ended = ledger.step % self.per_epoch == 0  # then it is saved once it is judged
+                ended = ledger.step % self.per_epoch == 0  # then it is saved after validation
                 if time.monotonic() - self.saved > SAVE_EVERY and not ended:
                     self.save()
         self.look()
 
     def signal(self) -> int | None:
-        """Number of the signal that asks to stop; several processes agree on it every few steps."""
+        """Return the number of the signal that asks to stop; several processes agree on it every few steps."""
         if jax.process_count() > 1 and self.ledger.step % AGREE:
             return None
         return devices.agreed(self.should_stop())
@@ -157,10 +177,10 @@ class Trainer:
         return dict(seen)
 
     def batch(self, order: Array, step: int, state: Any) -> tuple[Array, Array, Array]:
-        """Images, images crafted against these weights, and labels or shares of classes, of a step."""
+        """Return clean images, adversarial training examples, and labels or shares of classes, of a step."""
         recipe = self.recipe
         at, replay = divmod(step % self.per_epoch, self.defense.visits)
-        first = step - replay  # a batch seen before is drawn as it was
+        first = step - replay  # a replayed batch is drawn as before
         shape: Any = {"size": recipe.batch_size, "augment": recipe.augment, "extra": self.extras}
         x, y, keys = devices.split(draw(self.data, order, self.streams, first, at, **shape))
         if recipe.mix != "none":
@@ -169,9 +189,9 @@ class Trainer:
         return x, self.defense.craft(self.crafting(state), self.ball(step), x, leading(y), keys), y
 
     def restate(self) -> None:
-        """Give weights averaged over epochs batch statistics of their own, from the epoch's first batches again."""
+        """Give weights averaged over epochs batch statistics of their own, from the epoch's first batches."""
         epoch = self.ledger.step // self.per_epoch - 1
-        if not self.recipe.swa or epoch <= self.recipe.unaveraged:  # of one epoch: they fit
+        if not self.recipe.swa or epoch <= self.recipe.unaveraged:  # the average of one epoch has its own statistics
             return
         order, average = shuffled(self.data, self.streams, epoch), self.now.ema
         steps = range(epoch * self.per_epoch, epoch * self.per_epoch + min(BATCHES, self.per_epoch))
@@ -179,25 +199,25 @@ class Trainer:
         self.now = self.now._replace(ema=restated(average, self.graph, self.defense, self.classes, batches))
 
     def ball(self, step: int) -> Threat:
-        """What images are crafted for at a step."""
+        """Return the norm ball of a step."""
         return Threat(self.threat.norm, self.eps(step))
 
     def eps(self, step: int) -> float:
-        """Budget to train with at a step."""
+        """Return the perturbation budget of a step."""
         return self.recipe.eps_at(step, self.per_epoch, float(self.threat.eps))
 
     def view(self, state: Any) -> Model:
-        """The network with these weights, in evaluation mode."""
+        """Return the network with these weights, in evaluation mode."""
         view: Model = jax.tree_util.Partial(self.evaluated, *jax.tree.leaves(state))
         return view
 
     def crafting(self, state: Any) -> Model:
-        """The same, in the precision that images are crafted in."""
+        """Return the same, in the precision of making adversarial training examples."""
         view: Any = self.view(state)
-        return coarse(view) if self.recipe.craft == "bfloat16" else view
+        return coarse(view) if self.recipe.perturb_dtype == "bfloat16" else view
 
     def look(self) -> None:
-        """Fetch what the last steps measured, refuse what is not finite, and tell the listeners."""
+        """Fetch the metrics of the last steps, refuse non-finite ones, and pass them to the listeners."""
         if not self.seen:
             return
         fetched, step = jax.device_get(self.seen), self.ledger.step
@@ -233,18 +253,18 @@ class Trainer:
         self.since = time.perf_counter()
 
     def measure(self, count: int) -> Accuracy:
-        """Accuracy of the averaged weights on the first `count` validation images."""
+        """Measure the averaged weights on the first `count` validation images."""
         held = self.data.held[:count]
         model = self.view(self.now.ema)
         return validate(model, self.defense, self.threat, self.data, held, self.recipe.batch_size, self.streams.judge)
 
     def score(self, record: Record) -> tuple[float, float]:
-        """What the best weights have most of."""
+        """Return the accuracies by which the best weights are chosen, the first one first."""
         first, second = ("robust", "clean") if self.defense.robust else ("clean", "robust")
         return record[first], record[second]
 
     def guard(self, accuracy: Accuracy) -> None:
-        """Go back to the best weights, with a smaller learning rate, when the network overfits to single steps."""
+        """Return to the best weights, with a smaller learning rate, when the network overfits to single steps."""
         ledger = self.ledger
         if not (self.defense.robust and watchdog.overfits(accuracy, ledger.best["robust"])):
             return
@@ -269,13 +289,13 @@ class Trainer:
             )
 
     def save(self) -> None:
-        """Write a checkpoint of what is known to be finite."""
+        """Write a checkpoint, after checking that everything is finite."""
         self.look()
         if self.checkpoints and devices.leads():
             self.checkpoints.save(self.ledger.step, (self.now, self.best), asdict(self.ledger))
         self.saved = time.monotonic()
 
     def say(self, text: str) -> None:
-        """Tell the listeners one line."""
+        """Pass one line to the listeners."""
         for listener in self.listeners:
             listener.say(text)

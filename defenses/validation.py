@@ -1,4 +1,4 @@
-"""How good the network is now: clean, FGSM and robust accuracy on the held-out images."""
+"""Validation of the network: clean, FGSM and robust accuracy on the held-out images."""
 
 from __future__ import annotations
 
@@ -15,17 +15,50 @@ from advbench.defenses.batches import Data, Hosted, gather
 
 
 class Accuracy(NamedTuple):
-    """Shares of the validation images, each in [0, 1]."""
+    """Shares of the validation images, each in [0, 1].
+
+    Parameters
+    ----------
+    clean : float
+        Accuracy on clean images.
+    fgsm : float
+        Accuracy under FGSM.
+    robust : float
+        Accuracy under PGD-10, or the defense's `against`.
+    """
 
     clean: float
     fgsm: float
-    robust: float  # against PGD-10, or what else the defense's `against` says
+    robust: float
 
 
 def validate(
     model: Model, defense: Defense, threat: Threat, data: Data | Hosted, held: Array, size: int, key: Array
 ) -> Accuracy:
-    """Measure the images of the indices `held`, in batches of `size`, the last one filled up by repetition."""
+    """Measure accuracies on held-out images, in batches; the last one is filled up by repetition.
+
+    Parameters
+    ----------
+    model : Model
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    defense : Defense
+        Training objective with its settings.
+    threat : Threat
+        Norm ball and pixel box to stay in.
+    data : Data or Hosted
+        Training set.
+    held : Array
+        Indices, int32 `[n]`.
+    size : int
+        Images in a batch.
+    key : Array
+        PRNG key.
+
+    Returns
+    -------
+    Accuracy
+        Accuracies.
+    """
     count = len(held)
     batches = jnp.resize(held, (-(-count // size), size))
     right: dict[str, list[Array]] = {name: [] for name in Accuracy._fields}

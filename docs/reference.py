@@ -1,4 +1,4 @@
-"""Write docs/reference.md, the reference of the command line, from the application itself.
+"""Write docs/reference.md, the reference of the command line, and the JSON Schemas, from the application itself.
 
 `make reference` runs this; a test compares what it writes with what is there. Everything is read from the signatures of
 the commands, and nothing from typer's own help, which looks otherwise on every terminal and in every version.
@@ -16,7 +16,11 @@ from typing import Any
 
 from typer.models import ArgumentInfo, OptionInfo
 
+from advbench.api import gate_rules
 from advbench.cli import app
+from advbench.cli.examples import EXAMPLES
+from advbench.cli.panels import ORDER
+from advbench.reports.schema import SCHEMAS, schema
 
 FILE = Path(__file__).with_suffix(".md")
 HEAD = """\
@@ -25,7 +29,6 @@ HEAD = """\
 Every command with all its arguments and options, written from the application by `make reference`. What they are for,
 exit codes and the environment: [command line](cli.md).
 """
-METAVARS = {int: "INTEGER", float: "FLOAT", str: "TEXT", Path: "PATH"}
 
 
 def reference() -> str:
@@ -49,27 +52,28 @@ def _about(call: Callable[..., None]) -> list[str]:
 
 
 def _section(words: str, call: Callable[..., None]) -> str:
-    rows, usage = [], [words, "[OPTIONS]"]
+    usage, rows = [words, "[OPTIONS]"], dict[str, list[str]]()
     hints = typing.get_type_hints(call, include_extras=True)
     for name, parameter in inspect.signature(call).parameters.items():
         kind, info = typing.get_args(hints[name])
         place = _place(name, kind, info)
         if isinstance(info, ArgumentInfo):
-            usage.append(place if parameter.default is parameter.empty or "[" in place else f"[{place}]")
-        rows.append(f"| {_code(place)} | {_meaning(kind, info)} | {_default(parameter.default, info)} |")
+            usage.append(place if parameter.default is parameter.empty else f"[{place}]")
+        row = f"| {_code(place)} | {_meaning(kind, info)} | {_default(parameter.default, info)} |"
+        rows.setdefault(info.rich_help_panel, []).append(row)
     lines = [f"\n## `{words}`\n", f"```text\n{' '.join(usage)}\n```\n", "\n\n".join(_about(call)), ""]
-    return "\n".join([*lines, "| | meaning | default |", "|---|---|---|", *rows])
+    lines.append(f"```sh\n{EXAMPLES[words.removeprefix('advbench ')]}\n```")
+    for panel in sorted(rows, key=ORDER.index):
+        lines += ["", f"| {panel} | meaning | default |", "|---|---|---|", *rows[panel]]
+    return "\n".join(lines)
 
 
 def _place(name: str, kind: Any, info: Any) -> str:
     """An argument as in the line of usage; an option with what follows it."""
-    values = _types(kind)
-    metavar = info.metavar or ("|".join(v.value for v in values[0]) if issubclass(values[0], Enum) else "")
     if isinstance(info, ArgumentInfo):
-        dots = "..." if _repeats(kind) and not metavar.endswith("...") else ""
-        return f"{metavar or name.upper()}{dots}"
+        return str(info.metavar)
     option = _names(info) or f"--{name.replace('_', '-')}"
-    return option if values == [bool] else f"{option} {metavar or METAVARS[values[0]]}"
+    return option if _types(kind) == [bool] else f"{option} {info.metavar}"
 
 
 def _names(info: Any) -> str:
@@ -104,7 +108,7 @@ def _default(default: Any, info: Any) -> str:
         return "required"
     if isinstance(info.show_default, str):
         return _code(info.show_default) if re.match(r"[\w.]+(,|$)", info.show_default) else info.show_default
-    if default is None or default is False:
+    if default in (None, False, ""):
         return ""
     if default is True:
         return _code(_names(info).partition("/")[0])
@@ -117,3 +121,6 @@ def _code(text: str) -> str:
 
 if __name__ == "__main__":
     FILE.write_text(reference(), encoding="utf-8")
+    written = {"advbench.schema.json": gate_rules.schema(), **{name: schema(name) for name in SCHEMAS}}
+    for name, text in written.items():
+        (FILE.parent / name).write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ from advbench.api.subject import cascade, threats_of
 from advbench.attacks import NORMS
 from advbench.attacks.spec import attacks_of
 from advbench.cli import app, gate_reports
+from advbench.cli.listing import Kind, described
 from advbench.core.errors import AdvbenchError, UsageError, unknown
 from advbench.core.loaded import LoadedModel
 from advbench.core.preprocess import Preprocess
@@ -130,21 +131,34 @@ def understand(path: str, words: list[str]) -> None:
         _gate(node, words, params)
     elif path == "data fetch":
         find(params["name"])
+    elif path == "list" and params["detail"]:
+        described(Kind(params["kind"]), params["detail"])
     elif {"model", "models"} & params.keys():
         _evaluation(params, path)
 
 
 def _train(params: dict[str, Any]) -> None:
-    info = find(params["dataset"])
+    info = _dataset(params["dataset"])
     if params["arch"] not in MODELS and not split_code(params["arch"]):
         raise unknown("network", params["arch"], MODELS)
     if params["init"]:
         _model(params["init"])
-    threat = ThreatSpec.parse(params["norm"] or info.default_norm, params["eps"] or info.default_eps)
+    if info:
+        norm, eps, size = info.default_norm, info.default_eps, info.splits["train"]
+    elif params["norm"] and params["eps"]:
+        norm, eps, size = "", "", 10_000  # images of the reader's own, as many as any recipe needs
+    else:
+        raise UsageError("images of one's own have no usual threat model: name --norm and --eps")
+    threat = ThreatSpec.parse(params["norm"] or norm, params["eps"] or eps)
     given = {field.name: params[field.name] for field in fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
-    size = params["train_size"] or info.splits["train"]
+    size = params["train_size"] or size
     check(build("defense", params["defense"], DEFENSES), threat.threat, size, recipe, extra=bool(params["extra_data"]))
+
+
+def _dataset(text: str) -> Any:
+    """The data set of a name; None for a path, which is taken to be the reader's own images."""
+    return None if text.startswith("./") else find(text)
 
 
 def _evaluation(params: dict[str, Any], path: str) -> None:
@@ -221,7 +235,7 @@ def _attack(text: str) -> None:
 
 
 def _wrapper(text: str) -> None:
-    build("wrapper", text, WRAPPERS).check((32, 32, 3))
+    build("input defense", text, WRAPPERS).check((32, 32, 3))
 
 
 def _norm(text: str) -> None:
@@ -244,14 +258,14 @@ def _indices(text: str) -> None:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    "dataset": find,
+    "dataset": _dataset,
     "data": find,
     "attacks": _attack,
     "defense": _defense,
-    "wrap": _wrapper,
+    "input_defense": _wrapper,
     "norm": _norm,
     "eps": _eps,
-    "budget": seconds,
+    "time_limit": seconds,
     "indices": _indices,
     "expect_clean": accuracy_range,
     "report": lambda text: gate_reports.wanted([text]),
@@ -263,8 +277,8 @@ READERS: dict[str, Callable[[str], Any]] = {
 """How the text of a parameter is read, by its name in the code."""
 
 TOGETHER = {
-    *("model", "models", "target", "name", "kind"),
-    *("optimizer", "schedule", "milestones", "augment", "mix", "craft", "class_weights", "sampler"),
+    *("model", "models", "target", "name", "kind", "detail"),
+    *("optimizer", "schedule", "milestones", "augment", "mix", "perturb_dtype", "class_weights", "sampler"),
     *("arch", "init"),
     *("min_robust", "min_clean", "max_drop", "min_class", "min_worst_class", "baseline"),
 }
@@ -313,3 +327,8 @@ def readers_of(option: str) -> list[Callable[[str], Any]] | None:
     """How the commands that have an option read its value; None if none has it."""
     having = [param.name for node in LEAVES.values() for param in node.params if option in spelled(param)]
     return [READERS[name] for name in having if name in READERS] if having else None
+
+
+def forms_of(option: str) -> set[str]:
+    """Forms of an option's value in the help, like `none|fast|full`."""
+    return {str(param.metavar) for node in LEAVES.values() for param in node.params if option in spelled(param)}

@@ -23,7 +23,7 @@ from advbench.models.load import released
 from advbench.nn import MODELS
 from advbench.wrappers import WRAPPERS
 
-from .commands import PLACEHOLDERS, READERS, problem_of, readers_of
+from .commands import PLACEHOLDERS, READERS, forms_of, problem_of, readers_of
 
 ROOT = Path(__file__).parents[1]
 SHELLS = ("", "sh", "console")  # languages of a block whose lines may be commands; indented blocks have none
@@ -35,7 +35,7 @@ FILES = ("toml", "json", "yml")  # `advbench.toml` is a file, `advbench.data` a 
 
 def documents() -> list[Document]:
     """Every document that a reader of the repository meets."""
-    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")]
+    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
     return [Document(path, path.read_text(encoding="utf-8")) for path in sorted(paths)]
 
 
@@ -239,7 +239,7 @@ def problem_of_option(option: str, value: str | None) -> str | None:
 
 def problem_of_value(option: str, value: str) -> str | None:
     """What is wrong with the value that a sentence gives to an option."""
-    if value in PLACEHOLDERS or value.isupper():
+    if value in PLACEHOLDERS or value.isupper() or value in forms_of(option):
         return None
     if option == "--model" and "/" not in value and value not in released():
         return f"there is no model {value!r}"
@@ -251,7 +251,7 @@ def problem_of_value(option: str, value: str) -> str | None:
 def problem_of_setting(text: str) -> str | None:
     """What is wrong with `name:key=value`, whichever registry has the name."""
     name = text.partition(":")[0]
-    homes = {"attacks": ATTACKS | SUITES, "defense": DEFENSES, "wrap": WRAPPERS}
+    homes = {"attacks": ATTACKS | SUITES, "defense": DEFENSES, "input_defense": WRAPPERS}
     readers = [READERS[kind] for kind, registry in homes.items() if name in registry]
     return _refusal(readers, text) if readers else f"nothing of the name {name!r} has settings"
 

@@ -109,6 +109,58 @@ def test_algorithms_import_few_libraries(room):
     assert {module: names for module, names in found.items() if names} == {}
 
 
+OUTSIDE = (
+    *("os", "sys", "glob", "shutil", "tempfile", "subprocess", "socket", "ssl", "http", "urllib.request"),
+    *("advbench.core.files", "advbench.data", "advbench.remote", "advbench.evaluation.run", "advbench.evaluation.kept"),
+)
+CALLS = {"open", "print", "exec", "eval", "compile", "__import__"}
+METHODS = {
+    *("open", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "mkdir", "unlink", "rename"),
+    *("exists", "is_file", "is_dir", "stat", "iterdir", "glob", "rglob", "load", "get_template"),
+}
+TEMPLATES = {("advbench.reports.html.page", "read_text"), ("advbench.reports.html.page", "get_template")}
+"""What the page is made of lies in the package."""
+
+
+def touching(module: str, source: str) -> set[str]:
+    """How code gets at files, the environment, streams or the network."""
+    tree = ast.parse(source)
+    ifs = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    typing = {inner for node in ifs for inner in ast.walk(node)}
+    lines = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    lines = [line for line in lines if line not in {ast.unparse(node) for node in typing if isinstance(node, ast.stmt)}]
+    names = imports("\n".join(lines))
+    found = {name for name in names if any(f"{name}.".startswith(f"{room}.") for room in OUTSIDE)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+            found.add(node.func.id)
+        if isinstance(node, ast.Attribute) and node.attr in METHODS and (module, node.attr) not in TEMPLATES:
+            found.add(node.attr)
+    return found
+
+
+def test_reports_are_text_and_touch_nothing():
+    found = {m: touching(m, s) for m, s in sources().items() if room_of(m) == "reports"}
+    assert {module: names for module, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open('x')",
+        "Path('x').write_text('y')",
+        "def late():\n    import os",
+        "from urllib.request import urlopen",
+        "from advbench.core import files",
+        "Gate.load(path)",
+        "print('x')",
+    ],
+)
+def test_the_check_sees_what_touches_the_outside(line):
+    assert touching("advbench.reports.table", line)
+    assert not touching("advbench.reports.table", "if TYPE_CHECKING:\n    from advbench.data import Dataset")
+
+
 def test_rooms_are_real_folders_and_the_package_links_to_them():
     for room in LIBRARIES:
         assert (ROOT / "advbench" / room).resolve() == ROOT / room

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".json", ".cc", ".sh", ".html", ".css", ".js", ".cff", ".txt", ""}
-SKIPPED = {".git", ".coverage", "build", "dist", "runs", "__pycache__", "node_modules"}
+SKIPPED = {".git", ".coverage", "build", "dist", "site", "runs", "__pycache__", "node_modules"}
 PATTERNS = {
     "a folder beside the clone": re.compile(r"(?<![\w./])\.\./shared\b|\bshared/(?:oracles|notes|design|words)"),
     "a home or work folder": re.compile(r"(?<![\w.<])/(?:home|root|work|Users)/\w"),

@@ -16,7 +16,7 @@ STAND_INS = {
     "README.md": "my_logits images labels",
     "docs/python.md": "model images labels data result",
     "docs/models.md": "MyLinenNet SmallCNN load_my_weights my_gradient my_logits",
-    "docs/training.md": "Defense PGD optax",
+    "docs/defenses.md": "Defense PGD optax",
 }
 """Names that the Python of a document leaves to its reader."""
 
@@ -53,12 +53,13 @@ def test_what_a_document_says_is_so(name, folder):
         ("    advbench attack mnist-pgd --attack pgd:step=9", "unknown setting of pgd 'step'"),
         ("    advbench attack mnist-pgd --norm l0 --eps 9 --attack ddn", "l0"),
         ("    advbench attack mine.py:net", "name it with --data"),
-        ("    advbench attack mnist-pgd --wrap jpeg:quality=ten", "quality"),
-        ("    advbench attack mnist-pgd --checks ful", "--checks"),
+        ("    advbench attack mnist-pgd --input-defense jpeg:quality=ten", "quality"),
+        ("    advbench attack mnist-pgd --preflight ful", "--preflight"),
         ("    advbench bench mnist-pgd \\\n        mnist-pdg", "unknown model 'mnist-pdg'"),
         ("    X=1 srun -n 2 advbench corruptions mnist-pgd --kind fogg", "unknown mnist corruption 'fogg'"),
         ("    advbench gate mnist-pgd --min-robust 40", "40"),
         ("    advbench gate advbench.toml --report junk=a.xml", "unknown report format 'junk'"),
+        ("    advbench list attacks --detail pdg", "unknown attack 'pdg'"),
         ("    advbench data fech mnist", "no command 'data'"),
         ("    advbench list atacks", "atacks"),
         ("    advbench certify mnist-ibp --method crwn", "crwn"),

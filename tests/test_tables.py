@@ -17,7 +17,7 @@ from advbench.gating.rules import GateRules, ThreatRules
 from advbench.nn import MODELS
 from advbench.preflight import CHECKS, EXPECTED, TRANSLATED
 from advbench.preflight.masking import ASKED
-from advbench.pytest_gate import GATE, THREAT
+from advbench.pytest_gate import THREAT
 from advbench.remote.settings import Settings
 from advbench.reports.formats import FORMATS
 from advbench.wrappers import WRAPPERS
@@ -58,9 +58,9 @@ def kebab(model, *without):
         ("docs/certified.md", "`--method`", [how.value for how in How]),
         ("docs/ci.md", "`--report`", FORMATS),
         ("docs/ci.md", "input", ACTION["inputs"]),
-        ("docs/ci.md", "setting", THREAT | GATE),
-        ("docs/data.md", "name | images", DATASETS),
-        ("docs/data.md", "name | sources, in turn", DATASETS),
+        ("docs/ci.md", "setting", {*THREAT, *GateRules.model_fields} - {"threats"}),
+        ("docs/datasets.md", "name | images", DATASETS),
+        ("docs/datasets.md", "name | sources, in turn", DATASETS),
         ("docs/doctor.md", "flag", CHECKS | TRANSLATED | EXPECTED),
         ("docs/gate.md", "key of `[gate]`", kebab(GateRules, "threats")),
         ("docs/gate.md", "key of `[[gate.threats]]`", kebab(ThreatRules)),
@@ -91,7 +91,7 @@ def test_the_table_of_suites_says_what_they_stand_for():
 
 
 def test_the_table_of_defenses_has_their_settings_and_papers():
-    told = {row[0].strip("`"): row for row in rows("docs/training.md", "name")}
+    told = {row[0].strip("`"): row for row in rows("docs/defenses.md", "name")}
     assert set(told) == {name for name in DEFENSES if not name.startswith("awp-")} | {"awp-NAME"}
     for name, _, settings, _, paper in told.values():
         defense = DEFENSES[name.strip("`").replace("NAME", "pgd")]
@@ -116,7 +116,7 @@ def _defaults(kind, cell):
 
 
 def test_the_table_of_data_sets_has_their_shapes_threats_and_licences():
-    for name, images, _, eps, licence in rows("docs/data.md", "name | images"):
+    for name, images, _, eps, licence in rows("docs/datasets.md", "name | images"):
         info = DATASETS[name.strip("`")]
         assert images.startswith(
             f"{info.splits['train']:,} + {info.splits['test']:,}, {'x'.join(map(str, info.shape))}"
@@ -136,13 +136,13 @@ def test_the_settings_of_a_target_have_their_defaults():
 
 def test_the_defaults_of_a_gate_are_told():
     told = {name: row[1] for row in rows("docs/gate.md", "key of `[gate]`") for name in code(row[0])}
-    for name in ("seed", "batch_size", "error"):
+    for name in ("seed", "batch_size", "error_rate"):
         assert f"({GateRules.model_fields[name].default})" in told[name.replace("_", "-")], name
 
 
 def test_every_network_is_told_of():
-    assert set(names("docs/models.md", "name | what it is")) <= set(MODELS)
-    assert [name for name in MODELS if f"`{name}`" not in TEXTS["docs/models.md"]] == []
+    assert set(names("docs/networks.md", "name | what it is")) <= set(MODELS)
+    assert [name for name in MODELS if f"`{name}`" not in TEXTS["docs/networks.md"]] == []
 
 
 def test_every_output_of_the_action_is_told_of():

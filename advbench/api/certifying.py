@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from advbench.api.job import Job
 from advbench.api.settings import Eps, Settings
 from advbench.core.errors import UsageError
+from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -25,6 +26,7 @@ def silently(_: str, __: int, ___: int) -> None:
     """Tell nobody."""
 
 
+@accepts_former_names
 def certify(
     model: Any,
     data: Any = None,

@@ -6,23 +6,23 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advbench.api.subject import looking
+import numpy as np
+
+from advbench.api.training_data import Data, threat_of, training_images, validation_images
 from advbench.core.dataset import Dataset
 from advbench.core.devices import leads
 from advbench.core.errors import AdvbenchError, Interrupted, UsageError
 from advbench.core.lazy import choose
 from advbench.core.loaded import LoadedModel
 from advbench.core.names import DEFENSE_NAMES
-from advbench.core.spec import ThreatSpec, build, unknown_threat
-from advbench.data import DATASETS, Reading, load
-from advbench.data.catalog import known
+from advbench.core.spec import ThreatSpec, build
+from advbench.data import DATASETS, Reading
 from advbench.data.extra import Extra
 from advbench.data.extra import read as read_extra
-from advbench.data.opening import opened
 from advbench.defenses import DEFENSES, Defense, balance
 from advbench.defenses.checkpoints import CheckpointError
 from advbench.defenses.metrics import Listener, writers
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 HELD = 1000  # images to choose the weights by; of small data of one's own, a tenth
 
-Data = str | Path | Dataset | tuple[Any, ...]
 Arch = str | Callable[..., Any]
 
 
@@ -63,6 +62,7 @@ class Training:
     spec: str  # of the defense, as typed
     threat: ThreatSpec
     recipe: Recipe
+    val: Dataset | None = None  # to choose the weights by, instead of images held out
 
     @classmethod
     def of(
@@ -86,27 +86,33 @@ class Training:
         Parameters
         ----------
         validation : int, optional
-            Images held out; by default 1,000, or a tenth of few that are your own.
+            Images to choose the weights by; by default 1,000, or a tenth of few that are your own. Data of your own
+            that have the splits train, val and test give val for it, all of it up to 1,000.
 
         Raises
         ------
         AdvbenchError
             For whatever can't work.
         """
-        threat = _threat(data, norm, eps)
+        threat = threat_of(data, norm, eps)
         objective = build("defense", defense, DEFENSES, DEFENSE_NAMES) if isinstance(defense, str) else defense
         made = find_architecture(arch)
         start = initial.read(init) if init is not None else None
-        images = _load(data, reading, notify)
+        images = training_images(data, reading, notify)
         for note in images.notes:
             notify(f"note: {images.name} {images.split}: {note}")
         size = train_size or len(images)
         if size > len(images):
             raise UsageError(f"--train-size {size} is more than the {len(images)} training images of {images.name}")
-        held = validation or (HELD if images.name in DATASETS else max(1, min(HELD, size // 10)))
+        val = validation_images(data, images, reading, notify)
+        few = size // 10 if val is None else len(val)
+        held = validation or (HELD if images.name in DATASETS else max(1, min(HELD, few)))
+        if val is not None:
+            held = min(held, few)
+            notify(f"note: {images.name}: weights are chosen by {held:,} of the {few:,} images of {val.split}")
         recipe = replace(recipe, validation=held)
         try:
-            check(objective, threat.threat, size, recipe, extra=extra_data is not None)
+            check(objective, threat.threat, size, recipe, extra=extra_data is not None, apart=val is not None)
             balance.check_count(recipe.class_weights, len(images.classes))
         except ValueError as error:
             raise UsageError(str(error)) from None
@@ -115,7 +121,7 @@ class Training:
         if start and (layers := start.put_into(module, made, images.shape, len(images.classes))):
             there = f"{start.classes} classes" if start.classes else "another number of classes"
             notify(f"note: {', '.join(layers)} begins anew: {start.source} has {there}, not {len(images.classes)}")
-        return cls(images, size, extra, made, start, objective, _spec(defense), threat, recipe)
+        return cls(images, size, extra, made, start, objective, _spec(defense), threat, recipe, val)
 
     def run(
         self,
@@ -150,6 +156,7 @@ class Training:
                 self.data.labels[: self.size],
                 recipe,
                 extra=(self.extra.images, self.extra.labels) if self.extra else None,
+                validating=self._validating(),
                 out=out,
                 resume=resume,
                 about=self._about(),
@@ -161,7 +168,7 @@ class Training:
                 "command": command or self._call(recipe),
                 "defense": self.spec,
                 "threat": {"norm": self.threat.norm, "eps": self.threat.eps.text},
-                "recipe": asdict(recipe),
+                "recipe": recipe.stored,
                 **self._init(replaced),
                 "images": self._images(),
                 **self._own(),
@@ -170,6 +177,14 @@ class Training:
                 **_surroundings(),
             }
             return self._released(fitted.module, record, out)
+
+    def _validating(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Images and labels of the split that is there for it, as many as the recipe says, evenly from all of it."""
+        if self.val is None:
+            return None
+        held = self.recipe.validation
+        some = np.arange(held) * len(self.val) // held
+        return self.val.images[some], self.val.labels[some]
 
     def _module(self, seed: int) -> tuple[nnx.Module, list[str]]:
         """The network to start from, and which of its layers do not have the weights that were given."""
@@ -223,35 +238,13 @@ class Training:
 
     def _images(self) -> dict[str, Any]:
         held = self.recipe.validation
-        counts: dict[str, Any] = {"trained_on": self.size - held, "validated_on": held, "digest": self.data.digest}
+        trained_on = self.size if self.val is not None else self.size - held
+        counts: dict[str, Any] = {"trained_on": trained_on, "validated_on": held, "digest": self.data.digest}
+        if self.val is not None:
+            counts["validation"] = {"split": self.val.split, "digest": self.val.digest}
         if self.extra:
             counts["extra"] = {"trained_on": len(self.extra.images), "digest": self.extra.digest}
         return counts
-
-
-def _threat(data: Data, norm: str | None, eps: str | None) -> ThreatSpec:
-    """The threat as given, else the data set's; told before data are read."""
-    name = data.name if isinstance(data, Dataset) else "the data" if isinstance(data, tuple) else str(data)
-    info = DATASETS.get(known(name) or "")
-    if info is None:
-        if isinstance(data, str | Path):
-            opened(name)  # told before anything else: there is no such data
-        if norm is None or eps is None:
-            raise UsageError(unknown_threat(name))
-        return ThreatSpec.parse(norm, eps)
-    return ThreatSpec.parse(norm or info.default_norm, eps or info.default_eps)
-
-
-def _load(data: Data, reading: Reading | None, notify: Callable[[str], None]) -> Dataset:
-    if isinstance(data, str | Path):
-        return load(data, "train", reading=reading, tell=looking(str(data), notify))
-    if reading:
-        raise UsageError("reading is for files: images in memory are taken as they are")
-    if isinstance(data, Dataset):
-        return data
-    if not isinstance(data, tuple) or len(data) not in (2, 3):
-        raise UsageError("data should be a name, a path, a Dataset, or (images, labels)")
-    return Dataset.from_arrays(*data, split="train")
 
 
 def _spec(defense: str | Defense) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from advbench.api.job import Job
 from advbench.api.outcome import warn_of_invalid
-from advbench.api.settings import Eps, Settings
+from advbench.api.settings import Eps, Settings, show_options
 from advbench.core.errors import UsageError
+from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from advbench.evaluation import Result
 
 
+@accepts_former_names
 def evaluate(
     model: Any, data: Any = None, *, norm: str | None = None, eps: Eps | None = None, **options: Unpack[Options]
 ) -> Result:
@@ -57,12 +58,12 @@ def evaluate(
         Run directory for the result, the adversarial images and a journal, from which `resume` goes on.
     resume : bool
         Go on with the run in `out`, or begin it.
-    each : bool
-        Let every attack try every image, to compare attacks.
+    cascade : bool, default True
+        Attack only images that earlier attacks left unbroken. False lets every attack try every image, to compare them.
     doublings : int, default 2
         How often an attack that has not converged may double its steps, or its restarts.
-    budget : str or float
-        Stop in time, `"5m"` or seconds; the result is then incomplete.
+    time_limit : str or float
+        Stop after this time, `"5m"` or seconds; the result is then incomplete.
     input_layout, mean, std
         Order of axes that the network was made for, like "nchw", and what is subtracted from pixels in [0, 1] and
         divides them before it sees them; by default as the network's library has it, and nothing.
@@ -74,13 +75,13 @@ def evaluate(
         Clean accuracy that the model is known to have; another one makes the result invalid.
     logits, allow_extra_outputs
         Which of several outputs holds the logits; whether there may be more logits than classes.
-    wrap, adaptive
+    input_defense, adaptive
         Defenses at inference, like `"jpeg:quality=75"`, and whether attacks know of them.
     translate
         Attacks compute a translation of a PyTorch module to JAX, unless False; the judge asks the module itself.
-    eot : int
+    eot_samples : int
         Draws averaged in each pass, for a randomised model.
-    weights, query_budget
+    weights, query_limit
         As on the command line: for a model that is named.
     progress, should_stop, notify, command
         Callables told after every batch, asked before every batch for a signal's number, and told notes and findings
@@ -133,6 +134,7 @@ def evaluate(
     return result
 
 
+@accepts_former_names
 def curve(
     model: Any,
     data: Any = None,
@@ -181,18 +183,5 @@ def curve(
     return results
 
 
-def _show_options(function: Any) -> None:
-    """Let `help` show every option with its default."""
-    shown = inspect.signature(function)
-    own = [each for name, each in shown.parameters.items() if name != "options"]
-    known = {each.name for each in own}
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.annotation)
-        for name, each in inspect.signature(cast("Any", Settings)).parameters.items()
-        if name not in known
-    ]
-    function.__signature__ = shown.replace(parameters=[*own, *more])
-
-
 for _function in (evaluate, curve):
-    _show_options(_function)
+    show_options(_function)

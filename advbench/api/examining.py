@@ -49,7 +49,7 @@ def examined(model: Any, data: Any, settings: Settings) -> Examined:
     if settings.expect_clean is not None:
         accuracy_range(str(settings.expect_clean))
     bare, test = model_and_data(model, data, settings)
-    defended = wrapped(bare, test.images.shape[1:], texts_of(settings.wrap), adaptive=settings.adaptive)
+    defended = wrapped(bare, test.images.shape[1:], texts_of(settings.input_defense), adaptive=settings.adaptive)
     threat = None
     if settings.looks == "full":
         threat = threats_of(defended, test.name, settings.norm, settings.eps_text)[0]

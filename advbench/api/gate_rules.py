@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,75 @@ def classes(texts: Sequence[str] | None) -> dict[str, str] | None:
     return found or None
 
 
+SURROUNDING = ("out", "resume", "command", "should_stop", "notify")
+"""Settings that are about one run of a gate, and so stand in no file of rules."""
+
+
+def keys(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of an evaluation as keys of `[gate]`, and those that no file can hold, as they are.
+
+    Parameters
+    ----------
+    given : mapping
+        As `advbench.evaluate` takes them, and `model` and `data`; None is not given.
+
+    Returns
+    -------
+    written : dict
+        Text and numbers by key, like `{"batch-size": 64}`; of an object its name.
+    objects : dict
+        By the names of `advbench.evaluate`: objects, and `SURROUNDING`.
+
+    Raises
+    ------
+    UsageError
+        For a setting that a gate has none of.
+    """
+    from advbench.api.settings import number_text
+    from advbench.api.subject import texts_of
+    from advbench.core.errors import unknown
+    from advbench.gating.rules import GateRules
+
+    found: dict[str, Any] = {}
+    objects = {name: given[name] for name in SURROUNDING if name in given}
+    known = GateRules.model_fields.keys() - {"threats"}
+    for name, value in given.items():
+        if value is None or name in objects:
+            continue
+        if name not in known:
+            raise UsageError(f"a gate has no {name}") if name in _OTHERS else unknown("setting", name, known)
+        if name in ("attacks", "input_defense"):
+            several = texts_of(value) or []
+            found[name], plain = list(map(_text, several)), all(isinstance(each, str) for each in several)
+        elif name in ("mean", "std"):
+            found[name], plain = number_text(value), True
+        elif name == "indices" and not isinstance(value, str):
+            found[name], plain = ",".join(map(str, value)), True
+        elif name == "preflight":
+            found["preflight"], plain = {True: "fast", False: "none"}.get(value, value), True
+        elif name == "time_limit" or isinstance(value, Path):
+            found[name], plain = str(value), True
+        else:
+            plain = isinstance(value, str | int | float) or name == "allow_flags"
+            found[name] = value if plain else f"the {name} given"
+        if not plain:
+            objects[name] = value
+    return {name.replace("_", "-"): value for name, value in found.items()}, objects
+
+
+_OTHERS = ("cascade", "force", "doublings", "progress")
+
+
+def _text(attack: Any) -> str:
+    """An attack as it would be typed."""
+    if isinstance(attack, str):
+        return attack
+    from advbench.attacks import Attack
+    from advbench.attacks.spec import text_of
+
+    return text_of(attack) if isinstance(attack, Attack) else repr(attack)
+
+
 def written(
     target: str | None,
     settings: Mapping[str, Any],
@@ -50,6 +119,7 @@ def written(
     threat: Mapping[str, Any],
     *,
     update: bool,
+    notify: Callable[[str], None],
 ) -> tuple[GateRules, Source]:
     """The rules, from a file or from flags but never from both; settings that were typed go before the file's.
 
@@ -70,13 +140,13 @@ def written(
     is_file = target is not None and target.endswith(".toml")
     if target and not is_file:
         if "model" in typed:
-            raise UsageError(f"two models: {target} and --model {typed['model']}")
+            raise UsageError(f"two models are given: {target} and --model {typed['model']}")
         typed["model"] = target
     path = Path(target) if target and is_file else None if here or under else discover()
     if path is not None and (here or under):
-        raise UsageError(f"rules are in {path} or given as --{next(iter({**here, **under}))}, not both")
+        raise UsageError(f"give rules in {path} or as options like --{next(iter({**here, **under}))}, not both")
     if path is not None:
-        rules, source = read(path, typed)
+        rules, source = read(path, typed, notify)
     elif here or under or update:
         threats = [under] if under or "max-drop" in here or update else []
         source = Source()
@@ -93,18 +163,18 @@ def _whole(rules: GateRules, source: Source, update: bool) -> None:
 
     asked = rules_of(rules)
     if rules.model is None:
-        raise source.problem((), "no model: name it in the file by model, or on the command line")
+        raise source.problem((), "no model: give it in the file, model = ..., or on the command line")
     if update:
         if rules.baseline is None or not rules.threats:
-            raise UsageError("--update-baseline needs --baseline FILE, and a threat")
+            raise UsageError("--update-baseline needs --baseline FILE and a threat model, like --norm linf --eps 8/255")
         return
     if not asked:
         raise UsageError(NOTHING)
     for number, threat in enumerate(rules.threats):
         if not any(rule.threat == number for rule in asked):
             if source.file is None:
-                raise UsageError(f"nothing is asked for under {threat}, like --min-robust 40%")
-            raise source.problem(("threats", number), f"nothing is asked for under {threat}, like min-robust")
+                raise UsageError(f"there is no rule for {threat}: add one, like --min-robust 40%")
+            raise source.problem(("threats", number), f"there is no rule for {threat}: add one, like min-robust")
     if rules.baseline is not None and not any(rule.kind == "max_drop" for rule in asked):
         raise source.problem(("baseline",), "no rule compares with it: add max-drop, or leave it out")
 
@@ -114,4 +184,5 @@ def summary(rules: GateRules, source: Source) -> str:
     from advbench.gating.rules import rules_of
 
     asked = rules_of(rules)
-    return f"{source.file or 'the command line'}: {len(asked)} rules, {len(rules.threats)} threats: as they should be"
+    where = f"{source.file} is" if source.file else "the options are"
+    return f"{where} valid (rules: {len(asked)}, threat models: {len(rules.threats)})"

@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from advbench.api.job import Job
-from advbench.api.settings import Eps, Numbers, Settings, never, number_text, quietly, seconds
-from advbench.api.subject import accelerated, cascade, subject, texts_of, threats_of
-from advbench.core.errors import UsageError, unknown
+from advbench.api.job import Job, armed, defended
+from advbench.api.settings import Eps, Settings, never, quietly, seconds, show_options
+from advbench.api.subject import texts_of, threats_of
+from advbench.core.errors import unknown
+from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
-    from advbench.attacks import Attack
+    from typing import Unpack
+
+    from advbench.api.settings import GateOptions
     from advbench.attacks.spec import AttackSpec
     from advbench.core.flag import Flag
     from advbench.core.spec import ThreatSpec
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from advbench.gating.verdict import Gate
 
 
+@accepts_former_names
 def gate(
     model: Any = None,
     data: Any = None,
@@ -37,33 +41,12 @@ def gate(
     min_class: Mapping[str, str | float] | None = None,
     min_worst_class: str | float | None = None,
     max_drop: str | float | None = None,
-    attacks: str | Attack | Sequence[str | Attack] | None = None,
-    n: int | None = None,
-    indices: str | Sequence[int] | None = None,
-    input_layout: str | None = None,
-    mean: Numbers | None = None,
-    std: Numbers | None = None,
-    logits: str | None = None,
-    resize: int | None = None,
-    crop: int | None = None,
-    interpolation: str | None = None,
-    classes: str | Path | None = None,
-    transparent: str | None = None,
-    skip_corrupt: bool | None = None,
-    seed: int | None = None,
-    batch_size: int | None = None,
-    error: float | None = None,
+    error_rate: float | None = None,
     allow_flags: Sequence[str] | None = None,
-    preflight: Literal["none", "fast", "full"] | None = None,
-    wrap: str | Sequence[str] | None = None,
-    budget: str | float | None = None,
     baseline: str | Path | None = None,
     baseline_images: int | None = None,
     update_baseline: bool = False,
-    out: Path | None = None,
-    resume: bool = False,
-    should_stop: Callable[[], int | None] = never,
-    notify: Callable[[str], None] = quietly,
+    **options: Unpack[GateOptions],
 ) -> Gate:
     """Decide whether a model is as robust as it must be: what `advbench gate` does, without ending the process.
 
@@ -84,22 +67,15 @@ def gate(
         Robust accuracy of single classes, by name, at least.
     max_drop : str or float
         Robust accuracy lost against `baseline`, at most.
-    attacks, n, indices, input_layout, mean, std, logits, seed, wrap, budget
-        As for `advbench.evaluate`; by default all images.
-    resize, crop, interpolation, classes, transparent, skip_corrupt
-        How image files are read; `classes` is a file.
-    batch_size : int, default 64
-        Images between two looks, at least.
-    error : float, default 0.05
-        How often the verdict may be wrong, over all rules.
+    error_rate : float, default 0.05
+        Probability, at most, that the verdict is wrong, over all rules.
     allow_flags : sequence of str
         Findings that do not make the gate invalid.
-    preflight : {"none", "fast", "full"}
-        How hard to look for masked gradients.
     baseline : path
         What an earlier model withstood; with `update_baseline` it is written, on `baseline_images` images.
-    out, resume, should_stop, notify
-        As for `advbench.evaluate`; each threat has a run directory of its own.
+    **options
+        As for `advbench.evaluate`, but for these: `n` is by default all images, and `batch_size`, the images between
+        two looks, 64; each threat has a run directory of its own in `out`; a gate always looks at the model first.
 
     Returns
     -------
@@ -125,44 +101,27 @@ def gate(
     >>> advbench.gate(model, (images, labels), **rules).verdict
     'pass'
     """
-    from advbench.api.gate_rules import written
-    from advbench.attacks.spec import text_of
+    from advbench.api.gate_rules import keys, written
     from advbench.core.files import write
 
     named = isinstance(model, str | Path)
-    numbers = indices if indices is None or isinstance(indices, str) else ",".join(map(str, indices))
-    asked = texts_of(attacks)
-    settings: dict[str, Any] = {
-        **{"n": n, "indices": numbers, "seed": seed, "batch-size": batch_size, "error": error, "logits": logits},
-        **{"input-layout": input_layout, "mean": number_text(mean), "std": number_text(std), "checks": preflight},
-        **{"resize": resize, "crop": crop, "interpolation": interpolation, "transparent": transparent},
-        **{"classes": classes and str(classes), "skip-corrupt": skip_corrupt, "wrap": texts_of(wrap)},
-        "attacks": asked and [each if isinstance(each, str) else text_of(each) for each in asked],
-        "allow-flags": allow_flags and list(allow_flags),
-        "budget": None if budget is None else str(budget),
-        "baseline": baseline and str(baseline),
-        "baseline-images": baseline_images,
-        "data": str(data) if isinstance(data, str | Path) else None,
-    }
+    own = {"data": data, "error_rate": error_rate, "allow_flags": allow_flags}
+    own |= {"baseline": baseline, "baseline_images": baseline_images}
+    settings, objects = keys({**options, **own})
     threat: dict[str, Any] = {"norm": norm, "eps": Settings(eps=eps).eps_text, "min-robust": min_robust}
     threat |= {"min-class": min_class and dict(min_class), "min-worst-class": min_worst_class}
     overall = {"min-clean": min_clean, "max-drop": max_drop}
     target = str(model) if named else None if model is None else "the model given"
-    rules, source = written(target, settings, overall, threat, update=update_baseline)
-    found, new = decided(
-        rules,
-        source,
-        model=None if named else model,
-        data=None if isinstance(data, str | Path) else data,
-        update=update_baseline,
-        out=out,
-        resume=resume,
-        should_stop=should_stop,
-        notify=notify,
+    rules, source = written(
+        target, settings, overall, threat, update=update_baseline, notify=options.get("notify", quietly)
     )
+    found, new = decided(rules, source, model=None if named else model, update=update_baseline, **objects)
     if new is not None and rules.baseline:
         write(Path(rules.baseline), new.to_json().encode())
     return found
+
+
+show_options(gate, without=("norm", "eps", "cascade", "force", "doublings", "progress"), batch_size=64)
 
 
 def decided(
@@ -172,14 +131,11 @@ def decided(
     model: Any = None,
     data: Any = None,
     update: bool = False,
-    out: Path | None = None,
-    resume: bool = False,
-    should_stop: Callable[[], int | None] = never,
-    notify: Callable[[str], None] = quietly,
+    **given: Unpack[GateOptions],
 ) -> Found:
-    """Decide a gate: load it, and run it; the parameters are those of `loaded`, and `should_stop`."""
-    gate = loaded(rules, source, model=model, data=data, update=update, out=out, resume=resume, notify=notify)
-    return gate(should_stop)
+    """Decide a gate: load it, and run it; the parameters are those of `loaded`."""
+    gate = loaded(rules, source, model=model, data=data, update=update, **given)
+    return gate(given.get("should_stop", never))
 
 
 def loaded(
@@ -189,10 +145,7 @@ def loaded(
     model: Any = None,
     data: Any = None,
     update: bool = False,
-    out: Path | None = None,
-    resume: bool = False,
-    command: str = "",
-    notify: Callable[[str], None] = quietly,
+    **given: Unpack[GateOptions],
 ) -> Loaded:
     """Make a gate ready to run.
 
@@ -201,29 +154,28 @@ def loaded(
     rules, source : what is asked for, and where it is written.
     model, data : as for `advbench.evaluate`; by default those that the rules name.
     update : whether a new baseline is to be made instead of comparing with the old one.
-    out, resume, command : as for `advbench.evaluate`; `out` holds a run directory for each threat.
-    notify : told notes and findings.
+    **given : what the rules can't hold, like attacks that are objects, and what surrounds this run; `out` holds a run
+        directory for each threat.
 
     Raises
     ------
     AdvbenchError
         For whatever keeps it from a verdict.
     """
-    began = time.monotonic()
-    limit = seconds(rules.budget)
-    if resume and not out:
-        raise UsageError("--resume needs the folder: --out DIR")
     from advbench.gating.baseline import Baseline
     from advbench.gating.run import Run
     from advbench.gating.subject import asked_of
 
+    began = time.monotonic()
+    limit = seconds(rules.time_limit)
+    settings = _settings(rules, given)
     _allowed(rules, source)
     then = Baseline.load(Path(rules.baseline)) if rules.baseline and not update else None
-    settings = _settings(rules, notify)
     what = _subject(rules, settings, rules.model if model is None else model, rules.data if data is None else data)
     asked = asked_of(rules, what, source, update=update)
     run = Run(what, rules, source, asked, then, update)
-    run.command, run.out, run.resume = command, out, resume
+    run.out = Path(settings.out) if settings.out else None
+    run.command, run.resume = settings.command, settings.resume
     run.deadline = None if limit is None else began + limit
     return Loaded(run, settings, began)
 
@@ -250,37 +202,31 @@ class Loaded:
         return found._replace(gate=found.gate.model_copy(update={"seconds": time.monotonic() - self.began}))
 
 
-def _settings(rules: GateRules, notify: Callable[[str], None]) -> Settings:
-    """What rules and evaluations may be told alike."""
-    shared = Settings.names() & type(rules).model_fields.keys() - {"budget"}
-    return Settings(**{name: getattr(rules, name) for name in shared}, preflight=rules.checks, notify=notify)
+def _settings(rules: GateRules, given: GateOptions) -> Settings:
+    """What rules and evaluations may be told alike; the time is the whole gate's."""
+    shared = Settings.names() & type(rules).model_fields.keys() - {"time_limit"}
+    told: dict[str, Any] = {**{name: getattr(rules, name) for name in shared}, **given}
+    return Settings(**told | {"weights": rules.weights and Path(rules.weights)})
 
 
 def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Subject:
     """Load the model and its data, and read threats and attacks."""
-    from advbench.attacks.spec import attacks_of
     from advbench.gating.subject import Subject, drawn
-    from advbench.wrappers import wrapped
 
-    loaded, images, chosen = subject(model, data, settings, most=sys.maxsize)
-    if loaded.access != "gradient":
-        raise UsageError(f"a gate attacks with gradients, which {loaded.name} does not have")
-    loaded = wrapped(accelerated(loaded, images, settings), images.images.shape[1:], rules.wrap)
+    loaded, images, chosen = defended(model, data, settings, most=sys.maxsize)
     threats = [threat for t in rules.threats for threat in threats_of(loaded, images.name, t.norm, t.eps)]
-    named = [own.attacks or rules.attacks for own in rules.threats]
-    attacks = [
-        attacks_of(texts or cascade(loaded, t.norm, len(images.classes)), t)
-        for texts, t in zip(named, threats, strict=True)
-    ]
+    named = [own.attacks or texts_of(settings.attacks) for own in rules.threats]
+    loaded, attacks = armed(loaded, images, chosen, threats, named)
     return Subject(loaded, images, drawn(chosen, rules.seed), threats, attacks)
 
 
 def _allowed(rules: GateRules, source: Source) -> None:
     """Refuse to allow findings that there are not: a slip there would switch nothing off."""
     from advbench.preflight import CHECKS, TRANSLATED
+    from advbench.preflight.expected import EXPECTED
     from advbench.preflight.masking import ASKED
 
-    known = {*CHECKS, *TRANSLATED, *ASKED, "under_converged", "undone_successes", "proposal_out_of_bounds"}
+    known = {*CHECKS, *TRANSLATED, *EXPECTED, *ASKED, "under_converged", "undone_successes", "proposal_out_of_bounds"}
     if wrong := next((name for name in rules.allow_flags if name not in known), None):
         raise source.problem(("allow-flags",), str(unknown("flag", wrong[:40], known)))
 

@@ -51,25 +51,10 @@ class Job:
         AdvbenchError
             For anything that can't be attacked as asked, in one line.
         """
-        from advbench.attacks.spec import attacks_of
-        from advbench.evaluation.access import check_access
-        from advbench.preflight.expected import accuracy_range
-        from advbench.wrappers import wrapped
-
-        if settings.expect_clean is not None:
-            accuracy_range(str(settings.expect_clean))
-        loaded, images, indices = subject(model, data, settings)
-        loaded = accelerated(loaded, images, settings)
-        loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.wrap), adaptive=settings.adaptive)
-        loaded = targets.limited(_averaging(loaded, settings.eot), settings.query_budget)
+        loaded, images, indices = defended(model, data, settings)
         threats = threats_of(loaded, images.name, settings.norm, settings.eps_text)
         asked = texts_of(settings.attacks)
-        if asked:
-            check_access(loaded, attacks_of(asked, threats[0]))  # before a target is asked anything
-        loaded = targets.ready(loaded, images, indices)
-        asked = asked or list(cascade(loaded, threats[0].norm, len(images.classes)))
-        attacks = [attacks_of(asked, threat) for threat in threats]  # each is checked under every threat
-        check_access(loaded, attacks[0])
+        loaded, attacks = armed(loaded, images, indices, threats, [asked] * len(threats))
         return cls(loaded, images, indices, threats, attacks[0], settings)
 
     @classmethod
@@ -118,6 +103,7 @@ class Job:
         told: dict[str, Any] = {
             "flags": flags,
             "budget": asked.seconds,
+            "each": not asked.cascade,
             "out": Path(asked.out) if asked.out else None,
             **{name: getattr(asked, name) for name in AS_THEY_ARE},
         }
@@ -183,7 +169,7 @@ class Job:
 
         full = self.settings.looks == "full"
         if self.model.access != "gradient" and full:
-            raise UsageError(f"--checks full looks at gradients, which {self.model.name} does not have")
+            raise UsageError(f"--preflight full looks at gradients, which {self.model.name} does not have")
         if self.settings.looks in ("off", "none") or self.model.access != "gradient":
             return []
         sample = self.indices[:PREFLIGHT]
@@ -208,7 +194,59 @@ class Job:
         return flags
 
 
-AS_THEY_ARE = ("seed", "batch_size", "resume", "each", "doublings", "command", "progress", "should_stop")
+def defended(
+    model: Any, data: Any, settings: Settings, *, most: int | None = None
+) -> tuple[LoadedModel, Dataset, list[int]]:
+    """As `subject`: the model behind the defenses and within the bounds that the settings name.
+
+    Raises
+    ------
+    AdvbenchError
+        When there is none such.
+    """
+    from advbench.preflight.expected import accuracy_range
+    from advbench.wrappers import wrapped
+
+    if settings.expect_clean is not None:
+        accuracy_range(str(settings.expect_clean))
+    loaded, images, indices = subject(model, data, settings, most=most)
+    loaded = accelerated(loaded, images, settings)
+    loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.input_defense), adaptive=settings.adaptive)
+    return targets.limited(_averaging(loaded, settings.eot_samples), settings.query_limit), images, indices
+
+
+def armed(
+    model: LoadedModel,
+    data: Dataset,
+    indices: list[int],
+    threats: Sequence[ThreatSpec],
+    asked: Sequence[Sequence[Any] | None],
+) -> tuple[LoadedModel, list[list[AttackSpec]]]:
+    """The model, a target once it was tried, and its attacks under every threat: those asked for, else the usual ones.
+
+    Raises
+    ------
+    AdvbenchError
+        For attacks that can't serve a threat, or need what the model does not answer; the latter before a target is
+        asked anything.
+    """
+    from advbench.attacks.spec import attacks_of
+    from advbench.evaluation.access import check_access
+
+    for own, threat in zip(asked, threats, strict=True):
+        check_access(model, attacks_of(own or (), threat))
+    model = targets.ready(model, data, indices)
+    classes = len(data.classes)
+    attacks = [
+        attacks_of(own or cascade(model, threat.norm, classes), threat)
+        for own, threat in zip(asked, threats, strict=True)
+    ]
+    for specs in attacks:
+        check_access(model, specs)
+    return model, attacks
+
+
+AS_THEY_ARE = ("seed", "batch_size", "resume", "doublings", "command", "progress", "should_stop")
 """Settings that the evaluator takes as they are."""
 
 
@@ -229,5 +267,5 @@ def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
     if draws is None:
         return model
     if not isinstance(model.predict, Randomised):
-        raise UsageError(f"--eot is for randomised models; {model.name} does not say that it is one")
+        raise UsageError(f"--eot-samples is for randomised models; {model.name} does not say that it is one")
     return replace(model, predict=replace(model.predict, draws=draws))

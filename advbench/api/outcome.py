@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from advbench.evaluation import Result
 
 ENDS = {
-    "queries": "the query budget is spent",
-    "time": "time was up",
+    "queries": "the query limit was reached",
+    "time": "the time limit was reached",
     "start": "attacks found no image to start from",
 }
 
@@ -49,4 +49,4 @@ def conclude(results: Sequence[Result]) -> None:
         skipped = dict.fromkeys(s.spec for r in results for s in r.skipped)
         reasons = {s.reason for r in results for s in r.skipped}
         what = next((words for reason, words in ENDS.items() if reason in reasons), "")
-        raise Inconclusive(f"{what}; skipped: {', '.join(skipped)}" if skipped else "nothing could be said")
+        raise Inconclusive(f"{what}; skipped: {', '.join(skipped)}" if skipped else "nothing was evaluated")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from advbench.core.errors import UsageError
 
@@ -31,8 +32,8 @@ def never() -> int | None:
     return None
 
 
-class Options(TypedDict, total=False):
-    """Keyword arguments of `evaluate` and `curve`, as in `Settings`."""
+class GateOptions(TypedDict, total=False):
+    """Keyword arguments of `evaluate`, `curve` and `gate`, as in `Settings`."""
 
     attacks: str | Attack | Sequence[str | Attack] | None
     n: int | None
@@ -54,20 +55,25 @@ class Options(TypedDict, total=False):
     batch_size: int
     out: Path | str | None
     resume: bool
-    each: bool
-    force: bool
     preflight: Preflight
-    budget: str | float | None
-    query_budget: int | None
-    eot: int | None
-    wrap: str | Sequence[str] | None
+    time_limit: str | float | None
+    query_limit: int | None
+    eot_samples: int | None
+    input_defense: str | Sequence[str] | None
     adaptive: bool
     translate: bool
-    doublings: int
     command: str
-    progress: Callable[[Progress], None]
     should_stop: Callable[[], int | None]
     notify: Callable[[str], None]
+
+
+class Options(GateOptions, total=False):
+    """Keyword arguments of `evaluate` and `curve`: and those that a gate has no use for."""
+
+    cascade: bool
+    force: bool
+    doublings: int
+    progress: Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,20 +114,20 @@ class Settings:
         Run directory: result, adversarial images, journal.
     resume : bool
         Go on with the run in `out`.
-    each : bool
-        Let every attack try every image, to compare attacks.
+    cascade : bool
+        Attack only images that earlier attacks left unbroken. False lets every attack try every image, to compare them.
     force : bool
         Attack even where the preflight says that numbers will mean nothing.
     preflight : bool or {"none", "fast", "full"}
         How hard to look for what makes numbers worthless before the attacks: True is "fast"; "none" looks at the model
         but not for masked gradients; False looks at nothing.
-    budget : str or float, optional
-        Stop in time, `"60s"` or seconds: the attack that breaks most a second goes first.
-    query_budget : int, optional
-        Ask a target behind a URL at most so many images in all.
-    eot : int, optional
+    time_limit : str or float, optional
+        Stop after this time, `"60s"` or seconds; the attack that breaks most images per second runs first.
+    query_limit : int, optional
+        Images sent to a model behind a URL, at most.
+    eot_samples : int, optional
         Draws averaged in each pass, for a randomised model.
-    wrap : str or sequence of str, optional
+    input_defense : str or sequence of str, optional
         Defenses at inference, in the order in which images meet them.
     adaptive : bool
         Attacks know of these.
@@ -158,13 +164,13 @@ class Settings:
     batch_size: int = 128
     out: Path | str | None = None
     resume: bool = False
-    each: bool = False
+    cascade: bool = True
     force: bool = False
     preflight: Preflight = True
-    budget: str | float | None = None
-    query_budget: int | None = None
-    eot: int | None = None
-    wrap: str | Sequence[str] | None = None
+    time_limit: str | float | None = None
+    query_limit: int | None = None
+    eot_samples: int | None = None
+    input_defense: str | Sequence[str] | None = None
     adaptive: bool = True
     translate: bool = True
     doublings: int = 2
@@ -224,10 +230,32 @@ class Settings:
     @property
     def seconds(self) -> float | None:
         """The time that there is."""
-        return self.budget if isinstance(self.budget, int | float) else seconds(self.budget)
+        return self.time_limit if isinstance(self.time_limit, int | float) else seconds(self.time_limit)
 
 
-def seconds(budget: str | None) -> float | None:
+def show_options(function: Any, without: Sequence[str] = (), **defaults: Any) -> None:
+    """Let `help` show every option with its default.
+
+    Parameters
+    ----------
+    function : callable that takes `**options`.
+    without : options that it has none of.
+    **defaults : its own, where they are others than those of `Settings`.
+    """
+    shown = inspect.signature(function)
+    own = [each for name, each in shown.parameters.items() if name != "options"]
+    known = {each.name for each in own}.union(without)
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name, each.default)).replace(
+            annotation=each.annotation
+        )
+        for name, each in inspect.signature(cast("Any", Settings)).parameters.items()
+        if name not in known
+    ]
+    function.__signature__ = shown.replace(parameters=[*own, *more])
+
+
+def seconds(limit: str | None) -> float | None:
     """`90`, `60s`, `5m` or `1h` -> seconds.
 
     Raises
@@ -235,11 +263,11 @@ def seconds(budget: str | None) -> float | None:
     UsageError
         For anything else.
     """
-    if budget is None:
+    if limit is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", budget.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", limit.strip())
     if not found or not float(found[1]):
-        raise UsageError(f"--budget {budget!r} should be a time like 60s, 5m or 1h")
+        raise UsageError(f"--time-limit {limit!r} should be a time like 60s, 5m or 1h")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 

@@ -56,7 +56,7 @@ def limited(model: LoadedModel, budget: int | None) -> LoadedModel:
     if target := target_of(model):
         target.budget = budget
     elif budget is not None:
-        raise UsageError(f"--query-budget is for targets behind a URL; {model.name} is computed here")
+        raise UsageError(f"--query-limit is for targets behind a URL; {model.name} is computed here")
     return model
 
 
@@ -87,7 +87,7 @@ def announce(model: LoadedModel, attacks: list[AttackSpec], n: int, notify: Call
     if (target := target_of(model)) is None or target.found is None:
         return
     costs = "; ".join(f"{spec.text} {cost(spec)}" for spec in attacks)
-    bound = f"at most {target.budget:,} in all" if target.budget else "no bound (--query-budget N sets one)"
+    bound = f"at most {target.budget:,} in all" if target.budget else "no bound (--query-limit N sets one)"
     what = f"{target.transport.address} answers with {target.found.kind}"
     notify(f"{what}; queries for each of {n:,} images: {costs}; {bound}")
 

@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from advbench.api.checked_training import Arch, Data, Training
+from advbench.api.checked_training import Arch, Training
+from advbench.api.training_data import Data
 from advbench.core.errors import UsageError
 from advbench.core.loaded import LoadedModel
+from advbench.core.renamed import accepts_former_names
 from advbench.data import Reading
 from advbench.defenses import Defense
 from advbench.defenses.metrics import Listener, Told
 from advbench.defenses.recipe import Recipe, Settings
 
 
+@accepts_former_names
 def train(
     data: Data,
     arch: Arch = "small-cnn",
@@ -72,7 +75,8 @@ def train(
         Told all of it as numbers.
     **settings
         Fields of `Recipe`: `epochs=20`, `batch_size=128`, `seed=0`, `lr=1e-3`, `schedule="cosine"`, ...; they go before
-        those of `recipe`. `validation`, the number of images held out, is 1,000, or a tenth of few.
+        those of `recipe`. `validation`, the number of images held out, is 1,000, or a tenth of few. Data of your own in
+        train, val and test splits hold out none: up to that many of val choose the weights, by default 1,000.
 
     Returns
     -------

@@ -16,19 +16,31 @@ from advbench.core.plain import plainly
 
 
 class Unsupported(ValueError):
-    """The model computes something that can't be bounded; the message names every such operation."""
+    """The model contains operations without known bounds; the message names all of them."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A value that varies with the image: what node number `at` computes."""
+    """A value that depends on the image.
+
+    Parameters
+    ----------
+    at : int
+        Number of the node of which it is the output.
+    """
 
     at: int
 
 
 @dataclass(frozen=True)
 class Const:
-    """A value that does not: number `at` of the graph's constants."""
+    """A value that does not depend on the image.
+
+    Parameters
+    ----------
+    at : int
+        Number of the constant in the graph.
+    """
 
     at: int
 
@@ -38,9 +50,22 @@ Operand = Ref | Const
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. `run` takes its operands, in order, and returns its value of `shape`.
+    """One operation.
 
-    `least`, a constant, is what a maximum is never below, whatever the intervals of its operands say.
+    Parameters
+    ----------
+    name : str
+        Name of the primitive.
+    operands : tuple[Operand, ...]
+        Inputs, in the order of `run`.
+    shape : tuple[int, ...]
+        Shape of the output.
+    run : Callable[..., Array]
+        Operands to the output.
+    least : Const, optional
+        For a maximum, a lower bound that holds whatever the intervals of its operands are.
+    rough : bool, default False
+        Whether it is one of the many maxima of a large window, whose operands are bounded by intervals alone.
     """
 
     name: str
@@ -48,9 +73,21 @@ class Node:
     shape: tuple[int, ...]
     run: Callable[..., Array]
     least: Const | None = None
+    rough: bool = False
 
     def run_on(self, operands: Sequence[Any]) -> Callable[[Any], Any]:
-        """Its value as a function of the one operand that varies, from the operands that the reader has."""
+        """Return the output as a function of the operand that varies, from the operands that the reader has.
+
+        Parameters
+        ----------
+        operands : Sequence[Any]
+            Arrays, and a `Ref` for each varying operand.
+
+        Returns
+        -------
+        Callable[[Any], Any]
+            Function of the varying operand.
+        """
 
         def call(value: Any) -> Any:
             return self.run(*(value if isinstance(operand, Ref) else operand for operand in operands))
@@ -59,12 +96,12 @@ class Node:
 
     @property
     def curved(self) -> bool:
-        """Whether it is no affine map, and must be relaxed."""
+        """True if the node is not affine, and must be relaxed."""
         return self.name == "max" or self.name in SMOOTH
 
     @property
     def parents(self) -> tuple[int, ...]:
-        """Nodes that it reads."""
+        """Numbers of the nodes that it reads."""
         return tuple(operand.at for operand in self.operands if isinstance(operand, Ref))
 
 
@@ -72,24 +109,70 @@ class Node:
 class Graph:
     """Nodes in the order of computation, the first being the image `[1, H, W, C]`, the last the logits `[1, K]`.
 
-    Only the constants (weights, and what follows from them alone) are arrays: they may be passed through `jax.jit` and
-    put back by `given`.
+    Only the constants (weights, and values computed from them alone) are arrays: they may be passed through `jax.jit`
+    and put back by `given`.
+
+    Parameters
+    ----------
+    nodes : tuple[Node, ...]
+        Operations.
+    constants : tuple[Array, ...]
+        Values of every `Const`.
     """
 
     nodes: tuple[Node, ...]
     constants: tuple[Array, ...]
 
     def given(self, constants: Sequence[Array]) -> Graph:
-        """The same graph with other constants."""
+        """Return the same graph with other constants.
+
+        Parameters
+        ----------
+        constants : Sequence[Array]
+            As many as the graph has, in its order.
+
+        Returns
+        -------
+        Graph
+            The graph.
+        """
         return replace(self, constants=tuple(constants))
 
     def constant(self, operand: Const, dtype: Any) -> Array:
-        """A constant, floats in the type that bounds are computed in."""
+        """Return a constant, floats in the type of the bounds.
+
+        Parameters
+        ----------
+        operand : Const
+            Reference to the constant.
+        dtype : Any
+            Type of the bounds.
+
+        Returns
+        -------
+        Array
+            Array of any shape.
+        """
         value = jnp.asarray(self.constants[operand.at])
         return value.astype(dtype) if jnp.issubdtype(value.dtype, jnp.floating) else value
 
     def function(self, node: Node, dtype: Any, *, absolute: bool = False) -> Callable[..., Array]:
-        """A node as a function of its varying operands; `absolute` takes constants without their sign."""
+        """Return a node as a function of its varying operands.
+
+        Parameters
+        ----------
+        node : Node
+            Node of this graph.
+        dtype : Any
+            Type of the bounds.
+        absolute : bool, default False
+            Take absolute values of the constants.
+
+        Returns
+        -------
+        Callable[..., Array]
+            Function of the varying operands, in order.
+        """
         fixed = [self.constant(o, dtype) if isinstance(o, Const) else None for o in node.operands]
         if absolute:
             fixed = [value if value is None else jnp.abs(value) for value in fixed]
@@ -100,30 +183,49 @@ class Graph:
 
         return call
 
-    def constrained(self) -> tuple[int, ...]:
-        """Curved nodes that depend on other curved ones, so that intervals alone bound them loosely."""
+    def refined(self, *, boxed: bool) -> tuple[int, ...]:
+        """Curved nodes of which linear bounds say more than intervals do.
+
+        Parameters
+        ----------
+        boxed : bool
+            Whether the ball is a box, so that intervals are exact up to the first curved nodes.
+
+        Returns
+        -------
+        tuple[int, ...]
+            Numbers of the nodes, in order.
+        """
         bent: list[bool] = []
         found = []
         for at, node in enumerate(self.nodes):
             above = any(bent[parent] for parent in node.parents)
             bent.append(above or node.curved)
-            if above and node.curved:
+            if node.curved and not node.rough and (above or not boxed):
                 found.append(at)
         return tuple(found)
 
 
 def read(model: Model, shape: Sequence[int]) -> Graph:
-    """Trace a model for one image, and make a graph of what it does.
+    """Trace a model for one image and convert its jaxpr to a graph.
 
     Parameters
     ----------
-    model : images `[B, H, W, C]` float32 -> logits `[B, K]`, in evaluation mode.
-    shape : of an image, (H, W, C).
+    model : Model
+        Images `[B, H, W, C]` float32 to logits `[B, K]`, in evaluation mode.
+    shape : Sequence[int]
+        Shape of one image, (H, W, C).
+
+    Returns
+    -------
+    Graph
+        The graph.
 
     Raises
     ------
     Unsupported
-        With the names of all operations that are no affine map, maximum or known smooth function of the image.
+        With the names of all operations that are neither an affine map, nor a maximum, nor a known smooth function of
+        the image.
     """
     from advbench.bounds.reader import Reader
 

@@ -17,7 +17,15 @@ from advbench.bounds.primitives import INDEXED, SIGNED, STRUCTURAL
 
 
 class Interval(NamedTuple):
-    """Every value that a tensor takes within the ball lies between these."""
+    """Elementwise bounds of a tensor over the ball.
+
+    Parameters
+    ----------
+    low : Array
+        Lower bounds.
+    high : Array
+        Upper bounds, of the same shape.
+    """
 
     low: Array
     high: Array
@@ -28,32 +36,69 @@ def propagate(graph: Graph, box: Interval) -> list[Interval]:
 
     Parameters
     ----------
-    graph : what the model computes for one image.
-    box : lowest and highest pixels, `[1, H, W, C]` each; their type is the type of all bounds.
+    graph : Graph
+        Computation of the model for one image.
+    box : Interval
+        Lowest and highest pixels, `[1, H, W, C]` each; their type is the type of all bounds.
 
     Returns
     -------
-    list of Interval
+    list[Interval]
         In the order of the nodes, each of its node's shape.
     """
     found = [box]
     for node in graph.nodes[1:]:
-        found.append(_through(graph, node, found, box.low.dtype))
+        found.append(through(graph, node, found, box.low.dtype))
     return found
 
 
 def of_operand(graph: Graph, operand: Operand, bounds: list[Interval], like: Array) -> Interval:
-    """What one operand may be, a constant being itself; broadcast to the shape of `like`."""
+    """Return the interval of one operand; that of a constant is the constant itself, broadcast to `like`.
+
+    Parameters
+    ----------
+    graph : Graph
+        Computation of the model for one image.
+    operand : Operand
+        Node or constant.
+    bounds : list[Interval]
+        Interval of every node.
+    like : Array
+        Array whose shape and type are used.
+
+    Returns
+    -------
+    Interval
+        Lower and upper bounds.
+    """
     if isinstance(operand, Const):
         value = jnp.broadcast_to(graph.constant(operand, like.dtype), like.shape)
         return Interval(value, value)
     return bounds[operand.at]
 
 
-def _through(graph: Graph, node: Node, bounds: list[Interval], dtype: jnp.dtype) -> Interval:
+def through(graph: Graph, node: Node, bounds: list[Interval], dtype: jnp.dtype) -> Interval:
+    """Bound the value of one node by those of its operands.
+
+    Parameters
+    ----------
+    graph : Graph
+        Graph that holds the node.
+    node : Node
+        Operation to bound.
+    bounds : list[Interval]
+        Bounds of all nodes before it.
+    dtype : jnp.dtype
+        Floating-point type to compute in.
+
+    Returns
+    -------
+    Interval
+        Lower and upper bounds, of the node's shape.
+    """
     parents = [bounds[at] for at in node.parents]
     run = graph.function(node, dtype)
-    if node.curved or node.name in STRUCTURAL | INDEXED:  # all of these increase in every operand
+    if node.curved or node.name in STRUCTURAL | INDEXED:  # all of these are increasing in every operand
         low, high = run(*(b.low for b in parents)), run(*(b.high for b in parents))
         return Interval(low if node.least is None else jnp.maximum(low, graph.constant(node.least, dtype)), high)
     middle = run(*((b.low + b.high) / 2 for b in parents))

@@ -1,9 +1,8 @@
-"""CROWN (Zhang et al. 2018, arXiv 1811.00866): bounds by linear functions, carried from the logits to the image."""
+"""CROWN (Zhang et al. 2018, arXiv 1811.00866): bounds by linear functions, propagated from the logits to the image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from math import prod
 
 import jax
@@ -20,9 +19,9 @@ from advbench.bounds.interval import Interval
 from advbench.core.threat import TINY, Threat
 
 Coefficients = dict[int, Array]
-"""Of each node's value, `[S, *shape]`, for S linear functions at once."""
+"""Coefficients of each node's value, `[S, *shape]`, for S linear functions at once."""
 Inputs = Mapping[int, Interval]
-"""What each curved node is bent over: a - b for max(a, b), and x for f(x)."""
+"""Interval of the argument of each curved node: a - b for max(a, b), and x for f(x)."""
 
 
 def lower(
@@ -37,13 +36,19 @@ def lower(
 
     Parameters
     ----------
-    graph : what the model computes for one image.
-    wanted : coefficients of the nodes that the functions are of.
-    bounds : an interval for every node.
-    inputs : an interval for what each curved node is bent over. None: go back to the last curved nodes only, and take
-        their intervals, which is interval bound propagation with the layers after them folded into one.
-    threat : norm, eps and the pixel box.
-    x : the image, `[1, H, W, C]`.
+    graph : Graph
+        Computation of the model for one image.
+    wanted : Coefficients
+        Coefficients of the nodes that the functions depend on.
+    bounds : list[Interval]
+        Interval of every node.
+    inputs : Inputs or None
+        Interval of the argument of each curved node. None: go back to the last curved nodes only, and take their
+        intervals, which is interval bound propagation with the layers after them folded into one.
+    threat : Threat
+        Norm, eps and the pixel box.
+    x : Array
+        Image, `[1, H, W, C]`.
 
     Returns
     -------
@@ -72,18 +77,18 @@ def lower(
 
 
 Step = tuple[Array, list[tuple[int, Array]]]
-"""What is added to the bounds, `[S]`, and what each parent's coefficients grow by."""
+"""Increment of the bounds, `[S]`, and of each parent's coefficients."""
 
 
 def _affine(graph: Graph, node: Node, a: Array, bounds: list[Interval]) -> Step:
-    """Compose with an affine map: its transpose carries the coefficients back."""
+    """Compose with an affine map: its transpose propagates the coefficients."""
     zeros = [jnp.zeros_like(bounds[at].low) for at in node.parents]
     offset, pull = jax.vjp(graph.function(node, a.dtype), *zeros)
     return _summed(a * offset), list(zip(node.parents, jax.vmap(pull)(a), strict=True))
 
 
 def _maximum(graph: Graph, node: Node, a: Array, gap: Interval) -> Step:
-    """max(p, q) = q + relu(p - q), and p - q lies in `gap`: a line above, and one below of slope 0 or 1."""
+    """Relax max(p, q) = q + relu(p - q), where p - q lies in `gap`: a line above, and one below of slope 0 or 1."""
     low, high = jnp.minimum(gap.low, 0), jnp.maximum(gap.high, 0)
     steep = high / jnp.maximum(high - low, TINY)
     flat = (high > -low).astype(a.dtype)  # the choice with the smaller area between the lines
@@ -99,7 +104,7 @@ def _maximum(graph: Graph, node: Node, a: Array, gap: Interval) -> Step:
 
 
 def _smooth(node: Node, a: Array, over: Interval) -> Step:
-    """Two parallel lines through the ends, of the least slope in between, which lies at one of them."""
+    """Relax by two parallel lines through the ends, of the least slope in between, which is reached at one of them."""
     (parent,) = node.parents
     slope_of = jax.vmap(jax.grad(lambda v: node.run(v).sum()))
     ends = [slope_of(end.ravel()).reshape(end.shape) for end in over]
@@ -109,7 +114,7 @@ def _smooth(node: Node, a: Array, over: Interval) -> Step:
 
 
 def _least(a: Array, threat: Threat, x: Array) -> Array:
-    """The least value of linear functions over ball and pixel box: exact in Linf and L0, by the dual norm else."""
+    """Minimise linear functions over ball and pixel box: exactly in Linf and L0, by the dual norm else."""
     low, high = threat.reach(x)
     in_box = _summed(jnp.where(a > 0, a * low, a * high))
     here = _summed(a * x)
@@ -129,9 +134,9 @@ def _summed(terms: Array) -> Array:
 
 
 def _identity(operands: tuple[Operand, ...], shape: tuple[int, ...], x: Array) -> Coefficients:
-    """Coefficients `[n, *shape]` of each of n differences of two operands, or of the one; constants drop out."""
+    """Return coefficients `[n, *shape]` of n differences of two operands, or of the one; constants drop out."""
     count = prod(shape)
-    ones = jnp.eye(count, dtype=x.dtype).reshape(count, *shape)
+    ones = jax.lax.optimization_barrier(jnp.eye(count, dtype=x.dtype).reshape(count, *shape))
     found: Coefficients = {}
     for operand, sign in zip(operands, (1, -1), strict=False):
         if not isinstance(operand, Const):
@@ -140,18 +145,37 @@ def _identity(operands: tuple[Operand, ...], shape: tuple[int, ...], x: Array) -
 
 
 def tightened(graph: Graph, at: int, bounds: list[Interval], inputs: Inputs, threat: Threat, x: Array) -> Interval:
-    """Bound what curved node `at` is bent over by linear functions too, and keep what is tighter."""
+    """Bound the argument of curved node `at` by linear functions too, and keep the tighter bounds.
+
+    Parameters
+    ----------
+    graph : Graph
+        Computation of the model for one image.
+    at : int
+        Number of the node.
+    bounds : list[Interval]
+        Interval of every node.
+    inputs : Inputs
+        Interval of the argument of each curved node.
+    threat : Threat
+        Norm, eps and the pixel box.
+    x : Array
+        Image, `[1, H, W, C]`.
+
+    Returns
+    -------
+    Interval
+        Interval of the argument.
+    """
     node, first = graph.nodes[at], inputs[at]
-    wanted = _identity(node.operands, node.shape, x)
+    both = {place: jnp.concatenate([a, -a]) for place, a in _identity(node.operands, node.shape, x).items()}
+    low, high = lower(graph, both, bounds, inputs, threat, x).reshape(2, *node.shape)
     offset = _constant_part(graph, node, first.low)
-    below = partial(lower, graph, bounds=bounds, inputs=inputs, threat=threat, x=x)
-    low = below(wanted).reshape(node.shape) + offset
-    high = -below({place: -a for place, a in wanted.items()}).reshape(node.shape) + offset
-    return Interval(jnp.maximum(first.low, low), jnp.minimum(first.high, high))
+    return Interval(jnp.maximum(first.low, low + offset), jnp.minimum(first.high, offset - high))
 
 
 def _constant_part(graph: Graph, node: Node, like: Array) -> Array:
-    """What the constants among two operands add to their difference."""
+    """Return the contribution of constants to the difference of two operands."""
     total = jnp.zeros_like(like)
     for operand, sign in zip(node.operands, (1, -1), strict=False):
         if isinstance(operand, Const):

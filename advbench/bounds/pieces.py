@@ -1,7 +1,7 @@
-"""Functions of one number that are made of pieces, `where(x > c, f(x), g(x))`, as maxima, minima and sums.
+"""Piecewise functions of one number, `where(x > c, f(x), g(x))`, as maxima, minima and sums.
 
-What is remembered of every node that follows from one other number by number is a `Link`. A choice is understood where
-both of its pieces follow from the number that it compares with a constant, and meet there.
+A `Link` records every node that is an elementwise function of one other node. A choice is supported if both of its
+pieces are elementwise functions of the number that it compares with a constant, and agree there.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Line = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Link:
-    """How a node follows from another one, number by number.
+    """A node as an elementwise function of another one.
 
-    Attributes
+    Parameters
     ----------
     of : Ref
-        The other one.
-    run : callable
-        Its value of the other's.
-    line : tuple or None
-        Slope and offset, where it is a line.
-    rises : bool
-        Whether it is known never to fall.
-    capped : constant or None
-        c, where it is `min(x, c)`: from c on it stays as it is.
+        The other node.
+    run : Callable[[Any], Any]
+        The function.
+    line : Line, optional
+        Slope and offset, if it is a line.
+    rises : bool, default False
+        Whether it is known never to decrease.
+    capped : Any, optional
+        c, where it is `min(x, c)`: constant from c on.
     """
 
     of: Ref
@@ -51,24 +51,46 @@ class Link:
 
 
 def concrete(*values: Any) -> bool:
-    """Whether constants are numbers, rather than what a program being traced computes."""
+    """Tell whether constants are numbers, rather than tracers of a program.
+
+    Parameters
+    ----------
+    *values : Any
+        Constants.
+
+    Returns
+    -------
+    bool
+        True if all are numbers.
+    """
     return not any(isinstance(value, Tracer) for value in values)
 
 
 def exact(value: Any) -> np.ndarray:
-    """A constant in double precision, in which sums of two float32 numbers of like size are nearly exact."""
+    """Convert a constant to double precision, in which sums of two float32 numbers of similar size are nearly exact.
+
+    Parameters
+    ----------
+    value : Any
+        Number or array.
+
+    Returns
+    -------
+    np.ndarray
+        float64, of the same shape.
+    """
     return np.asarray(value, np.float64)
 
 
 class Pieces:
-    """What a reader knows of its nodes as functions of single numbers."""
+    """Nodes of a reader that are known as functions of single numbers."""
 
     def __init__(self, reader: Reader):
         self.reader = reader
         self.links: dict[int, Link] = {}
 
     def affine(self, name: str, operands: list[Any], made: Ref) -> None:
-        """Remember a node that `neg`, `add`, `sub` or `mul` made of one varying operand of its own shape."""
+        """Record a node that `neg`, `add`, `sub` or `mul` made from one varying operand of its own shape."""
         varying = [operand for operand in operands if isinstance(operand, Ref)]
         if len(varying) != 1 or self.reader.nodes[varying[0].at].shape != self.reader.nodes[made.at].shape:
             return
@@ -87,13 +109,13 @@ class Pieces:
             self.links[made.at] = Link(varying[0], self.reader.nodes[made.at].run_on(operands), lines[name]())
 
     def known(self, made: Ref, of: Any, run: Callable[[Any], Any], *, capped: Any = None) -> Ref:
-        """Remember an increasing function."""
+        """Record an increasing function."""
         if isinstance(of, Ref):
             self.links[made.at] = Link(of, run, rises=True, capped=capped)
         return made
 
     def _up(self, value: Ref) -> Iterator[tuple[Ref, tuple[Link, ...]]]:
-        """All that a node follows from number by number, itself first, with the links from there to it."""
+        """Yield all nodes of which a node is an elementwise function, itself first, with the links in between."""
         way: tuple[Link, ...] = ()
         yield value, way
         while link := self.links.get(value.at):
@@ -101,7 +123,7 @@ class Pieces:
             yield value, way
 
     def choice(self, x: Ref, c: Any, above: Any, below: Any) -> Any:
-        """`where(x > c, above, below)`; None where it is not understood."""
+        """Convert `where(x > c, above, below)`; None if it is not supported."""
         shape = self.reader.nodes[x.at].shape
         upper, lower = self._line(above, x), self._line(below, x)
         if upper is not None and lower is not None:
@@ -115,12 +137,12 @@ class Pieces:
         return None
 
     def magnitude(self, x: Ref) -> Ref:
-        """|x|."""
+        """Convert |x|."""
         found: Ref = self._hinge(x, 0.0, (1, 0), (-1, 0), self.reader.nodes[x.at].shape)
         return found
 
     def _line(self, value: Any, x: Ref) -> Line | None:
-        """A constant, or a line in x."""
+        """Return a constant, or a line in x; None if it is neither."""
         if not isinstance(value, Ref):
             return (0, value)
         for at, way in self._up(value):
@@ -141,21 +163,21 @@ class Pieces:
         return slope, offset
 
     def _rises_to(self, value: Ref, x: Ref, c: Any, level: Any) -> bool:
-        """Whether `value` never falls in x, and is `level` where x is c."""
+        """Tell whether `value` never decreases in x, and equals `level` at x = c."""
         for at, way in self._up(value):
             if at == x and all(link.rises or _rising(link.line) for link in way) and concrete(c, level):
                 return _equal(self._through(way, c), level)
         return False
 
     def _stays(self, value: Ref, x: Ref, c: Any) -> bool:
-        """Whether `value` follows from min(x, c), and is c where x is c or more."""
+        """Tell whether `value` is a function of min(x, c), and equals c for x >= c."""
         for _, way in self._up(value):
             if way and way[0].of == x and way[0].capped is not None and concrete(c, way[0].capped):
                 return _equal(way[0].capped, c) and _equal(self._through(way, c), c)
         return False
 
     def _through(self, way: tuple[Link, ...], value: Any) -> Array:
-        """What follows from a constant, computed at once even while a program is traced."""
+        """Apply links to a constant, at once even while a program is traced."""
         shape = self.reader.nodes[way[0].of.at].shape
         with jax.ensure_compile_time_eval():
             found = jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
@@ -164,10 +186,10 @@ class Pieces:
         return found
 
     def _hinge(self, x: Ref, c: Any, above: Line, below: Line, shape: tuple[int, ...]) -> Any:
-        """Two lines that meet at c; None where they are not known to meet.
+        """Join two lines that meet at c; None if they are not known to meet.
 
-        Where both slopes have the same sign, as a line plus a multiple of a maximum or minimum, whose intervals are
-        exact then; a V as the maximum of its two lines, which is never below its point.
+        If both slopes have the same sign, as a line plus a multiple of a maximum or minimum, whose intervals are then
+        exact; a V as the maximum of its two lines, which is never below its vertex.
         """
         if not _meet(c, above, below):
             return None
@@ -185,7 +207,7 @@ class Pieces:
         return self._bent(x, c, (a, b), q, shape, least=False)
 
     def _drawn(self, x: Ref, slope: Any, offset: Any, shape: tuple[int, ...]) -> Any:
-        """A line in x, as nodes."""
+        """Add a line in x, as nodes."""
         if not np.any(slope):
             return np.broadcast_to(offset, shape)
         found = x if np.all(slope == 1) else self.reader.node("mul", (x, slope), shape, jnp.multiply)
@@ -194,7 +216,7 @@ class Pieces:
     def _bent(
         self, x: Ref, c: Any, slopes: tuple[Any, Any], offset: Any, shape: tuple[int, ...], *, least: bool
     ) -> Ref:
-        """`flat x + offset + (steep - flat) (max(x, c) - c)`, of slopes `(steep, flat)`; of min where `least`."""
+        """Add `flat x + offset + (steep - flat) (max(x, c) - c)`, for slopes `(steep, flat)`; with min if `least`."""
         steep, flat = slopes
         reader = self.reader
         more = exact(steep) - exact(flat) if concrete(steep, flat) else jnp.asarray(steep) - flat
@@ -212,7 +234,7 @@ class Pieces:
 
 
 def _meet(c: Any, above: Line, below: Line) -> bool:
-    """Whether two lines have one value at c."""
+    """Tell whether two lines have the same value at c."""
     offsets = (above[1], below[1])
     if concrete(c, *offsets) and not np.any(c) and not any(map(np.any, offsets)):
         return True

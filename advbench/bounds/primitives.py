@@ -1,4 +1,4 @@
-"""What is known of each primitive, by name, where some operands vary with the image and others are constants."""
+"""Properties of each primitive, by name, when some operands vary with the image and others are constants."""
 
 STRUCTURAL = frozenset(
     {
@@ -16,25 +16,26 @@ STRUCTURAL = frozenset(
         "rev",
         "slice",
         "squeeze",
+        "stack",
         "transpose",
     }
 )
-"""Affine, with coefficients of at least 0 in every operand: bounds pass through as they are."""
+"""Affine, with coefficients of at least 0 in every operand: bounds pass through unchanged."""
 
 INDEXED = frozenset({"dynamic_slice", "gather", "scatter", "select_n"})
-"""Likewise in the operands that hold numbers, where all others (indices, conditions) are constants."""
+"""The same in the operands that hold numbers, if all others (indices, conditions) are constants."""
 
 BILINEAR = frozenset({"conv_general_dilated", "div", "dot_general", "mul"})
-"""Linear in one operand where the other one is constant; of `div` the divisor must be."""
+"""Linear in one operand if the other one is constant; of `div` the divisor must be."""
 
 SIGNED = frozenset({"neg", "sub"})
 """Linear, with coefficients 1 and -1."""
 
 SMOOTH = frozenset({"asinh", "atan", "erf", "exp", "exp2", "expm1", "logistic", "tanh"})
-"""Increasing functions of one number, whose slope over an interval is least at one of its ends."""
+"""Increasing functions of one number, whose slope over an interval is smallest at one of its ends."""
 
 UNCHANGED = frozenset({"convert_element_type", "copy", "name", "stop_gradient"})
-"""Numbers as they are; a change of the type is none, since bounds have a type of their own."""
+"""Identities; a change of the type counts as one, since bounds have a type of their own."""
 
 CALLS = frozenset(
     {
@@ -50,7 +51,7 @@ CALLS = frozenset(
         "remat2",
     }
 )
-"""Primitives that only hold another program."""
+"""Primitives that only contain another program."""
 
 AFFINE = STRUCTURAL | INDEXED | BILINEAR | SIGNED
 
@@ -59,7 +60,18 @@ LOWEST = -1e30
 
 
 def numbers(name: str) -> slice:
-    """Which operands of an affine primitive may vary."""
+    """Return the positions of an affine primitive's operands that may vary.
+
+    Parameters
+    ----------
+    name : str
+        Name of the primitive.
+
+    Returns
+    -------
+    slice
+        Positions.
+    """
     return {"dynamic_slice": slice(0, 1), "gather": slice(0, 1), "scatter": slice(0, 3, 2)}.get(
         name, slice(1, None) if name == "select_n" else slice(None)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,29 +30,31 @@ from advbench.bounds.primitives import (
     numbers,
 )
 
+LARGE: Final = 16  # pixels of a window; the maxima within a larger one are bounded by intervals after the first half
+
 
 class Greater(NamedTuple):
-    """Where `a` is greater than `b` (or equal, or not a number): a condition, which only a choice may read."""
+    """Condition `a > b` (or `>=`, or a NaN), which only a choice may read."""
 
     a: Any
     b: Any
 
 
 class NotANumber(NamedTuple):
-    """Where `a` is NaN; bounds speak of finite values only."""
+    """Condition that `a` is NaN; bounds concern finite values only."""
 
     a: Any
 
 
 class Unknown(NamedTuple):
-    """What an operation without bounds computes."""
+    """Output of an operation without bounds."""
 
 
 VARYING = (Ref, Greater, NotANumber, Unknown)
 
 
 class Reader:
-    """Interprets a jaxpr on values that are arrays where constant, and a `Ref` where they vary with the image."""
+    """Interprets a jaxpr on values that are arrays if constant, and a `Ref` if they vary with the image."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -61,11 +63,37 @@ class Reader:
         self.pieces = Pieces(self)
 
     def image(self, shape: tuple[int, ...]) -> Ref:
-        """Begin with the image."""
+        """Add the image as the first node.
+
+        Parameters
+        ----------
+        shape : tuple[int, ...]
+            Shape `(1, H, W, C)`.
+
+        Returns
+        -------
+        Ref
+            The node.
+        """
         return self.node("input", (), shape, lambda: jnp.zeros(shape))
 
     def run(self, jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-        """Values of the outputs."""
+        """Interpret a jaxpr.
+
+        Parameters
+        ----------
+        jaxpr : Jaxpr
+            Program.
+        consts : Sequence[Any]
+            Values of its constants.
+        arguments : Sequence[Any]
+            Values of its inputs.
+
+        Returns
+        -------
+        list[Any]
+            Values of its outputs.
+        """
         values: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
 
         def value(atom: Any) -> Any:
@@ -80,7 +108,7 @@ class Reader:
         primitive, params = equation.primitive, equation.params
         if primitive.name in CALLS:
             inner: Any = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
-            consts = getattr(inner, "consts", ())  # closed over, unless by an older jax's plain `Jaxpr`
+            consts = getattr(inner, "consts", ())  # constants of a closed jaxpr; older versions of JAX have plain ones
             return self.run(getattr(inner, "jaxpr", inner), consts, operands)
         if not any(isinstance(operand, VARYING) for operand in operands):
             found = primitive.bind(*operands, **params)
@@ -95,7 +123,7 @@ class Reader:
         return [result]
 
     def _vary(self, name: str, operands: list[Any], shape: Any, run: Callable[..., Array], params: Any) -> Any:
-        """What an operation on varying operands is."""
+        """Interpret an operation on varying operands."""
         if (condition := _condition(name, operands)) is not None:
             return condition
         if name == "select_n" and isinstance(operands[0], Greater):
@@ -118,7 +146,7 @@ class Reader:
         return made
 
     def _curved(self, name: str, operands: list[Any], shape: Any, params: Any) -> Any:
-        """Maxima and minima."""
+        """Convert maxima and minima."""
         if name == "abs":
             return self.pieces.magnitude(operands[0])
         if name in ("max", "min"):
@@ -135,7 +163,7 @@ class Reader:
         return Unknown()
 
     def _choice(self, condition: Greater, otherwise: Any, chosen: Any, shape: tuple[int, ...]) -> Any:
-        """`where(a > b, a, b)` is a maximum, `where(a > b, b, a)` a minimum; else one of the two is a constant."""
+        """Convert `where(a > b, a, b)` to a maximum, `where(a > b, b, a)` to a minimum; else one must be constant."""
         a, b = condition
         if _same(a, chosen) and _same(b, otherwise):
             return self.maximum(chosen, otherwise, shape)
@@ -149,11 +177,12 @@ class Reader:
         return Unknown() if found is None else found
 
     def _largest(self, cells: Ref, shape: tuple[int, ...]) -> Ref:
-        """The largest of `[k, *shape]` along the first axis, by halves: as many maxima as k has binary digits."""
+        """Reduce `[k, *shape]` to its maximum along the first axis by halves: log2(k) maxima."""
+        whole = self.nodes[cells.at].shape[0]
         while (count := self.nodes[cells.at].shape[0]) > 1:
             half = count // 2
             first, second = (self._part(cells, at, at + half) for at in (0, half))
-            joined = self.maximum(first, second, (half, *shape))
+            joined = self.maximum(first, second, (half, *shape), rough=whole > LARGE and count < whole)
             if rest := count - 2 * half:
                 parts = (joined, self._part(cells, 2 * half, count))
                 joined = self.node("concatenate", parts, (half + rest, *shape), lambda *p: jnp.concatenate(p))
@@ -164,7 +193,7 @@ class Reader:
         return self.node("slice", (of,), (end - begin, *self.nodes[of.at].shape[1:]), lambda x: x[begin:end])
 
     def _cells(self, of: Ref, axes: Sequence[int]) -> Ref:
-        """What lies along some axes as one axis, the first."""
+        """Move some axes into one, the first."""
         size = self.nodes[of.at].shape
         rest = [axis for axis in range(len(size)) if axis not in axes]
         order, shape = (*axes, *rest), (-1, *(size[axis] for axis in rest))
@@ -172,7 +201,7 @@ class Reader:
         return self.node("reshape", (of,), (count, *shape[1:]), lambda x: x.transpose(order).reshape(shape))
 
     def _windows(self, of: Ref, shape: tuple[int, ...], params: Any) -> Ref:
-        """The values of every pooling window, `[k, *shape]`."""
+        """Gather the values of every pooling window, `[k, *shape]`."""
         padding = [(low, high, 0) for low, high in params["padding"]]
         strides, dilation = params["window_strides"], params["window_dilation"]
         places = list(product(*map(range, params["window_dimensions"])))
@@ -188,16 +217,16 @@ class Reader:
 
         return self.node("slice", (of,), (len(places), *shape), cut)
 
-    def maximum(self, a: Any, b: Any, shape: tuple[int, ...], least: Any = None) -> Ref:
-        """The greater of two values, of which one may be a constant."""
-        made = self.node("max", (a, b), shape, jnp.maximum, least)
+    def maximum(self, a: Any, b: Any, shape: tuple[int, ...], least: Any = None, *, rough: bool = False) -> Ref:
+        """Add the maximum of two values, of which one may be a constant."""
+        made = self.node("max", (a, b), shape, jnp.maximum, least, rough=rough)
         varying, fixed = (a, b) if isinstance(a, Ref) else (b, a)
         if not isinstance(fixed, Ref) and self.nodes[varying.at].shape == shape:
             self.pieces.known(made, varying, lambda x: jnp.maximum(x, fixed))
         return made
 
     def minimum(self, a: Any, b: Any, shape: tuple[int, ...]) -> Ref:
-        """The lesser of two values, of which one may be a constant."""
+        """Add the minimum of two values, of which one may be a constant."""
         made: Ref = self.negative(self.maximum(self.negative(a), self.negative(b), shape))
         varying, fixed = (a, b) if isinstance(a, Ref) else (b, a)
         if not isinstance(fixed, Ref) and self.nodes[varying.at].shape == shape:
@@ -205,7 +234,7 @@ class Reader:
         return made
 
     def negative(self, a: Any) -> Any:
-        """The same with its sign changed."""
+        """Change the sign of a value."""
         if not isinstance(a, Ref):
             return -a if isinstance(a, np.ndarray) else -jnp.asarray(a)
         made = self.node("neg", (a,), self.nodes[a.at].shape, jnp.negative)
@@ -213,24 +242,31 @@ class Reader:
         return made
 
     def node(
-        self, name: str, operands: Sequence[Any], shape: tuple[int, ...], run: Callable[..., Array], least: Any = None
+        self,
+        name: str,
+        operands: Sequence[Any],
+        shape: tuple[int, ...],
+        run: Callable[..., Array],
+        least: Any = None,
+        *,
+        rough: bool = False,
     ) -> Ref:
         """Add an operation."""
         bottom = None if least is None else self._constant(least)
-        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run, bottom))
+        self.nodes.append(Node(name, tuple(self._operand(o) for o in operands), shape, run, bottom, rough))
         return Ref(len(self.nodes) - 1)
 
     def _operand(self, value: Any) -> Operand:
         return value if isinstance(value, Ref) else self._constant(value)
 
     def _constant(self, value: Any) -> Const:
-        """Doubles stay what they are, for bounds in double precision."""
+        """Add a constant; doubles keep their type, for bounds in double precision."""
         self.constants.append(value if getattr(value, "dtype", None) == np.float64 else jnp.asarray(value))
         return Const(len(self.constants) - 1)
 
 
 def _runnable(equation: JaxprEqn) -> Callable[..., Array]:
-    """The operation on numbers of any float type."""
+    """Return the operation as a function of numbers of any float type."""
     params = dict(equation.params)
     if "preferred_element_type" in params:
         params["preferred_element_type"] = None
@@ -247,7 +283,7 @@ def _is_affine(name: str, operands: list[Any], params: Any) -> bool:
 
 
 def _condition(name: str, operands: list[Any]) -> Greater | NotANumber | None:
-    """Comparisons, kept in words."""
+    """Represent comparisons by their operands."""
     if name in ("gt", "ge"):
         return Greater(*operands)
     if name in ("lt", "le"):

@@ -1,4 +1,4 @@
-"""Robustness proven from below: bounds of the network, or votes of its smoothed classifier."""
+"""Certified robustness: bounds of the network, or votes of its smoothed classifier."""
 
 from advbench.certification.certificate import Certificate, Smoothing
 from advbench.certification.certify import certify

@@ -1,4 +1,4 @@
-"""What was measured of a released model: the card beside its weights."""
+"""Results of a released model: the card beside its weights."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ CARD: Final = "card.json"
 
 
 class Certified(Record):
-    """What is proven on the same images, and by which method."""
+    """Certified accuracy on the same images, and the method."""
 
     method: str
     rate: Rate
 
 
 class Part(Record):
-    """Consecutive images that were measured together."""
+    """Consecutive images that were evaluated together."""
 
     n: Count
-    images: str  # digest of just these images and labels
+    images: str  # sha256 of just these images and labels
     seconds: Seconds  # of all attacks, compilation included
     provenance: Provenance
 
@@ -48,9 +48,9 @@ class Part(Record):
 class Card(Record):
     """One evaluation of a released model, on the first images of the test set, in one part or several.
 
-    `standing` has a bit an image, 1 where nothing broke it, the first image's bit highest, in base64. Since an image's
-    attacks depend on nothing but the image and the seed, any part of them can be checked against it, and more images
-    can be measured later.
+    `standing` has a bit for each image, 1 if robust, the first image's bit highest, in base64. Since an image's attacks
+    depend on nothing but the image and the seed, any part of them can be checked against the card, and it can be
+    extended by more images later.
     """
 
     schema_version: Literal[1] = 1
@@ -58,7 +58,7 @@ class Card(Record):
     digest: str
     data: str
     threat: ThreatInfo
-    suite: tuple[str, ...] = Field(strict=False)  # attacks as asked for
+    suite: tuple[str, ...] = Field(strict=False)  # attacks as typed
     seed: int
     clean: Rate
     robust: Rate
@@ -71,12 +71,28 @@ class Card(Record):
     def of(
         cls, result: Result, suite: tuple[str, ...], certificate: Certificate | None = None, before: Card | None = None
     ) -> Card:
-        """The card of an evaluation, which goes on where the card `before` ended.
+        """Make the card of an evaluation, or extend the card `before` by it.
+
+        Parameters
+        ----------
+        result : Result
+            Complete evaluation of the next images.
+        suite : tuple[str, ...]
+            Attacks as typed.
+        certificate : Certificate, optional
+            Certificate on the same images.
+        before : Card, optional
+            Card of all images before these.
+
+        Returns
+        -------
+        Card
+            The card.
 
         Raises
         ------
         UsageError
-            When its images are not the first ones, or the next ones, it was not finished, or it is another model's.
+            When its images are not the next ones, it is incomplete, or it concerns another model.
         """
         first = before.robust.n if before else 0
         if not result.complete or [row.index for row in result.rows] != list(range(first, first + len(result.rows))):
@@ -107,6 +123,16 @@ class Card(Record):
     def followed_by(self, card: Card) -> Card:
         """Join the card of the next images to this one.
 
+        Parameters
+        ----------
+        card : Card
+            Card of the next images.
+
+        Returns
+        -------
+        Card
+            Card of all images.
+
         Raises
         ------
         UsageError
@@ -128,27 +154,43 @@ class Card(Record):
 
     @property
     def question(self) -> tuple[object, ...]:
-        """What was asked: two cards with the same question differ in images alone."""
+        """Model, data, threat model, attacks, seed and method: two cards that share them differ in images alone."""
         method = self.certified.method if self.certified else None
         return self.digest, self.data, str(self.threat), self.suite, self.seed, method
 
     @property
     def seconds(self) -> float:
-        """Of all attacks on all images."""
+        """Time of all attacks on all images, in seconds."""
         return sum(part.seconds for part in self.parts)
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """Whether each image stands, bool `[n]`."""
+        """Mask of robust images, bool `[n]`."""
         return np.unpackbits(np.frombuffer(b64decode(self.standing), np.uint8), count=self.robust.n).astype(bool)
 
     def save(self, folder: Path) -> None:
-        """Write it beside the weights."""
+        """Write the card beside the weights.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the model.
+        """
         write(folder / CARD, self.to_json().encode())
 
     @classmethod
     def load(cls, folder: Path) -> Card | None:
-        """The card in a model's folder; None if it has none.
+        """Read the card in a model's folder; None if there is none.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the model.
+
+        Returns
+        -------
+        Card or None
+            The card.
 
         Raises
         ------
@@ -170,5 +212,5 @@ def _packed(standing: list[bool]) -> str:
 
 
 def _typed(command: str) -> str:
-    """A command without where its run was kept: that is of one machine, and what was asked is of all."""
+    """Drop the run directory from a command: it belongs to one machine, the rest of the command to all."""
     return re.sub(r" --out ('[^']*'|\S+)| --resume", "", command)

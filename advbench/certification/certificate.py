@@ -1,4 +1,4 @@
-"""What is proven of a model, a row an image, and what an attack found on the same images, if it is joined."""
+"""Certificates, one row for each image, with the result of an attack on the same images if joined."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ SCHEMA_VERSION: Final = 1
 
 
 class Smoothing(Record):
-    """How a smoothed classifier was sampled."""
+    """Sampling parameters of a smoothed classifier."""
 
     sigma: float
-    samples: Count  # that estimate the likeliest class's probability
-    selection: Count  # that select this class
-    alpha: float  # chance that a row's radius is wrong
+    samples: Count  # draws that estimate the probability of the selected class
+    selection: Count  # draws that select the class
+    alpha: float  # probability that a row's radius is wrong
 
 
 class CertifiedRow(Record):
-    """One image."""
+    """Certificate of one image."""
 
     index: Count  # in the data set's split
     label: Count
     prediction: int | None  # on the clean image; None: abstained, or not finite
-    certified: bool  # right, and no image of the ball is misclassified
+    certified: bool  # correct, and no image of the ball is misclassified
     margin: float | None = None  # lower bound of the right logit minus every other one; None: no bound
-    radius: float | None = None  # of a smoothed prediction: the L2 ball in which it can't change
+    radius: float | None = None  # of a smoothed prediction: the L2 ball in which it is constant
     broken_by: str | None = None  # the attack that broke it, or "clean"
 
 
 class Certificate(Record):
-    """One model under one threat, from below and, where an attack is joined, from above."""
+    """Certified accuracy of one model under one threat model: a lower bound; with an attack also an upper bound."""
 
     what: Literal["certificate"] = "certificate"
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -57,23 +57,33 @@ class Certificate(Record):
     certified: Rate
     abstained: Count
     attacks: tuple[str, ...] = Field(default=(), strict=False)
-    attacked: Rate | None = None  # what the attacks leave: an upper bound of the truth
+    attacked: Rate | None = None  # robust accuracy under the attacks: an upper bound of the true one
     flags: tuple[Flag, ...] = Field(default=(), strict=False)
     seconds: Seconds
     rows: tuple[CertifiedRow, ...] = Field(strict=False)
 
     @property
     def undecided(self) -> int:
-        """Images neither certified nor, as far as is known, broken."""
+        """Number of images neither certified nor, as far as known, broken."""
         return (self.attacked or self.clean).correct - self.certified.correct
 
     def joined(self, result: Result) -> Certificate:
-        """The same certificate with an upper bound from an attack.
+        """Add an upper bound from an attack.
+
+        Parameters
+        ----------
+        result : Result
+            Evaluation of the same model, threat model and images.
+
+        Returns
+        -------
+        Certificate
+            Certificate with both bounds.
 
         Raises
         ------
         UsageError
-            When the attack was on another model or threat, or did not meet all of these images.
+            When the attack was on another model or threat model, or did not cover all of these images.
         """
         self._comparable(result)
         by = {row.index: row for row in result.rows}
@@ -97,7 +107,18 @@ class Certificate(Record):
 
 
 def contradictions(rows: Sequence[CertifiedRow]) -> list[Flag]:
-    """What can't be true of one image at once: certified, and misclassified somewhere in the ball."""
+    """Flag images that are both certified and misclassified somewhere in the ball.
+
+    Parameters
+    ----------
+    rows : Sequence[CertifiedRow]
+        Rows of a certificate.
+
+    Returns
+    -------
+    list[Flag]
+        At most one flag, of level "invalid".
+    """
     wrong = [row.index for row in rows if row.certified and (row.broken_by or row.prediction != row.label)]
     if not wrong:
         return []

@@ -1,4 +1,4 @@
-"""From a model and images to a certificate."""
+"""Certification of a model on images."""
 
 from __future__ import annotations
 
@@ -45,22 +45,36 @@ def certify(
     tell: Callable[[int, int], None] = lambda done, total: None,
     allow_extra_outputs: bool = False,
 ) -> Certificate:
-    """Prove of as many images as possible that nothing in the ball around them is misclassified.
+    """Certify as many images as possible: no image in the ball around them is misclassified.
 
     Parameters
     ----------
-    model, data, indices : which model, and which images of which data.
-    threat : norm and eps; smoothing certifies in L2 only.
-    method : how to bound the network, or how to smooth it.
-    seed : fixes the noise of smoothing.
-    batch_size : images in a call.
-    tell : called with how many of how many images are done.
-    allow_extra_outputs : whether more outputs than the data has classes are meant; else they are a flag.
+    model : LoadedModel
+        Model to certify.
+    data, indices
+        Data set, and indices of its images.
+    threat : ThreatSpec
+        Norm and eps; smoothing certifies in L2 only.
+    method : Method or Smoothing
+        Bounding method, or sampling parameters of smoothing.
+    seed : int, default 0
+        Fixes the noise of smoothing.
+    batch_size : int, default 128
+        Images in a call.
+    tell : Callable[[int, int], None], optional
+        Called with the number of images done and in all.
+    allow_extra_outputs : bool, default False
+        Accept more outputs than the data has classes; by default they are flagged.
+
+    Returns
+    -------
+    Certificate
+        Certified accuracy, with a row for each image.
 
     Raises
     ------
     UsageError
-        When the model gives no logits, can't be bounded, or the method does not serve the norm.
+        When the model returns no logits, can't be bounded, or the method does not support the norm.
     """
     began = time.perf_counter()
     model.require(data)

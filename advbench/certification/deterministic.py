@@ -1,4 +1,4 @@
-"""Certify images by bounds of the network itself, in double precision."""
+"""Certification by bounds of the network itself, in double precision."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from advbench.core.spec import ThreatSpec
 from advbench.core.threat import NORMS, Threat
 from advbench.evaluation.judge import TOLERANCE
 
-CHUNK = 256  # images between two words on how far it is
-ROUNDING = 1e-5  # of an image's largest logit: more than float32 logits differ by between batch shapes and kernels
-MEMORY = 2**30  # bytes that the coefficients of one call may take
+CHUNK = 256  # images between two reports of progress
+ROUNDING = 1e-5  # of an image's largest logit: float32 logits differ by less between batch shapes and kernels
+MEMORY = 2**31  # bytes that the coefficients of one call may take
 COPIES = 4  # of the largest coefficients, at the same time
 
 
@@ -45,21 +45,30 @@ def lower_bounds(
 
     Parameters
     ----------
-    x, y : clean images, float32 `[n, H, W, C]` in [0, 1], and labels, int32 `[n]`.
-    method : as for `advbench.bounds.margins`; linear bounds are never below those of intervals here, since
-        both are computed.
-    batch_size : images in a call, fewer where memory asks for it; it does not change the result.
-    tell : called with how many of how many images are done.
+    model : LoadedModel
+        Model to bound.
+    threat : ThreatSpec
+        Norm and eps.
+    x : np.ndarray
+        Clean images, float32 `[n, H, W, C]` in [0, 1].
+    y : np.ndarray
+        Labels, int32 `[n]`.
+    method : Method
+        See `advbench.bounds.margins`; linear bounds are never below those of intervals here, since both are computed.
+    batch_size : int
+        Images in a call, fewer if memory requires it; it does not change the result.
+    tell : Callable[[int, int], None], default lambda done, total: None
+        Called with the number of images done and in all.
 
     Returns
     -------
     np.ndarray
-        float64 `[n]`: the right logit minus the best other one is at least this anywhere in the ball.
+        float64 `[n]`: a lower bound of the right logit minus the best other one anywhere in the ball.
 
     Raises
     ------
     UsageError
-        When the model computes something that can't be bounded, or full linear bounds would not fit in memory.
+        When the model contains an operation that can't be bounded, or full linear bounds would not fit in memory.
     """
     try:
         graph = read(model.predict, x.shape[1:])
@@ -92,19 +101,31 @@ def lower_bounds(
 
 
 def certified(bounds: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Which images are certified, bool `[n]`: a bound that is NaN, or within rounding of 0, proves nothing."""
+    """Mark certified images; a bound that is NaN, or within rounding of 0, proves nothing.
+
+    Parameters
+    ----------
+    bounds : np.ndarray
+        Lower bounds of margins, float64 `[n]`.
+    logits : np.ndarray
+        Clean logits, float32 `[n, K]`, for their scale.
+
+    Returns
+    -------
+    np.ndarray
+        bool `[n]`.
+    """
     proven: np.ndarray = bounds > ROUNDING * np.abs(logits).max(1)
     return proven
 
 
 def _fitting(graph: Graph, threat: ThreatSpec, method: Method) -> int:
-    """Images a call for which the coefficients of one layer's neurons, as functions of another's, fit in memory."""
+    """Return the images a call for which the coefficients of the largest pair of layers fit in memory."""
     sizes = [prod(node.shape) for node in graph.nodes]
     rows = graph.nodes[-1].shape[-1]
     if method == "crown":
-        boxed = threat.norm in ("linf", "any")
-        curved = [at for at, node in enumerate(graph.nodes) if node.curved]
-        rows = max((sizes[at] for at in (graph.constrained() if boxed else curved)), default=rows)
+        refined = graph.refined(boxed=threat.norm in ("linf", "any"))
+        rows = max((2 * sizes[at] for at in refined), default=rows)
     image = COPIES * 8 * rows * max(sizes)
     if image > MEMORY:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Randomised smoothing (Cohen et al. 2019, arXiv 1902.02918): L2 radii for any model, by its votes under noise."""
+"""Randomised smoothing (Cohen et al. 2019, arXiv 1902.02918): L2 radii for any model, from its votes under noise."""
 
 from __future__ import annotations
 
@@ -18,16 +18,45 @@ from advbench.core.model import Model
 
 
 class Smoothed(NamedTuple):
-    """What the smoothed classifier says of n images."""
+    """Predictions of the smoothed classifier for n images.
 
-    prediction: np.ndarray  # int32 [n]; -1: abstained
-    radius: np.ndarray  # float64 [n], L2, pixel units; 0 where abstained
+    Parameters
+    ----------
+    prediction : np.ndarray
+        int32 `[n]`; -1: abstained.
+    radius : np.ndarray
+        float64 `[n]`, L2, white being 1; 0 where abstained.
+    """
+
+    prediction: np.ndarray
+    radius: np.ndarray
 
 
 def radius(votes: int, draws: int, sigma: float, alpha: float) -> float:
-    """The L2 radius that `votes` of `draws` prove, 0 if none: sigma times the normal quantile of their lower bound.
+    """Return the certified L2 radius of a vote: sigma times the normal quantile of the votes' lower bound.
 
     The bound is Clopper and Pearson's, one-sided, and holds with probability 1 - alpha.
+
+    Parameters
+    ----------
+    votes : int
+        Draws for the class.
+    draws : int
+        All draws, at least `votes`.
+    sigma : float
+        Standard deviation of the noise, white being 1.
+    alpha : float
+        Error probability, in (0, 1).
+
+    Returns
+    -------
+    float
+        Radius; 0 if nothing is certified.
+
+    Examples
+    --------
+    >>> round(radius(1000, 1000, 0.25, 0.001), 3)
+    0.616
     """
     from scipy.special import ndtri  # type: ignore[import-untyped]
 
@@ -36,7 +65,18 @@ def radius(votes: int, draws: int, sigma: float, alpha: float) -> float:
 
 
 def least_draws(alpha: float) -> int:
-    """The fewest draws that can certify anything: with fewer, not even all votes prove that most are for a class."""
+    """Return the fewest draws that can certify anything: with fewer, even unanimous votes prove no majority.
+
+    Parameters
+    ----------
+    alpha : float
+        Error probability, in (0, 1).
+
+    Returns
+    -------
+    int
+        Number of draws.
+    """
     return next(draws for draws in count(1) if radius(draws, draws, 1.0, alpha) > 0)
 
 
@@ -50,15 +90,29 @@ def smooth(
     batch_size: int,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Smoothed:
-    """Predict with radii; an image's noise follows from the seed, its index and the draw alone.
+    """Predict with certified radii; an image's noise depends on the seed, its index and the draw alone.
 
     Parameters
     ----------
-    model : base classifier; it is shown noisy images, not clipped.
-    x, indices : clean images, float32 `[n, H, W, C]`, and their numbers in the data set.
-    how : noise, draws and error rate. A class is selected by the first draws, its votes counted in the others.
-    batch_size : noisy images in a call.
-    tell : called with how many of how many images are done.
+    model : Model
+        Base classifier; it sees noisy images, not clipped.
+    x : np.ndarray
+        Clean images, float32 `[n, H, W, C]` in [0, 1].
+    indices : np.ndarray
+        Indices in the data set, int32 `[n]`.
+    how : Smoothing
+        Sampling parameters. The first draws select a class, its votes are counted in the others.
+    seed : int
+        Fixes the noise.
+    batch_size : int
+        Noisy images in a call.
+    tell : Callable[[int, int], None], optional
+        Called with the number of images done and in all.
+
+    Returns
+    -------
+    Smoothed
+        Predictions and radii.
     """
     predictions = np.full(len(x), -1, np.int32)
     radii = np.zeros(len(x))
@@ -75,7 +129,7 @@ def smooth(
 
 
 def _votes(model: Model, x: Array, key: Array, sigma: float, begin: int, draws: int, *, size: int) -> np.ndarray:
-    """How often each class wins in draws `begin` to `begin + draws`, `[K]`; what is not finite wins nothing."""
+    """Count the votes for each class in draws `begin` to `begin + draws`, `[K]`; non-finite outputs vote for none."""
     batches = [_count(model, x, key, sigma, at, begin + draws, size) for at in range(begin, begin + draws, size)]
     return np.asarray(sum(batches[1:], batches[0]))
 

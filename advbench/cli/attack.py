@@ -1,4 +1,4 @@
-"""`advbench attack`: how robust a model is."""
+"""`advbench attack`: robust accuracy of one model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Asked,
     ExpectClean,
@@ -21,9 +21,8 @@ from advbench.cli.options import (
     Running,
     Weights,
     Written,
-    expanded,
-    settings_of,
 )
+from advbench.cli.panels import option
 from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,17 +42,40 @@ def attack(
     outputs: Outputs,
     fixed: Fixed,
     kept: Kept,
-    each: Annotated[bool, typer.Option("--each", help="Let every attack try every image, to compare attacks.")] = False,
+    cascade: Annotated[
+        bool,
+        option(
+            panels.ATTACKS,
+            None,
+            "Attack only images that earlier attacks left unbroken. With --no-cascade every attack tries every "
+            "image, to compare attacks.",
+            "--cascade/--no-cascade",
+        ),
+    ] = True,
     running: Running,
     doublings: Annotated[
         int,
-        typer.Option(min=0, max=9, help="How often an attack that has not converged may double steps, or restarts."),
+        option(
+            panels.ATTACKS,
+            "N",
+            "Times, up to 9, that an attack that has not converged may double its steps or restarts.",
+            min=0,
+            max=9,
+        ),
     ] = 2,
     written: Written,
-    figure: Annotated[Path | None, typer.Option(help="Draw clean and adversarial images, side by side.")] = None,
-    curve: Annotated[Path | None, typer.Option(help="Draw robust accuracy over the eps listed by --eps.")] = None,
+    figure: Annotated[
+        Path | None,
+        option(panels.OUTPUT, "FILE", "Draw clean and adversarial images side by side: .png, .pdf or .svg."),
+    ] = None,
+    curve: Annotated[
+        Path | None, option(panels.OUTPUT, "FILE", "Draw robust accuracy over the values of --eps, likewise.")
+    ] = None,
 ) -> None:
-    """Attack a model and print how many images withstand everything."""
+    """Attack a model and print its clean and robust accuracy.
+
+    Robust accuracy is the share of images that the model classifies correctly under every attack tried.
+    """
     from advbench.api.outcome import conclude
     from advbench.api.runtime import prepare
     from advbench.api.settings import Settings
@@ -63,10 +85,10 @@ def attack(
 
     json, markdown = written.json, written.markdown
     output.check(json, markdown, figure, curve)
-    own = {"weights": weights, "expect_clean": expect_clean, "each": each, "doublings": doublings}
+    own = {"weights": weights, "expect_clean": expect_clean, "cascade": cascade, "doublings": doublings}
     settings = Settings(**settings_of(asked, pixels, files, outputs, fixed, kept, running, **own))
     if curve and "," not in (asked.eps or ""):
-        raise UsageError("--curve needs several budgets, like --eps 2/255,4/255,8/255")
+        raise UsageError("--curve needs several values of eps, like --eps 2/255,4/255,8/255")
     prepare()
     with TemporaryDirectory() as scratch:
         folder = kept.out or (Path(scratch) / "run" if figure else None)
@@ -83,7 +105,7 @@ def attack(
 
 
 def _draw(job: Job, result: Result, folder: Path, figure: Path) -> None:
-    """Draw what broke; of a curve, at the largest eps, whose run has a folder of its own."""
+    """Draw broken images; of a curve those of the largest eps, whose run has a folder of its own."""
     from advbench.cli.output import write
     from advbench.evaluation import Result
     from advbench.evaluation.run import load_images

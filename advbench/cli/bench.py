@@ -1,12 +1,12 @@
-"""`advbench bench`: one table, models down, attacks across."""
+"""`advbench bench`: one table of several models and attacks."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated
 
-import typer
-
+from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Asked,
     Eps,
@@ -17,15 +17,14 @@ from advbench.cli.options import (
     Pixels,
     Running,
     Written,
-    expanded,
-    settings_of,
 )
+from advbench.cli.panels import argument
 from advbench.core.errors import UsageError
 
 
 @expanded
 def bench(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Each as for `advbench attack`.")],
+    models: Annotated[list[str], argument(panels.MODEL, "MODEL...", "Models, each as for `advbench attack`.")],
     asked: Asked,
     pixels: Pixels,
     outputs: Outputs,
@@ -36,7 +35,10 @@ def bench(
     written: Written,
     eps: Eps = None,
 ) -> None:
-    """Attack several models on the same images, every attack on its own, and print one table."""
+    """Attack several models on the same images and print one table.
+
+    Every attack tries every image, so that the columns can be compared.
+    """
     from advbench.api.job import Job
     from advbench.api.outcome import conclude
     from advbench.api.runtime import prepare
@@ -48,7 +50,7 @@ def bench(
     output.check(written.json, written.markdown)
     if "," in (eps or ""):
         raise UsageError("bench compares models at one eps; for several, `advbench attack --eps 2/255,4/255`")
-    own = {"each": True, "notify": output.say, "command": typed()}
+    own = {"cascade": False, "notify": output.say, "command": typed()}
     settings = Settings(**settings_of(asked, pixels, outputs, files, fixed, kept, running, **own))
     prepare()
     jobs = Job.several(models, asked.data, settings)

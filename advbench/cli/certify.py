@@ -1,4 +1,4 @@
-"""`advbench certify`: how robust a model provably is."""
+"""`advbench certify`: certified accuracy of a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Data,
     Eps,
@@ -19,13 +21,12 @@ from advbench.cli.options import (
     Number,
     Outputs,
     Written,
-    expanded,
-    settings_of,
 )
+from advbench.cli.panels import SPEC, option
 
 
 class How(StrEnum):
-    """Ways to certify."""
+    """Methods of certification."""
 
     crown = "crown"
     crown_ibp = "crown-ibp"
@@ -38,27 +39,38 @@ def certify(
     model: Model,
     data: Data = None,
     method: Annotated[
-        How, typer.Option(help="crown is tightest, ibp cheapest; smoothing takes any model.")
+        How,
+        option(
+            panels.METHOD,
+            "crown|crown-ibp|ibp|smoothing",
+            "Method: crown has the tightest bounds, ibp is the cheapest, smoothing serves any model, in L2.",
+        ),
     ] = How.crown,
     norm: Norm = None,
     eps: Eps = None,
     n: Number = None,
     indices: Indices = None,
     attacks: Annotated[
-        list[str] | None, typer.Option("--attack", help="Attack the same images too. Repeat it for more.")
+        list[str] | None,
+        option(panels.ATTACKS, SPEC, "Attack the same images too. Repeat for more attacks.", "--attack"),
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="Run of `advbench attack --out` to join, image by image.")] = None,
-    sigma: Annotated[float, typer.Option(help="Smoothing: deviation of the noise, white being 1.")] = 0.25,
-    samples: Annotated[int, typer.Option(min=1, help="Smoothing: draws an image.")] = 100_000,
-    selection: Annotated[int, typer.Option(min=1, help="Smoothing: draws that select the class.")] = 100,
-    alpha: Annotated[float, typer.Option(help="Smoothing: chance that a radius is wrong.")] = 0.001,
+    run: Annotated[
+        Path | None,
+        option(panels.ATTACKS, "DIR", "Compare with a run of `advbench attack --out`, image by image."),
+    ] = None,
+    sigma: Annotated[
+        float, option(panels.METHOD, "SIGMA", "Smoothing: standard deviation of the noise, for pixels in [0, 1].")
+    ] = 0.25,
+    samples: Annotated[int, option(panels.METHOD, "N", "Smoothing: draws for each image.", min=1)] = 100_000,
+    selection: Annotated[int, option(panels.METHOD, "N", "Smoothing: draws that select the class.", min=1)] = 100,
+    alpha: Annotated[float, option(panels.METHOD, "ALPHA", "Smoothing: probability that a radius is wrong.")] = 0.001,
     *,
     outputs: Outputs,
     files: Files,
     fixed: Fixed,
     written: Written,
 ) -> None:
-    """Prove how many images no attack can break, and print it beside what attacks do break."""
+    """Prove for how many images no attack within the threat model can succeed."""
     from advbench.api.certifying import Method, Proof
     from advbench.api.outcome import refuse_invalid
     from advbench.api.runtime import prepare

@@ -1,4 +1,4 @@
-"""Several processes, on one machine or many, as one: who joins, and how all of them end when one does."""
+"""Processes of one job, on one machine or many: joining it, and ending together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def join() -> None:
     Raises
     ------
     UsageError
-        When there is no such job, or not all of its processes came.
+        When there is no such job, or not all of its processes joined.
     """
     import jax
     from jax.experimental.multihost_utils import sync_global_devices
@@ -49,7 +49,7 @@ def join() -> None:
 
 @contextmanager
 def _stdout_kept_clean() -> Iterator[None]:
-    """Gloo greets its peers on stdout, which belongs to what the command prints."""
+    """Send to stderr what Gloo prints on stdout, which is for the results."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -62,7 +62,7 @@ def _stdout_kept_clean() -> Iterator[None]:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Within this block what ends one process ends it at once, so that the others notice, and say so in one line."""
+    """End a process at once on an error within the block, in one line, so that the others notice."""
     import jax
 
     try:
@@ -74,13 +74,17 @@ def together() -> Iterator[None]:
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         if jax.process_count() == 1 or not re.match("[A-Z_]+: ", str(error)):  # a status of the runtime's
             raise
-        _leave(DataUnavailable(f"another process of this job is gone; start all again with --resume ({_line(error)})"))
+        _leave(
+            DataUnavailable(
+                f"another process of this job ended; start all of them again with --resume ({_line(error)})"
+            )
+        )
     if jax.process_count() > 1:
         _part()
 
 
 def _part() -> None:
-    """End as the job does: process 0, which holds what the others sign off at, goes when they have gone."""
+    """Leave the job; process 0, which coordinates it, leaves last."""
     import jax
     from jax.experimental.multihost_utils import live_devices
 
@@ -94,7 +98,7 @@ def _part() -> None:
 
 
 def _leave(error: AdvbenchError) -> None:
-    """End without waiting for the others, as a regular exit of JAX would."""
+    """End without waiting for the others; a regular exit of JAX would wait."""
     print(f"advbench: {error}", file=sys.stderr, flush=True)
     os._exit(error.exit_code)
 
@@ -104,7 +108,7 @@ def _number(name: str) -> int | None:
     if text is None:
         return None
     if not text.isdecimal():
-        raise UsageError(f"{name}={text!r} is no number")
+        raise UsageError(f"{name}={text!r} should be a whole number")
     return int(text)
 
 

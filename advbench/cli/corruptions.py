@@ -1,4 +1,4 @@
-"""`advbench corruptions`: how a model does on noisy, blurred and weathered images, without an adversary."""
+"""`advbench corruptions`: accuracy on noisy, blurred and weathered images, without an adversary."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
     Data,
     Files,
@@ -16,9 +18,8 @@ from advbench.cli.options import (
     Pixels,
     Weights,
     Written,
-    expanded,
-    settings_of,
 )
+from advbench.cli.panels import option
 
 
 @expanded
@@ -26,10 +27,14 @@ def corruptions(
     model: Model,
     data: Data = None,
     kind: Annotated[
-        list[str] | None, typer.Option(help="Corruption; repeat it for more.", show_default="all of the data's kinds")
+        list[str] | None,
+        option(
+            panels.CORRUPTIONS, "NAME", "Corruption, like fog. Repeat for more.", show_default="all for the data set"
+        ),
     ] = None,
     severity: Annotated[
-        list[int] | None, typer.Option(min=1, max=5, help="Repeat it for more.", show_default="1 to 5")
+        list[int] | None,
+        option(panels.CORRUPTIONS, "1-5", "Severity. Repeat for more.", min=1, max=5, show_default="all five"),
     ] = None,
     n: Number = None,
     *,
@@ -40,7 +45,7 @@ def corruptions(
     fixed: Fixed,
     written: Written,
 ) -> None:
-    """Corrupt test images in many ways, as MNIST-C and CIFAR-10-C do, and print what a model still gets right."""
+    """Print the accuracy of a model under common corruptions, like those of MNIST-C and CIFAR-10-C."""
     from advbench.api.corrupting import corrupted
     from advbench.api.runtime import prepare
     from advbench.api.settings import Settings

@@ -1,4 +1,4 @@
-"""`advbench data`: fetch data sets, and see what is here."""
+"""`advbench data`: data sets to fetch and to inspect."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from advbench.cli import panels
+from advbench.cli.commands import Command, Group
+from advbench.cli.examples import EXAMPLES
 from advbench.cli.options import (
     DATA,
     MODEL,
@@ -16,21 +19,23 @@ from advbench.cli.options import (
     Crop,
     Interpolation,
     Resize,
+    ToStdout,
     Transparent,
 )
+from advbench.cli.panels import argument, option
 
-data = typer.Typer(no_args_is_help=True, help="Fetch data sets, and see what is here.")
+data = typer.Typer(cls=Group, no_args_is_help=True, help="Fetch data sets, inspect and label images.")
 
 
-@data.command()
+@data.command(cls=Command, epilog=EXAMPLES["data fetch"])
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion-mnist, cifar10 or cifar100.")],
+    name: Annotated[str, argument(panels.DATA, "NAME", "mnist, fashion-mnist, cifar10 or cifar100.")],
     source: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="Folder that holds the official files, instead of looking online; repeats."),
+        option(panels.DATA, "DIR", "Take the official files from this folder. Repeat for more.", "--from"),
     ] = None,
 ) -> None:
-    """Bring a whole data set here, proven by the digests of its official files."""
+    """Download a whole data set, and check the digests of its official files."""
     from advbench.data.fetch import fetch as bring
 
     with _downloading(name) as tell:
@@ -38,11 +43,14 @@ def fetch(
     typer.echo(f"{name} is in {folder}")
 
 
-@data.command()
+@data.command(cls=Command, epilog=EXAMPLES["data info"])
 def info(
-    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+    json: ToStdout = False,
 ) -> None:
-    """Show what is here of every data set; everything is read and its digests are checked."""
+    """Show which images of every data set are on this machine.
+
+    Every file is read, and its digest is checked.
+    """
     from advbench.data import info as statuses
 
     found = statuses()
@@ -68,20 +76,22 @@ def info(
     Console().print(table)
 
 
-@data.command()
+@data.command(cls=Command, epilog=EXAMPLES["data inspect"])
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="PATH", help=DATA)],
+    path: Annotated[str, argument(panels.DATA, "PATH", DATA)],
     resize: Resize = None,
     crop: Crop = None,
     interpolation: Interpolation = None,
     classes: Classes = None,
     transparent: Transparent = None,
-    thumbnails: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write ten of the images.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+    thumbnails: Annotated[
+        Path | None, option(panels.OUTPUT, "FILE.png", "Write a picture of ten of the images.")
+    ] = None,
+    json: ToStdout = False,
 ) -> None:
-    """Show what a folder or file holds: splits, classes, counts, sizes, ranges, digests, and what is wrong with it.
+    """Show the splits, classes, sizes, ranges, digests and faults of a folder or file of images.
 
-    Exits with 4 when images can't be read.
+    Exits with 4 if images cannot be read.
     """
     from advbench.api.subject import looking
     from advbench.cli.output import say, write
@@ -98,23 +108,25 @@ def inspect(
 
         typer.echo(dumps({"path": path, "kind": kind, "splits": [asdict(each) for each in found]}, indent=1))
     else:
-        from rich.console import Console
-
-        from advbench.reports import table
+        from advbench.cli.output import tabulate
         from advbench.reports.data import of_overviews
 
-        table.show(of_overviews(path, kind, found), Console())
+        tabulate(of_overviews(path, kind, found))
     if bad := sum(len(each.corrupt) for each in found):
-        raise CorruptData(f"{bad} images of {path} can't be read; --skip-corrupt leaves them out where data are used")
+        raise CorruptData(f"{bad} images of {path} cannot be read; other commands leave them out with --skip-corrupt")
 
 
-@data.command("pseudo-label")
+@data.command("pseudo-label", cls=Command, epilog=EXAMPLES["data pseudo-label"])
 def pseudo_label(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="With image, uint8 [N,H,W,C]; labels are ignored.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where images and labels go: `train --extra-data`.")],
+    model: Annotated[str, argument(panels.MODEL, "MODEL", MODEL)],
+    file: Annotated[
+        Path, argument(panels.DATA, "FILE.npz", "Images: an array `image`, uint8 [N,H,W,C]. Labels are ignored.")
+    ],
+    out: Annotated[
+        Path, option(panels.OUTPUT, "FILE.npz", "Write images and labels here, for `advbench train --extra-data`.")
+    ],
 ) -> None:
-    """Label images by what a model predicts for them, so that a robust one can be trained on them."""
+    """Label images by the predictions of a model, to train another model on them."""
     from advbench.api.runtime import prepare
 
     prepare()

@@ -1,4 +1,4 @@
-"""`advbench doctor`: preflight of this machine and of a model."""
+"""`advbench doctor`: preflight check of this machine and of a model."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
+    MODEL,
     Adaptive,
     Data,
     Eps,
     ExpectClean,
     Files,
+    InputDefense,
     Norm,
     Outputs,
     Pixels,
     Weights,
-    Wrap,
-    expanded,
-    settings_of,
 )
+from advbench.cli.panels import TO, argument, option
 from advbench.core.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -29,35 +31,39 @@ if TYPE_CHECKING:
 
 STYLES = {"pass": "green", "note": "yellow", "not made": "yellow", "fail": "bold red"}
 
-Line = tuple[str, str, str]  # verdict, what was asked, what was found
+Line = tuple[str, str, str]  # verdict, check, finding
 
 
 @expanded
 def doctor(
-    model: Annotated[str | None, typer.Argument(help="Model to examine; the machine alone if left out.")] = None,
+    model: Annotated[
+        str | None, argument(panels.MODEL, "MODEL", f"{MODEL} Without it, only the machine is checked.")
+    ] = None,
     data: Data = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Test images to look at.")] = 128,
+    n: Annotated[int, option(panels.DATA, "N", "Use N test images, drawn at random.", "-n", min=1)] = 128,
     *,
     pixels: Pixels,
     weights: Weights = None,
     files: Files,
     expect_clean: ExpectClean = None,
     outputs: Outputs,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses the images, and the numbers of the self-test.")] = 0,
+    seed: Annotated[int, option(panels.RUN, "N", "Seed of the choice of images and of the self-test.", min=0)] = 0,
     norm: Norm = None,
     eps: Eps = None,
-    full: Annotated[bool, typer.Option("--full", help="Also look for masked gradients, by all checks.")] = False,
-    wrap: Wrap = None,
+    full: Annotated[bool, option(panels.CHECKS, None, "Also run every check for masked gradients.", "--full")] = False,
+    input_defense: InputDefense = None,
     adaptive: Adaptive = True,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON; - for stdout.")] = None,
+    json: Annotated[
+        Path | None, option(panels.OUTPUT, TO, "Write the findings as JSON; - for stdout.", "--json")
+    ] = None,
 ) -> None:
-    """Check that this machine computes rightly and that a model can be evaluated at all.
+    """Check that this machine computes correctly and that a model can be evaluated.
 
-    Exits with 3 when a check fails; notes do not change the exit code.
+    Exits with 3 if a check fails; notes do not change the exit code.
     """
     from advbench.preflight import selftest
 
-    # Not from the cache of compiled programs: it is this compiler that is being tested.
+    # No cache of compiled programs here, because the self-test is about this compiler.
     found = None
     if model is not None:
         from advbench.api.examining import examined
@@ -72,19 +78,24 @@ def doctor(
             "norm": norm,
             "eps": eps,
         }
-        own |= {"wrap": wrap, "adaptive": adaptive, "preflight": "full" if full else "none", "notify": say}
+        own |= {
+            "input_defense": input_defense,
+            "adaptive": adaptive,
+            "preflight": "full" if full else "none",
+            "notify": say,
+        }
         found = examined(model, data, Settings(**settings_of(pixels, files, outputs, **own)))
     checks = selftest(seed=seed)
     _write_json(json, checks, found)
     if str(json) != "-":
         _print("this machine", _versions(), [_machine_line(check) for check in checks])
         if found:
-            right = f"{found.accuracy:.1%} of {n} clean test images right"
+            right = f"clean accuracy {found.accuracy:.1%} on {n} test images"
             _print(found.model.name, right, _model_lines(found))
     if wrong := [check.name for check in checks if not check.passed]:
-        raise InvalidEvaluation(f"this jax computes wrongly here, install another version: {'; '.join(wrong)}")
+        raise InvalidEvaluation(f"jax computes wrong results here; install another version: {'; '.join(wrong)}")
     if invalid := [flag.name for flag in found.flags if flag.level == "invalid"] if found else []:
-        raise InvalidEvaluation(f"no number of {model} would mean anything: {', '.join(invalid)}")
+        raise InvalidEvaluation(f"{model} cannot be evaluated: {', '.join(invalid)}")
 
 
 def _versions() -> str:

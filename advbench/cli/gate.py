@@ -1,123 +1,126 @@
-"""`advbench gate`: the exit code decides the build."""
+"""`advbench gate`: pass or fail a build by the robustness of a model."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from advbench.cli import panels
+from advbench.cli.groups import expanded, settings_of
 from advbench.cli.options import (
-    Attacks,
-    Budget,
-    Data,
-    Depth,
+    Asked,
+    Conditions,
     Eps,
+    ExpectClean,
     Files,
-    Indices,
+    Fixed,
     Json,
-    Norm,
+    Outputs,
+    Pixels,
     Resume,
-    Wrap,
-    expanded,
+    Weights,
 )
+from advbench.cli.panels import argument, option
 
 SHARE = "PERCENT"
-FLAGS = {
-    "json": "Write the gate with all that it rests on; - for stdout, and nothing else.",
-    "report": "junit, sarif, gitlab, markdown, json, openmetrics, latex or robustbench; repeat it for more.",
-    "out": "Keep the images that broke and every batch, a run directory for each threat.",
-}
+FORMATS = "junit, sarif, gitlab, markdown, json, openmetrics, latex or robustbench"
 
 
-@expanded
+@partial(expanded, unset=True)
 def gate(
     target: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[CONFIG|MODEL]", help="File with the rules, or the model.", show_default="advbench.toml"
-        ),
+        argument(panels.RULES, "CONFIG|MODEL", "File with the rules, or the model.", show_default="advbench.toml"),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Instead of the one that the file names.")] = None,
-    min_robust: Annotated[str | None, typer.Option(metavar=SHARE, help="Robust accuracy, at least: 40%.")] = None,
-    min_clean: Annotated[str | None, typer.Option(metavar=SHARE, help="Clean accuracy, at least.")] = None,
-    max_drop: Annotated[str | None, typer.Option(metavar=SHARE, help="Robust accuracy lost, at most.")] = None,
+    model: Annotated[str | None, option(panels.MODEL, "MODEL", "Model, instead of the one in the file.")] = None,
+    min_robust: Annotated[str | None, option(panels.RULES, SHARE, "Least robust accuracy, like 40%.")] = None,
+    min_clean: Annotated[str | None, option(panels.RULES, SHARE, "Least clean accuracy.")] = None,
+    max_drop: Annotated[
+        str | None, option(panels.RULES, SHARE, "Largest drop of robust accuracy below that of the baseline.")
+    ] = None,
     min_class: Annotated[
-        list[str] | None, typer.Option(metavar="CLASS=PERCENT", help="Of one class, at least; repeat it for more.")
+        list[str] | None,
+        option(panels.RULES, "CLASS=PERCENT", "Least robust accuracy on images of a class. Repeat for more."),
     ] = None,
-    min_worst_class: Annotated[str | None, typer.Option(metavar=SHARE, help="Of every class, at least.")] = None,
-    norm: Norm = None,
-    eps: Eps = None,
-    attacks: Attacks = None,
-    data: Data = None,
+    min_worst_class: Annotated[
+        str | None, option(panels.RULES, SHARE, "Least robust accuracy on images of every class.")
+    ] = None,
     *,
+    asked: Asked,
+    eps: Eps = None,
+    pixels: Pixels,
     files: Files,
-    skip_corrupt: Annotated[
-        bool | None, typer.Option("--skip-corrupt", help="Leave out images that can't be read.", show_default=False)
+    weights: Weights = None,
+    expect_clean: ExpectClean = None,
+    outputs: Outputs,
+    n: Annotated[
+        int | None, option(panels.DATA, "N", "Draw from the first N test images.", "-n", min=1, show_default="all")
     ] = None,
-    n: Annotated[int | None, typer.Option("-n", min=1, help="The first N test images.", show_default="all")] = None,
-    indices: Indices = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes the order of images.", show_default="0")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time.", show_default="64")] = None,
-    error: Annotated[float | None, typer.Option(help="How often it may be wrong.", show_default="0.05")] = None,
+    fixed: Fixed,
+    seed: Annotated[
+        int | None,
+        option(panels.RUN, "N", "Seed of the order of images and of all random numbers.", show_default="0"),
+    ] = None,
+    batch_size: Annotated[
+        int | None, option(panels.RUN, "N", "Images between two decisions, at least.", min=1, show_default="64")
+    ] = None,
+    error_rate: Annotated[
+        float | None,
+        option(panels.RULES, "SHARE", "Probability, at most, that the verdict is wrong.", show_default="0.05"),
+    ] = None,
     allow_flag: Annotated[
-        list[str] | None, typer.Option(help="Finding that is no reason for exit code 3; repeat it for more.")
+        list[str] | None,
+        option(panels.CHECKS, "FLAG", "Finding that does not make the gate invalid. Repeat for more."),
     ] = None,
-    checks: Annotated[Depth | None, typer.Option(help="For masked gradients.", show_default="fast")] = None,
-    wrap: Wrap = None,
-    budget: Budget = None,
-    baseline: Annotated[str | None, typer.Option(metavar="FILE", help="What an earlier model withstood.")] = None,
+    conditions: Conditions,
+    baseline: Annotated[
+        str | None, option(panels.BASELINE, "FILE", "Outcomes of an earlier model, which --max-drop compares with.")
+    ] = None,
     update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Write the baseline instead of comparing with it.")
+        bool, option(panels.BASELINE, None, "Write the baseline instead of comparing with it.", "--update-baseline")
     ] = False,
-    baseline_images: Annotated[int | None, typer.Option(min=1, help="Of a new one.", show_default="1000")] = None,
+    baseline_images: Annotated[
+        int | None, option(panels.BASELINE, "N", "Images of a new baseline.", min=1, show_default="1000")
+    ] = None,
     json: Json = None,
-    report: Annotated[list[str] | None, typer.Option(metavar="FORMAT=FILE", help=FLAGS["report"])] = None,
-    out: Annotated[Path | None, typer.Option(help=FLAGS["out"])] = None,
+    report: Annotated[
+        list[str] | None, option(panels.OUTPUT, "FORMAT=FILE", f"Write a report: {FORMATS}. Repeat for more.")
+    ] = None,
+    out: Annotated[
+        Path | None, option(panels.OUTPUT, "DIR", "Folder for a run directory of each threat model.")
+    ] = None,
     resume: Resume = False,
-    check: Annotated[bool, typer.Option("--check", help="Only check what is written.")] = False,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the file.")] = False,
+    check: Annotated[bool, option(panels.RULES, None, "Check the rules, and run nothing.", "--check")] = False,
+    schema: Annotated[bool, option(panels.RULES, None, "Print the JSON Schema of the file.", "--schema")] = False,
 ) -> None:
-    """Decide a build by its exit code: whether a model is as robust as it must be.
+    """Pass or fail a build: the exit code says whether a model is robust enough.
 
-    Rules stand in advbench.toml, in [tool.advbench.gate] of pyproject.toml, or are given here. Images are drawn at
-    random until every rule is certain. Exits with 0 if all pass, 1 if one fails, 5 if one stays uncertain, and 3 if
-    no number can be trusted.
+    Rules are in advbench.toml, in [tool.advbench.gate] of pyproject.toml, or options. Images are drawn at random until
+    every rule is decided. Exits with 0 if all rules pass, 1 if one fails, 5 if one stays undecided, and 3 if the
+    evaluation is invalid.
     """
     from advbench.api import gate_rules
-    from advbench.cli import gating
+    from advbench.cli import gating, output
 
     if schema:
         typer.echo(gate_rules.schema(), nl=False)
         return
-    settings: dict[str, Any] = {
-        "model": model,
-        "data": data,
-        **{name.replace("_", "-"): value for name, value in vars(files).items()},
-        "classes": None if files.classes is None else str(files.classes),
-        "skip-corrupt": skip_corrupt,
-        "n": n,
-        "indices": indices,
-        "seed": seed,
-        "batch-size": batch_size,
-        "error": error,
-        "attacks": attacks,
-        "checks": checks and checks.value,
-        "wrap": wrap,
-        "budget": budget,
-        "allow-flags": allow_flag,
-        "baseline": baseline,
-        "baseline-images": baseline_images,
-    }
-    overall = {"min-clean": min_clean, "max-drop": max_drop}
+    given = settings_of(asked, pixels, files, outputs, fixed, conditions, weights=weights, expect_clean=expect_clean)
+    own = {"model": model, "data": asked.data, "error_rate": error_rate, "allow_flags": allow_flag}
+    own |= {"baseline": baseline, "baseline_images": baseline_images}
     threat = {
-        "norm": norm,
-        "eps": eps,
+        "norm": given.pop("norm"),
+        "eps": given.pop("eps"),
         "min-robust": min_robust,
         "min-class": gate_rules.classes(min_class),
         "min-worst-class": min_worst_class,
     }
-    rules, source = gate_rules.written(target, settings, overall, threat, update=update_baseline)
+    settings, _ = gate_rules.keys(given | own)
+    overall = {"min-clean": min_clean, "max-drop": max_drop}
+    rules, source = gate_rules.written(target, settings, overall, threat, update=update_baseline, notify=output.say)
     if check:
         typer.echo(gate_rules.summary(rules, source))
         return

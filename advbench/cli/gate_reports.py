@@ -1,4 +1,4 @@
-"""Where a gate's reports go: `FORMAT=FILE` as typed, checked before anything is computed, written at the end."""
+"""Reports of a gate: `FORMAT=FILE` is checked before anything is computed, and written at the end."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def wanted(texts: Iterable[str]) -> list[tuple[str, Path]]:
-    """Read `FORMAT=FILE` as typed, before anything is computed.
+    """Read `FORMAT=FILE`, before anything is computed.
 
     Raises
     ------
     UsageError
-        For a format that there is not, a file named twice, or a place that can't be written to.
+        For an unknown format, a file given twice, or a file that cannot be written.
     """
     found: dict[Path, str] = {}
     for text in texts:
@@ -30,21 +30,21 @@ def wanted(texts: Iterable[str]) -> list[tuple[str, Path]]:
             raise UsageError(f"--report {text} should be FORMAT=FILE, like junit=gate.xml")
         name = known_name("report format", name, FORMATS)
         if file == "-":
-            raise UsageError(f"--report {text}: reports go to files; --json - writes to stdout")
+            raise UsageError(f"--report {text}: give a file; only --json can write to stdout")
         if Path(file) in found:
-            raise UsageError(f"two reports can't both be {file}")
+            raise UsageError(f"two reports would be written to {file}")
         check(file, None)
         found[Path(file)] = name
     return [(name, path) for path, name in found.items()]
 
 
 def write_all(gate: Gate, reports: Iterable[tuple[str, Path]]) -> None:
-    """Write every report; one that can't be written keeps no other one from being there.
+    """Write every report; a failed write does not stop the others.
 
     Raises
     ------
     DataUnavailable
-        After all were tried, for the first that there was no room for.
+        After all were tried, for the first that could not be written.
     """
     failed: list[DataUnavailable] = []
     for name, path in reports:

@@ -1,4 +1,4 @@
-"""A gate from its rules to its exit code: what is told and written."""
+"""Run of a gate: from its rules to output and exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from advbench.core.errors import (
     AdvbenchError,
     Inconclusive,
     InvalidEvaluation,
-    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -35,29 +34,27 @@ def decide(
     out: Path | None,
     resume: bool,
 ) -> None:
-    """Run the gate, tell it in every form asked for, and end with its exit code.
+    """Run the gate, write its reports, and end with its exit code.
 
     Raises
     ------
     AdvbenchError
-        For whatever keeps it from a verdict.
+        For anything that prevents a verdict.
     """
     from advbench.api.runtime import prepare
     from advbench.api.settings import seconds
     from advbench.cli import output
 
-    seconds(rules.budget)
+    seconds(rules.time_limit)
     output.check(json, None)
     if update and rules.baseline:
         output.check(rules.baseline, None)
-    if resume and not out:
-        raise UsageError("--resume needs the folder: --out DIR")
     prepare()
     from advbench.api.gating import loaded
-    from advbench.cli import gate_reports
+    from advbench.cli import gate_reports, github
     from advbench.cli.running import typed
     from advbench.cli.signals import listening
-    from advbench.reports import gate_sheet, github
+    from advbench.reports import gate_sheet
 
     to_write = gate_reports.wanted(reports)
     ready = loaded(rules, source, update=update, out=out, resume=resume, command=typed(), notify=output.say)
@@ -66,25 +63,25 @@ def decide(
     try:
         if new is not None and rules.baseline:
             output.write(Path(rules.baseline), new.to_json().encode())
-            output.say(f"{rules.baseline} holds {new.n:,} images now")
+            output.say(f"{rules.baseline} now holds {new.n:,} images")
         gate_reports.write_all(found, to_write)
         github.publish(found)
-    finally:  # what could not be written keeps nobody from seeing the verdict
+    finally:  # show the verdict even if a report could not be written
         output.show(gate_sheet.of_gate(found), found.to_json(), json, None)
     _conclude(found, incomplete=update and new is None)
 
 
 class GateFailed(AdvbenchError):
-    """At least one rule certainly does not hold."""
+    """At least one rule is certainly broken."""
 
     exit_code = 1
 
 
 def _conclude(gate: Gate, *, incomplete: bool) -> None:
-    """Turn a verdict into its exit code, with one line on the first rule that decided it."""
+    """Raise the error of a verdict, which has its exit code, with one line on the first rule that decided it."""
     if gate.verdict == "pass":
         if incomplete:
-            raise Inconclusive("time was up: there is no new baseline")
+            raise Inconclusive("the time limit was reached before the new baseline was complete: it was not written")
         return
     first = next(outcome for outcome in gate.outcomes if outcome.verdict == gate.verdict)
     errors = {"fail": GateFailed, "invalid": InvalidEvaluation, "inconclusive": Inconclusive}
@@ -96,7 +93,7 @@ _NAMES = {"fail": "failed", "invalid": "is invalid", "inconclusive": "is inconcl
 
 @contextmanager
 def _telling(model: str) -> Iterator[Callable[[str], None]]:
-    """Within this block, show how far the gate is: a status on a terminal, elsewhere a line now and then."""
+    """Show progress within the block: a status on a terminal, elsewhere a line every `PAUSE` seconds."""
     from rich.console import Console
 
     console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""`advbench list`: what there is to name on the command line."""
+"""`advbench list`: names for the command line."""
 
 from __future__ import annotations
 
@@ -10,36 +10,60 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advbench.cli import panels
+from advbench.cli.options import ToStdout
+from advbench.cli.output import say
+from advbench.cli.panels import argument, option
+from advbench.core.errors import UsageError, unknown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 Entry = dict[str, Any]
-LONG = {"settings": "", "about": "", "paper": "dim"}  # what gets a line of its own, and its style
+LONG = {"settings": "", "about": "", "paper": "dim"}  # fields with a line of their own, and its style
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """Things that can be listed."""
 
     attacks = "attacks"
     defenses = "defenses"
     models = "models"
     networks = "networks"
     datasets = "datasets"
-    wrappers = "wrappers"
+    defenses_at_inference = "input-defenses"
+    wrappers = "wrappers"  # former name of these
 
 
-OWN = """Or data of your own, by path:
-  a folder in which every subfolder is a class (in folders train, val and test, if any); PNG, JPEG, WebP, BMP
+OWN = """Or your own data, by path:
+  a folder with one subfolder for each class (in folders train, val and test, if any); PNG, JPEG, WebP, BMP
   .npz or .npy with images and labels; .parquet or datasets.save_to_disk; a .csv of paths and labels;
   WebDataset's .tar; SVHN's .mat; file.py:function that returns (images, labels)
-`advbench data inspect PATH` shows what it holds; --norm and --eps have no default for it."""
+`advbench data inspect PATH` shows its content. It has no default for --norm and --eps."""
+
+
+KINDS = tuple(kind.value for kind in Kind if kind is not Kind.wrappers)
 
 
 def list_names(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
-    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+    kind: Annotated[Kind, argument(panels.NAMES, "KIND", f"One of {', '.join(KINDS)}.")],
+    detail: Annotated[
+        str | None,
+        option(
+            panels.OUTPUT,
+            "NAME",
+            "Describe one attack or defense: its settings with ranges, defaults and paper.",
+        ),
+    ] = None,
+    json: ToStdout = False,
 ) -> None:
-    """List attacks, defenses, released models, networks to train, data sets or wrappers."""
+    """List attacks, defenses, released models, networks to train, data sets or input defenses."""
+    if kind is Kind.wrappers:
+        say("wrappers is now input-defenses")
+        kind = Kind.defenses_at_inference
+    if detail:
+        typer.echo(described(kind, detail))
+        return
     entries = ENTRIES[kind]()
     if json:
         from json import dumps
@@ -57,6 +81,35 @@ def list_names(
         console.print(OWN, highlight=False, markup=False)
 
 
+def described(kind: Kind, name: str) -> str:
+    """Return the documentation of an attack, a defense or an input defense.
+
+    Parameters
+    ----------
+    kind : Kind
+        List that has the name.
+    name : str
+        Name as in the list.
+
+    Returns
+    -------
+    str
+        Its docstring: summary, settings with type, range and default, and the paper; without examples of Python.
+
+    Raises
+    ------
+    UsageError
+        If the list has no such name, or its entries have no settings.
+    """
+    if kind not in DETAILED:
+        raise UsageError(f"--detail is for {', '.join(DETAILED)}")
+    known = DETAILED[kind]()
+    if name not in known:
+        raise unknown(kind.value.removesuffix("s").replace("-", " "), name, known)
+    text = inspect.getdoc(known[name]) or ""
+    return f"{name}\n\n{text.partition('Examples' + chr(10) + '--------')[0].rstrip()}"
+
+
 def _show_table(entries: list[Entry], console: Console) -> None:
     from rich import box
     from rich.table import Table
@@ -71,7 +124,7 @@ def _show_table(entries: list[Entry], console: Console) -> None:
 
 
 def _show_plans(entries: list[Entry], console: Console) -> None:
-    """A line each, and below it, across the whole width, what is long."""
+    """Print a line for each entry, and below it, across the whole width, its long fields."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -119,16 +172,30 @@ def _plans(known: Mapping[str, Any]) -> list[Entry]:
     return [{"name": name, "settings": _settings(plan), "paper": plan.paper} for name, plan in known.items()]
 
 
-def _defenses() -> list[Entry]:
+def _attack_classes() -> Mapping[str, Any]:
+    from advbench.attacks import ATTACKS
+
+    return ATTACKS
+
+
+def _defense_classes() -> Mapping[str, Any]:
     from advbench.defenses import DEFENSES
 
-    return _plans(DEFENSES)
+    return DEFENSES
+
+
+def _input_defense_classes() -> Mapping[str, Any]:
+    from advbench.wrappers import WRAPPERS
+
+    return WRAPPERS
+
+
+def _defenses() -> list[Entry]:
+    return _plans(_defense_classes())
 
 
 def _wrappers() -> list[Entry]:
-    from advbench.wrappers import WRAPPERS
-
-    return _plans(WRAPPERS)
+    return _plans(_input_defense_classes())
 
 
 def _models() -> list[Entry]:
@@ -155,7 +222,7 @@ def _options(make: Any) -> Entry:
 
 
 def _measured(name: str) -> Entry:
-    """What a released model's card says."""
+    """Read the card of a released model."""
     from advbench.certification.card import Card
     from advbench.models.load import RELEASED
 
@@ -188,13 +255,19 @@ def _datasets() -> list[Entry]:
     ]
 
 
+DETAILED: dict[Kind, Callable[[], Mapping[str, Any]]] = {
+    Kind.attacks: _attack_classes,
+    Kind.defenses: _defense_classes,
+    Kind.defenses_at_inference: _input_defense_classes,
+}
+
 ENTRIES: dict[Kind, Callable[[], list[Entry]]] = {
     Kind.attacks: _attacks,
     Kind.defenses: _defenses,
     Kind.models: _models,
     Kind.networks: _networks,
     Kind.datasets: _datasets,
-    Kind.wrappers: _wrappers,
+    Kind.defenses_at_inference: _wrappers,
 }
 
 

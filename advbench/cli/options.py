@@ -1,20 +1,16 @@
 """Options that several commands share, in groups: a new one is a field here, and one of the same name in `Settings`."""
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
-import typer
-
-ATTACKS = "With settings, if any: pgd:steps=100,restarts=5. Repeat it for more; cheap ones first."
-TO = "FILE|-"
+from advbench.cli import panels
+from advbench.cli.panels import SPEC, TO, argument, option
 
 
 class Depth(StrEnum):
-    """How hard to look for gradients that hide adversarial images."""
+    """Depth of the preflight check for masked gradients."""
 
     none = "none"
     fast = "fast"
@@ -25,112 +21,168 @@ MODEL = (
     "Run directory, released model, .safetensors, .onnx or .jaxexport file, robustbench:NAME, file.py:factory, "
     "module:factory, URL or .target.json file."
 )
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
 DATA = "Data set by name; a folder, .npz, .npy, .parquet, .csv, .tar or .mat file; or file.py:function."
-Data = Annotated[str | None, typer.Option(help=f"{DATA} By default the model's own.")]
+DATA_FORM = "NAME|PATH"
+NORM_FORM = "linf|l2|l1|l0|any"
+OWN = "the model's own"
+
+Model = Annotated[str, argument(panels.MODEL, "MODEL", MODEL)]
+Data = Annotated[str | None, option(panels.DATA, DATA_FORM, DATA, show_default=OWN)]
 Resize = Annotated[
     int | None,
-    typer.Option(
-        min=1, metavar="PIXELS", help="Of image files: bring the shorter side to this, as torchvision and timm do."
-    ),
+    option(panels.DATA, "PIXELS", "Resize the shorter side of image files to this, as torchvision and timm do.", min=1),
 ]
-Crop = Annotated[int | None, typer.Option(min=1, metavar="PIXELS", help="Then take the square in the middle.")]
+Crop = Annotated[int | None, option(panels.DATA, "PIXELS", "Then crop the square in the centre.", min=1)]
 Interpolation = Annotated[
     str | None,
-    typer.Option(help="nearest, bilinear, bicubic, lanczos, box or hamming, as Pillow's.", show_default="bilinear"),
+    option(
+        panels.DATA,
+        "FILTER",
+        "Filter of --resize: nearest, bilinear, bicubic, lanczos, box or hamming, as in Pillow.",
+        show_default="bilinear",
+    ),
 ]
 Classes = Annotated[
-    Path | None,
-    typer.Option("--classes", metavar="FILE", help="Names of the classes, one a line, label 0 first."),
+    Path | None, option(panels.DATA, "FILE", "File of class names, one a line, label 0 first.", "--classes")
 ]
 Transparent = Annotated[
-    str | None, typer.Option(help="Of transparent images: keep as a fourth channel, or black or white behind them.")
+    str | None,
+    option(
+        panels.DATA,
+        "keep|black|white",
+        "Transparent images: keep alpha as a fourth channel, or put them on black or white.",
+    ),
 ]
-SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave out images that can't be read.")]
-Attacks = Annotated[list[str] | None, typer.Option("--attack", help=ATTACKS, show_default="fgsm, apgd, apgd:loss=dlr")]
-Norm = Annotated[str | None, typer.Option(help="linf, l2, l1, l0 or any; by default what the model was trained for.")]
-Eps = Annotated[str | None, typer.Option(help="Budget, white being 1, like 8/255 or 0.3.")]
-EpsList = Annotated[str | None, typer.Option("--eps", help="Budget, white being 1, like 8/255 or 0.3; or a list.")]
-Number = Annotated[int | None, typer.Option("-n", min=1, help="Attack the first N test images.", show_default="1000")]
+SkipCorrupt = Annotated[bool, option(panels.DATA, None, "Leave out images that cannot be read.", "--skip-corrupt")]
+Attacks = Annotated[
+    list[str] | None,
+    option(
+        panels.ATTACKS,
+        SPEC,
+        "Attack, with settings if any: pgd:steps=100,restarts=5. Repeat for more, cheap attacks first.",
+        "--attack",
+        show_default="fgsm, apgd, apgd:loss=dlr",
+    ),
+]
+Norm = Annotated[str | None, option(panels.THREAT, NORM_FORM, "Norm that bounds perturbations.", show_default=OWN)]
+EPS = "Perturbation budget for pixels in [0, 1], like 8/255 or 0.3"
+Eps = Annotated[str | None, option(panels.THREAT, "EPS", f"{EPS}.", show_default=OWN)]
+EpsList = Annotated[
+    str | None,
+    option(panels.THREAT, "EPS[,EPS...]", f"{EPS}; several make a curve.", "--eps", show_default=OWN),
+]
+Number = Annotated[
+    int | None, option(panels.DATA, "N", "Use the first N test images.", "-n", min=1, show_default="1000")
+]
 Indices = Annotated[
     str | None,
-    typer.Option(metavar="LIST|FILE", help="Test images by number, like 0-99,500, or a file of such, instead of -n."),
+    option(panels.DATA, "LIST|FILE", "Use these test images, like 0-99,500, or a file of numbers; instead of -n."),
 ]
 InputLayout = Annotated[
     str | None,
-    typer.Option(
-        metavar="LAYOUT",
-        help="Order of axes the network was made for: nchw, nhwc, ncwh, nwhc, nhw, nwh, flat-chw, flat-hwc, flat-cwh "
-        "or flat-whc; by default what fits best.",
+    option(
+        panels.MODEL,
+        "LAYOUT",
+        "Axis order that the network expects: nchw, nhwc, ncwh, nwhc, nhw, nwh, flat-chw, flat-hwc, flat-cwh or "
+        "flat-whc.",
+        show_default="the one that fits best",
     ),
 ]
 Mean = Annotated[
-    str | None, typer.Option(metavar="M,M,M", help="Subtracted from pixels in [0, 1] first, one for all or by channel.")
+    str | None,
+    option(panels.MODEL, "M[,M...]", "Subtract this from pixels in [0, 1]; one value, or one for each channel."),
 ]
-Std = Annotated[str | None, typer.Option(metavar="S,S,S", help="Then pixels are divided by it.")]
+Std = Annotated[str | None, option(panels.MODEL, "S[,S...]", "Then divide pixels by this, likewise.")]
 ExpectClean = Annotated[
-    str | None, typer.Option(metavar="ACCURACY", help="Stop unless clean accuracy is like this, 0.69 or 69%.")
+    str | None,
+    option(panels.CHECKS, "ACCURACY", "Stop unless the model has this clean accuracy, like 0.69 or 69%."),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE", help="Put into the PyTorch or Keras model that file.py:factory or module:factory makes."
+    option(
+        panels.MODEL, "FILE", "Weights for the PyTorch or Keras model that file.py:factory or module:factory makes."
     ),
 ]
 LogitsName = Annotated[
     str | None,
-    typer.Option(
+    option(
+        panels.MODEL,
+        "NAME|N",
+        "Output that holds the logits, where the model has several: its key, or its position from 0.",
         "--logits",
-        metavar="NAME",
-        help="Output that holds the logits, where the model has several: a key, or a place from 0.",
         show_default="by name or width",
     ),
 ]
 ExtraOutputs = Annotated[
     bool,
-    typer.Option(
-        "--allow-extra-outputs", help="The model may have more outputs than the data has classes: they are no features."
+    option(
+        panels.MODEL,
+        None,
+        "Accept more outputs than the data has classes. Such outputs may be features instead of logits.",
+        "--allow-extra-outputs",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes every random start.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Results do not depend on it.")]
-Out = Annotated[Path | None, typer.Option(help="Run directory: result, adversarial images, journal.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
-Force = Annotated[bool, typer.Option("--force", help="Go on where the preflight says that numbers will mean nothing.")]
-Checks = Annotated[Depth, typer.Option(help="How hard to look for masked gradients, before the attack.")]
-Budget = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Stop in time, like 60s or 5m: what breaks most a second goes first.")
+Seed = Annotated[int, option(panels.RUN, "N", "Seed of all random numbers.", min=0, max=2**32 - 1)]
+BatchSize = Annotated[int, option(panels.RUN, "N", "Images in a batch. Results do not depend on it.", min=1)]
+Out = Annotated[
+    Path | None, option(panels.OUTPUT, "DIR", "Run directory for the result, adversarial images and a journal.")
 ]
-QueryBudget = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Ask a target behind a URL at most N images in all.")
+Resume = Annotated[bool, option(panels.OUTPUT, None, "Continue the run in --out.", "--resume")]
+Force = Annotated[
+    bool, option(panels.CHECKS, None, "Continue even if a check says that results will be invalid.", "--force")
 ]
-Eot = Annotated[
-    int | None, typer.Option(min=1, help="Draws averaged in each pass, for a randomised model.", show_default="20")
+Preflight = Annotated[
+    Depth, option(panels.CHECKS, "none|fast|full", "Depth of the check for masked gradients before the attacks.")
 ]
-Wrap = Annotated[
+TimeLimit = Annotated[
+    str | None,
+    option(
+        panels.LIMITS,
+        "TIME",
+        "Stop after TIME, like 60s or 5m; the attack that breaks most images per second runs first.",
+    ),
+]
+QueryLimit = Annotated[
+    int | None, option(panels.LIMITS, "N", "Send at most N images in all to a model behind a URL.", min=1)
+]
+EotSamples = Annotated[
+    int | None,
+    option(panels.ATTACKS, "N", "Draws averaged in each pass through a randomised model.", min=1, show_default="20"),
+]
+InputDefense = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Defense at inference, like jpeg:quality=75; repeat it, in the order images meet them.", show_default=False
+    option(
+        panels.MODEL,
+        SPEC,
+        "Defense at inference, like jpeg:quality=75. Repeat for more, in the order in which images pass them.",
+        show_default=False,
     ),
 ]
 Adaptive = Annotated[
-    bool, typer.Option("--adaptive/--no-adaptive", help="Whether attacks know of the defenses at inference.")
+    bool,
+    option(
+        panels.ATTACKS, None, "Attacks know the input defenses; or do not, which is weaker.", "--adaptive/--no-adaptive"
+    ),
 ]
 Translate = Annotated[
     bool,
-    typer.Option(
+    option(
+        panels.MODEL,
+        None,
+        "Attacks compute a translation of a PyTorch module to JAX; the judge asks the module itself.",
         "--translate/--no-translate",
-        help="Whether attacks compute a translation of a PyTorch module to JAX; the judge asks the module itself.",
     ),
 ]
-Json = Annotated[str | None, typer.Option(metavar=TO, help="Write the result object; - for stdout, and nothing else.")]
-Markdown = Annotated[str | None, typer.Option(metavar=TO, help="Write the table as Markdown; - for stdout.")]
+Json = Annotated[
+    str | None, option(panels.OUTPUT, TO, "Write the result as JSON; - for stdout, which then gets nothing else.")
+]
+Markdown = Annotated[str | None, option(panels.OUTPUT, TO, "Write the table as Markdown; - for stdout.")]
+ToStdout = Annotated[bool, option(panels.OUTPUT, None, "Print JSON instead of a table.", "--json")]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is attacked by what."""
+    """Data, threat model and attacks."""
 
     data: Data = None
     attacks: Attacks = None
@@ -142,7 +194,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a network does to its images first."""
+    """Preprocessing of a network."""
 
     input_layout: InputLayout = None
     mean: Mean = None
@@ -151,7 +203,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Files:
-    """How image files are read."""
+    """Reading of image files."""
 
     resize: Resize = None
     crop: Crop = None
@@ -163,7 +215,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Which of a network's outputs are meant."""
+    """Choice among the outputs of a network."""
 
     logits: LogitsName = None
     allow_extra_outputs: ExtraOutputs = False
@@ -171,7 +223,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What every result names."""
+    """Seed and batch size, which every result names."""
 
     seed: Seed = 0
     batch_size: BatchSize = 128
@@ -179,68 +231,35 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where a run is kept."""
+    """Run directory."""
 
     out: Out = None
     resume: Resume = False
 
 
 @dataclass(frozen=True)
-class Running:
-    """What surrounds the attacks."""
+class Conditions:
+    """Circumstances of the attacks."""
 
-    force: Force = False
-    checks: Checks = Depth.fast
-    budget: Budget = None
-    query_budget: QueryBudget = None
-    eot: Eot = None
-    wrap: Wrap = None
+    preflight: Preflight = Depth.fast
+    time_limit: TimeLimit = None
+    query_limit: QueryLimit = None
+    eot_samples: EotSamples = None
+    input_defense: InputDefense = None
     adaptive: Adaptive = True
     translate: Translate = True
 
 
 @dataclass(frozen=True)
+class Running(Conditions):
+    """Likewise; and whether to go on in spite of findings, of which a gate allows each by name."""
+
+    force: Force = False
+
+
+@dataclass(frozen=True)
 class Written:
-    """Where results go beside the terminal."""
+    """Files for results, beside the table on the terminal."""
 
     json: Json = None
     markdown: Markdown = None
-
-
-def expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take whole groups: each parameter that is one becomes an option for every field of it.
-
-    A parameter of the command's own that has the name of a field takes its place.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    own = {
-        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command).parameters.items()
-    }
-    groups = {name: hints[name] for name in own if is_dataclass(hints[name])}
-    options: dict[str, inspect.Parameter] = {}
-    for name, parameter in own.items():
-        if name not in groups:
-            options.setdefault(name, parameter)
-            continue
-        for each in fields(groups[name]):
-            typed = inspect.Parameter(each.name, parameter.kind, default=each.default, annotation=each.type)
-            options[each.name] = own.get(each.name, typed)
-
-    def invoke(**typed: Any) -> None:
-        made = {name: group(**{f.name: typed[f.name] for f in fields(group)}) for name, group in groups.items()}
-        command(**{name: made[name] if name in made else typed[name] for name in own})
-
-    invoke.__name__, invoke.__doc__, invoke.__module__ = command.__name__, command.__doc__, command.__module__
-    invoke.__annotations__ = {name: option.annotation for name, option in options.items()}
-    invoke.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
-    return invoke
-
-
-def settings_of(*groups: Any, **own: Any) -> dict[str, Any]:
-    """What was typed, by the names that `advbench.evaluate` has for it; the data apart, which is no setting."""
-    typed = {name: value for group in groups for name, value in vars(group).items()} | own
-    typed.pop("data", None)
-    if isinstance(checks := typed.pop("checks", None), Depth):
-        typed["preflight"] = checks.value
-    return typed

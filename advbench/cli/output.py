@@ -1,4 +1,4 @@
-"""Where results go: the terminal, stdout alone, files."""
+"""Output of results: to the terminal, to stdout alone, to files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from advbench.core import files
 from advbench.core.errors import DataUnavailable, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from advbench.evaluation import Result
     from advbench.reports.sheet import Sheet
 
@@ -20,33 +22,32 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 def check(json: str | None, markdown: str | None, *pictures: Path | None, texts: Sequence[str | None] = ()) -> None:
-    """Refuse places that can't be written to, and unknown picture formats, before anything is computed.
+    """Refuse files that cannot be written, and unknown picture formats, before anything is computed.
 
-    `texts` are places of other texts: files, or `-` for stdout.
+    `texts` are other outputs: files, or `-` for stdout.
 
     Raises
     ------
     UsageError
-        In one line.
+        For the first of them.
     """
     if [json, markdown, *texts].count("-") > 1:
-        raise UsageError("only one output, like that of --json or --markdown, can go to stdout")
+        raise UsageError("only one option, like --json or --markdown, can write to stdout")
     for picture in filter(None, pictures):
         if picture.suffix.lower() not in PICTURES:
-            raise UsageError(f"{picture} should end in one of {', '.join(PICTURES)}")
+            raise UsageError(f"{picture} has no known picture format: use one of {', '.join(PICTURES)}")
     for path in [Path(text) for text in (json, markdown, *texts) if text not in (None, "-")] + [
         p for p in pictures if p
     ]:
         if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise UsageError(f"can't write {path}: {'a folder' if path.is_dir() else 'no such folder, or locked'}")
+            why = "it is a folder" if path.is_dir() else "its folder does not exist or is not writable"
+            raise UsageError(f"can't write {path}: {why}")
 
 
 def show(
     sheet: Sheet | Sequence[Sheet], json_text: str, json: str | None, markdown: str | None, *, quiet: bool = False
 ) -> None:
-    """Write what was asked for; tables go to stdout unless something else does, or `quiet`."""
-    from rich.console import Console
-
+    """Write the outputs asked for; tables go to stdout unless another output does, or `quiet`."""
     from advbench.reports import table
     from advbench.reports.sheet import Sheet
 
@@ -55,11 +56,22 @@ def show(
     emit(markdown, "\n".join(table.markdown(each) for each in sheets) if markdown else "")
     if "-" not in (json, markdown) and not quiet:
         for each in sheets:
-            table.show(each, Console())
+            tabulate(each)
+
+
+def tabulate(sheet: Sheet, console: Console | None = None) -> None:
+    """Print a table to the terminal, in its width."""
+    from rich.console import Console
+
+    from advbench.reports.table import terminal
+
+    console = console or Console()
+    for part in terminal(sheet, console.width):
+        console.print(part)
 
 
 def say(text: str) -> None:
-    """Tell something beside the results."""
+    """Print a note on stderr."""
     typer.echo(f"advbench: {text}", err=True)
 
 
@@ -82,7 +94,7 @@ def write(path: Path, content: bytes) -> None:
     Raises
     ------
     DataUnavailable
-        When there is no room for it, or no right to.
+        When the disk is full, or permission is missing.
     """
     try:
         files.write(path, content)

@@ -1,4 +1,4 @@
-"""How far an evaluation is, told on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of an evaluation on stderr: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAUSE = 10.0  # seconds between lines
 
 @contextmanager
 def watching(model: str) -> Iterator[Callable[[Progress], None]]:
-    """Within this block, show what the yielded function is told."""
+    """Show progress within the block: call the yielded function with it."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console, model)
@@ -61,7 +61,7 @@ class _Now(NamedTuple):
 
 
 class _Pace:
-    """Images a second in the attack under way, batches that came from the disk left out."""
+    """Images per second of the current attack, without batches that were read from a journal."""
 
     def __init__(self) -> None:
         self.attack, self.seen, self.seconds, self.last = "", 0, 0.0, time.monotonic()
@@ -79,7 +79,7 @@ class _Pace:
         self.done = at.done
 
         share = (at.run + at.done / at.total) / at.runs
-        run = f"run {at.run + 1}/{at.runs}, " if at.runs > 1 else ""
+        run = f"trial {at.run + 1}/{at.runs}, " if at.runs > 1 else ""
         text = f"{run}{at.done:,}/{at.total:,} images, robust {at.robust / at.n:.1%}"
         if self.seen:
             rate = self.seen / max(self.seconds, 1e-9)

@@ -1,4 +1,4 @@
-"""`advbench report`: results and gates on paper, as one page, or as a table."""
+"""`advbench report`: results and gates as a table, a page or LaTeX."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from advbench.cli.options import TO, Markdown
+from advbench.cli import panels
+from advbench.cli.options import Markdown
+from advbench.cli.panels import TO, argument, option
 from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,24 +17,30 @@ if TYPE_CHECKING:
 
 Runs = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN", help="Run directories, folders of them, or files of --json; gates too."),
+    argument(
+        panels.RUNS,
+        "RUN...",
+        "Run directories, folders of them, or JSON files of `advbench attack` and `advbench gate`.",
+    ),
 ]
-Html = Annotated[str | None, typer.Option(metavar=TO, help="Write one page that needs nothing from outside of itself.")]
+Html = Annotated[str | None, option(panels.OUTPUT, TO, "Write one self-contained HTML page; - for stdout.")]
 
 
 def report(
     runs: Runs,
     html: Html = None,
     markdown: Markdown = None,
-    latex: Annotated[str | None, typer.Option(metavar=TO, help="Write the table as LaTeX, with booktabs.")] = None,
+    latex: Annotated[
+        str | None, option(panels.OUTPUT, TO, "Write the table as LaTeX, with booktabs; - for stdout.")
+    ] = None,
     robustbench: Annotated[
-        str | None, typer.Option(metavar=TO, help="Write the entry of one run for a RobustBench leaderboard.")
+        str | None, option(panels.OUTPUT, TO, "Write the RobustBench leaderboard entry of one run; - for stdout.")
     ] = None,
 ) -> None:
-    """Report what evaluations and gates found; a table on the terminal unless told otherwise."""
+    """Report evaluations and gates: as a table on the terminal, or in the formats asked for."""
+    from advbench.api.stored import pairs, read
     from advbench.cli import output
     from advbench.reports import summary
-    from advbench.reports.sources import read
 
     output.check(None, markdown, texts=(html, latex, robustbench))
     found = read(runs)
@@ -42,12 +48,12 @@ def report(
     if html:
         from advbench.reports.html.report import of_found
 
-        output.emit(html, of_found(found))
+        output.emit(html, of_found(found, pairs))
     if latex:
         output.emit(latex, _rendered("latex", "of_results", _some(found)))
     if robustbench:
         if len(results) != 1:
-            raise UsageError(f"--robustbench is about one run; {len(results)} are named")
+            raise UsageError(f"--robustbench takes one run, and {len(results)} are given")
         output.emit(robustbench, _rendered("robustbench", "of_result", results[0]))
     others = (html, latex, robustbench)
     if markdown or not any(others):
@@ -56,9 +62,9 @@ def report(
 
 
 def _some(found: Found) -> list[Result]:
-    """The results, of which a table needs one."""
+    """Return the results, of which a table needs one."""
     if not found.runs:
-        raise UsageError("these hold no result to tabulate; --html shows gates without one too")
+        raise UsageError("no results to tabulate; --html also shows gates that have none")
     return [run.result for run in found.runs]
 
 

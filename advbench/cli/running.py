@@ -1,4 +1,4 @@
-"""Evaluations as the command line runs them: told on stderr, stopped by signals."""
+"""Evaluations of the command line: progress on stderr, stopped by signals."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def typed() -> str:
-    """The command, as it was typed."""
+    """Return the command line as it was typed."""
     return shlex.join(["advbench", *sys.argv[1:]])
 
 
 def run(model: str, data: str | None, settings: Settings) -> tuple[Job, list[Result]]:
-    """Load a model, attack it, and say how that goes; a result per eps."""
+    """Load a model and attack it, with progress; one result for each eps."""
     from advbench.api.job import Job
 
     job = Job.of(model, data, replace(settings, notify=say, command=typed()))
@@ -32,7 +32,7 @@ def run(model: str, data: str | None, settings: Settings) -> tuple[Job, list[Res
 
 
 def run_job(job: Job, out: Path | str | None) -> list[Result]:
-    """Attack a model that is loaded, and say how that goes."""
+    """Attack a loaded model, with progress."""
     with listening() as stop, watching(job.model.name) as tell:
-        told = replace(job.settings, out=out, progress=tell, should_stop=stop)
-        return replace(job, settings=told).run()
+        settings = replace(job.settings, out=out, progress=tell, should_stop=stop)
+        return replace(job, settings=settings).run()

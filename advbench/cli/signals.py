@@ -13,7 +13,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def listening() -> Iterator[Callable[[], int | None]]:
-    """Within this block signals are noted, not raised; main thread only.
+    """Note signals within the block instead of raising them; main thread only.
 
     Yields
     ------
@@ -36,7 +36,9 @@ def listening() -> Iterator[Callable[[], int | None]]:
             received.append(number[0])
             if len(received) > 1:
                 os._exit(128 + number[0])
-            print("advbench: stopping after this batch; again to quit at once", file=sys.stderr, flush=True)
+            print(
+                "advbench: stopping after this batch; press Ctrl-C again to quit at once", file=sys.stderr, flush=True
+            )
 
     before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
     woken = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)

@@ -1,4 +1,4 @@
-"""How far training is, on stderr: a bar on a terminal, else a line an epoch."""
+"""Progress of training on stderr: a bar on a terminal, elsewhere one line for each epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`advbench verify`: whether what a run says is true."""
+"""`advbench verify`: every claim of a run, recomputed."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from typing import Annotated
 
 import typer
 
-from advbench.cli.options import Weights
+from advbench.cli import panels
+from advbench.cli.options import DATA_FORM, ToStdout, Weights
+from advbench.cli.panels import argument, option
 from advbench.core.errors import InvalidEvaluation
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of `advbench attack --out`.")],
-    model: Annotated[str | None, typer.Option(help="The model attacked; needed where it is the user's code.")] = None,
+    run: Annotated[Path, argument(panels.RUNS, "RUN", "Run directory that `advbench attack --out` wrote.")],
+    model: Annotated[
+        str | None, option(panels.MODEL, "MODEL", "Model that was attacked; needed if it is your own code.")
+    ] = None,
     weights: Weights = None,
-    data: Annotated[str | None, typer.Option(help="The data attacked; needed where code makes them.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+    data: Annotated[
+        str | None, option(panels.DATA, DATA_FORM, "Data that was attacked; needed if your own code makes it.")
+    ] = None,
+    json: ToStdout = False,
 ) -> None:
-    """Recompute every claim of a run from its stored images, on a code path of its own.
+    """Recompute every claim of a run from its stored images, by separate code.
 
-    Exits with 3 when a claim fails.
+    Exits with 3 if a claim fails.
     """
     from advbench.api.runtime import prepare
 
@@ -39,7 +45,7 @@ def verify(
             for failure in claim.failures:
                 typer.echo(f"      {failure}")
         if found.ties:
-            typer.echo(f"{found.ties} predictions were ties within rounding and let pass")
+            typer.echo(f"{found.ties} predictions are ties within rounding and were accepted")
     if found.failures:
         failed = sum(bool(claim.failures) for claim in found.claims)
         raise InvalidEvaluation(f"{failed} of {len(found.claims)} claims of {run} do not hold")

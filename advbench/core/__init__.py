@@ -1,1 +1,1 @@
-"""The ground floor: what all other packages speak of, and which imports none of them."""
+"""Types and helpers shared by all other packages; it imports none of them."""

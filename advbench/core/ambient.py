@@ -1,11 +1,11 @@
-"""Settings of JAX under which everything here is computed, whatever they are around it.
+"""Settings of JAX under which everything here is computed, independent of the caller's.
 
-JAX lets a program choose, for a whole process, whether numbers have 64 bits, what types and ranks may be mixed, and
-whether a NaN or an infinity is an error. Numbers of this package must not depend on that: under `jax_enable_x64` loops
-carry other types and random numbers are others, and infinities are how attacks say "not yet". So each entrance to the
-package (evaluate, certify, train, an attack's call, ...) computes within `own_settings`, and so does the code of the
-user's model, which runs there: it computes in 32 bits unless it asks for fewer. The precision of matrix products is
-left as it is: it is a choice between speed and accuracy that results record.
+JAX lets a program choose, for a whole process, whether numbers have 64 bits, which types and ranks may be mixed, and
+whether a NaN or an infinity is an error. The numbers of this package must not depend on that: under `jax_enable_x64`
+loops carry other types and random numbers differ, and attacks use infinities for "not yet". So each entrance to the
+package (evaluate, certify, train, an attack's call, ...) computes within `own_settings`, and so does the user's model,
+which runs there: it computes in 32 bits unless it asks for fewer. The precision of matrix products is left as it is: it
+is a choice between speed and accuracy that results record.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ import jax
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Within this block, and in functions decorated by it, settings of the calling thread are those written here.
+    """Use the package's settings of JAX within this block, and in functions decorated by it.
 
-    A thread that is started within the block does not inherit them.
+    They apply to the calling thread; a thread started within the block does not inherit them.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager, also a decorator.
     """
     with ExitStack() as stack:
         for setting in (

@@ -1,4 +1,4 @@
-"""Arrays as people have them, checked and brought into one form: images uint8 `[N, H, W, C]`, labels int32 `[N]`."""
+"""User arrays, checked and converted to one form: images uint8 `[N, H, W, C]`, labels int32 `[N]`."""
 
 from __future__ import annotations
 
@@ -12,28 +12,58 @@ from advbench.core.lazy import CHUNK, Lazy
 
 CHANNELS = (1, 3, 4)
 LAYOUTS = ("nhwc", "nchw")
-MOST = 1_000_000  # classes
-ROUNDING = 1e-6  # white being 1: what float32 makes of n / 255
+MOST = 1_000_000  # largest number of classes
+ROUNDING = 1e-6  # white being 1: error of n / 255 in float32
 
 
 class Arrays(NamedTuple):
-    """A data set's content, in the form that `Dataset` has."""
+    """Content of a data set, in the form that `Dataset` has.
 
-    images: Any  # uint8 [N, H, W, C]
-    labels: np.ndarray  # int32 [N]
+    Parameters
+    ----------
+    images : Any
+        uint8 `[N, H, W, C]`.
+    labels : np.ndarray
+        int32 `[N]`.
+    classes : tuple[str, ...]
+        Names of the classes, by label.
+    notes : tuple[str, ...]
+        Changes made on the way, a line each.
+    """
+
+    images: Any
+    labels: np.ndarray
     classes: tuple[str, ...]
-    notes: tuple[str, ...]  # what was changed on the way
+    notes: tuple[str, ...]
 
 
 def checked(
     images: Any, labels: Any, names: Sequence[str] | None = None, layout: str | None = None, where: str = ""
 ) -> Arrays:
-    """Images, labels and class names as a `Dataset` has them; `where` begins every message.
+    """Convert images, labels and class names to the form of a `Dataset`.
+
+    Parameters
+    ----------
+    images : Any
+        uint8, or floats in [0, 1]; `[N, H, W, C]`, `[N, C, H, W]` or `[N, H, W]`, or a `Lazy`.
+    labels : Any
+        Integers `[N]` or `[N, 1]`, from 0.
+    names : Sequence[str], optional
+        Names of the classes; by default their numbers.
+    layout : str, optional
+        "nhwc" or "nchw"; by default as the shape tells.
+    where : str, default ''
+        Origin of the data, at the beginning of every message.
+
+    Returns
+    -------
+    Arrays
+        The converted data.
 
     Raises
     ------
     UsageError
-        In one line, for whatever is no set of labelled images.
+        In one line, for anything but a set of labelled images.
     """
     where = f"{where}: " if where else ""
     numbers = _labels(labels, where)
@@ -48,12 +78,26 @@ def checked(
 
 
 def named(labels: np.ndarray, names: Sequence[str] | None, where: str = "") -> tuple[str, ...]:
-    """Class names for labels, int32 `[N]`: those given, else their numbers.
+    """Return the class names of labels: those given, else their numbers.
+
+    Parameters
+    ----------
+    labels : np.ndarray
+        int32 `[N]`.
+    names : Sequence[str] or None
+        Names of the classes.
+    where : str, default ''
+        Beginning of every message.
+
+    Returns
+    -------
+    tuple[str, ...]
+        A name for each class.
 
     Raises
     ------
     UsageError
-        For a label without a name, or a name that is there twice.
+        For a label without a name, or a name given twice.
     """
     most = int(labels.max())
     if names is None:
@@ -69,12 +113,26 @@ def named(labels: np.ndarray, names: Sequence[str] | None, where: str = "") -> t
 def numbered(
     values: Sequence[Any], classes: tuple[str, ...] | None, where: str
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Labels of a table as int32 `[N]`; of words also the class names, in alphabetical order unless given.
+    """Convert the labels of a table to numbers; words also give class names, in alphabetical order unless given.
+
+    Parameters
+    ----------
+    values : Sequence[Any]
+        All integers, or all words.
+    classes : tuple[str, ...] or None
+        Names of the classes, if known.
+    where : str
+        Origin of the table, for messages.
+
+    Returns
+    -------
+    tuple[np.ndarray, tuple[str, ...] or None]
+        int32 `[N]`, and the names of the classes.
 
     Raises
     ------
     UsageError
-        For what is no label.
+        For values that are neither all integers nor all words, and words that are no class.
     """
     if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return _labels(list(values), f"{where}: "), classes
@@ -88,7 +146,7 @@ def numbered(
 
 
 def _numpy(values: Any, what: str, where: str) -> np.ndarray:
-    """NumPy's view of an array of any library; a PyTorch tensor is taken off its device."""
+    """Convert an array of any library to NumPy; a PyTorch tensor is taken off its device."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     try:
@@ -120,7 +178,7 @@ def _labels(labels: Any, where: str) -> np.ndarray:
 
 
 def _images(array: np.ndarray, layout: str | None, where: str) -> tuple[np.ndarray, float]:
-    """Images in their final form, and how far a pixel was moved for it, white being 1."""
+    """Return images in their final form, and the largest change of a pixel on the way, white being 1."""
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(f"{where}layout {layout!r} should be nhwc or nchw")
     if array.ndim == 3:
@@ -157,7 +215,7 @@ def _layout(shape: tuple[int, ...], where: str) -> str:
 
 
 def _levels(array: np.ndarray, where: str) -> tuple[np.ndarray, float]:
-    """Floats in [0, 1] as the nearest of 256 levels, a part at a time."""
+    """Round floats in [0, 1] to the nearest of 256 levels, a part at a time."""
     levels, moved = np.empty(array.shape, np.uint8), 0.0
     rows = max(1, CHUNK // array[0].size)
     for at in range(0, len(array), rows):

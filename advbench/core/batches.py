@@ -1,4 +1,4 @@
-"""Calls on batches of a fixed size: the last is padded, and when memory ends the size is halved."""
+"""Calls on batches of a fixed size: the last is padded, and when memory is exhausted the size is halved."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Batches:
     Parameters
     ----------
     limit : int
-        The most images in one call; halved for good whenever a call runs out of memory.
+        Most images in one call; halved permanently whenever a call runs out of memory.
     """
 
     def __init__(self, limit: int):
@@ -70,15 +70,27 @@ class Batches:
 
 
 def padded(rows: int, size: int) -> int:
-    """Rows in a batch that holds `rows` images: up to the next eighth of `size`, in steps of 32 at least.
+    """Return the rows of a batch that holds `rows` images: up to the next eighth of `size`, in steps of 32 at least.
 
-    Padding costs as much as images do, another shape costs a compilation: so few shapes, and little padding.
+    Padding costs as much as images do, another shape costs a compilation: hence few shapes, and little padding.
+
+    Parameters
+    ----------
+    rows : int
+        Number of images, at least 1.
+    size : int
+        Rows of a full batch.
+
+    Returns
+    -------
+    int
+        At most `size`.
     """
     step = max(-(-size // 8), 32)
     return min(-(-rows // step) * step, size)
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Of XLA, or of what else computes the model."""
+    """Recognise the out-of-memory errors of XLA and of other libraries that compute the model."""
     signs = ("RESOURCE_EXHAUSTED", "ut of memory", "allocate memory")
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)

@@ -14,7 +14,7 @@ from advbench.core.reading import Reading
 
 
 class _Digest:
-    """A digest as it was given; where none was, that of the content, computed when it is first asked for."""
+    """A digest as given; if none was, that of the content, computed on first access."""
 
     def __get__(self, data: Dataset | None, owner: type | None = None) -> str:
         if data is None:
@@ -35,23 +35,23 @@ class Dataset:
     Attributes
     ----------
     name, split : str
-        What it is called, and which part of it this is.
+        Name of the data set, and of this part of it.
     images : array-like
-        uint8 `[N, H, W, C]`: an array, or a `Lazy` that decodes those images that are asked for.
+        uint8 `[N, H, W, C]`: an array, or a `Lazy` that decodes images on demand.
     labels : np.ndarray
         int32 `[N]`, each a position in `classes`.
     classes : tuple of str
-        Their names.
+        Names of the classes.
     source : str
-        Where they came from.
+        Origin: path, "embedded" or "memory".
     digest : str
-        sha256 of the image bytes followed by the labels as little-endian int32; computed when asked for if given as "".
+        sha256 of the image bytes, then the labels as little-endian int32; computed on first access if given as "".
     total : int
         Size of the whole split, of which these are the first N images.
     reading : Reading, optional
-        How files of one's own were read; None for a published data set and for arrays.
+        Options by which user files were read; None for a published data set and for arrays.
     notes : tuple of str
-        What whoever relies on these images should know, a line each.
+        Remarks for users of these images, a line each.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one image, (H, W, C)."""
+        """Shape of one image, (H, W, C)."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
 
@@ -91,14 +91,14 @@ class Dataset:
         ----------
         images : array-like
             uint8, or float in [0, 1]; `[N, H, W, C]`, `[N, C, H, W]` or `[N, H, W]`. NumPy, JAX and PyTorch arrays
-            will do, and a `Lazy`. Floats are rounded to the nearest of 256 levels; `notes` says so where that changed
+            are accepted, and a `Lazy`. Floats are rounded to the nearest of 256 levels; `notes` says so if that changed
             them.
         labels : array-like
             Integers `[N]` or `[N, 1]`, from 0.
         names : sequence of str, optional
-            Of the classes; by default their numbers.
+            Names of the classes; by default their numbers.
         name, split : str
-            What results call them.
+            Names in results.
         layout : {"nhwc", "nchw"}, optional
             Order of the axes; by default as the shape tells: the axis of 1, 3 or 4 entries holds the channels.
 
@@ -124,7 +124,20 @@ class Dataset:
         return cls(name, split, pixels, numbers, classes, "memory", "", len(numbers), notes=notes)
 
     def require(self, n: int) -> None:
-        """Raise unless the first `n` images are here: DataUnavailable if fetching would help, else UsageError."""
+        """Refuse if the first `n` images are not here.
+
+        Parameters
+        ----------
+        n : int
+            Number of images needed.
+
+        Raises
+        ------
+        UsageError
+            When the split has fewer images.
+        DataUnavailable
+            When fetching the data set would help.
+        """
         if n > self.total:
             raise UsageError(f"{self.name} {self.split} has {self.total:,} images, fewer than the {n:,} asked for")
         if n > len(self):

@@ -1,7 +1,7 @@
-"""Where arrays lie: batches spread over all devices of all processes, everything else on each of them.
+"""Placement of arrays: batches are spread over all devices of all processes, everything else is copied to each device.
 
-Programs are not changed by it: XLA splits them by where their arguments lie, and sums across devices where a result
-needs the whole batch. On a single device nothing here does anything.
+Programs do not depend on it: XLA splits them by the placement of their arguments, and sums across devices where a
+result needs the whole batch. On a single device nothing here has an effect.
 """
 
 from __future__ import annotations
@@ -25,9 +25,17 @@ def _mesh() -> Mesh:
 
 
 def split(tree: T) -> T:
-    """Spread leading axes over the devices, each where its length is a multiple of their number.
+    """Spread leading axes over the devices, where the length is a multiple of their number.
 
-    In several processes all must hold the same values.
+    Parameters
+    ----------
+    tree : T
+        Pytree of arrays; in several processes all must hold the same values.
+
+    Returns
+    -------
+    T
+        The same values, spread over the devices.
     """
     count = jax.device_count()
 
@@ -38,7 +46,18 @@ def split(tree: T) -> T:
 
 
 def replicated(tree: T) -> T:
-    """Put the same arrays on every device. In several processes all must hold the same values."""
+    """Put the same arrays on every device.
+
+    Parameters
+    ----------
+    tree : T
+        Pytree of arrays; in several processes all must hold the same values.
+
+    Returns
+    -------
+    T
+        The same values, on every device.
+    """
     return tree if jax.device_count() == 1 else jax.tree.map(lambda leaf: _put(leaf, PartitionSpec()), tree)
 
 
@@ -53,12 +72,29 @@ def _put(leaf: Any, spec: PartitionSpec) -> Any:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes files and talks."""
+    """Tell whether this process writes files and messages.
+
+    Returns
+    -------
+    bool
+        True for process 0.
+    """
     return jax.process_index() == 0
 
 
 def agreed(number: int | None) -> int | None:
-    """The largest number that any process has, None counting least; every process must ask at the same step."""
+    """Return the largest number of any process, None counting least; every process must call at the same step.
+
+    Parameters
+    ----------
+    number : int or None
+        Number of this process.
+
+    Returns
+    -------
+    int or None
+        The same in all processes.
+    """
     if jax.process_count() == 1:
         return number
     from jax.experimental.multihost_utils import process_allgather
@@ -69,7 +105,18 @@ def agreed(number: int | None) -> int | None:
 
 @contextmanager
 def leader_first(name: str) -> Iterator[None]:
-    """Let process 0 through this block before the others enter it."""
+    """Let process 0 through this block before the others enter it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the block, unique in the program.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager.
+    """
     if jax.process_count() == 1:
         yield
         return

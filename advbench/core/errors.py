@@ -1,19 +1,19 @@
-"""What can go wrong, each with the exit code that the command line promises.
+"""Errors, each with the exit code that the command line promises.
 
-0 pass; 1 the gate failed; 2 usage, configuration, or not comparable; 3 invalid evaluation;
-4 data or target unavailable; 5 inconclusive; 130/143 interrupted after saving.
+0 pass; 1 the gate failed; 2 usage, configuration, or not comparable; 3 invalid evaluation; 4 data or target
+unavailable; 5 inconclusive; 130/143 interrupted after saving.
 """
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
 class AdvbenchError(Exception):
-    """One clear line on what is wrong and what to do; the command line prints it and exits with `exit_code`."""
+    """Base of all errors: one line on what is wrong and what to do; the command line exits with `exit_code`."""
 
     exit_code = 2
 
@@ -31,23 +31,23 @@ class InvalidEvaluation(AdvbenchError):
 
 
 class DataUnavailable(AdvbenchError):
-    """Data or a target could not be had."""
+    """Data or a target could not be obtained."""
 
     exit_code = 4
 
 
 class TargetUnavailable(DataUnavailable):
-    """A target behind a network failed, can't be understood, or answers otherwise than before."""
+    """A remote target failed, can't be understood, or answers differently than before."""
 
 
 class Inconclusive(AdvbenchError):
-    """The budget ended before anything could be said."""
+    """The time limit or query limit ended before any conclusion."""
 
     exit_code = 5
 
 
 class QueriesSpent(Inconclusive):
-    """As many queries were asked of a target as were allowed."""
+    """The query limit of a target is reached."""
 
 
 class Interrupted(AdvbenchError):
@@ -58,26 +58,66 @@ class Interrupted(AdvbenchError):
         self.exit_code = 128 + signal
 
 
+NEAREST = 3  # names suggested for one that is not known
 LONG = 240  # characters of all names, beyond which only the nearest are listed
-NEAREST = 8
+LISTS: Final = {
+    "attack": "attacks",
+    "data set": "datasets",
+    "defense": "defenses",
+    "input defense": "input-defenses",
+    "model": "models",
+    "network": "networks",
+}
+"""Kinds of names that a command lists, and the word that it takes."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not in a registry, with the nearest that is; a long list is cut to those near."""
+    """Build the error for an unknown name, with the nearest known ones instead of a long list.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the thing named, like "attack".
+    name : str
+        Name as typed.
+    known : Iterable[str]
+        Names that exist.
+
+    Returns
+    -------
+    UsageError
+        With the nearest names, and the rest of them: in full if they are few, else by the command that lists them.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(name, names, n=NEAREST)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     there = ", ".join(names)
-    if len(there) > LONG:
-        there = ", ".join([*difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0), f"... {len(names)} in all"])
-    return UsageError(f"unknown {kind} {name!r}{hint} (there are: {there})")
+    if kind in LISTS:
+        there = f"all names: advbench list {LISTS[kind]}"
+    elif len(there) > LONG:
+        few = ", ".join(difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0))
+        there = f"the nearest of {len(names)}: {few}"
+    else:
+        there = f"there are: {there}"
+    return UsageError(f"unknown {kind} {name!r}{hint} ({there})")
 
 
 def first_fault(error: "ValidationError") -> str:
-    """Where a file breaks its schema first, and how, in one line."""
+    """Describe the first place where a file breaks its schema, in one line.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Error of pydantic.
+
+    Returns
+    -------
+    str
+        Path within the file, and the fault.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
 
 
 class CorruptFile(UsageError):
-    """A model file that is damaged, foreign, or not the one its manifest speaks of."""
+    """A model file that is damaged, foreign, or differs from its manifest."""

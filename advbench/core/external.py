@@ -1,9 +1,9 @@
-"""Models that live outside JAX: NumPy arrays in, NumPy arrays out, in another framework or behind a network.
+"""Models outside JAX: NumPy arrays in, NumPy arrays out, in another framework or behind a network.
 
-To attacks, judge and laws such a model is a pytree callable like any other, under `jit`, `vmap`, `grad` and loops. The
-compiled program calls back to the host with bare NumPy arrays, and nothing of JAX runs inside. That is what makes it
-safe: `jax.pure_callback` first puts its arguments on a device again, and on CPU that can wait for the very thread which
-runs the callback (jax-ml/jax#24255, #25861).
+To attacks, the judge and tests such a model is a pytree callable like any other, under `jit`, `vmap`, `grad` and loops.
+The compiled program calls back to the host with bare NumPy arrays, and nothing of JAX runs inside. That makes it safe:
+`jax.pure_callback` first puts its arguments on a device again, and on CPU that can wait for the very thread which runs
+the callback (jax-ml/jax#24255, #25861).
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ class Untranslated(Exception):
 @jax.tree_util.register_static
 @dataclass(frozen=True, eq=False)
 class External:
-    """A classifier that something other than JAX computes; a `Model` without leaves.
+    """A classifier computed outside JAX; a `Model` without leaves.
 
     Parameters
     ----------
-    forward : callable
-        Images `[B, H, W, C]` float32 in [0, 1], of any B, to logits `[B, K]`. Must be deterministic and must not touch
-        JAX. What it raises is told by `raised`.
-    vjp : callable, optional
+    forward : Forward
+        Images `[B, H, W, C]` float32 in [0, 1], of any B, to logits `[B, K]`. Must be deterministic and must not call
+        JAX. Its exceptions are re-raised by `raised`.
+    vjp : Vjp, optional
         The same images to the logits and `pull`, which may be called several times: a cotangent `[B, K]` to the input
         gradient `[B, H, W, C]`. Without it the model answers queries only, and differentiating it is a UsageError.
     classes : int, optional
-        K; asked of `forward` on one black image of each new shape if left out.
-    wanted : Wanted
-        What `forward` and `vjp` choose the logits by, where the model has several outputs.
-    choose : callable, optional
-        The same model, with the logits chosen by another `Wanted`; without it there is no choice.
-    translate : callable, optional
-        The shape of one image, as the model takes it, to the same network in JAX; raises `Untranslated`.
-    given : set of str
-        Names of the types that logits had, before they became float32.
+        Number of logits K; by default asked of `forward` on one black image of each new shape.
+    wanted : Wanted, default ANY
+        Criterion by which `forward` and `vjp` choose the logits, where the model has several outputs.
+    choose : Callable[[Wanted], External], optional
+        Returns the same model, with the logits chosen by another `Wanted`; without it there is no choice.
+    translate : Callable[[tuple[int, ...]], Model], optional
+        Translates the network to JAX for the shape of one image, as the model takes it; raises `Untranslated`.
+    given : set[str], optional
+        Names of the types that logits had, before the cast to float32.
     """
 
     forward: Forward
@@ -68,7 +68,9 @@ class External:
     given: set[str] = field(default_factory=set, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
     _widths: dict[tuple[int, ...], int] = field(default_factory=dict, repr=False)
-    _last: dict[str, Any] = field(default_factory=dict, repr=False)  # images and pull of the last `vjp`
+    _last: dict[str, Any] = field(
+        default_factory=dict, repr=False
+    )  # images and pull of the last `vjp`, for a gradient at the same images
 
     def __call__(self, x: Array, /) -> Array:
         """Logits `[B, K]` float32 of images `[B, H, W, C]`."""
@@ -76,17 +78,50 @@ class External:
         return logits
 
     def expecting(self, wanted: Wanted) -> External:
-        """As `outputs.Network.expecting`."""
+        """Choose the logits by another criterion; see `outputs.Network.expecting`.
+
+        Parameters
+        ----------
+        wanted : Wanted
+            Name or width of the output.
+
+        Returns
+        -------
+        External
+            The same model, with these logits.
+        """
         return self if self.choose is None or wanted == self.wanted else self.choose(wanted)
 
     def width(self, shape: tuple[int, ...]) -> int:
-        """K for images of this shape."""
+        """Return the number of logits K for images of this shape.
+
+        Parameters
+        ----------
+        shape : tuple[int, ...]
+            Shape of one image, (H, W, C).
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
         if self.classes is None and shape not in self._widths:
             self._widths[shape] = self._query(np.zeros((1, *shape), np.float32)).shape[1]
         return self.classes or self._widths[shape]
 
     def differentiable(self) -> Vjp:
-        """`vjp`, or a UsageError where there is none."""
+        """Return `vjp`, or refuse if there is none.
+
+        Returns
+        -------
+        Vjp
+            Function of images.
+
+        Raises
+        ------
+        UsageError
+            When the model has no gradient.
+        """
         if self.vjp is None:
             raise UsageError("this model answers queries and has no gradient: use attacks by scores or decisions")
         return self.vjp
@@ -96,7 +131,7 @@ class External:
             return self._rows(self.forward(x), len(x))
 
     def _linearise(self, x: np.ndarray) -> np.ndarray:
-        """Logits, with what a gradient at the same images will need."""
+        """Return logits, keeping what a gradient at the same images will need."""
         with self._lock:
             return self._rows(self._climb(x), len(x))
 
@@ -115,7 +150,7 @@ class External:
             return np.asarray(self._last["pull"](cotangent), np.float32)
 
     def _climb(self, x: np.ndarray) -> np.ndarray:
-        self._last.clear()  # first, since a framework may hold much memory for it
+        self._last.clear()  # before the call, since a framework may hold much memory for it
         logits, self._last["pull"] = self.differentiable()(x)
         self._last["x"] = x
         return logits
@@ -148,12 +183,12 @@ def _call(function: Callable[..., np.ndarray], shape: tuple[int, ...], *arrays: 
 
 
 def _own(array: Any) -> np.ndarray:
-    """A copy: what XLA lends is gone after the call."""
+    """Copy an array, since the memory that XLA lends is invalid after the call."""
     return np.array(array, np.float32)
 
 
 def _now(*arrays: Array, function: Callable[..., np.ndarray], shape: tuple[int, ...]) -> Array:
-    # Arrays are waited for before the lock is taken: what computes them may need it.
+    # Wait for the arrays before taking the lock: the code that computes them may need it.
     return jnp.asarray(function(*map(_own, arrays)))
 
 
@@ -162,7 +197,7 @@ def _kind(*arrays: Any, function: Callable[..., np.ndarray], shape: tuple[int, .
 
 
 def _flattened(arrays: Any, axes: Any, *, function: Callable[..., np.ndarray], shape: tuple[int, ...]) -> Any:
-    """Under `vmap` one call sees all images; each row stands for itself."""
+    """Batch under `vmap`: one call sees all images, each row by itself."""
     size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
     whole = [
         jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
@@ -204,14 +239,19 @@ _failures: list[BaseException] = []  # what host functions raised inside compile
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Let what a model raised inside a compiled program come out as its own error, not as one of XLA.
+    """Re-raise what a model raised inside a compiled program as its own error instead of XLA's.
 
-    Wrap what waits for the values, like `np.asarray`, not only what starts the program.
+    Wrap the code that waits for the values, like `np.asarray`, not only the code that starts the program.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager.
 
     Raises
     ------
     AdvbenchError
-        What the model raised where it is one, else a UsageError that says it.
+        The model's own error if it is one, else a UsageError that contains it.
     """
     _failures.clear()
     try:

@@ -1,4 +1,4 @@
-"""Writing files so that a crash or a full disk never leaves half of one."""
+"""Atomic file writes: neither a crash nor a full disk leaves half a file."""
 
 import os
 from collections.abc import Iterable
@@ -6,19 +6,19 @@ from pathlib import Path
 
 
 def write(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write beside, flush to the disk, rename: at every moment the old file or the new one is there, whole.
+    """Write a temporary file, flush it to disk, rename it: at every moment the old file or the new one is complete.
 
     Parameters
     ----------
     path : Path
-        Of the file.
-    content : bytes or iterable of bytes
-        All of it, or one part after the other.
+        Path of the file.
+    content : bytes or Iterable[bytes]
+        The whole content, or its parts in order.
 
     Raises
     ------
     OSError
-        As the system says; the old file, if any, stands.
+        As the system says; the old file, if any, remains.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

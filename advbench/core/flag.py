@@ -1,4 +1,4 @@
-"""A finding that bears on whether numbers can be trusted."""
+"""Findings on the validity of results."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
-    """Base of every part: unknown fields, NaN and infinity are refused, nothing changes once made."""
+    """Base of all stored records: unknown fields, NaN and infinity are refused, instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     def to_json(self) -> str:
-        """The whole object as JSON, ended by a newline."""
+        """Return the whole object as JSON, with a newline at the end.
+
+        Returns
+        -------
+        str
+            JSON text.
+        """
         return self.model_dump_json(indent=1) + "\n"
 
 
 class Flag(Record):
-    """Something that bears on whether the numbers can be trusted; `invalid` changes the verdict."""
+    """A finding on the validity of results; `invalid` changes the verdict."""
 
-    name: str
+    name: str  # like "certified_yet_broken"
     level: Literal["note", "invalid"]
-    evidence: dict[str, Any]
-    message: str
+    evidence: dict[str, Any]  # numbers behind the finding
+    message: str  # one line for people

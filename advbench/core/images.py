@@ -1,4 +1,4 @@
-"""Images as they are stored, chosen, named and seen."""
+"""Images of a data set: pixel conversion, iteration in parts, selection and digests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,39 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """Some of the images asked for."""
+    """Some of the images requested.
 
-    at: int  # place of the first among them
-    indices: np.ndarray  # in the data set, [m]
-    x: np.ndarray  # float32 [m, H, W, C] in [0, 1]
-    y: np.ndarray  # int32 [m]
+    Parameters
+    ----------
+    at : int
+        Position of the first among those requested.
+    indices : np.ndarray
+        Indices in the data set, `[m]`.
+    x : np.ndarray
+        float32 `[m, H, W, C]` in [0, 1].
+    y : np.ndarray
+        Labels, int32 `[m]`.
+    """
+
+    at: int
+    indices: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """Images as models see them: uint8 -> float32 in [0, 1]; float32 ones are so already."""
+    """Convert images to the input of models: uint8 to float32 in [0, 1]; float32 images are returned as they are.
+
+    Parameters
+    ----------
+    images : np.ndarray
+        uint8 or float32, of any shape.
+
+    Returns
+    -------
+    np.ndarray
+        float32, of the same shape.
+    """
     if images.dtype == np.float32:
         return images
     return images.astype(np.float32) / np.float32(255)
@@ -36,7 +59,22 @@ PART = 1 << 26  # bytes of float32 images that are in memory at once
 
 
 def parts(data: Dataset, indices: Sequence[int] | np.ndarray, size: int) -> Iterator[Part]:
-    """The images of these numbers in order, as many at once as memory should hold: a multiple of `size`."""
+    """Iterate over images in order, as many at once as memory should hold.
+
+    Parameters
+    ----------
+    data : Dataset
+        Training set.
+    indices : Sequence[int] or np.ndarray
+        Indices in the data set.
+    size : int
+        Images in a batch; parts are a multiple of it.
+
+    Returns
+    -------
+    Iterator[Part]
+        Parts in the order of `indices`.
+    """
     chosen = np.asarray(indices)
     few = PART // (4 * math.prod(data.images.shape[1:]))
     step = max(1, few // size) * size
@@ -47,17 +85,40 @@ def parts(data: Dataset, indices: Sequence[int] | np.ndarray, size: int) -> Iter
 
 
 def digest(*arrays: np.ndarray) -> str:
-    """sha256 over the bytes of arrays."""
+    """Return the sha256 over the bytes of arrays.
+
+    Parameters
+    ----------
+    *arrays : np.ndarray
+        Arrays of any type and shape.
+
+    Returns
+    -------
+    str
+        Hexadecimal digest.
+    """
     return sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 
 def chosen(indices: Sequence[int], available: int) -> np.ndarray:
-    """Check which images were asked for.
+    """Check a selection of images.
+
+    Parameters
+    ----------
+    indices : Sequence[int]
+        Indices as given.
+    available : int
+        Number of images that exist.
+
+    Returns
+    -------
+    np.ndarray
+        int32 `[n]`.
 
     Raises
     ------
     UsageError
-        When there is none, one is named twice, or one is not among the `available`.
+        When it is empty, repeats an image, or contains one that does not exist.
     """
     array = np.asarray(indices)
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
@@ -71,7 +132,18 @@ def chosen(indices: Sequence[int], available: int) -> np.ndarray:
 
 
 def in_words(indices: np.ndarray) -> str:
-    """`0..999`, or how many, with a digest."""
+    """Describe a selection: `0..999`, or its size with a digest.
+
+    Parameters
+    ----------
+    indices : np.ndarray
+        int32 `[n]`, not empty.
+
+    Returns
+    -------
+    str
+        Short text.
+    """
     first, last = int(indices[0]), int(indices[-1])
     if np.array_equal(indices, np.arange(first, last + 1)):
         return f"{first}..{last}"

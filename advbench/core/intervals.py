@@ -29,14 +29,35 @@ def wilson(k: int, n: int) -> tuple[float, float]:
         return 0.0, 1.0
     centre = (k + Z**2 / 2) / (n + Z**2)
     half = Z / (n + Z**2) * math.sqrt(k * (n - k) / n + Z**2 / 4)
-    # At the ends a bound is 0 or 1 exactly; rounding must not say otherwise.
+    # At the ends a bound is exactly 0 or 1; rounding must not change that.
     return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
 
 
 def clopper_pearson(k: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Exact interval (Clopper & Pearson 1934, doi 10.1093/biomet/26.4.404), never less than `level` in coverage.
+    """Exact interval (Clopper & Pearson 1934, doi 10.1093/biomet/26.4.404), with coverage of at least `level`.
 
-    Parameters, returns and errors are those of `wilson`.
+    Parameters
+    ----------
+    k, n : int
+        Successes and trials, 0 <= k <= n.
+    level : float, default LEVEL
+        Coverage, in (0, 1).
+
+    Returns
+    -------
+    tuple[float, float]
+        Lower and upper bound, in [0, 1]; (0, 1) when there are no trials.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 <= k <= n.
+
+    Examples
+    --------
+    >>> low, high = clopper_pearson(0, 10)
+    >>> low, round(high, 4)
+    (0.0, 0.3085)
     """
     from scipy.special import betaincinv  # type: ignore[import-untyped]
 

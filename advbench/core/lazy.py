@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for, a few batches ahead of whoever asks, in any number."""
+"""Images decoded on demand, a few batches ahead of their use, in any number."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 
-AHEAD = 1 << 27  # bytes of decoded images that may wait to be asked for
-CHUNK = 1 << 25  # bytes of images held at once by whatever walks through all of them
+AHEAD = 1 << 27  # bytes of decoded images that may wait to be requested
+CHUNK = 1 << 25  # bytes of images in memory at once while iterating over all
 
 
 @runtime_checkable
 class Images(Protocol):
-    """Images uint8 `[N, H, W, C]`: an array, or something that gives arrays of those that are asked for."""
+    """Images uint8 `[N, H, W, C]`: an array, or an object that returns arrays of the rows requested."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -34,7 +34,7 @@ class Images(Protocol):
 
 
 class Lazy(ABC):
-    """Base of what gives rows of an array on demand; a subclass says how one row is made.
+    """Base of arrays whose rows are made on demand; a subclass makes one row.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Lazy(ABC):
 
     Notes
     -----
-    Indexing by a number gives one row, by anything else that NumPy takes for the first axis an array of rows. `expect`
-    announces which rows come next: threads prepare them, as many as `AHEAD` bytes hold, while others are worked on.
+    Indexing by a number returns one row, by anything else that NumPy accepts there an array of rows. `expect`
+    announces the rows requested next: threads prepare them, as many as fit into `AHEAD` bytes, while others are in use.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any = np.uint8):
@@ -58,7 +58,18 @@ class Lazy(ABC):
 
     @abstractmethod
     def one(self, index: int) -> np.ndarray:
-        """Make one row; called from several threads at once."""
+        """Make one row; called from several threads at once.
+
+        Parameters
+        ----------
+        index : int
+            Number of the row, from 0.
+
+        Returns
+        -------
+        np.ndarray
+            The row.
+        """
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -77,17 +88,23 @@ class Lazy(ABC):
         return np.stack(self._rows(chosen)) if chosen else np.zeros((0, *self.shape[1:]), self.dtype)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Row after row, prepared ahead."""
+        """Iterate over the rows, prepared ahead."""
         self.expect(range(len(self)))
         return (self[index] for index in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All rows, in memory."""
+        """Return all rows, in memory."""
         rows = self[:]
         return rows if dtype is None else rows.astype(dtype)
 
     def expect(self, indices: Iterable[int]) -> None:
-        """Prepare these rows, in this order, for they are asked for next; what was announced before is forgotten."""
+        """Prepare these rows, in this order, for they are requested next; earlier announcements are dropped.
+
+        Parameters
+        ----------
+        indices : Iterable[int]
+            Numbers of rows.
+        """
         with self._lock:
             for future in self._ready.values():
                 future.cancel()
@@ -125,14 +142,25 @@ class Lazy(ABC):
 
 
 class Chosen(Lazy):
-    """Some of a lazy array's rows, in an order of their own."""
+    """A selection of a lazy array's rows, in an order of its own."""
 
     def __init__(self, images: Images, indices: np.ndarray):
         super().__init__((len(indices), *images.shape[1:]), images.dtype)
         self.images, self.indices = images, np.asarray(indices)
 
     def one(self, index: int) -> np.ndarray:
-        """Ask the other one."""
+        """Return the row of the underlying array.
+
+        Parameters
+        ----------
+        index : int
+            Number of the row in the selection.
+
+        Returns
+        -------
+        np.ndarray
+            The row.
+        """
         row: np.ndarray = self.images[int(self.indices[index])]
         return row
 
@@ -141,12 +169,31 @@ class Chosen(Lazy):
         return found
 
     def expect(self, indices: Iterable[int]) -> None:
-        """Pass it on."""
+        """Announce the rows to the underlying array.
+
+        Parameters
+        ----------
+        indices : Iterable[int]
+            Numbers of rows in the selection.
+        """
         expect(self.images, (self.indices[index] for index in indices))
 
 
 def choose(images: Images, indices: Any) -> Images:
-    """Those of the images that `indices` (or a slice) name, decoded only where they are an array anyway."""
+    """Select images without decoding them, unless they are an array anyway.
+
+    Parameters
+    ----------
+    images : Images
+        An array, or a `Lazy`.
+    indices : Any
+        Integers, a mask or a slice.
+
+    Returns
+    -------
+    Images
+        The selected images.
+    """
     if isinstance(images, np.ndarray):
         chosen: np.ndarray = images[indices]
         return chosen
@@ -154,13 +201,32 @@ def choose(images: Images, indices: Any) -> Images:
 
 
 def expect(images: Images, indices: Iterable[int]) -> None:
-    """Announce which images are asked for next; arrays have them already."""
+    """Announce the images requested next; without effect for arrays.
+
+    Parameters
+    ----------
+    images : Images
+        An array, or a `Lazy`.
+    indices : Iterable[int]
+        Numbers of images.
+    """
     if isinstance(images, Lazy):
         images.expect(indices)
 
 
 def chunks(images: Images) -> Iterator[np.ndarray]:
-    """All images in order, a few at a time."""
+    """Iterate over all images in order, a few at a time.
+
+    Parameters
+    ----------
+    images : Images
+        An array, or a `Lazy`.
+
+    Returns
+    -------
+    Iterator[np.ndarray]
+        Arrays `[n, H, W, C]`.
+    """
     rows = max(1, CHUNK // max(1, math.prod(images.shape[1:]) * images.dtype.itemsize))
     expect(images, range(len(images)))
     for at in range(0, len(images), rows):
@@ -168,7 +234,20 @@ def chunks(images: Images) -> Iterator[np.ndarray]:
 
 
 def content_digest(images: Images, labels: np.ndarray) -> str:
-    """The sha256 of uint8 `images` and, after them, `labels` as little-endian int32."""
+    """Return the sha256 of `images`, followed by `labels` as little-endian int32.
+
+    Parameters
+    ----------
+    images : Images
+        uint8 `[N, H, W, C]`.
+    labels : np.ndarray
+        Integers `[N]`.
+
+    Returns
+    -------
+    str
+        Hexadecimal digest.
+    """
     digest = sha256()
     for chunk in chunks(images):
         digest.update(np.ascontiguousarray(chunk).data)

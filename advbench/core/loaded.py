@@ -1,4 +1,4 @@
-"""A model ready to be attacked, with all that is known of it."""
+"""A model ready to be attacked, with the facts known about it."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ class LoadedModel:
     name : str
         Short, for tables.
     predict : Model
-        A pytree, in evaluation mode: images [B, H, W, C] float32 in [0, 1] -> logits [B, K]; a network whose logits
+        A pytree, in evaluation mode: images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`; a network whose logits
         have another type, or that gives several outputs, becomes one by `outputs.as_model`.
     shape : tuple of int or None
-        Image shape (H, W, C); None where the user's code does not say.
+        Image shape (H, W, C); None if unknown.
     classes : int or None
-        Number of logits K, likewise.
+        Number of logits K; None if unknown.
     dataset : str or None
-        What it was trained on, likewise.
+        Name of the training data; None if unknown.
     digest : str
         sha256 of architecture and weights (of the user's code: its file and every array it holds); a resumed
         evaluation must meet the same one.
     record : dict
-        How it was trained, from its manifest.
+        Record of its training, from its manifest.
     source : str
-        What named it, so that it can be loaded again.
+        Name, path or code it was loaded from, for loading it again.
     preprocess : Preprocess
-        What `predict` does to images first; what was declared, the layout filled in.
+        Preprocessing within `predict`, as declared, with the layout filled in.
     layouts : tuple of str
         Layouts that the network's input may have, where none was declared: see `layout.find_layout`.
     access : {"gradient", "score", "decision"}
-        The most that can be asked of it: input gradients, logits, or only which class is the largest.
+        Largest access to it: input gradients, logits, or predicted classes only.
     compare : callable or None
-        For a translated model, `compare(model, images)` compares it with the runtime that it was made for.
+        For a translated model, `compare(model, images)` compares it with its original runtime.
     levels : int or None
-        Steps from black to white that reach it, 255 for 8-bit pixels; None where pixels arrive as they are.
+        Steps from black to white in its input, 255 for 8-bit pixels; None where pixels are not rounded.
     execution : Execution or None
-        What computes `predict` where that was made faster, or could not be: see `advbench.models.acceleration`.
+        Computation that replaces `predict`, or the reason why none does: see `advbench.models.acceleration`.
     """
 
     name: str
@@ -76,7 +76,12 @@ class LoadedModel:
         object.__setattr__(self, "predict", as_model(self.predict))
 
     def require(self, data: Dataset) -> None:
-        """Refuse data whose images have another shape than those that the model takes, or that have other classes.
+        """Refuse data whose image shape or classes differ from the model's.
+
+        Parameters
+        ----------
+        data : Dataset
+            Training set.
 
         Raises
         ------
@@ -98,5 +103,5 @@ class LoadedModel:
 
 
 def _numbers(names: Sequence[str]) -> bool:
-    """Whether classes have no names but their numbers."""
+    """Tell whether the names of classes are just their numbers."""
     return all(str(name) == str(number) for number, name in enumerate(names))

@@ -1,4 +1,4 @@
-"""Names as people write them, found in a registry: `Linf`, `L_2`, `PGD`, `APGD-CE`, `CIFAR-10`."""
+"""Names as people write them, matched with a registry: `Linf`, `L_2`, `PGD`, `APGD-CE`, `CIFAR-10`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,40 @@ ATTACK_NAMES: Mapping[str, str] = {
     "I-FGSM": "bim",
     "MIM": "mi-fgsm",
 }
-"""What papers call attacks that have other names here."""
+"""Names in papers of attacks that have another name here."""
 DEFENSE_NAMES: Mapping[str, str] = {"AT": "pgd", "PGD-AT": "pgd", "Fast-AT": "fgsm-rs", "Free-AT": "free"}
-"""The same of defenses."""
+"""The same for defenses."""
 NO_OTHER_NAMES: Mapping[str, str] = {}
 
 
 def found(kind: str, name: str, known: Iterable[str], other_names: Mapping[str, str] = NO_OTHER_NAMES) -> str:
-    """The known name that is plainly meant: the same one, but for case, hyphens, underscores, spaces and the like.
+    """Return the known name that is meant: equal except for case, hyphens, underscores, spaces and the like.
 
     Parameters
     ----------
     kind : str
-        What it names, for the error.
+        Kind of the thing named, for the error.
     name : str
-        As typed.
-    known : iterable of str
-        The names that there are.
-    other_names : mapping of str to str
-        Further names, and what they stand for.
+        Name as typed.
+    known : Iterable[str]
+        Names that exist.
+    other_names : Mapping[str, str], default NO_OTHER_NAMES
+        Further names, with the known names that they mean.
+
+    Returns
+    -------
+    str
+        A name in `known`.
 
     Raises
     ------
     UsageError
         When none is meant, or more than one could be; with the nearest.
+
+    Examples
+    --------
+    >>> found("norm", "L_inf", ["linf", "l2"])
+    'linf'
     """
     names = list(known)
     if name in names:
@@ -55,17 +65,45 @@ def found(kind: str, name: str, known: Iterable[str], other_names: Mapping[str, 
 
 
 def plain(name: str) -> str:
-    """Letters and digits only, the letters small; also of a norm written by its signs."""
+    """Reduce a name to small letters and digits; the signs of norms are spelt out.
+
+    Parameters
+    ----------
+    name : str
+        Name as typed.
+
+    Returns
+    -------
+    str
+        Text that equal names share.
+    """
     return re.sub(r"[^a-z0-9]", "", name.replace("\u221e", "inf").replace("\u2113", "l").lower())
 
 
 def number(text: str) -> Fraction:
-    """`8/255`, `0.25/255`, `0.3`, `3e-1`, exactly.
+    """Read `8/255`, `0.25/255`, `0.3` or `3e-1` exactly.
+
+    Parameters
+    ----------
+    text : str
+        Number, or a fraction of two numbers.
+
+    Returns
+    -------
+    Fraction
+        Exact value.
 
     Raises
     ------
-    ValueError, ZeroDivisionError
-        When it is none.
+    ValueError
+        When it is no number.
+    ZeroDivisionError
+        When the denominator is 0.
+
+    Examples
+    --------
+    >>> number("8/255")
+    Fraction(8, 255)
     """
     over, slash, under = text.strip().partition("/")
     if "/" in under:

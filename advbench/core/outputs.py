@@ -1,7 +1,8 @@
 """The logits among a network's outputs, as float32: the one place where they are chosen and cast.
 
-Networks give one array, or a tuple or dictionary of several; in float32, or in half precision. Attacks, judge and laws
-meet float32 logits only. What type they had is asked of `logits_type`, since ties and rounding hide small margins.
+Networks return one array, or a tuple or dictionary of several; in float32, or in half precision. Attacks, the judge and
+tests see float32 logits only. Their former type is returned by `logits_type`, since ties and rounding hide small
+margins.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ ASK: Final = "name the one that holds the logits with --logits"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What tells the logits from other outputs: their name, or their width, which is the data's number of classes."""
+    """Criterion for the logits among several outputs.
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the output: a key, or a position in a tuple.
+    classes : int, optional
+        Number of classes of the data: the width of the output.
+    """
 
     name: str | None = None
     classes: int | None = None
@@ -41,26 +50,38 @@ ANY: Final = Wanted()
 
 @runtime_checkable
 class Network(Protocol):
-    """Where a model's logits come from: the innermost part that is a `Model` by itself."""
+    """Origin of a model's logits: the innermost part that is a `Model` by itself."""
 
     wanted: Wanted
 
     def expecting(self, wanted: Wanted) -> Self:
-        """The same network, with the logits chosen among its outputs by this."""
+        """Return the same network, with the logits chosen among its outputs by this criterion.
+
+        Parameters
+        ----------
+        wanted : Wanted
+            Name or width of the output.
+
+        Returns
+        -------
+        Self
+            The same network, with these logits.
+        """
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Logits:
-    """A network that JAX computes, as a `Model`.
+    """A network computed by JAX, as a `Model`.
 
     Parameters
     ----------
-    network : callable pytree
-        Images `[B, H, W, C]`, and whatever else it takes, to logits `[B, K]` or to several outputs.
-    wanted : Wanted
-    single : bool
-        Whether logits become float32.
+    network : Callable[..., Any]
+        Callable pytree: images `[B, H, W, C]`, and any further inputs, to logits `[B, K]` or several outputs.
+    wanted : Wanted, optional
+        Criterion for the logits.
+    single : bool, optional
+        Whether logits are cast to float32.
     """
 
     network: Callable[..., Any]
@@ -75,23 +96,56 @@ class Logits:
         return jnp.asarray(logits, jnp.float32) if self.single else jnp.asarray(logits)
 
     def expecting(self, wanted: Wanted) -> Self:
-        """As `Network.expecting`."""
+        """Choose the logits by another criterion; see `Network.expecting`.
+
+        Parameters
+        ----------
+        wanted : Wanted
+            Name or width of the output.
+
+        Returns
+        -------
+        Self
+            The same network, with these logits.
+        """
         return self if wanted == self.wanted else replace(self, wanted=wanted)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class RejectingLogits(Logits):
-    """The same of a network that may reject images; see `advbench.wrappers.facing.Rejecting`."""
+    """The same for a network that may reject images; see `advbench.wrappers.facing.Rejecting`."""
 
     def against(self, y: Array) -> Model:
-        """As `Rejecting.against`."""
+        """Return the model that counts rejections of adversarial images; see `Rejecting.against`.
+
+        Parameters
+        ----------
+        y : Array
+            Labels, int32 `[B]`.
+
+        Returns
+        -------
+        Model
+            Model of these images.
+        """
         network: Any = self.network
         return Logits(network.against(y), self.wanted, self.single)
 
 
 def as_model(network: Any) -> Model:
-    """A network as a `Model` that gives float32 logits; what is one already stays as it is."""
+    """Wrap a network as a `Model` with float32 logits; a `Model` is returned as it is.
+
+    Parameters
+    ----------
+    network : Any
+        Callable on images `[B, H, W, C]`.
+
+    Returns
+    -------
+    Model
+        Images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]` float32.
+    """
     if next(_networks(network), None) is not None:
         return network  # type: ignore[no-any-return]
     if isinstance(network, Randomised):
@@ -102,20 +156,21 @@ def as_model(network: Any) -> Model:
 
 
 def expecting(model: LoadedModel, classes: int, name: str | None = None) -> LoadedModel:
-    """Tell a model of what data its logits are, so that of several outputs the right one is taken.
+    """Choose a model's logits for given data, so that of several outputs the right one is taken.
 
     Parameters
     ----------
     model : LoadedModel
+        The model.
     classes : int
-        Of the data.
+        Number of classes of the data.
     name : str, optional
-        The output that holds the logits: a dictionary's key, or a place in a tuple.
+        Output that holds the logits: a dictionary's key, or a position in a tuple.
 
     Returns
     -------
     LoadedModel
-        With another digest where a name was given, since it then is another classifier.
+        The model; with another digest if a name was given, since it is then another classifier.
     """
 
     def told(network: Network) -> Network:
@@ -129,20 +184,42 @@ def expecting(model: LoadedModel, classes: int, name: str | None = None) -> Load
 
 
 def as_in(record: Mapping[str, Any], model: LoadedModel, classes: int) -> LoadedModel:
-    """Choose the output that a result was found with, by the record of its model."""
+    """Choose the output that a result was computed from, by the record of its model.
+
+    Parameters
+    ----------
+    record : Mapping[str, Any]
+        Record of the model in a result.
+    model : LoadedModel
+        The model.
+    classes : int
+        Number of classes of the data.
+
+    Returns
+    -------
+    LoadedModel
+        The model with these logits.
+    """
     name = record.get(NAMED)
     return model if model.record.get(NAMED) == name and name else expecting(model, classes, name)
 
 
 def logits_type(model: Model, shape: tuple[int, ...]) -> tuple[Any, frozenset[str]]:
-    """What the model gives on two images (H, W, C), as `jax.eval_shape` tells it, before logits become float32.
+    """Return the type of the model's output on two images, as `jax.eval_shape` gives it, before the cast to float32.
+
+    Parameters
+    ----------
+    model : Model
+        Images `[B, H, W, C]` to logits `[B, K]`.
+    shape : tuple[int, ...]
+        Shape of one image, (H, W, C).
 
     Returns
     -------
     Any
-        An object with `shape` and `dtype`, if the model gives an array.
+        An object with `shape` and `dtype`, if the model returns an array.
     frozenset of str
-        Names of the types that its logits have.
+        Names of the types of its logits.
     """
     as_is = jax.tree.map(
         lambda node: replace(node, single=False) if isinstance(node, Logits) else node, model, is_leaf=_ends
@@ -153,15 +230,43 @@ def logits_type(model: Model, shape: tuple[int, ...]) -> tuple[Any, frozenset[st
 
 
 def wanted_of(model: Model) -> Wanted:
-    """What a model's logits are chosen by."""
+    """Return the criterion by which a model's logits are chosen.
+
+    Parameters
+    ----------
+    model : Model
+        A model made by `as_model`.
+
+    Returns
+    -------
+    Wanted
+        Name or width of the output.
+    """
     return next(_networks(model)).wanted
 
 
 def picked(outputs: Any, wanted: Wanted) -> Any:
-    """The logits among a network's outputs: an array, or several in tuples, lists, mappings and dataclasses.
+    """Pick the logits among a network's outputs: an array, or several in tuples, lists, mappings and dataclasses.
 
-    Axes of length 1 that a network for whole images leaves behind, `[B, K, 1, 1]`, are dropped. Where the data has two
-    classes, a network's one logit z, `[B, 1]` or `[B]`, becomes `[0, z]`: the sigmoid of z is class 1's probability.
+    Axes of length 1 that fully convolutional networks leave, `[B, K, 1, 1]`, are dropped. If the data has two classes,
+    a network's single logit z, `[B, 1]` or `[B]`, becomes `[0, z]`: the sigmoid of z is the probability of class 1.
+
+    Parameters
+    ----------
+    outputs : Any
+        Output of the network.
+    wanted : Wanted
+        Criterion for the logits.
+
+    Returns
+    -------
+    Any
+        Array `[B, K]`.
+
+    Raises
+    ------
+    UsageError
+        When no output is meant, or several could be.
     """
     found = dict(_named(outputs))
     if "" in found:
@@ -172,35 +277,42 @@ def picked(outputs: Any, wanted: Wanted) -> Any:
 
 
 def row_shape(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Shape of an output without the axes of length 1 behind the batch: `[B, K]` of `[B, K, 1, 1]`.
+    """Return the shape of an output without the axes of length 1 behind the batch: `[B, K]` of `[B, K, 1, 1]`.
 
     Parameters
     ----------
-    shape : tuple of int or symbolic dimension
+    shape : tuple[Any, ...]
+        Integers or symbolic dimensions.
 
     Returns
     -------
-    tuple
-        The same shape where it has at most two axes, or more than one behind the batch that is longer than 1.
+    tuple[Any, ...]
+        The same shape if it has at most two axes, or more than one behind the batch that is longer than 1.
     """
     long = [side for side in shape[1:] if not (isinstance(side, int) and side == 1)]
     return shape if len(shape) < 3 or len(long) > 1 else (shape[0], *(long or [1]))
 
 
 def chosen(forms: Mapping[str, tuple[bool, tuple[int | None, ...]]], wanted: Wanted, ask: str = ASK) -> str:
-    """Name of the output that holds the logits.
+    """Return the name of the output that holds the logits.
 
-    The one that is named; else among the outputs `[B, K]` of floats, K at least 2, those of as many columns as the data
-    has classes, if there are any; of these the one called "logits", or else the only one. Outputs `[B, K, 1, 1]` come
-    after those `[B, K]`. Where the data has two classes, one logit, `[B, 1]`, comes before an output of another width.
+    The one that is named; else among the outputs `[B, K]` of floats, K at least 2, those with as many columns as the
+    data has classes, if any; of these the one called "logits", or else the only one. Outputs `[B, K, 1, 1]` come after
+    those `[B, K]`. If the data has two classes, one logit, `[B, 1]`, comes before an output of another width.
 
     Parameters
     ----------
-    forms : mapping
-        Whether an output holds floats, and its shape, by name.
+    forms : Mapping[str, tuple[bool, tuple[int or None, ...]]]
+        By name, whether an output holds floats, and its shape.
     wanted : Wanted
-    ask : str
-        What to do where that is not one.
+        Criterion for the logits.
+    ask : str, default ASK
+        Advice at the end of the error.
+
+    Returns
+    -------
+    str
+        Name of an output.
 
     Raises
     ------
@@ -222,7 +334,7 @@ def chosen(forms: Mapping[str, tuple[bool, tuple[int | None, ...]]], wanted: Wan
 
 
 def _likely(shapes: Mapping[str, tuple[int | None, ...]], classes: int | None) -> list[str]:
-    """Names of the outputs of floats that may hold logits: those of the first kind of which there are any."""
+    """List the outputs of floats that may hold logits: the first kind that has any."""
     plain = {name: shape[1] for name, shape in shapes.items() if len(shape) == 2}
     bare = {name: form[1] for name, shape in shapes.items() if len(form := row_shape(shape)) == 2}
     kinds: list[list[str]] = []
@@ -234,7 +346,7 @@ def _likely(shapes: Mapping[str, tuple[int | None, ...]], classes: int | None) -
 
 
 def _rows(array: Any, wanted: Wanted) -> Any:
-    """One output as rows of logits, where it can be read as such."""
+    """Return one output as rows of logits, where possible."""
     if not hasattr(array, "shape") or "float" not in str(getattr(array, "dtype", "")):
         return array
     shape = row_shape(tuple(array.shape))
@@ -246,14 +358,14 @@ def _rows(array: Any, wanted: Wanted) -> Any:
 
 
 def _library(array: Any) -> Any:
-    """The library that an array is of."""
+    """Return the library that an array belongs to."""
     if "torch" in sys.modules and isinstance(array, sys.modules["torch"].Tensor):
         return sys.modules["torch"]
     return np if isinstance(array, np.ndarray) else jnp
 
 
 def _named(outputs: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every array with its way through tuples and mappings, like `head.0`; a lone one has the name ""."""
+    """Yield every array with its path through tuples and mappings, like `head.0`; a lone one has the name ""."""
     if is_dataclass(outputs) and not hasattr(outputs, "shape"):
         outputs = {each.name: getattr(outputs, each.name) for each in fields(outputs)}
     if isinstance(outputs, Mapping):
@@ -281,7 +393,20 @@ def _networks(model: Any) -> Iterator[Network]:
 
 
 def margins(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Best wrong logit minus the right one, `[m]`."""
+    """Return the best wrong logit minus the right one.
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        float32 `[m, K]`.
+    y : np.ndarray
+        Labels, int32 `[m]`.
+
+    Returns
+    -------
+    np.ndarray
+        `[m]`, positive where misclassified.
+    """
     rows = np.arange(len(y))
     wrong = logits.copy()
     wrong[rows, y] = -np.inf

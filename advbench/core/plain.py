@@ -1,4 +1,4 @@
-"""A context in which models compute by operations that a jaxpr shows, instead of by kernels of their own."""
+"""A context in which models use operations that a jaxpr shows, instead of native kernels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,13 @@ _PLAIN: ContextVar[bool] = ContextVar("advbench_plain", default=False)
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Ask for `jax.lax` operations while a model is traced."""
+    """Use `jax.lax` operations while a model is traced.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager.
+    """
     token = _PLAIN.set(True)
     try:
         yield
@@ -18,5 +24,11 @@ def plainly() -> Iterator[None]:
 
 
 def wanted() -> bool:
-    """Whether a model is traced to be read."""
+    """Tell whether a model is being traced to read its operations.
+
+    Returns
+    -------
+    bool
+        True within `plainly`.
+    """
     return _PLAIN.get()

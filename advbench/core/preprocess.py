@@ -1,4 +1,4 @@
-"""What happens to pixels before a network sees them: normalised by channel, then put in its order of axes."""
+"""Preprocessing of pixels before a network: normalisation by channel, then its order of axes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LAYOUTS: Final = {
 
 
 class OwnPreprocessing(UsageError):
-    """Preprocessing was declared for a model that does its own."""
+    """Preprocessing was declared for a model that preprocesses by itself."""
 
 
 _NUMBER = r"[+-]?(\d{1,9}(\.\d{0,17})?|\.\d{1,17})(/\d{1,9})?"
@@ -43,14 +43,14 @@ _NUMBER = r"[+-]?(\d{1,9}(\.\d{0,17})?|\.\d{1,17})(/\d{1,9})?"
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Declared once: a network is called on `arrange((x - mean) / std)` in place of x.
+    """Preprocessing, declared once: the network is called on `arrange((x - mean) / std)` instead of x.
 
     Parameters
     ----------
-    layout : str or None
-        A name in `LAYOUTS`; None leaves images [B, H, W, C] as they are, or to be found out.
-    mean, std : tuple of float
-        One number for all channels, or one for each, of pixels in [0, 1]; none for 0 and 1.
+    layout : str, optional
+        A name in `LAYOUTS`; None leaves images `[B, H, W, C]` as they are, or to be detected.
+    mean, std : tuple[float, ...], default ()
+        One number for all channels, or one for each, of pixels in [0, 1]; empty for 0 and 1.
 
     Raises
     ------
@@ -63,7 +63,7 @@ class Preprocess:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("mean", "std"):  # lists, where they come from a result's JSON
+        for name in ("mean", "std"):  # lists, when read from a result's JSON
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         if self.layout is not None and self.layout not in LAYOUTS:
             raise unknown("input layout", str(self.layout), LAYOUTS)
@@ -72,23 +72,45 @@ class Preprocess:
 
     @classmethod
     def parse(cls, layout: str | None, mean: str | None, std: str | None) -> Preprocess:
-        """Read what was typed: `nchw`, `0.485,0.456,0.406` or `1/2`.
+        """Read preprocessing as typed: `nchw`, `0.485,0.456,0.406` or `1/2`.
+
+        Parameters
+        ----------
+        layout : str or None
+            A name in `LAYOUTS`.
+        mean, std : str or None
+            Numbers separated by commas.
+
+        Returns
+        -------
+        Preprocess
+            The preprocessing.
 
         Raises
         ------
         UsageError
-            For an unknown layout, what is no list of numbers, or a std that is not positive.
+            For an unknown layout, anything but a list of numbers, or a std that is not positive.
         """
         return cls(layout, _numbers("--mean", mean), _numbers("--std", std))
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Preprocess:
-        """Read what `record` gave.
+        """Read the output of `record`.
+
+        Parameters
+        ----------
+        record : dict[str, Any]
+            Fields by name.
+
+        Returns
+        -------
+        Preprocess
+            The preprocessing.
 
         Raises
         ------
         UsageError
-            When it was altered into what can't be.
+            When the record was altered.
         """
         try:
             return cls(**record)
@@ -96,11 +118,11 @@ class Preprocess:
             raise UsageError(f"{record} is no record of a preprocessing") from None
 
     def __bool__(self) -> bool:
-        """Whether anything is done at all."""
+        """False if nothing is changed."""
         return self != AS_IS
 
     def __call__(self, x: Array) -> Array:
-        """Images [B, H, W, C] in [0, 1], as the network takes them."""
+        """Preprocess images `[B, H, W, C]` in [0, 1] for the network."""
         for what, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (0, 1, x.shape[-1]):
                 raise UsageError(f"{len(values)} numbers as {what} for images of {x.shape[-1]} channels")
@@ -111,13 +133,30 @@ class Preprocess:
         return arrange(x, self.layout or "nhwc")
 
     def wrap(self, predict: Model) -> Model:
-        """`predict`, which takes what this gives, as a model that takes images [B, H, W, C] in [0, 1]."""
+        """Put this preprocessing in front of a network.
+
+        Parameters
+        ----------
+        predict : Model
+            Network that takes preprocessed images.
+
+        Returns
+        -------
+        Model
+            Model of images `[B, H, W, C]` in [0, 1].
+        """
         if isinstance(predict, Randomised):
             return replace(predict, apply=Preprocessed(predict.apply, self))
         return Preprocessed(predict, self)
 
     def record(self) -> dict[str, Any]:
-        """For results, in JSON's types; empty where nothing is done."""
+        """Return the fields for results, in JSON's types; empty if nothing is changed.
+
+        Returns
+        -------
+        dict[str, Any]
+            Fields by name.
+        """
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)} if self else {}
 
 
@@ -127,23 +166,43 @@ AS_IS: Final = Preprocess()
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Preprocessed:
-    """A network with its preprocessing in front; what follows the images is passed on."""
+    """A network with its preprocessing in front; further inputs are passed on.
+
+    Parameters
+    ----------
+    predict : Callable[..., Array]
+        Network that takes preprocessed images.
+    preprocess : Preprocess, optional
+        The preprocessing.
+    """
 
     predict: Callable[..., Array]
     preprocess: Preprocess = field(metadata={"static": True})
 
     def __call__(self, x: Array, /, *more: Array) -> Array:
-        """Logits of images [B, H, W, C] in [0, 1]."""
+        """Logits of images `[B, H, W, C]` in [0, 1]."""
         return self.predict(self.preprocess(x), *more)
 
 
 def arrange(x: Array, layout: str) -> Array:
-    """Images [B, H, W, C] in the order of axes that `layout`, a name in `LAYOUTS`, stands for.
+    """Transpose images `[B, H, W, C]` to another layout.
+
+    Parameters
+    ----------
+    x : Array
+        Images `[B, H, W, C]`.
+    layout : str
+        A name in `LAYOUTS`.
+
+    Returns
+    -------
+    Array
+        Images in this layout.
 
     Raises
     ------
     UsageError
-        Where the layout has no axis for channels, and there are several.
+        When the layout has no axis for channels, and there are several.
     """
     axes = layout.removeprefix("flat-").removeprefix("n")
     if "c" not in axes:
@@ -155,21 +214,21 @@ def arrange(x: Array, layout: str) -> Array:
 
 
 def prepared(model: LoadedModel, preprocess: Preprocess, layouts: Sequence[str] = ("nhwc",)) -> LoadedModel:
-    """Put what was declared in front of a model.
+    """Put declared preprocessing in front of a model.
 
     Parameters
     ----------
     model : LoadedModel
         `predict` takes its input as the network does.
     preprocess : Preprocess
-        As declared; without a layout, it is the first of `layouts`, until `find_layout` knows better.
-    layouts : sequence of str
+        As declared; without a layout, the first of `layouts` is used until `find_layout` detects it.
+    layouts : Sequence[str], default ('nhwc',)
         Layouts that the network's input may have, the likeliest first.
 
     Returns
     -------
     LoadedModel
-        `predict` takes images [B, H, W, C] in [0, 1].
+        `predict` takes images `[B, H, W, C]` in [0, 1].
     """
     open_ = tuple(layouts) if preprocess.layout is None else ()
     if open_ == ("nhwc",) and not preprocess:

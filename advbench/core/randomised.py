@@ -1,7 +1,7 @@
-"""Models that draw random numbers, and models without a useful gradient, made fit to be attacked.
+"""Randomised models, and models without a useful gradient, prepared for attacks.
 
-Expectation over transformation (EOT) and backward pass differentiable approximation (BPDA) are due to Athalye,
-Carlini & Wagner 2018 (arXiv 1802.00420) and Athalye, Engstrom, Ilyas & Kwok 2018 (arXiv 1707.07397).
+Expectation over transformation (EOT) and backward pass differentiable approximation (BPDA) are due to Athalye, Carlini
+& Wagner 2018 (arXiv 1802.00420) and Athalye, Engstrom, Ilyas & Kwok 2018 (arXiv 1707.07397).
 """
 
 from __future__ import annotations
@@ -19,19 +19,29 @@ from jax import Array
 class Randomised:
     """A randomised classifier, seen through the expectation over its randomness.
 
-    A `Model`: it returns the mean logits over `draws` draws, and `attacks.losses.slope` climbs the mean loss over
-    them. The draws of an image follow from `seed` and its own pixels: every new point meets new randomness, the same
-    point the same, and no image depends on its neighbours or on the batch.
+    A `Model`: it returns the mean logits over `draws` draws, and `attacks.losses.slope` differentiates the mean loss
+    over them. The draws of an image follow from `seed` and its own pixels: another image has other randomness, the same
+    image the same, and no image depends on its neighbours or on the batch.
 
     Parameters
     ----------
-    apply : callable pytree
-        `apply(images, key)`: images `[B, H, W, C]` float32 in [0, 1] and one PRNG key -> logits `[B, K]`. Wrap a
+    apply : Callable[[Array, Array], Array]
+        `apply(images, key)`: images `[B, H, W, C]` float32 in [0, 1] and one PRNG key to logits `[B, K]`. Wrap a
         function with weights in `jax.tree_util.Partial`.
-    draws : int
-        Draws averaged for a prediction; 20 as in AutoAttack's `rand`.
-    seed : int
-        From 0 to 2**32 - 1; chooses the randomness.
+    draws : int, optional
+        Draws averaged for a prediction, at least 1; 20 as in AutoAttack's `rand`.
+    seed : Array or int, default 0
+        From 0 to 2**32 - 1; fixes the randomness.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> def noisy(x, key):
+    ...     return (x + jax.random.normal(key, x.shape)).sum((1, 2))
+    >>> model = Randomised(noisy, draws=4)
+    >>> model.sample(jnp.zeros((2, 6, 6, 3))).shape, model(jnp.zeros((2, 6, 6, 3))).shape
+    ((4, 2, 3), (2, 3))
     """
 
     apply: Callable[[Array, Array], Array]
@@ -43,7 +53,18 @@ class Randomised:
             object.__setattr__(self, "apply", jax.tree_util.Partial(self.apply))
 
     def sample(self, x: Array) -> Array:
-        """Logits of every draw, `[draws, B, K]`."""
+        """Return the logits of every draw.
+
+        Parameters
+        ----------
+        x : Array
+            Images, float32 `[B, H, W, C]` in [0, 1].
+
+        Returns
+        -------
+        Array
+            float32 `[draws, B, K]`.
+        """
         keys = jax.vmap(lambda image: jax.random.fold_in(jax.random.key(self.seed), _bits(image)))(x)
 
         def once(image: Array, key: Array) -> Array:
@@ -60,11 +81,23 @@ class Randomised:
         return self.sample(x).mean(0)
 
     def afresh(self) -> Randomised:
-        """The same classifier with other randomness: what judges must not be what was climbed."""
+        """Return the same classifier with other randomness: the judge must not see the attacked draws.
+
+        Returns
+        -------
+        Randomised
+            Independent draws of the same number.
+        """
         return self._with(0x9E3779B9)
 
     def checking(self) -> Randomised:
-        """The same with randomness that is neither climbed nor the judge's; two draws at least, to see them differ."""
+        """Return the same classifier with randomness that neither attacks nor the judge see, for estimating margins.
+
+        Returns
+        -------
+        Randomised
+            At least two draws, to estimate their spread.
+        """
         return replace(self._with(0x85EBCA6B), draws=max(2, self.draws))
 
     def _with(self, salt: int) -> Randomised:
@@ -72,7 +105,7 @@ class Randomised:
 
 
 def _bits(image: Array) -> Array:
-    """A number that any change of any pixel changes: a hash, so that randomness follows from the image alone."""
+    """Hash an image to a number that changes with any pixel, so that randomness follows from the image alone."""
     bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(image).astype(jnp.float32).ravel(), jnp.uint32)
     odd = jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(2654435761) | jnp.uint32(1)
     return jnp.sum(bits * odd, dtype=jnp.uint32)
@@ -81,19 +114,26 @@ def _bits(image: Array) -> Array:
 def bpda(
     forward: Callable[[Array], Array], backward: Callable[[Array], Array] = lambda x: x
 ) -> Callable[[Array], Array]:
-    """`forward`, with the gradient of `backward` in its place (BPDA).
+    """Replace the gradient of `forward` by that of `backward` (BPDA).
 
     Parameters
     ----------
-    forward : callable
-        What the model computes, of any shape; its gradient is never asked for.
-    backward : callable
-        A differentiable stand-in from the same shapes to the same shapes; by default the identity (straight-through).
+    forward : Callable[[Array], Array]
+        Operation of the model, of any shape; it is never differentiated.
+    backward : Callable[[Array], Array], optional
+        Differentiable substitute from the same shapes to the same shapes; by default the identity (straight-through).
 
     Returns
     -------
-    callable
-        To be used inside the model: `lambda x: net(bpda(quantise)(x))`.
+    Callable[[Array], Array]
+        Function to be used inside the model: `lambda x: net(bpda(quantise)(x))`.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> float(jax.grad(bpda(jnp.round))(0.3))
+    1.0
     """
 
     @jax.custom_vjp

@@ -1,4 +1,4 @@
-"""How files of one's own are read: what size images are brought to, which classes there are, what is passed over."""
+"""Options for reading user files: image size, class names, and files to skip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST = 4096  # pixels on a side
 
 @dataclass(frozen=True)
 class Reading:
-    """What was declared of files that hold images.
+    """Options for reading image files.
 
     Attributes
     ----------
@@ -29,9 +29,14 @@ class Reading:
     classes : tuple of str, optional
         Names of the classes, by label; by default the source's own.
     transparent : {"keep", "black", "white"}, optional
-        Of transparent images: a fourth channel, or what shines through; undeclared, they are refused.
+        Treatment of transparent images: keep a fourth channel, or the background colour; by default refuse them.
     skip_corrupt : bool
         Leave out images that can't be read, and count them, instead of refusing the whole.
+
+    Examples
+    --------
+    >>> Reading(resize=256, crop=224).record()
+    {'resize': 256, 'crop': 224}
     """
 
     resize: int | None = None
@@ -61,12 +66,30 @@ class Reading:
         transparent: str | None = None,
         skip_corrupt: bool = False,
     ) -> Reading:
-        """Make one of what was typed; `classes` is a file with a name a line.
+        """Read options as typed.
+
+        Parameters
+        ----------
+        resize, crop : int, optional
+            Pixels, from 1 to `LARGEST`.
+        interpolation : str, optional
+            Pillow's filter; needs `resize`.
+        classes : Path, optional
+            File with a class name on each line.
+        transparent : str, optional
+            "keep", "black" or "white".
+        skip_corrupt : bool, default False
+            Leave out damaged images.
+
+        Returns
+        -------
+        Reading
+            The options.
 
         Raises
         ------
         UsageError
-            For what can't be, or a file that can't be read.
+            For an impossible option, or a file that can't be read.
         """
         if interpolation and not resize:
             raise UsageError("--interpolation says how to resize: add --resize PIXELS")
@@ -74,7 +97,13 @@ class Reading:
         return cls(resize, crop, interpolation or cls.interpolation, names, transparent, skip_corrupt)
 
     def record(self) -> dict[str, Any]:
-        """What was declared, as JSON: nothing for what was left as it is."""
+        """Return the options in JSON's types, without those that have their default.
+
+        Returns
+        -------
+        dict[str, Any]
+            Fields by name.
+        """
         default = Reading()
         found = {name: value for name, value in asdict(self).items() if value != getattr(default, name)}
         if self.classes is not None:
@@ -83,7 +112,23 @@ class Reading:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Reading:
-        """Read it back; raises UsageError for a record that is none."""
+        """Read the output of `record`.
+
+        Parameters
+        ----------
+        record : Mapping[str, Any]
+            Fields by name; unknown ones are ignored.
+
+        Returns
+        -------
+        Reading
+            The options.
+
+        Raises
+        ------
+        UsageError
+            For a damaged record.
+        """
         known = {field.name for field in fields(cls)}
         given = {name: value for name, value in record.items() if name in known}
         try:
@@ -98,7 +143,17 @@ class Reading:
 
 
 def class_names(path: Path) -> tuple[str, ...]:
-    """Names of classes, one a line, the first of label 0.
+    """Read names of classes from a file, one a line, the first of label 0.
+
+    Parameters
+    ----------
+    path : Path
+        Text file in UTF-8.
+
+    Returns
+    -------
+    tuple[str, ...]
+        At least two names.
 
     Raises
     ------

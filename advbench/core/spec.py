@@ -1,4 +1,4 @@
-"""What people type, made into objects: `8/255`, `pgd:steps=100,restarts=5`, `linf`."""
+"""Objects made from what users type: `8/255`, `pgd:steps=100,restarts=5`, `linf`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Epsilon:
-    """A perturbation budget, exactly as typed and as an exact fraction, in pixel units (white is 1)."""
+    """A perturbation budget, as typed and as an exact fraction, white being 1.
+
+    Parameters
+    ----------
+    text : str
+        As typed, like "8/255".
+    value : Fraction
+        Exact value, at least 0.
+    """
 
     text: str
     value: Fraction
@@ -33,10 +41,25 @@ class Epsilon:
     def parse(cls, text: str) -> Epsilon:
         """Read `8/255`, `0.25/255`, `0.3` or `3e-1`.
 
+        Parameters
+        ----------
+        text : str
+            As typed.
+
+        Returns
+        -------
+        Epsilon
+            The perturbation budget.
+
         Raises
         ------
         UsageError
             When it is no number, not finite, or negative.
+
+        Examples
+        --------
+        >>> Epsilon.parse("8/255").value
+        Fraction(8, 255)
         """
         try:
             value = number(text)
@@ -52,19 +75,44 @@ class Epsilon:
 
 @dataclass(frozen=True)
 class ThreatSpec:
-    """A norm by name and its eps as typed."""
+    """A threat model as typed: the name of a norm, and eps.
+
+    Parameters
+    ----------
+    norm : str
+        Name of a norm, like "linf".
+    eps : Epsilon
+        Perturbation budget.
+    """
 
     norm: str
     eps: Epsilon
 
     @classmethod
     def parse(cls, norm: str, eps: str) -> ThreatSpec:
-        """Check the norm's name and that eps makes sense for pixels in [0, 1].
+        """Check the name of the norm, and that eps makes sense for pixels in [0, 1].
+
+        Parameters
+        ----------
+        norm : str
+            Name as typed, like "Linf".
+        eps : str
+            Perturbation budget as typed.
+
+        Returns
+        -------
+        ThreatSpec
+            The threat model.
 
         Raises
         ------
         UsageError
             For an unknown norm, a malformed eps, or one that the norm can't have.
+
+        Examples
+        --------
+        >>> str(ThreatSpec.parse("L_inf", "8/255"))
+        'linf 8/255'
         """
         from advbench.core.threat import NORMS
 
@@ -90,7 +138,18 @@ class ThreatSpec:
 
 
 def unknown_threat(dataset: str) -> str:
-    """Words on how to choose a threat for data that have none by default."""
+    """Explain how to choose a threat model for data that have none by default.
+
+    Parameters
+    ----------
+    dataset : str
+        Name of the data.
+
+    Returns
+    -------
+    str
+        Text for an error.
+    """
     return (
         f"{dataset} has no perturbation that is usual: choose how far a pixel may move, white being 1, like "
         "--norm linf --eps 8/255 (hardly seen on photographs; 4/255 is usual at 224x224, 0.3 on black-and-white "
@@ -105,7 +164,25 @@ def named(
     other_names: Mapping[str, str] = NO_OTHER_NAMES,
     also: Iterable[str] = (),
 ) -> str:
-    """The text with the name before its settings as it is known; or the one of `also`, settings and all, that is meant.
+    """Replace the name before the settings by the known one; or return the member of `also` that is meant.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the thing named, for the error.
+    text : str
+        Name and settings as typed.
+    known : Iterable[str]
+        Names that exist.
+    other_names : Mapping[str, str], default NO_OTHER_NAMES
+        Further names, with the known names that they mean.
+    also : Iterable[str], default ()
+        Whole texts, like names of suites.
+
+    Returns
+    -------
+    str
+        The text with the known name.
 
     Raises
     ------
@@ -123,12 +200,34 @@ def named(
 
 
 def build(kind: str, text: str, known: dict[str, type[T]], other_names: Mapping[str, str] = NO_OTHER_NAMES) -> T:
-    """`name:key=value,key=value` -> an instance of `known[name]`, each value read by its default's type.
+    """Build an instance of `known[name]` from `name:key=value,key=value`, each value read by its default's type.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the thing named, for the error.
+    text : str
+        Name and settings as typed.
+    known : dict[str, type[T]]
+        Classes of settings by name.
+    other_names : Mapping[str, str], default NO_OTHER_NAMES
+        Further names, with the known names that they mean.
+
+    Returns
+    -------
+    T
+        Instance with these settings.
 
     Raises
     ------
     UsageError
         For an unknown name or key (with the nearest one), a repeated key, or a value of the wrong kind.
+
+    Examples
+    --------
+    >>> from advbench.attacks import ATTACKS
+    >>> build("attack", "pgd:steps=100,rel_step_size=1/50", ATTACKS).rel_step_size
+    0.02
     """
     name, _, rest = named(kind, text, known, other_names).partition(":")
     defaults = {f.name: f.default for f in fields(known[name])}  # type: ignore[arg-type]

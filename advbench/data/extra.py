@@ -1,4 +1,4 @@
-"""Images from elsewhere for training: an `.npz` file of generated or pseudo-labelled images. Nothing is unpickled."""
+"""Extra training images: an `.npz` file of generated or pseudo-labelled images. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -17,13 +17,23 @@ from advbench.core.errors import DataUnavailable, UsageError
 from advbench.core.lazy import content_digest
 from advbench.data.formats import CorruptData
 
-LIMIT = 1 << 37  # bytes of images, unpacked: 40 million of CIFAR's; a header that promises more is not believed
+LIMIT = 1 << 37  # bytes of images, unpacked: 40 million of CIFAR's; files that claim more are refused
 IMAGES, LABELS = ("image", "images"), ("label", "labels")
 
 
 @dataclass(frozen=True)
 class Extra:
-    """Extra training images: uint8 `[N, H, W, C]`, labels int32 `[N]`, and the sha256 of both."""
+    """Extra training images.
+
+    Parameters
+    ----------
+    images : np.ndarray
+        uint8 `[N, H, W, C]`.
+    labels : np.ndarray
+        int32 `[N]`.
+    digest : str
+        sha256 of both.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -31,11 +41,21 @@ class Extra:
 
 
 def read(path: Path, shape: Sequence[int], classes: int) -> Extra:
-    """Read images and labels for a data set of images `(H, W, C)` and that many classes.
+    """Read images and labels for a given data set.
 
     Parameters
     ----------
-    path : an `.npz` file with `image` or `images`, uint8 `[N, H, W, C]`, and `label` or `labels`, integers `[N]`.
+    path : Path
+        An `.npz` file with `image` or `images`, uint8 `[N, H, W, C]`, and `label` or `labels`, integers `[N]`.
+    shape : Sequence[int]
+        Shape of the data set's images, (H, W, C).
+    classes : int
+        Number of classes K.
+
+    Returns
+    -------
+    Extra
+        The images.
 
     Raises
     ------
@@ -56,15 +76,42 @@ def read(path: Path, shape: Sequence[int], classes: int) -> Extra:
 
 
 def read_images(path: Path, shape: Sequence[int] | None = None) -> np.ndarray:
-    """Read the images alone, of any shape `(H, W, C)` or of this one; parameters and errors as for `read`."""
+    """Read the images alone; errors are those of `read`.
+
+    Parameters
+    ----------
+    path : Path
+        An `.npz` file with `image` or `images`, uint8 `[N, H, W, C]`.
+    shape : Sequence[int], optional
+        Shape required, (H, W, C); None accepts any.
+
+    Returns
+    -------
+    np.ndarray
+        uint8 `[N, H, W, C]`.
+    """
     with opened(path) as archive:
         return _images(archive, path, shape)
 
 
 def labelled(predict: Callable[..., Any], images: np.ndarray, size: int = 256) -> np.ndarray:
-    """Label images uint8 `[N, H, W, C]` by a model's likeliest class, int32 `[N]`, in batches of `size`.
+    """Label images by a model's likeliest class.
 
     Self-training of Carmon, Raghunathan, Schmidt, Liang & Duchi 2019, arXiv 1905.13736.
+
+    Parameters
+    ----------
+    predict : Callable[..., Any]
+        Images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`.
+    images : np.ndarray
+        uint8 `[N, H, W, C]`.
+    size : int, default 256
+        Images in a batch.
+
+    Returns
+    -------
+    np.ndarray
+        int32 `[N]`.
     """
     import jax
 
@@ -84,7 +131,23 @@ def _images(archive: zipfile.ZipFile, path: Path, shape: Sequence[int] | None) -
 
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open the archive, and say in one line what is wrong with it."""
+    """Open an archive, and turn any error into one line.
+
+    Parameters
+    ----------
+    path : Path
+        An `.npz` file.
+
+    Returns
+    -------
+    Iterator[zipfile.ZipFile]
+        Context manager.
+
+    Raises
+    ------
+    DataUnavailable
+        When the file can't be read, or is damaged (`CorruptData`).
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -97,7 +160,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
 def _member(
     archive: zipfile.ZipFile, path: Path, names: Sequence[str], fits: Callable[..., bool], wanted: str
 ) -> np.ndarray:
-    """Read one array, once its header says that it is what is wanted."""
+    """Read one array, after checking its header."""
     present = [name for name in names if f"{name}.npy" in archive.namelist()]
     if len(present) != 1:
         raise UsageError(f"{path} must have one array called {' or '.join(map(repr, names))}: {wanted}")
@@ -113,7 +176,18 @@ def _member(
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, out of the head of its `.npy` file."""
+    """Read shape and type of an array from the header of its `.npy` file.
+
+    Parameters
+    ----------
+    stream : IO[bytes]
+        The file, at its beginning.
+
+    Returns
+    -------
+    tuple[tuple[int, ...], np.dtype]
+        Shape and type.
+    """
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)

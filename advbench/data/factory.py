@@ -1,4 +1,4 @@
-"""Data that the user's own code makes: a function that returns images and labels, or a data set."""
+"""Data made by the user's code: a function that returns images and labels, or a data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ from advbench.data.splits import ALL
 
 
 def find(where: str, function: str) -> Source:
-    """What a function makes; one with a parameter `split` is asked for "train" or "test".
+    """Describe the data that a function makes; one with a parameter `split` is called with "train" or "test".
+
+    Parameters
+    ----------
+    where : str
+        `path/to/file.py` or `package.module`.
+    function : str
+        Name of the function.
+
+    Returns
+    -------
+    Source
+        Splits, made on demand.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Fetching a data set: sources in turn, each official file proven by its digest before it is kept."""
+"""Fetching of published data sets: sources in turn, each official file checked by its digest before it is kept."""
 
 import contextlib
 from collections.abc import Sequence
@@ -29,27 +29,27 @@ def fetch(
 
     Parameters
     ----------
-    name
+    name : str
         A name in `DATASETS`.
-    data_dir
+    data_dir : Path, optional
         See `advbench.data.data_folder`.
-    sources
-        Where to look, in turn, instead of the data set's own sources. A path is a folder that holds the official files,
-        raw, as `.gz`, or in an official archive.
-    progress
-        Called with the bytes done and the bytes in all (None where unknown) of each download.
+    sources : Sequence[Source or Path], optional
+        Sources in turn, instead of the data set's own. A path is a folder that holds the official files, raw, as `.gz`,
+        or in an official archive.
+    progress : Progress, optional
+        Called with the bytes done and the bytes in all (None if unknown) of each download.
 
     Returns
     -------
     Path
-        The folder that now holds the files.
+        Folder that holds the files.
 
     Raises
     ------
     UsageError
-        If there is no such data set.
+        When there is no such data set.
     DataUnavailable
-        If every source failed: it says how each did, and which file to place where by hand.
+        When every source failed; the message says how, and which file to place where by hand.
     """
     spec = find(name)
     name = spec.name
@@ -76,7 +76,7 @@ def fetch(
 
 
 def _missing(spec: DatasetInfo, folder: Path) -> dict[str, RawFile]:
-    """The files that are not in `folder` intact; a corrupt one is moved aside."""
+    """List the files that are not in `folder` intact; a corrupt one is moved aside."""
     missing = {}
     for file in (file for files in spec.files.values() for file in files):
         try:
@@ -87,7 +87,7 @@ def _missing(spec: DatasetInfo, folder: Path) -> dict[str, RawFile]:
 
 
 def _take(source: Source, missing: dict[str, RawFile], folder: Path, progress: Progress) -> None:
-    """Keep what `source` has and `missing` names, and strike it off."""
+    """Keep the missing files that `source` has, and remove them from `missing`."""
     with contextlib.closing(source.read(list(missing.values()), folder, progress)) as contents:
         for name, content in contents:
             if file := missing.get(name):

@@ -21,7 +21,25 @@ from advbench.data.splits import ALL, NAMES
 
 
 def find(path: Path, name: str) -> Source | None:
-    """What the folder holds; None where no subfolder has an image."""
+    """Describe a folder of images; None if no subfolder has an image.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the folder.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source or None
+        Splits, read on demand.
+
+    Raises
+    ------
+    UsageError
+        When two folders hold the same split.
+    """
     folders = _folders(path)
     parts: dict[str, list[Path]] = {}
     for folder in folders:
@@ -62,7 +80,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    """All images in a folder and those within; a link to a folder that was seen is not followed."""
+    """Yield all images in a folder and below; a link to a folder already visited is not followed."""
     seen: set[str] = set()
     for place, within, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -1,4 +1,4 @@
-"""Decoders for the files that data sets come in. All are bounded: no input makes them read without end.
+"""Decoders of the data sets' file formats. All are bounded: no input makes them read without end.
 
 Nothing is unpickled and nothing is extracted: archives are read member by member.
 """
@@ -20,17 +20,41 @@ ARCHIVE_SLACK = 1 << 24  # bytes an archive may hold beside what is wanted: head
 
 
 class CorruptData(DataUnavailable):
-    """Bytes that are not what they should be."""
+    """Bytes that differ from what is expected."""
 
 
 class Capped:
-    """A byte stream that refuses to give more than `limit` bytes, so that a small file can't fill the memory."""
+    """A byte stream that refuses to give more than `limit` bytes, so that a small file can't fill the memory.
+
+    Parameters
+    ----------
+    stream : IO[bytes]
+        The stream.
+    limit : int
+        Bytes allowed.
+    """
 
     def __init__(self, stream: IO[bytes], limit: int):
         self.stream, self.limit, self.left = stream, limit, limit
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; CorruptData once the limit is passed or the compressed stream is broken."""
+        """Read up to `size` bytes.
+
+        Parameters
+        ----------
+        size : int
+            Number of bytes.
+
+        Returns
+        -------
+        bytes
+            The bytes.
+
+        Raises
+        ------
+        CorruptData
+            Beyond the limit, or when the compressed stream is broken.
+        """
         try:
             chunk = self.stream.read(min(size, self.left + 1))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -42,19 +66,49 @@ class Capped:
 
 
 def gunzip(path: Path, size: int) -> bytes:
-    """The content of a gzip file, at most `size` bytes of it."""
+    """Read a gzip file of at most `size` bytes of content.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the file.
+    size : int
+        Bytes allowed.
+
+    Returns
+    -------
+    bytes
+        The content.
+
+    Raises
+    ------
+    CorruptData
+        Beyond the limit, or when the file is broken.
+    """
     with gzip.open(path) as stream:
         capped = Capped(cast("IO[bytes]", stream), size)
         return b"".join(iter(lambda: capped.read(1 << 20), b""))
 
 
 def read_tar(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """The named regular files of a gzipped tar, each at most `sizes[name]` bytes; everything else is passed over.
+    """Read named regular files of a gzipped tar; everything else is skipped.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the archive.
+    sizes : Mapping[str, int]
+        Bytes allowed, by name of the member.
+
+    Returns
+    -------
+    Iterator[tuple[str, bytes]]
+        Names and bytes.
 
     Raises
     ------
     CorruptData
-        If a wanted member is a link or device or too large, is there twice, or the archive is broken or swells.
+        When a wanted member is a link or device, too large or duplicated, or the archive is broken or too large.
     """
     missing = dict(sizes)
     with gzip.open(path) as stream:
@@ -76,7 +130,25 @@ def read_tar(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]
 
 
 def decode_idx(content: bytes, ndim: int) -> np.ndarray:
-    """An idx file of unsigned bytes with `ndim` dimensions, uint8; magic, sizes and length must agree exactly."""
+    """Decode an idx file of unsigned bytes; magic number, sizes and length must agree exactly.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    ndim : int
+        Number of dimensions.
+
+    Returns
+    -------
+    np.ndarray
+        uint8, with `ndim` axes.
+
+    Raises
+    ------
+    CorruptData
+        When they don't agree.
+    """
     header = 4 + 4 * ndim
     if len(content) < header:
         raise CorruptData(f"idx header cut off at {len(content)} of {header} bytes")
@@ -90,7 +162,23 @@ def decode_idx(content: bytes, ndim: int) -> np.ndarray:
 
 
 def decode_mnist(contents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N,28,28,1] and labels int32 [N] from an idx3 and an idx1 file."""
+    """Decode images and labels of an MNIST split.
+
+    Parameters
+    ----------
+    contents : Sequence[bytes]
+        An idx3 and an idx1 file.
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        Images uint8 `[N, 28, 28, 1]` and labels int32 `[N]`.
+
+    Raises
+    ------
+    CorruptData
+        For anything else.
+    """
     images, labels = decode_idx(contents[0], 3), decode_idx(contents[1], 1)
     if images.shape != (len(labels), 28, 28) or labels.max(initial=0) > 9:
         raise CorruptData(f"images {images.shape} and {len(labels)} labels are not an MNIST split")
@@ -98,7 +186,27 @@ def decode_mnist(contents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode_cifar(contents: Sequence[bytes], label_bytes: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N,32,32,3] and labels int32 [N] from CIFAR's records: label bytes (the last counts), 3x32x32."""
+    """Decode CIFAR's records: label bytes, of which the last counts, then 3 x 32 x 32 pixels.
+
+    Parameters
+    ----------
+    contents : Sequence[bytes]
+        Files of records.
+    label_bytes : int
+        Label bytes of a record, 1 or 2.
+    classes : int
+        Number of classes K.
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray]
+        Images uint8 `[N, 32, 32, 3]` and labels int32 `[N]`.
+
+    Raises
+    ------
+    CorruptData
+        For anything else.
+    """
     record = label_bytes + int(np.prod(CIFAR_SHAPE))
     for content in contents:
         if not content or len(content) % record:
@@ -112,6 +220,19 @@ def decode_cifar(contents: Sequence[bytes], label_bytes: int, classes: int) -> t
 
 
 def encode_cifar(images: np.ndarray, labels: np.ndarray) -> bytes:
-    """CIFAR-10 records (label byte, then the three colour planes) of uint8 images [N,32,32,3]."""
+    """Encode CIFAR-10 records: label byte, then the three colour planes.
+
+    Parameters
+    ----------
+    images : np.ndarray
+        uint8 `[N, 32, 32, 3]`.
+    labels : np.ndarray
+        Integers `[N]`.
+
+    Returns
+    -------
+    bytes
+        The records.
+    """
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     return np.concatenate([labels.astype(np.uint8)[:, None], planes], axis=1).tobytes()

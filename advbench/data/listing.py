@@ -1,4 +1,4 @@
-"""Encoded images and their labels, as every format lists them before any image is decoded; and how they become data."""
+"""Encoded images with labels, as every format lists them before decoding; and their conversion to a data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from advbench.data.decode import Undeclared, Unreadable, decode
 from advbench.data.formats import CorruptData
 from advbench.data.scan import Scan, scanned
 
-KEEP = 1 << 28  # bytes of decoded images that are kept in memory; more are decoded when they are asked for
+KEEP = 1 << 28  # bytes of decoded images kept in memory; larger data are decoded on demand
 SHOWN = 20  # things named in a message, before the rest is counted
 
 
@@ -30,13 +30,13 @@ class Listing:
     Attributes
     ----------
     names : sequence of str
-        What messages call each image.
+        Name of each image in messages.
     labels : np.ndarray
         int32 `[N]`.
     read : callable
-        The bytes of the image of a number; may be called from several threads at once, and raise OSError.
+        Number of an image to its bytes; may be called from several threads at once, and raise OSError.
     stamp : str
-        Changes whenever one of the files may have: what a scan is kept under.
+        Key of the cached scan: changes whenever one of the files may have changed.
     """
 
     names: Sequence[str]
@@ -50,16 +50,16 @@ Part = Listing | Arrays
 
 @dataclass(frozen=True)
 class Source:
-    """What a path holds: its splits, each read when it is asked for.
+    """Data at a path: its splits, each read on demand.
 
     Attributes
     ----------
     name, path : str
         Short, for tables; and as it was typed.
     splits : mapping of str to callable
-        By "train", "val" or "test"; "all" where there are no splits.
+        By "train", "val" or "test"; "all" if there are no splits.
     classes : tuple of str, optional
-        Their names, where the source has them.
+        Names of the classes, if the source has them.
     kind : str
         The format, in words.
     """
@@ -72,14 +72,30 @@ class Source:
 
 
 class Pictures(Lazy):
-    """Images of a listing, decoded when they are asked for."""
+    """Images of a listing, decoded on demand."""
 
     def __init__(self, listing: Listing, kept: np.ndarray, shape: tuple[int, int, int], reading: Reading):
         super().__init__((len(kept), *shape))
         self.listing, self.kept, self.reading = listing, kept, reading
 
     def one(self, index: int) -> np.ndarray:
-        """Decode one; CorruptData if it can't be read any more."""
+        """Decode one image.
+
+        Parameters
+        ----------
+        index : int
+            Number of the image, from 0.
+
+        Returns
+        -------
+        np.ndarray
+            uint8 `[H, W, C]`.
+
+        Raises
+        ------
+        CorruptData
+            When the image can't be read any more, or has changed.
+        """
         at = int(self.kept[index])
         name, shape = self.listing.names[at], self.shape[1:]
         try:
@@ -92,14 +108,30 @@ class Pictures(Lazy):
 
 
 def dataset(source: Source, split: str, reading: Reading, tell: Callable[[int, int], None] | None = None) -> Dataset:
-    """One split as a data set; `tell` hears how many of how many images were looked at, where that takes a while.
+    """Read one split as a data set.
+
+    Parameters
+    ----------
+    source : Source
+        Data with its splits.
+    split : str
+        A split of the source.
+    reading : Reading
+        Options for image files.
+    tell : Callable[[int, int], None], optional
+        Called with the number of images scanned and in all, if that takes a while.
+
+    Returns
+    -------
+    Dataset
+        The split.
 
     Raises
     ------
     CorruptData
         Naming every image that can't be read, unless they are to be skipped.
     UsageError
-        When images are of several sizes, or of a kind that was not declared, or a label has no name.
+        When images are of several sizes, or of an undeclared kind, or a label has no name.
     """
     part, labels, classes, _ = prepared(source, split, reading)
     where = f"{source.path} ({split})"
@@ -129,7 +161,21 @@ def dataset(source: Source, split: str, reading: Reading, tell: Callable[[int, i
 
 
 def prepared(source: Source, split: str, reading: Reading) -> tuple[Part, np.ndarray, tuple[str, ...], list[str]]:
-    """One split before any image is decoded: its part, labels and class names as declared, and which classes are empty.
+    """Read one split without decoding any image.
+
+    Parameters
+    ----------
+    source : Source
+        Data with its splits.
+    split : str
+        A split of the source.
+    reading : Reading
+        Options for image files.
+
+    Returns
+    -------
+    tuple[Part, np.ndarray, tuple[str, ...], list[str]]
+        Its part, labels and class names as declared, and remarks on empty classes.
 
     Raises
     ------
@@ -149,7 +195,7 @@ def prepared(source: Source, split: str, reading: Reading) -> tuple[Part, np.nda
 
 
 def _classes(labels: np.ndarray, source: Source, reading: Reading, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels and class names: declared ones decide the order of those that the source has, or rename them in turn.
+    """Return labels and class names: declared names reorder those of the source, or rename them in turn.
 
     Raises
     ------
@@ -170,7 +216,7 @@ def _classes(labels: np.ndarray, source: Source, reading: Reading, where: str) -
 
 
 def _checked(scan: Scan, listing: Listing, reading: Reading, where: str) -> list[str]:
-    """Refuse what can't be used; what can, but should be known, in words."""
+    """Refuse unusable images; return remarks on usable ones."""
     if scan.undeclared:
         faults = [f"{listing.names[at]}: {why}" for at, why in scan.undeclared]
         raise UsageError(
@@ -227,7 +273,20 @@ def _some(names: Sequence[str]) -> str:
 
 
 def stamp(paths: Sequence[Path], *more: object) -> str:
-    """A text that changes when one of the files does: of their paths, sizes and times, and whatever else decides."""
+    """Return a text that changes when one of the files does: hash of paths, sizes and times, and further facts.
+
+    Parameters
+    ----------
+    paths : Sequence[Path]
+        Paths of the files.
+    *more : object
+        Further facts, hashed by their `repr`.
+
+    Returns
+    -------
+    str
+        Hexadecimal digest.
+    """
     digest = hashlib.sha256(repr(more).encode())
     for path in paths:
         status = path.stat()

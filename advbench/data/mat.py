@@ -1,4 +1,4 @@
-"""MATLAB files as the Street View House Numbers come in: `X` [32, 32, 3, N] and `y` [N, 1], in which 10 is the zero."""
+"""MATLAB files in the format of Street View House Numbers: `X` [32, 32, 3, N] and `y` [N, 1], in which 10 is zero."""
 
 from __future__ import annotations
 
@@ -19,7 +19,27 @@ DIGITS = tuple("0123456789")
 
 
 def find(files: Sequence[Path], path: Path, name: str) -> Source:
-    """What such files hold, a split each."""
+    """Describe such files, one for each split.
+
+    Parameters
+    ----------
+    files : Sequence[Path]
+        The files.
+    path : Path
+        Path as typed.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
+
+    Raises
+    ------
+    UsageError
+        When a split has several files.
+    """
     parts = by_split(files)
     if double := next((found for found in parts.values() if len(found) > 1), None):
         raise UsageError(f"{path} has several files of one split: {', '.join(file.name for file in double)}; name one")

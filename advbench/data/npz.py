@@ -1,4 +1,4 @@
-"""NumPy's files: `.npz` under the names that people use, and `.npy` pairs. Nothing is unpickled."""
+"""NumPy files: `.npz` with common names, and `.npy` pairs. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -20,11 +20,23 @@ IMAGES = ("images", "image", "x", "data", "imgs", "img")
 LABELS = ("labels", "label", "y", "targets", "target")
 NAMES = ("class_names", "names", "label_names", "classes")
 
-Pair = tuple[str, str]  # what images and labels are called
+Pair = tuple[str, str]  # names of images and labels
 
 
 def find(path: Path, name: str) -> Source:
-    """What an `.npz` file holds.
+    """Describe an `.npz` file.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the file.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
 
     Raises
     ------
@@ -44,12 +56,24 @@ def find(path: Path, name: str) -> Source:
 
 
 def pairs(names: Sequence[str], where: str) -> dict[str, Pair]:
-    """Names of images and labels by split.
+    """Pair the names of images and labels, by split.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        Names of arrays.
+    where : str
+        Origin of the arrays, for messages.
+
+    Returns
+    -------
+    dict[str, Pair]
+        Names of images and labels, by split.
 
     Raises
     ------
     UsageError
-        When there are none, or two of one.
+        When there are none, or two of one kind.
     """
     images, labels = _sorted(names, IMAGES, where), _sorted(names, LABELS, where)
     found = {split: (images[split], labels[split]) for split in images if split in labels}
@@ -91,7 +115,27 @@ def _member(path: Path, name: str) -> np.ndarray:
 
 
 def find_pairs(files: Sequence[Path], path: Path, name: str) -> Source:
-    """What `.npy` files hold that lie side by side; images stay on the disk until they are asked for."""
+    """Describe `.npy` files side by side; images stay on disk until they are needed.
+
+    Parameters
+    ----------
+    files : Sequence[Path]
+        The files.
+    path : Path
+        Path as typed.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
+
+    Raises
+    ------
+    UsageError
+        When no file of images has one of labels.
+    """
     stems: Mapping[str, Path] = {file.stem: file for file in files}
     splits: dict[str, Callable[[], Part]] = {
         split: partial(_files, stems[images], stems[labels])

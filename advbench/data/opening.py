@@ -1,9 +1,10 @@
-"""One entry to all data: a built-in name, a folder, a file, or a function of the user's own."""
+"""Loading of all data: a built-in name, a folder, a file, or a function of the user's own."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,19 @@ from advbench.data import (
     table,
 )
 from advbench.data.catalog import DATASETS, known
+from advbench.data.doubles import twins
 from advbench.data.listing import Source, dataset
 from advbench.data.splits import serving
 
 KINDS = "a folder with a subfolder a class, .npz, .npy, .parquet, .csv, .tar, .mat, or file.py:function"
+
+PACKED = {
+    **dict.fromkeys((".tar.gz", ".tgz"), "gunzip"),
+    **dict.fromkeys((".tar.zst", ".tzst"), "unzstd"),
+    **dict.fromkeys((".tar.bz2", ".tbz2"), "bunzip2"),
+    **dict.fromkeys((".tar.xz", ".txz"), "unxz"),
+}
+"""Endings of compressed shards, and what makes a .tar of them."""
 
 Tell = Callable[[int, int], None]
 
@@ -51,16 +61,16 @@ def load(
         "test" or "train". Where there is no test split, "val" serves as one, and else all there is; where there is no
         train split, all there is.
     reading : Reading, optional
-        How image files are brought to size, which classes there are, and whether damaged images are left out.
+        Options for image files: size, class names, and whether to skip damaged images.
     data_dir : Path, optional
-        Of published data sets; see `data_folder`.
+        Folder of published data sets; see `data_folder`.
     tell : callable, optional
-        Told how many of how many images were looked at, where that takes a while: once, since it is remembered.
+        Called with the number of images scanned and in all, if that takes a while: once, since scans are cached.
 
     Returns
     -------
     Dataset
-        Images in the order of the data set. More than 256 MB of them are decoded as they are asked for.
+        Images in the order of the data set. More than 256 MB of them are decoded on demand.
 
     Raises
     ------
@@ -84,11 +94,50 @@ def load(
             raise UsageError(f"{text} is read as published: --resize, --classes and such are for data of your own")
         return store.load(text, split, data_dir=data_dir)
     source = opened(text)
-    return dataset(source, serving(split, source.splits, text), reading or Reading(), tell)
+    serves = serving(split, source.splits, text)
+    found = dataset(source, serves, reading or Reading(), tell)
+    return replace(found, notes=(*found.notes, *twins(found, source, reading or Reading())))
+
+
+def validation(name_or_path: str | Path, *, reading: Reading | None = None, tell: Tell | None = None) -> Dataset | None:
+    """Load the validation split of user data that also have train and test splits; None if there is none.
+
+    Without a test split, attacks use the validation split, and weights chosen on it would look better than they are:
+    then there is none. Errors are those of `load`.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        As for `load`.
+    reading : Reading, optional
+        Options for image files.
+    tell : Tell, optional
+        Called with the number of images scanned and in all.
+
+    Returns
+    -------
+    Dataset or None
+        The split.
+    """
+    if known(str(name_or_path)):
+        return None
+    there = opened(str(name_or_path)).splits
+    return load(name_or_path, "val", reading=reading, tell=tell) if {"train", "val", "test"} <= there.keys() else None
 
 
 def opened(text: str) -> Source:
-    """What a path holds, before any image is read; raises as `load`."""
+    """Describe the data at a path, before any image is read; errors are those of `load`.
+
+    Parameters
+    ----------
+    text : str
+        Path, or `file.py:function`.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
+    """
     where, colon, function = text.rpartition(":")
     if colon and function.isidentifier() and (where.endswith(".py") or _is_module(where)):
         return factory.find(where, function)
@@ -107,12 +156,30 @@ def opened(text: str) -> Source:
 
 
 def again(name: str, source: str, split: str, reading: Mapping[str, Any], tell: Tell | None = None) -> Dataset:
-    """Load what a record speaks of: from where it says, unless that is code.
+    """Load the data of a record: from its origin, unless that is code.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data.
+    source : str
+        Origin of the data.
+    split : str
+        Split of the data.
+    reading : Mapping[str, Any]
+        Record of the options for image files.
+    tell : Tell, optional
+        As for `load`.
+
+    Returns
+    -------
+    Dataset
+        The split.
 
     Raises
     ------
     UsageError
-        When the data come from memory or from code: a file that someone sent must not choose what runs.
+        When the data come from memory or from code: a file received from others must not choose the code that runs.
     AdvbenchError
         As `load`.
     """
@@ -140,7 +207,7 @@ def _name(path: Path) -> str:
 def _of_folder(path: Path, name: str) -> Source:
     if (path / saved.WHOLE).is_file() or (path / saved.STATE).is_file():
         return saved.find(path, name)
-    inner = path / "data"  # where repositories of the Hugging Face hub have them
+    inner = path / "data"  # their location in repositories of the Hugging Face hub
     for place in (path, inner) if inner.is_dir() else (path,):
         if files := sorted(place.glob("*.parquet")):
             return parquet.find(files, path, name)
@@ -152,11 +219,21 @@ def _of_folder(path: Path, name: str) -> Source:
         return mat.find(files, path, name)
     if found := folder.find(path, name):
         return found
+    if packed := sorted(each for each in path.iterdir() if each.name.lower().endswith(tuple(PACKED))):
+        raise UsageError(_unpack(packed[0]))
     raise UsageError(f"{path} holds no data that is known: it should be {KINDS}")
+
+
+def _unpack(path: Path) -> str:
+    """Explain that a compressed shard can't be read: a compressed stream allows no access to single images."""
+    packer = next(tool for ending, tool in PACKED.items() if path.name.lower().endswith(ending))
+    return f"{path} is compressed, and shards are read image by image where they lie: unpack it first ({packer})"
 
 
 def _of_file(path: Path, name: str) -> Source:
     suffix = path.suffix.lower()
+    if path.name.lower().endswith(tuple(PACKED)):
+        raise UsageError(_unpack(path))
     if suffix == ".npz":
         return npz.find(path, name)
     if suffix == ".npy":

@@ -1,8 +1,7 @@
-"""What a path holds, split by split: counts, sizes, ranges, digests, images that are there twice, ten thumbnails."""
+"""Overview of the data at a path, split by split: counts, sizes, ranges, digests, duplicates, ten thumbnails."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,9 +19,9 @@ from advbench.data.catalog import known
 from advbench.data.decode import decode
 from advbench.data.listing import Listing, Source, prepared
 from advbench.data.opening import opened
-from advbench.data.scan import scanned
+from advbench.data.scan import print_of, scanned
 
-THUMBNAILS, SIDE, GAP = 10, 96, 4  # how many, and their pixels
+THUMBNAILS, SIDE, GAP = 10, 96, 4  # number, side and distance in pixels
 SHOWN = 10  # images named
 
 
@@ -33,9 +32,9 @@ class Overview:
     Attributes
     ----------
     split : str
-        Its name.
+        Name of the split.
     images : int
-        That can be read.
+        Readable images.
     counts : dict of str to int
         Images of every class, by name.
     sizes : dict of str to int
@@ -43,15 +42,15 @@ class Overview:
     low, high : int
         Range of all pixels, of 0 to 255.
     digest : str
-        Of images and labels, as a data set has it; "" where images are of several sizes.
+        sha256 of images and labels, as in a `Dataset`; "" if images are of several sizes.
     corrupt, undeclared : tuple of str
-        Images that can't be read, or not as they are, each with its reason.
+        Images that can't be read, or not without a declaration, each with its reason.
     twice : int
-        Images that are there before in this split.
+        Images that occur earlier in this split.
     elsewhere : dict of str to tuple of str
-        By another split, images that are in it too.
+        For each other split, images that occur in it too.
     notes : tuple of str
-        Whatever else should be known.
+        Further remarks.
     """
 
     split: str
@@ -80,26 +79,26 @@ class _Seen:
 def inspect(
     text: str, reading: Reading | None = None, tell: Callable[[int, int], None] | None = None
 ) -> tuple[str, list[Overview], bytes]:
-    """Look at all images of all splits.
+    """Scan all images of all splits.
 
     Parameters
     ----------
     text : str
-        As for `load`.
+        Name or path, as for `load`.
     reading : Reading, optional
-        How image files are to be read.
-    tell : callable, optional
-        Told how many of how many images of a split were looked at.
+        Options for image files.
+    tell : Callable[[int, int], None], optional
+        Called with the number of images of a split scanned and in all.
 
     Returns
     -------
-    str, list of Overview, bytes
+    tuple[str, list[Overview], bytes]
         The format in words, every split, and ten images as one PNG file.
 
     Raises
     ------
     AdvbenchError
-        When there is nothing to look at.
+        When there are no data.
     """
     reading = reading or Reading()
     if published := known(text):
@@ -152,7 +151,7 @@ def _array(data: Dataset, notes: Sequence[str]) -> _Seen:
     low, high = 255, 0
     for chunk in chunks(data.images):
         low, high = min(low, int(chunk.min())), max(high, int(chunk.max()))
-        prints += [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest() for image in chunk]
+        prints += map(print_of, chunk)
     overview = Overview(
         split=data.split,
         images=len(data),
@@ -181,7 +180,7 @@ def _twice(prints: Sequence[str]) -> int:
 
 
 def _sheet(seen: Sequence[_Seen]) -> bytes:
-    """Ten images of the last split that has any, as many classes as there are, side by side."""
+    """Draw ten images of the last split that has any, of as many classes as possible, side by side."""
     shown: list[Any] = []
     for each in reversed(seen):
         rank: Counter[int] = Counter()

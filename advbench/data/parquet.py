@@ -1,4 +1,4 @@
-"""Parquet files as Hugging Face's datasets writes them, each a part of one split."""
+"""Parquet files as written by Hugging Face's datasets, each a part of one split."""
 
 from __future__ import annotations
 
@@ -27,11 +27,33 @@ from advbench.data.listing import (
 )
 from advbench.data.splits import by_split
 
-GROUPS = 4  # row groups whose images are held: those that are asked for one after the other lie together
+GROUPS = 4  # row groups held in memory: consecutive images are in the same group
 
 
 def find(files: Sequence[Path], path: Path, name: str) -> Source:
-    """What the files hold; a file's name tells its split, as in `train-00000-of-00002.parquet`."""
+    """Describe Parquet files; a file's name tells its split, as in `train-00000-of-00002.parquet`.
+
+    Parameters
+    ----------
+    files : Sequence[Path]
+        The files.
+    path : Path
+        Path as typed.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
+
+    Raises
+    ------
+    UsageError
+        When there is no column of images or labels.
+    DataUnavailable
+        When a file can't be read, or pyarrow is not installed.
+    """
     parts = by_split(files)
     first = next(iter(parts.values()))[0]
     with reading(first):
@@ -45,7 +67,7 @@ def find(files: Sequence[Path], path: Path, name: str) -> Source:
 
 
 def _words(files: Sequence[Path], found: Columns) -> tuple[str, ...] | None:
-    """Classes whose labels are words, over all splits."""
+    """Collect the classes of labels that are words, over all splits."""
     values: set[Any] = set()
     for file in files:
         with reading(file):
@@ -74,7 +96,7 @@ def _listing(files: Sequence[Path], found: Columns, classes: tuple[str, ...] | N
 
 
 class _Reader:
-    """Reads an image with the row group that it lies in."""
+    """Reads an image with the row group that contains it."""
 
     def __init__(self, groups: Sequence[tuple[Path, int]], starts: Sequence[int], column: str):
         self.groups, self.starts, self.column, self.lock = groups, starts, column, Lock()

@@ -1,4 +1,4 @@
-"""A folder that `datasets.save_to_disk` wrote: Arrow files, and JSON that says which and what they hold."""
+"""Folders written by `datasets.save_to_disk`: Arrow files, and JSON that describes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,25 @@ WHOLE, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 
 
 def find(path: Path, name: str) -> Source:
-    """What the folder holds: a data set, or one with splits."""
+    """Describe such a folder: a data set, or one with splits.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the folder.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
+
+    Raises
+    ------
+    DataUnavailable
+        When a file can't be read, or is damaged (`CorruptData`).
+    """
     if (path / WHOLE).is_file():
         named = _json(path / WHOLE).get("splits")
         if not isinstance(named, list) or not named:
@@ -66,7 +84,7 @@ def _listing(folder: Path) -> Listing:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The Arrow files, which lie in the folder itself."""
+    """List the Arrow files, which must be in the folder itself."""
     listed = _json(folder / STATE).get("_data_files")
     try:
         names = [str(entry["filename"]) for entry in listed or ()]

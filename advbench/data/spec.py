@@ -1,4 +1,4 @@
-"""A data set in memory or decoded as it is asked for; of a published one, its official files and where they are had."""
+"""Descriptions of published data sets: official files, their digests and their sources."""
 
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -16,14 +16,35 @@ Contents = Generator[tuple[str, bytes], None, None]  # name of an official file,
 
 @dataclass(frozen=True)
 class RawFile:
-    """An official file: its name, its size in bytes, its digest as `sha256:...` or `md5:...`."""
+    """An official file.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file.
+    size : int
+        Bytes.
+    digest : str
+        `sha256:...` or `md5:...`.
+    """
 
     name: str
     size: int
     digest: str
 
     def check(self, content: bytes) -> None:
-        """Raise CorruptData, naming both digests, unless `content` is this file's."""
+        """Check that bytes are this file's.
+
+        Parameters
+        ----------
+        content : bytes
+            The bytes.
+
+        Raises
+        ------
+        CorruptData
+            When they differ, naming both digests.
+        """
         algorithm = self.digest.partition(":")[0]
         actual = f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()}"
         if actual != self.digest:
@@ -34,18 +55,60 @@ Reader = Callable[[Path, Sequence[RawFile]], Contents]  # reads the files wanted
 
 
 class Source(Protocol):
-    """A place that files come from. What it gives is checked by digest, so it need not be trusted."""
+    """A source of files. Its files are checked by digest, so it need not be trusted."""
 
     def read(self, files: Sequence[RawFile], scratch: Path, progress: Progress) -> Contents:
-        """Yield those of `files` that it has; `scratch` is for downloads. OSError or CorruptData on failure."""
+        """Yield those of `files` that it has.
+
+        Parameters
+        ----------
+        files : Sequence[RawFile]
+            Official files wanted.
+        scratch : Path
+            Folder for downloads.
+        progress : Progress
+            Called with the bytes done and the bytes in all (None if unknown).
+
+        Returns
+        -------
+        Contents
+            Names and bytes.
+
+        Raises
+        ------
+        OSError
+            When the source is unavailable.
+        CorruptData
+            When it is damaged.
+        """
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A data set, described.
+    """Description of a published data set.
 
-    `shape` is (H, W, C) and `default_eps` is in pixel units with white at 1. `files` lists the official files of each
-    split, in the order in which `decode` wants their bytes; `archives` maps a file-name pattern to its reader.
+    Parameters
+    ----------
+    name : str
+        Name in the registry.
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : tuple[str, ...]
+        Names of the classes, by label.
+    default_norm, default_eps : str
+        Usual threat model; eps with white being 1.
+    licence, citation : str
+        Terms of use, and paper.
+    splits : Mapping[str, int]
+        Number of images, by split.
+    files : Mapping[str, tuple[RawFile, ...]]
+        Official files of each split, in the order in which `decode` takes their bytes.
+    decode : Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]]
+        Bytes of the files to images uint8 `[N, H, W, C]` and labels int32 `[N]`.
+    archives : Mapping[str, Reader]
+        Readers by pattern of file names.
+    sources : tuple[Source, ...]
+        Sources in turn.
     """
 
     name: str

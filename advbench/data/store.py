@@ -1,4 +1,4 @@
-"""The data folder: official files as they are, one folder a data set, checked whenever they are read."""
+"""The data folder: official files unchanged, one folder for each data set, checked whenever they are read."""
 
 import contextlib
 import os
@@ -19,9 +19,27 @@ from advbench.data.spec import DatasetInfo, RawFile
 
 
 def data_folder(name: str, data_dir: Path | None = None) -> Path:
-    """Where the files of a data set are kept.
+    """Return the folder of a data set's files.
 
-    A folder of its name in `data_dir`, else in ADVBENCH_DATA_DIR, else in the platform's cache folder.
+    It is a folder of its name in `data_dir`, else in ADVBENCH_DATA_DIR, else in the platform's cache folder.
+
+    Parameters
+    ----------
+    name : str
+        A name in `DATASETS`.
+    data_dir : Path, optional
+        Parent folder.
+
+    Returns
+    -------
+    Path
+        Path, which need not exist.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> data_folder("mnist", Path("downloads")).as_posix()
+    'downloads/mnist'
     """
     chosen = data_dir or os.environ.get("ADVBENCH_DATA_DIR")
     root = Path(chosen) if chosen else platformdirs.user_cache_path("advbench", appauthor=False) / "data"
@@ -29,28 +47,31 @@ def data_folder(name: str, data_dir: Path | None = None) -> Path:
 
 
 def load(name: str, split: str = "test", *, data_dir: Path | None = None) -> Dataset:
-    """One split of a data set: from the data folder where it is whole, else what is embedded.
+    """Load one split of a published data set: from the data folder if complete, else the embedded images.
 
     Parameters
     ----------
-    name, split
-        A name in `DATASETS`; "train" or "test".
-    data_dir
+    name : str
+        A name in `DATASETS`.
+    split : str, default 'test'
+        "train" or "test".
+    data_dir : Path, optional
         See `data_folder`.
 
     Returns
     -------
     Dataset
-        `images` uint8 [N,H,W,C] in official order. N is the whole split, but 1,000 for the embedded CIFAR-10 test set.
+        `images` uint8 `[N, H, W, C]` in official order. N is the whole split, or 1,000 for the embedded CIFAR-10 test
+        set.
 
     Raises
     ------
     UsageError
-        If there is no such data set or split.
+        When there is no such data set or split.
     CorruptData
-        If a file has another digest than the official one; a stored file is then moved to `<name>.bad`.
+        When a file's digest differs from the official one; a stored file is then moved to `<name>.bad`.
     DataUnavailable
-        If the split is neither in the data folder nor embedded, or the folder can't be read.
+        When the split is neither in the data folder nor embedded, or the folder can't be read.
     """
     spec = find(name)
     name, split = spec.name, found("split", split, spec.splits)
@@ -74,7 +95,25 @@ def _dataset(spec: DatasetInfo, split: str, contents: Sequence[bytes], source: s
 
 
 def read_checked(folder: Path, file: RawFile) -> bytes:
-    """The bytes of a stored file; a corrupt one is moved to `<name>.bad` and named with both digests."""
+    """Read a stored file; a corrupt one is moved to `<name>.bad`.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the data set.
+    file : RawFile
+        Official file.
+
+    Returns
+    -------
+    bytes
+        The bytes.
+
+    Raises
+    ------
+    CorruptData
+        When the file is corrupt, naming both digests.
+    """
     path = folder / file.name
     content = path.read_bytes()
     try:
@@ -88,9 +127,22 @@ def read_checked(folder: Path, file: RawFile) -> bytes:
 
 @dataclass(frozen=True)
 class Status:
-    """What is at hand of one split: `available` of `total` images, at `where` ("" if nowhere).
+    """Availability of one split.
 
-    `digest_ok` is None where there is nothing to check; `problem` says what is wrong.
+    Parameters
+    ----------
+    name, split : str
+        Data set and split.
+    total : int
+        Images of the whole split.
+    available : int
+        Images at hand.
+    where : str
+        Their place, "" if there are none.
+    digest_ok : bool or None
+        None if there is nothing to check.
+    problem : str, default ''
+        Description of a fault.
     """
 
     name: str
@@ -103,12 +155,23 @@ class Status:
 
     @property
     def present(self) -> bool:
-        """Whether the whole split is here."""
+        """True if the whole split is at hand."""
         return self.available == self.total
 
 
 def info(data_dir: Path | None = None) -> list[Status]:
-    """What is at hand of every split of every data set; all of it is read and its digests are checked."""
+    """Check every split of every data set; all files are read and compared with their digests.
+
+    Parameters
+    ----------
+    data_dir : Path, optional
+        See `data_folder`.
+
+    Returns
+    -------
+    list[Status]
+        Availability of each split.
+    """
     return [_status(spec, split, data_dir) for spec in DATASETS.values() for split in spec.splits]
 
 

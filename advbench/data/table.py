@@ -1,4 +1,4 @@
-"""A CSV file of paths and labels, and of splits where it has such a column."""
+"""A CSV file of paths and labels, and of splits if it has such a column."""
 
 from __future__ import annotations
 
@@ -25,7 +25,19 @@ Row = tuple[str, str]  # path, label
 
 
 def find(path: Path, name: str) -> Source:
-    """What the file lists; images lie beside it, or where their paths say.
+    """Describe the images that a CSV file lists; they are beside it, or at their absolute paths.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the file.
+    name : str
+        Name of the data.
+
+    Returns
+    -------
+    Source
+        Splits, read on demand.
 
     Raises
     ------

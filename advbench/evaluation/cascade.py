@@ -1,4 +1,4 @@
-"""Run attacks on a model, each on the images still standing, and report the worst case image by image."""
+"""Run attacks on a model, each on the images that no earlier attack broke, and report robust accuracy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def evaluate(
     resume: bool = False,
     **told: Unpack[Told],
 ) -> Result:
-    """Attack images and report how many withstand everything.
+    """Attack images and report how many are robust to all attacks.
 
     Parameters
     ----------
@@ -44,31 +44,31 @@ def evaluate(
     data : Dataset
         uint8 images and int32 labels.
     indices : sequence of int
-        Which images of `data`, each once.
+        Indices of the images of `data` to attack, each once.
     attacks : sequence of AttackSpec
-        In this order, cheap ones first: each sees only the images that are still standing.
+        Attacks in the order in which they run, cheap ones first: each sees only the images that are not broken yet.
     threat : ThreatSpec
         The norm and eps.
     out : Path, optional
-        A run directory: the result, the adversarial images, and a journal from which `resume` goes on.
+        Run directory: the result, the adversarial images, and a journal from which `resume` continues.
     resume : bool
-        Go on with the run in `out` (or begin it).
+        Continue the run in `out`, or begin it.
     **told
-        Seed, batch size and all else that `Told` lists.
+        Seed, batch size and the other settings that `Told` lists.
 
     Returns
     -------
     Result
-        With one row per image.
+        The result, with one row per image.
 
     Raises
     ------
     UsageError
         For images, labels, settings or a run directory that do not fit.
     DataUnavailable
-        Memory or disk are too small.
+        When memory or disk space does not suffice.
     Interrupted
-        `should_stop` said so.
+        When `should_stop` returned a signal.
     """
     images = chosen(indices, len(data.images))
     return Evaluator(model, data, images, list(attacks), threat, **told).run(out, resume)[0]
@@ -87,23 +87,31 @@ def curve(
 ) -> list[Result]:
     """Evaluate at several eps of one norm; nothing recompiles between them.
 
-    An image broken at a smaller eps lies in every larger ball: it is carried over and not attacked again, so
-    robust accuracy never rises with eps. Parameters are those of `evaluate`; `threats` share their norm, and each
-    has a run directory of its own in `out`.
+    An adversarial image of a smaller eps lies in every larger ball: it is carried over and its image is not attacked
+    again, so robust accuracy never rises with eps.
+
+    Parameters
+    ----------
+    model, data, indices, attacks, resume, **told
+        As in `evaluate`.
+    threats : sequence of ThreatSpec
+        Threats of one norm, each eps once, in any order.
+    out : Path, optional
+        Folder in which each eps gets a run directory of its own.
 
     Returns
     -------
     list of Result
-        One per eps, from the smallest to the largest; the last is incomplete where a target ended.
+        One per eps, from the smallest to the largest; the last is incomplete if a remote model stopped answering.
 
     Raises
     ------
     UsageError
-        When the norms differ or an eps repeats, and as `evaluate`.
+        When the norms differ or an eps repeats, and as in `evaluate`.
     """
     ordered = sorted(threats, key=lambda threat: threat.eps.value)
     if len({threat.norm for threat in ordered}) != 1 or len({threat.eps.value for threat in ordered}) != len(ordered):
-        raise UsageError("a curve needs one norm, and every eps once")
+        raise UsageError("several eps need one norm, and each eps only once")
     images = chosen(indices, len(data.images))
     first = Evaluator(model, data, images, list(attacks), ordered[0], **told)
     if first.budget is not None:
@@ -115,5 +123,5 @@ def curve(
         before = replace(first, threat=threat).run(folder, resume, before)
         results.append(before[0])
         if before[0].cut_short:
-            break  # the target answers no more
+            break  # the remote model no longer answers
     return results

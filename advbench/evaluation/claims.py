@@ -1,4 +1,4 @@
-"""What `verify` checks, claim by claim; each check yields, in words, what does not hold."""
+"""The checks of `verify`, one per claim of a result; each yields a line for everything that does not hold."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Z2 = 3.841458820694124  # square of the normal quantile at 0.975
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is stored, and what was computed again."""
+    """A stored result with its images, and what was recomputed from them."""
 
     result: Result
     images: Images
@@ -45,7 +45,7 @@ class Evidence:
 
 
 def broken_rows(result: Result) -> list[tuple[int, Row]]:
-    """Position and row of every image that an attack broke, in the order of the images."""
+    """Return position and row of every image that an attack broke, in the order of the images."""
     rows = [(at, row) for at, row in enumerate(result.rows) if row.broken_by not in (None, "clean")]
     return sorted(rows, key=lambda pair: pair[1].index)
 
@@ -83,7 +83,7 @@ SIZES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _geometry(e: Evidence) -> Iterator[str]:
-    """Ball, box and distance of every adversarial image."""
+    """Check ball, pixel range and distance of every adversarial image."""
     if not e.broken or e.result.threat.norm not in SIZES:
         return
     for at in range(0, len(e.broken), PART):
@@ -100,9 +100,9 @@ def _lengths(e: Evidence, some: list[tuple[int, Row]], clean: np.ndarray, x_adv:
         if not size <= eps + slack:
             yield f"image {row.index}: distance {size:.9g} exceeds eps {eps:.9g}"
         if not (x.min() >= -SLACK and x.max() <= 1 + SLACK):
-            yield f"image {row.index}: pixels from {x.min():.9g} to {x.max():.9g} leave [0, 1]"
+            yield f"image {row.index}: pixels span [{x.min():.9g}, {x.max():.9g}], outside [0, 1]"
         if row.distance is None or not abs(row.distance - size) <= slack:
-            yield f"image {row.index}: distance {size:.9g}, not {row.distance}"
+            yield f"image {row.index}: distance {size:.9g}, but the result says {row.distance}"
 
 
 def _clean_predictions(e: Evidence) -> Iterator[str]:
@@ -112,7 +112,7 @@ def _clean_predictions(e: Evidence) -> Iterator[str]:
 
 
 def _adversarial_predictions(e: Evidence) -> Iterator[str]:
-    """Every adversarial image fools the model, as its row says."""
+    """Check that every adversarial image is misclassified as its row says."""
     for (_, row), logits in zip(e.broken, e.logits_adv, strict=True):
         if row.prediction == row.label:
             yield f"image {row.index}: broken by {row.broken_by}, but predicted as {row.label}, its label"
@@ -129,21 +129,21 @@ def _predicted(logits: np.ndarray) -> int | None:
 
 
 def _agrees(logits: np.ndarray, recorded: int | None) -> bool:
-    """Whether the model predicts what is recorded, or is within a tie of it; None where it is not finite."""
+    """Return whether the recorded prediction has the largest logit, up to a tie; None records logits not finite."""
     if recorded is None or not np.isfinite(logits).all():
         return recorded is None and not np.isfinite(logits).all()
     return recorded in range(len(logits)) and bool(logits.max() - logits[recorded] <= TIE * np.abs(logits).max())
 
 
 def ties(e: Evidence) -> int:
-    """Predictions too close to call, which were let pass."""
+    """Count predictions that differ from the record only by a tie, which were accepted."""
     pairs = [(logits, row.clean_prediction) for row, logits in zip(e.result.rows, e.logits, strict=True)]
     pairs += [(logits, row.prediction) for (_, row), logits in zip(e.broken, e.logits_adv, strict=True)]
     return sum(_predicted(logits) != recorded and _agrees(logits, recorded) for logits, recorded in pairs)
 
 
 def _rows(e: Evidence) -> Iterator[str]:
-    """Each row agrees with itself."""
+    """Check that each row is consistent in itself."""
     order = [attack.spec for attack in e.result.attacks]
     for row in e.result.rows:
         by = [name for name in (row.broken_by, *row.also_broken_by) if name is not None]
@@ -151,13 +151,13 @@ def _rows(e: Evidence) -> Iterator[str]:
         if row.robust != (not by) or clean_wrong != (by == ["clean"]):
             yield f"image {row.index}: robust {row.robust}, broken by {by}, clean {row.clean_prediction} of {row.label}"
         if by != ["clean"] and by != [name for name in order if name in by]:
-            yield f"image {row.index}: {by} is not a choice of the attacks, in their order"
+            yield f"image {row.index}: broken by {by}, which are not attacks of this result in their order"
         if row.robust and not row.finite:
             yield f"image {row.index}: robust, though outputs were not finite"
 
 
 def _totals(e: Evidence) -> Iterator[str]:
-    """Every number about many images is the count of its rows."""
+    """Check that every total equals the count of its rows."""
     result = e.result
     fell = [{row.broken_by, *row.also_broken_by} for row in result.rows]
     right = [row.clean_prediction == row.label for row in result.rows]
@@ -181,11 +181,11 @@ def _totals(e: Evidence) -> Iterator[str]:
     for attack in result.attacks:
         claimed, undone = attack.claimed or 0, attack.undone or 0
         if not claimed - attack.broke <= undone <= min(claimed, attack.tried - attack.broke):
-            yield f"{attack.spec}: {undone} of {claimed} successes undone, with {attack.broke} of {attack.tried} broken"
+            yield f"{attack.spec}: {undone} of {claimed} claims rejected, with {attack.broke} of {attack.tried} broken"
 
 
 def _intervals(e: Evidence) -> Iterator[str]:
-    """Wilson's bounds are the roots p of n (accuracy - p)^2 = z^2 p (1 - p): compare their sum and product."""
+    """Check Wilson bounds: they are the roots p of n (accuracy - p)^2 = z^2 p (1 - p), by their sum and product."""
     rates = {"clean": e.result.clean, "robust": e.result.robust}
     for attack in e.result.attacks:
         rates[f"after {attack.spec}"] = attack.after
@@ -206,13 +206,13 @@ def _is_wilson(rate: Rate) -> bool:
 
 
 def _undone(undone: int, claimed: int) -> bool:
-    """Whether so many undone successes say at 97.5 % that more than a tenth are: exactly, by the binomial tail."""
+    """Return whether the judge rejects more than a tenth of claimed successes, at 97.5 % by the exact binomial tail."""
     tail = sum(comb(claimed, k) * 0.1**k * 0.9 ** (claimed - k) for k in range(undone, claimed + 1))
     return undone >= 5 and tail < 0.025
 
 
 def _verdict(e: Evidence) -> Iterator[str]:
-    """What makes an evaluation invalid is flagged so."""
+    """Check that everything that makes a result invalid is flagged."""
     needed = {
         "nonfinite_outputs": any(not row.finite for row in e.result.rows),
         "proposal_out_of_bounds": any(attack.out_of_bounds for attack in e.result.attacks),
@@ -226,7 +226,7 @@ def _verdict(e: Evidence) -> Iterator[str]:
 
 
 def _moving(attack: AttackReport, standing: int) -> bool:
-    """Whether the last of an attack's doublings broke more than a hundredth of what stands, and more than two."""
+    """Return whether an attack's last doubling broke more than 1 % of the robust images, and more than two."""
     found = attack.convergence
     if found is None or not standing:
         return False
@@ -235,7 +235,7 @@ def _moving(attack: AttackReport, standing: int) -> bool:
 
 
 def _completeness(e: Evidence) -> Iterator[str]:
-    """What was skipped is known, and no attack claims images that it found no start for."""
+    """Check that skipped work is named, and that no attack takes credit for images it found no start for."""
     result = e.result
     if result.complete != (not result.skipped):
         yield f"complete is {result.complete}, and {len(result.skipped)} attacks were cut short"

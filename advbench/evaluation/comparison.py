@@ -1,4 +1,4 @@
-"""Two evaluations of the same images under the same threat: how much they differ, and on which images."""
+"""Comparison of two evaluations of the same images under the same threat, image by image."""
 
 from __future__ import annotations
 
@@ -15,10 +15,24 @@ COMPARISON_SCHEMA_VERSION: Final = 1
 
 
 class Side(Record):
-    """One of the two evaluations."""
+    """One of the two evaluations.
+
+    Attributes
+    ----------
+    model, digest : str
+        Name of the model, and the digest of its weights.
+    attacks : tuple of str
+        Attacks as typed, in the order in which they ran.
+    seed : int
+        Seed of the evaluation.
+    commit : str or None
+        Commit checked out where the command ran, in hex.
+    started : str
+        Time of the start: UTC, ISO 8601.
+    """
 
     model: str
-    digest: str  # of the model's weights
+    digest: str
     attacks: tuple[str, ...] = Field(strict=False)
     seed: int
     commit: str | None
@@ -26,31 +40,57 @@ class Side(Record):
 
 
 class Comparison(Record):
-    """The second evaluation against the first: `lost` images were robust in the first only, `won` in the second."""
+    """The second evaluation against the first.
+
+    Attributes
+    ----------
+    before, after : Side
+        The first and the second evaluation.
+    data, images : str
+        Data set and split, and the images compared, in words.
+    threat : ThreatInfo
+        The threat of both.
+    clean, robust : Difference
+        Change of clean and of robust accuracy, in [-1, 1].
+    lost, won : tuple of int
+        Indices in the data set of images robust in the first only, and in the second only.
+    notes : tuple of str
+        Other differences between the two: attacks, mode, seed, versions, an incomplete side.
+    """
 
     schema_version: Literal[1] = COMPARISON_SCHEMA_VERSION
     before: Side
     after: Side
     data: str
-    images: str  # which, in words
+    images: str
     threat: ThreatInfo
     clean: Difference
     robust: Difference
-    lost: tuple[Count, ...] = Field(strict=False)  # indices in the data set, by robust accuracy
+    lost: tuple[Count, ...] = Field(strict=False)
     won: tuple[Count, ...] = Field(strict=False)
-    notes: tuple[str, ...] = Field(strict=False)  # what else differs between the two
+    notes: tuple[str, ...] = Field(strict=False)
 
     @classmethod
     def of(cls, before: Result, after: Result) -> Comparison:
-        """Compare image by image.
+        """Compare two results image by image.
+
+        Parameters
+        ----------
+        before, after : Result
+            Results of the same images under the same threat.
+
+        Returns
+        -------
+        Comparison
+            The differences of `after` from `before`.
 
         Raises
         ------
         UsageError
-            When images, norm or eps differ, naming all that do: such numbers can't be compared.
+            When images, norm or eps differ, naming all that do.
         """
         if differing := _differing(before, after):
-            raise UsageError(f"these evaluations can't be compared, since they differ in {', '.join(differing)}")
+            raise UsageError(f"these evaluations can't be compared: they differ in {', '.join(differing)}")
         rows = list(zip(before.rows, after.rows, strict=True))
         return cls(
             before=_side(before),
@@ -67,7 +107,7 @@ class Comparison(Record):
 
 
 def _differing(before: Result, after: Result) -> list[str]:
-    """What must be the same and is not."""
+    """List differences that make the numbers incomparable."""
     found = []
     rows = [[(row.index, row.label) for row in result.rows] for result in (before, after)]
     if before.data.digest != after.data.digest or rows[0] != rows[1]:
@@ -85,7 +125,7 @@ def _images(result: Result) -> str:
 
 
 def _notes(before: Result, after: Result) -> tuple[str, ...]:
-    """What may differ, but should be known."""
+    """List differences that leave the numbers comparable but matter to their reader."""
 
     def suite(result: Result) -> str:
         return ", ".join(report.spec for report in result.attacks)
@@ -97,7 +137,7 @@ def _notes(before: Result, after: Result) -> tuple[str, ...]:
         ("advbench", *(r.provenance.versions.get("advbench", "?") for r in (before, after))),
         ("jax", *(r.provenance.versions.get("jax", "?") for r in (before, after))),
     ]
-    found = [f"other {what}: {was} before, {now} after" for what, was, now in pairs if was != now]
+    found = [f"{what} changed: {was} before, {now} after" for what, was, now in pairs if was != now]
     for which, result in (("first", before), ("second", after)):
         if result.state != "complete":
             found.append(f"the {which} evaluation is {result.state}")

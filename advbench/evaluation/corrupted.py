@@ -1,4 +1,4 @@
-"""Accuracy under common corruptions: what a model loses without any adversary."""
+"""Accuracy under common corruptions, without any adversary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ SCHEMA_VERSION: Final = 1
 
 
 class Corrupted(Record):
-    """Accuracy on all images under one corruption."""
+    """Accuracy on all images under one corruption.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the corruption, of `advbench.data.corruptions.kinds`.
+    severity : int
+        From 1 to 5.
+    rate : Rate
+        Accuracy on the corrupted images.
+    """
 
     kind: str
     severity: Count
@@ -36,7 +46,25 @@ class Corrupted(Record):
 
 
 class Corruptions(Record):
-    """One model on one data set; the mean is over all kinds and severities, of equal weight."""
+    """Accuracy of one model on one data set under corruptions.
+
+    Attributes
+    ----------
+    model, digest : str
+        Name of the model, and the digest of its weights.
+    data, split, n : str, str, int
+        Data set, split and number of images.
+    seed : int
+        Seed of all corruptions.
+    clean : Rate
+        Accuracy on the images before corruption.
+    corrupted : tuple of Corrupted
+        One per kind and severity.
+    mean : float
+        Mean accuracy over all kinds and severities with equal weight, in [0, 1].
+    stand_ins : dict of str to str
+        Kinds whose implementation differs from that of the published files, and how.
+    """
 
     what: Literal["corruptions"] = "corruptions"
     schema_version: int = SCHEMA_VERSION
@@ -49,7 +77,7 @@ class Corruptions(Record):
     clean: Rate
     corrupted: tuple[Corrupted, ...] = Field(strict=False)
     mean: Fractional
-    stand_ins: dict[str, str]  # kinds that are made otherwise than in the published files
+    stand_ins: dict[str, str]
 
 
 @own_settings()
@@ -65,23 +93,40 @@ def measure(
     tell: Callable[[str, int, int], None] = lambda kind, done, total: None,
     allow_extra_outputs: bool = False,
 ) -> Corruptions:
-    """Corrupt the images in every way asked for, and count what the model still gets right.
+    """Measure accuracy under each kind and severity of corruption.
 
     Parameters
     ----------
-    model, data, indices : which model, and which images of which data.
-    kinds, severities : names in `advbench.data.corruptions.kinds`, and numbers from 1 to 5.
-    seed : fixes all corruptions.
-    batch_size : does not change the result.
-    tell : called with the kind, and how many of how many corruptions are done.
-    allow_extra_outputs : whether it is meant that the model has more outputs than the data classes.
+    model : LoadedModel
+        The model.
+    data : Dataset
+        uint8 images and int32 labels.
+    indices : sequence of int
+        Indices of the images of `data` to use.
+    kinds : sequence of str
+        Names of `advbench.data.corruptions.kinds`.
+    severities : sequence of int
+        From 1 to 5.
+    seed : int
+        Seed of all corruptions.
+    batch_size : int
+        Images per batch; does not change the result.
+    tell : callable
+        Called after each corruption with its kind, the number done and the number of all.
+    allow_extra_outputs : bool
+        Accept a model with more outputs than the data has classes.
+
+    Returns
+    -------
+    Corruptions
+        Accuracy per kind and severity, and their mean.
 
     Raises
     ------
     UsageError
         When the model does not return one row of logits per image.
     InvalidEvaluation
-        When it gives more outputs than there are classes, and that is not allowed.
+        When it has more outputs than there are classes, and that is not allowed.
     """
     model = expecting(model, classes := len(data.classes))
     judge = Judge(model.predict, ThreatSpec.parse("any", "1"), Batches(batch_size), batch_size)
@@ -92,7 +137,7 @@ def measure(
         raise InvalidEvaluation(extra.message)
 
     def rate(change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Rate:
-        """Accuracy on images after a change, which takes uint8 images and their numbers."""
+        """Return the accuracy on images after `change`, which takes uint8 images and their indices."""
         right = 0
         for part in parts(data, indices, batch_size):
             images = change(np.rint(part.x * 255).astype(np.uint8), part.indices)

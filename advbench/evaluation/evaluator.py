@@ -1,4 +1,4 @@
-"""One evaluation: which batches to attack in which order, with which keys, and what is made of them."""
+"""One evaluation: attack the batches in order, judge them, and build the result."""
 
 from __future__ import annotations
 
@@ -23,15 +23,11 @@ from advbench.core.errors import (
     UsageError,
 )
 from advbench.core.flag import Flag
-from advbench.core.images import (
-    digest,
-    in_words,
-    parts,
-    pixels,
-)
+from advbench.core.images import digest, parts, pixels
 from advbench.core.lazy import choose, content_digest, expect
 from advbench.core.outputs import expecting
 from advbench.core.spec import ThreatSpec
+from advbench.evaluation import summary
 from advbench.evaluation.access import check_access
 from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Plan, Task
@@ -41,20 +37,12 @@ from advbench.evaluation.provenance import (
     versions,
 )
 from advbench.evaluation.queries import (
-    counted,
     ended,
     ending_flag,
     listen,
     reason,
 )
-from advbench.evaluation.result import (
-    DataInfo,
-    ModelInfo,
-    Provenance,
-    Result,
-    Skipped,
-    ThreatInfo,
-)
+from advbench.evaluation.result import Provenance, Result
 from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.settings import DOUBLINGS, Progress, nobody, quietly
 from advbench.evaluation.starts import Pool, candidates
@@ -72,7 +60,7 @@ Before = tuple[Result, Images]  # what a smaller eps found
 
 
 class Done(NamedTuple):
-    """All that the attacks were to do."""
+    """The completed attacks of an evaluation, with the tally of their outcomes."""
 
     plan: Plan  # with the tally
     classes: int
@@ -82,7 +70,7 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluator:
-    """What stays fixed during an evaluation; the parameters of `advbench.evaluation.evaluate`, checked."""
+    """The fixed settings of an evaluation: the checked parameters of `advbench.evaluation.evaluate`."""
 
     model: LoadedModel
     data: Dataset
@@ -103,18 +91,18 @@ class Evaluator:
         if self.batch_size < 1 or not 0 <= self.seed < 2**32:
             raise UsageError("the batch size must be at least 1, and the seed between 0 and 2**32 - 1")
         if self.budget is not None and not self.budget > 0:
-            raise UsageError("a time budget is more than 0 seconds, like 60s or 5m")
+            raise UsageError("the time limit must be more than 0 seconds, like 60s or 5m")
         if not self.attacks or len({attack.text for attack in self.attacks}) < len(self.attacks):
-            raise UsageError("give at least one attack, and each only once")
+            raise UsageError("give at least one attack, and each attack only once")
         object.__setattr__(self, "model", expecting(self.model, len(self.data.classes)))
         self.model.require(self.data)
         check_access(self.model, self.attacks)
 
     @own_settings()
     def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:
-        """Do what is not done yet, and store it all."""
+        """Run the evaluation, or the part missing in the run directory `out`, and store result and images there."""
         if self.budget is not None and resume:
-            raise UsageError("a run with a time budget can't be resumed: what it does depends on the clock")
+            raise UsageError("a run with a time limit can't be resumed: its work depends on the clock")
         if out is None:
             return self._attack(None, before)
         with RunDirectory(out, self.fingerprint(before), resume) as directory:
@@ -124,11 +112,11 @@ class Evaluator:
             return finished
 
     def fingerprint(self, before: Before | None = None) -> dict[str, Any]:
-        """All that the result depends on; a run resumes only where nothing of it changed."""
+        """Return everything that the result depends on, as JSON; a run resumes only if all of it is unchanged."""
         return {
             "model": self.model.digest,
             "preprocessing": self.model.preprocess.record(),
-            "data": self._digest,
+            "data": self.digest,
             "indices": digest(self.indices),
             "norm": self.threat.norm,
             "eps": str(self.threat.eps.value),
@@ -148,17 +136,17 @@ class Evaluator:
 
     @property
     def _starts(self) -> str:
-        """Digest of the images that attacks may set out from."""
+        """Digest of the images from which attacks may start."""
         chosen = candidates(self.data.labels)
         return content_digest(self.data.images[chosen], self.data.labels[chosen])
 
     @cached_property
-    def _digest(self) -> str:
-        """Of these images and labels."""
+    def digest(self) -> str:
+        """Digest of the attacked images and their labels."""
         return content_digest(choose(self.data.images, self.indices), self._labels)
 
     def _pixels(self, positions: np.ndarray | slice) -> np.ndarray:
-        """The images there, float32 `[m, H, W, C]` in [0, 1]: no more than a batch, since all may not fit in memory."""
+        """Return a batch of images, float32 `[m, H, W, C]` in [0, 1]; all images at once might not fit in memory."""
         return pixels(self.data.images[self.indices[positions]])
 
     @property
@@ -180,18 +168,28 @@ class Evaluator:
         size: int | None = None,
         first: int = 0,
     ) -> Done:
-        """Let the attacks try all images.
+        """Run all attacks on all images.
 
         Parameters
         ----------
         directory : RunDirectory, optional
-            Where each batch is kept, and what was kept there is not done again.
+            Stores each batch; batches already stored there are not computed again.
         before : Before, optional
-            What a smaller eps found.
+            Result and images of a smaller eps.
         size : int, optional
-            Images in a batch, also where there are fewer.
+            Batch shape, also for fewer images; by default the batch size, or the number of images if that is smaller.
         first : int
-            The number of the first batch in `directory`.
+            Number of the first batch in `directory`.
+
+        Returns
+        -------
+        Done
+            The completed plan with its tally.
+
+        Raises
+        ------
+        Interrupted
+            When `should_stop` returned a signal.
         """
         listen(self.model, self.should_stop)
         size = size or min(self.batch_size, len(self.indices))
@@ -237,7 +235,7 @@ class Evaluator:
 
     @own_settings()
     def concluded(self, done: Done, started: datetime, seconds: float) -> tuple[Result, Images]:
-        """What comes of it, with the images that broke."""
+        """Build the result and collect the adversarial images; `started` is in UTC, `seconds` the duration."""
         plan, tally = done.plan, done.plan.tally
         images = tally.adversarial(self.data.images.shape[1:])
         provenance = Provenance(
@@ -248,11 +246,11 @@ class Evaluator:
             started=started.isoformat(timespec="seconds"),
             seconds=seconds,
         )
-        flags = [*tally.flags(done.limit, plan.size), *plan.flags(done.classes)]
+        flags = [*summary.flags(tally, done.limit, plan.size), *plan.flags(done.classes)]
         flags += view_flags(self.model.predict, self.attacks, tally)
         if (end := ended(self.model)) is not None:
             flags.append(ending_flag(end, plan))
-        return self._result(tally, plan.runs, images, flags, provenance, plan.skipped), images
+        return summary.result(self, tally, plan.runs, images, flags, provenance, plan.skipped), images
 
     def _asked(
         self,
@@ -264,7 +262,7 @@ class Evaluator:
         directory: RunDirectory | None,
         pool: Pool,
     ) -> Shard:
-        """As `trial`; of a target that ended meanwhile, what could still be judged, which may be nothing."""
+        """Run `trial`; if the remote model stopped answering, return the part already judged, which may be empty."""
         try:
             shard = trial(self, task, x, y, judge, batches, pool)
         except (TargetUnavailable, QueriesSpent, Interrupted):
@@ -275,55 +273,9 @@ class Evaluator:
             raise Interrupted(_stopped(directory), end.exit_code - 128)
         return shard
 
-    def _result(
-        self,
-        tally: Tally,
-        runs: list[int],
-        images: Images,
-        flags: list[Flag],
-        provenance: Provenance,
-        skipped: tuple[Skipped, ...],
-    ) -> Result:
-        model, data = self.model, self.data
-        return Result(
-            model=ModelInfo(
-                name=model.name,
-                source=model.source or model.name,
-                digest=model.digest,
-                dataset=model.dataset,
-                record=model.record,
-                preprocess=model.preprocess.record(),
-                queries=counted(model),
-                execution=model.execution,
-            ),
-            data=DataInfo(
-                name=data.name,
-                split=data.split,
-                source=data.source,
-                digest=self._digest,
-                n=len(self.indices),
-                indices=in_words(self.indices),
-                classes=tuple(data.classes),
-                reading=data.reading.record() if data.reading else {},
-            ),
-            threat=ThreatInfo.of(self.threat),
-            mode="each" if self.each else "cascade",
-            clean=tally.rate(tally.correct),
-            robust=tally.rate(tally.robust),
-            attacks=tally.reports(runs),
-            flags=(*self.flags, *flags),
-            seed=self.seed,
-            batch_size=self.batch_size,
-            complete=not skipped,
-            skipped=skipped,
-            adversarial_digest=images.digest(),
-            provenance=provenance,
-            rows=tally.rows(),
-        )
-
 
 def _clean(judge: Judge, data: Dataset, indices: np.ndarray) -> Verdict:
-    """The judge's on the clean images."""
+    """Judge the clean images."""
     verdicts = [judge(part.x, part.y, part.x) for part in parts(data, indices, judge.size)]
     return Verdict(*map(np.concatenate, zip(*verdicts, strict=True)))
 

@@ -1,4 +1,4 @@
-"""Exact interval of how many more images of a finite population were won than lost, from a random part of them."""
+"""Exact interval for the change of accuracy in a finite population, from a random part of its images."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 
 from advbench.evaluation.paired import score, tango
 
-NUISANCE = 0.05  # share of the error that bounds how many images changed at all
-GRAIN = 40  # bounds are wider by that part of the difference's deviation, at most twice: finer costs, and hardly helps
-NEGLIGIBLE = 1e-20  # probabilities left out of a sum, and
-LEFT_OUT = 1e-12  # more than all of them together, which is added instead
+NUISANCE = 0.05  # share of the error spent on bounding the number of changed images
+GRAIN = 40  # bounds are wider by 1 to 2 times 1/40 of the difference's standard deviation: finer ones cost more time
+NEGLIGIBLE = 1e-20  # probabilities below this are left out of sums
+LEFT_OUT = 1e-12  # added instead of them: more than all of them together
 
 
 def changed(won: int, lost: int, n: int, population: int, level: float) -> tuple[int, int]:
-    """Bounds of won minus lost in the whole population; they hold with probability `level` at least, whatever it is.
+    """Bound won minus lost in the whole population, with coverage of at least `level` for every population.
 
-    What is drawn is a uniformly random part of the population. Outcomes are ordered by the bound that Tango gives,
-    and a change is kept unless the outcome, or one further out, is too improbable however many images changed (Buehler
-    1957, doi 10.1080/01621459.1957.10501404), of the numbers that are not improbable themselves (Berger & Boos 1994,
-    doi 10.1080/01621459.1994.10476836). Probabilities are summed, never approximated from below.
+    The images drawn are a uniformly random part of the population. Outcomes are ordered by Tango's bound. A change of
+    the population is excluded if the outcome, or a more extreme one, is too improbable for every number of changed
+    images (Buehler 1957, doi 10.1080/01621459.1957.10501404) that is plausible itself (Berger & Boos 1994, doi
+    10.1080/01621459.1994.10476836). Probabilities are summed, never approximated from below.
 
     Parameters
     ----------
     won, lost : int
-        Of the `n` images drawn: wrong before and right after, and the other way round.
+        Of the `n` images drawn: wrong before and right after, and right before and wrong after.
     n, population : int
-        Images drawn, and images that there are.
+        Number of images drawn, and of all images.
     level : float
-        In (0, 1); each side has half of the rest.
+        Coverage, in (0, 1); each side gets half of the error.
 
     Returns
     -------
     tuple of int
-        The least and the largest change, in images; both are the truth when everything is drawn.
+        The smallest and the largest change, in images; both are exact when the whole population is drawn.
 
     Raises
     ------
@@ -50,14 +50,14 @@ def changed(won: int, lost: int, n: int, population: int, level: float) -> tuple
 
 
 def highest(won: int, lost: int, n: int, population: int, tail: float) -> int:
-    """The largest change of the population that is not excluded; it is above with probability `tail` at most."""
+    """Return the largest change of the population that is not excluded; the error probability is at most `tail`."""
     seen, unseen = won - lost, population - n
     if n in (0, population):
         return seen + unseen
     most = most_changed(won + lost, n, population, NUISANCE * tail)
     within = region(won, lost, n, tail)
     grain = max(1, int(population * sqrt(won + lost + 1) / (n * GRAIN)))
-    kept, gone = seen * population // n, seen + unseen + 1  # above the estimate, more is never likelier
+    kept, gone = seen * population // n, seen + unseen + 1  # above the estimate, a larger change is never likelier
     while gone - kept > grain:
         middle = (kept + gone) // 2
         out = too_rare(within, population, middle, most, (1 - NUISANCE) * tail, grain)
@@ -66,7 +66,7 @@ def highest(won: int, lost: int, n: int, population: int, tail: float) -> int:
 
 
 def most_changed(drawn: int, n: int, population: int, error: float) -> int:
-    """The largest number of changed images in the population that `drawn` of `n` leave possible at this error."""
+    """Return the largest number of changed images in the population that `drawn` of `n` do not exclude at `error`."""
     kept, gone = drawn * population // n, population - (n - drawn) + 1
     while gone - kept > 1:
         middle = (kept + gone) // 2
@@ -76,10 +76,10 @@ def most_changed(drawn: int, n: int, population: int, error: float) -> int:
 
 
 def region(won: int, lost: int, n: int, tail: float) -> np.ndarray:
-    """The outcomes whose upper bound is no larger: for each number of lost images, how many may be won, `[n + 1]`.
+    """Return the outcomes whose upper bound is no larger: the most won images for each number lost, int `[n + 1]`.
 
-    -1 where none. With fewer won or more lost an outcome stays inside, so that its probability falls where the
-    population has more to win, and grows where it has more to lose.
+    -1 means none. An outcome with fewer won or more lost images stays in the region. So the region's probability
+    falls with the number of images that the population wins, and grows with the number it loses.
     """
     z = NormalDist().inv_cdf(1 - tail)
     bound = tango(won, lost, n, 1 - 2 * tail)[1]
@@ -90,16 +90,16 @@ def region(won: int, lost: int, n: int, tail: float) -> np.ndarray:
         further = (score(middle, losses, n, bound) <= -z) & (middle > inside)
         inside, outside = np.where(further, middle, inside), np.where(further, outside, middle)
         outside = np.maximum(outside, inside + 1)
-    inside[lost] = max(inside[lost], won)  # rounding must not lose the outcome itself
+    inside[lost] = max(inside[lost], won)  # rounding must not exclude the outcome itself
     most: np.ndarray = np.maximum.accumulate(inside)
     return most
 
 
 def too_rare(within: np.ndarray, population: int, change: int, most: int, error: float, grain: int = 1) -> bool:
-    """Whether a region is too improbable at a change, for every number of changed images up to `most`.
+    """Return whether a region is too improbable at a change, for every number of changed images up to `most`.
 
-    Of a range of these numbers at once, fewest won with most lost images bound the probability from above; a range that
-    this does not exclude is halved, until it has no more than `grain` of them: then it may not be.
+    For a range of numbers, the fewest won with the most lost images bound the probability from above. A range that
+    this does not exclude is halved, until it has at most `grain` numbers: then it counts as not excluded.
     """
     least_won, least_lost = max(change, 0), max(-change, 0)  # both grow by the same number
     ranges = [(0, (most - abs(change)) // 2)]
@@ -115,9 +115,10 @@ def too_rare(within: np.ndarray, population: int, change: int, most: int, error:
 
 
 def _probability(within: np.ndarray, population: int, won: int, lost: int) -> float:
-    """Of a region, where so many images of the population were won and lost; never below the exact one.
+    """Return the probability of a region, given how many images the population won and lost; never too small.
 
-    Drawn without replacement, losses, wins and all others are independent binomials, given that they add up to `n`.
+    Drawn without replacement, the numbers of lost, won and unchanged images are independent binomials, given that
+    they add up to `n`.
     """
     n = len(within) - 1
     losses, share = _likely(lost, n, population)
@@ -131,14 +132,14 @@ def _probability(within: np.ndarray, population: int, won: int, lost: int) -> fl
 
 
 def _likely(marked: int, n: int, population: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of marked images drawn that are not negligibly rare, and their binomial probabilities."""
+    """Return the possible numbers of marked images drawn, negligible ones left out, and their probabilities."""
     hits = np.arange(min(marked, n) + 1)
     share = _binomial(hits, marked, n, population)
     return hits[share > NEGLIGIBLE], share[share > NEGLIGIBLE]
 
 
 def _binomial(hits: np.ndarray, of: int, n: int, population: int) -> np.ndarray:
-    """Probability of so many hits `of` images, each drawn with probability n / population, which is in (0, 1)."""
+    """Return the probability of `hits` out of `of` images, each drawn with probability n / population, in (0, 1)."""
     log, p = _log_factorials(population), n / population
     chosen = log[of] - log[hits] - log[of - hits]
     found: np.ndarray = np.exp(chosen + hits * np.log(p) + (of - hits) * np.log1p(-p))

@@ -1,4 +1,4 @@
-"""An evaluation that grows: more and more images of one order, until whoever looks at it has seen enough."""
+"""Evaluation in increments: more and more images of one order, until the caller has enough."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from advbench.evaluation.tally import Images, Tally
 
 
 class Growing:
-    """Attacks the first images of an order, then the next, as if all had been attacked at once.
+    """Evaluation in increments, whose result equals that of one evaluation of all the images.
 
     Parameters
     ----------
     evaluator : Evaluator
-        Of all images, in the order in which they are drawn; without doublings, which no part can decide on.
+        Settings, with all images in the order in which they are drawn. Doublings are switched off: whether an attack
+        has converged can't be decided on a part of the images.
     directory : RunDirectory, optional
-        Keeps every batch.
+        Stores every batch.
     """
 
     def __init__(self, evaluator: Evaluator, directory: RunDirectory | None = None):
@@ -34,25 +35,30 @@ class Growing:
 
     @property
     def seen(self) -> int:
-        """How many images were attacked."""
+        """Number of images attacked so far."""
         return len(self.done.plan.tally.labels) if self.done else 0
 
     @property
     def good(self) -> np.ndarray:
-        """Bool `[seen]`: what withstood everything, in the order of the images."""
+        """Mask of robust images, bool `[seen]`, in the order in which they were drawn."""
         return self.done.plan.tally.robust if self.done else np.zeros(0, bool)
 
     def extend(self, n: int) -> None:
         """Attack the next `n` images; batches keep their shape, so that nothing recompiles.
 
+        Parameters
+        ----------
+        n : int
+            Number of images.
+
         Raises
         ------
         Interrupted
-            When the evaluator's `should_stop` said so: these images are then as if they had not been attacked.
+            When the evaluator's `should_stop` returned a signal: these images then do not count as attacked.
         Inconclusive
-            When attacks skipped some of them; likewise.
+            When attacks skipped some of these images: none of them counts as attacked then.
         AdvbenchError
-            As `advbench.evaluation.evaluate`.
+            As in `advbench.evaluation.evaluate`.
         """
         clock = time.perf_counter()
         part = replace(self.evaluator, indices=self.evaluator.indices[self.seen : self.seen + n])
@@ -62,18 +68,18 @@ class Growing:
             words = (
                 f"{s.spec} (no start on {s.images} images)" if s.reason == "start" else s.spec for s in new.plan.skipped
             )
-            raise Inconclusive(f"not all attacks could be finished: {', '.join(words)}")
+            raise Inconclusive(f"these attacks could not be finished: {', '.join(words)}")
         self.done = _joined(self.done, new) if self.done else new
         self.seconds += time.perf_counter() - clock
 
     def result(self) -> tuple[Result, Images]:
-        """What was found so far, as of one evaluation; at least one image was attacked."""
+        """Return the result and the adversarial images of all images attacked so far, at least one."""
         assert self.done is not None, "nothing was attacked"  # noqa: S101 - the caller's mistake
         whole = replace(self.evaluator, indices=self.evaluator.indices[: self.seen])
         return whole.concluded(self.done, self.started, self.seconds)
 
     def finish(self) -> Result:
-        """The result, now that enough is seen: the run directory, if there is one, is complete with it."""
+        """Return the result, and complete the run directory with it if there is one."""
         found = self.result()
         if self.directory:
             self.directory.finish(*found)

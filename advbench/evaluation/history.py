@@ -1,4 +1,4 @@
-"""Evaluations over time: the same model, data and threat, from commit to commit."""
+"""History of evaluations: the same model, data and threat, from commit to commit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,27 @@ HISTORY_SCHEMA_VERSION: Final = 1
 
 
 class Point(Record):
-    """One evaluation. `change` is against the point before, where both looked at the same images."""
+    """One evaluation of a series.
 
-    started: str  # UTC, ISO 8601
+    Attributes
+    ----------
+    started : str
+        Time of the start: UTC, ISO 8601.
+    commit : str or None
+        Commit checked out where the command ran, in hex.
+    clean, robust : Rate
+        Clean and robust accuracy.
+    change : Difference or None
+        Change of robust accuracy against the previous point; None if its images differ.
+    state : {"complete", "invalid", "incomplete"}
+        State of the result.
+    notes : tuple of str
+        Other differences from the previous point.
+    path : str
+        File that holds the result.
+    """
+
+    started: str
     commit: str | None
     clean: Rate
     robust: Rate
@@ -31,7 +49,7 @@ class Point(Record):
 
 
 class Told(NamedTuple):
-    """A result, the file that told of it, and what else that file says of it."""
+    """A result, the file that holds it, and a remark on it, such as the verdict of its gate."""
 
     path: Path
     result: Result
@@ -39,7 +57,17 @@ class Told(NamedTuple):
 
 
 class Series(Record):
-    """One model on one data set under one threat, in order of time."""
+    """Evaluations of one model on one data set under one threat, in order of time.
+
+    Attributes
+    ----------
+    model, data : str
+        Name of the model; data set and split.
+    norm, eps : str
+        The threat, eps as typed.
+    points : tuple of Point
+        One per evaluation.
+    """
 
     model: str
     data: str
@@ -49,19 +77,36 @@ class Series(Record):
 
     @property
     def title(self) -> str:
-        """What the series is of."""
+        """Title of the series: model, data and threat."""
         return f"{self.model} on {self.data}, {self.norm} eps {self.eps}"
 
 
 class History(Record):
-    """Every series found."""
+    """All series found below a folder.
+
+    Attributes
+    ----------
+    series : tuple of Series
+        In the order of their first evaluations.
+    """
 
     schema_version: Literal[1] = HISTORY_SCHEMA_VERSION
     series: tuple[Series, ...] = Field(strict=False)
 
     @classmethod
     def of(cls, found: Sequence[Told]) -> History:
-        """Put results into series; what was stored twice, as a result and within a gate, counts once."""
+        """Group results into series; a result stored twice, alone and within a gate, counts once.
+
+        Parameters
+        ----------
+        found : sequence of Told
+            Results in any order.
+
+        Returns
+        -------
+        History
+            All series.
+        """
         groups: dict[tuple[str, ...], list[Told]] = {}
         seen: set[tuple[object, ...]] = set()
         for told in sorted(found, key=lambda told: told.result.provenance.started):
@@ -89,11 +134,11 @@ def _point(told: Told, before: Result | None) -> Point:
         try:
             comparison = Comparison.of(before, result)
         except UsageError:
-            notes.append("other images")
+            notes.append("images changed")
         else:
             change = comparison.robust
             was, now = comparison.before, comparison.after
-            notes += [f"other {what}" for what in ("attacks", "seed") if getattr(was, what) != getattr(now, what)]
+            notes += [f"{what} changed" for what in ("attacks", "seed") if getattr(was, what) != getattr(now, what)]
     return Point(
         started=result.provenance.started,
         commit=result.provenance.commit,

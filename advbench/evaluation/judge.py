@@ -1,4 +1,4 @@
-"""The one place that says "broken": it predicts every proposed image again and measures every perturbation again."""
+"""The judge decides which images are broken: it predicts every proposed image and measures its perturbation again."""
 
 from __future__ import annotations
 
@@ -17,34 +17,50 @@ from advbench.core.outputs import margins
 from advbench.core.spec import ThreatSpec
 from advbench.wrappers.facing import counted
 
-TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: float32 images can't do better
+TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: the precision of float32 images
 ORDERS = {"linf": np.inf, "any": np.inf, "l2": 2, "l1": 1, "l0": 0}
 
 
 class Verdict(NamedTuple):
-    """What holds of each of m images; NumPy arrays `[m]`."""
+    """The judge's findings on m images, as NumPy arrays `[m]`.
 
-    broken: np.ndarray  # bool: allowed, and misclassified or not finite
-    allowed: np.ndarray  # bool: finite, in the ball, in the box
-    finite: np.ndarray  # bool: the logits are
-    prediction: np.ndarray  # int32; -1 where the logits are not finite
-    margin: np.ndarray  # float32: best wrong logit minus the right one; NaN where the logits are not finite
-    distance: np.ndarray  # float64, in the threat's norm
+    Attributes
+    ----------
+    broken : np.ndarray
+        bool: allowed, and misclassified or with logits that are not finite.
+    allowed : np.ndarray
+        bool: finite pixels, in the ball and in [0, 1].
+    finite : np.ndarray
+        bool: all logits are finite.
+    prediction : np.ndarray
+        int32: predicted class; -1 where the logits are not finite.
+    margin : np.ndarray
+        float32: largest wrong logit minus the label's; NaN where the logits are not finite.
+    distance : np.ndarray
+        float64: size of the perturbation in the threat's norm.
+    """
+
+    broken: np.ndarray
+    allowed: np.ndarray
+    finite: np.ndarray
+    prediction: np.ndarray
+    margin: np.ndarray
+    distance: np.ndarray
 
 
 class Judge:
-    """Judges images of one model under one threat, always in the same batch shape.
+    """The judge of one model under one threat; all its predictions have the same batch shape.
 
     Parameters
     ----------
     model : Model
-        Images `[B, H, W, C]` float32 in [0, 1] -> logits `[B, K]`.
+        Maps images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`.
     threat : ThreatSpec
-        The ball; the box is [0, 1].
+        The ball; pixels range from 0 to 1.
     batches : Batches
-        How predictions are batched.
+        Runs predictions in batches.
     size : int
-        The reporting batch shape.
+        Batch shape of all predictions.
     """
 
     def __init__(self, model: Model, threat: ThreatSpec, batches: Batches, size: int):
@@ -52,7 +68,19 @@ class Judge:
 
     @own_settings()
     def __call__(self, x: np.ndarray, y: np.ndarray, x_adv: np.ndarray) -> Verdict:
-        """Judge `x_adv` against the clean `x`, float32 `[m, H, W, C]`, and labels `y`, int32 `[m]`.
+        """Judge proposed images.
+
+        Parameters
+        ----------
+        x, x_adv : np.ndarray
+            Clean and proposed images, float32 `[m, H, W, C]`; the same object for both judges the clean images.
+        y : np.ndarray
+            Labels, int32 `[m]`.
+
+        Returns
+        -------
+        Verdict
+            Arrays `[m]`.
 
         Raises
         ------
@@ -79,9 +107,9 @@ class Judge:
 
     @own_settings()
     def logits(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-        """Logits of images that may be anything at all; what is not finite is shown to the model as 0.
+        """Compute logits, float32 `[m, K]`; pixels that are not finite are replaced by 0.
 
-        With labels `y`, the images are adversarial: where the model rejects one, its label has the largest logit.
+        With labels `y`, the images count as adversarial: if the model rejects one, its label gets the largest logit.
         """
         shown = (np.nan_to_num(x),) if y is None else (np.nan_to_num(x), y)
         logits: np.ndarray = self.batches.map(self._logits, *shown, size=self.size)
@@ -98,7 +126,13 @@ def _predict(model: Model, x: Array) -> Array:
 
 
 def measure(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which images are allowed, bool `[m]`, and how far each is from the clean one, `[m]`, both in float64."""
+    """Measure perturbations in float64.
+
+    Returns
+    -------
+    tuple of np.ndarray
+        Whether each image is in the ball and in [0, 1], bool `[m]`; and the norm of its perturbation, float64 `[m]`.
+    """
     rows = x_adv.reshape(len(x_adv), -1).astype(np.float64)
     moved = rows - x.reshape(len(x), -1)
     if threat.norm == "l0":

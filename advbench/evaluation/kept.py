@@ -1,4 +1,4 @@
-"""Adversarial images while they are found: in memory while they are few, in a temporary file once they are many."""
+"""Storage of adversarial images during an evaluation: in memory while few, in a temporary file when many."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import numpy as np
 from advbench.core.errors import DataUnavailable
 from advbench.core.lazy import Lazy, chunks
 
-HEADER = 1 << 20  # bytes of a file's header, at most
-MEMORY = 1 << 28  # bytes of images that are kept in memory
+HEADER = 1 << 20  # bytes: largest header of a file
+MEMORY = 1 << 28  # bytes: most images kept in memory
 
 
 class OpenFile:
@@ -59,7 +59,7 @@ class Kept(MutableMapping[int, np.ndarray]):
             os.pwrite(self._file.fileno(), content.data, place * content.nbytes)
         except OSError as error:
             raise DataUnavailable(
-                f"no room for adversarial images among temporary files: {error.strerror}; name a larger place in TMPDIR"
+                f"no space for adversarial images among temporary files: {error.strerror}; set TMPDIR to a larger disk"
             ) from None
 
     def __getitem__(self, at: int) -> np.ndarray:
@@ -68,7 +68,7 @@ class Kept(MutableMapping[int, np.ndarray]):
         return Filed(self._file, [self._far[at]], self._shape)[0]
 
     def __delitem__(self, at: int) -> None:
-        raise TypeError("what broke once is not forgotten")
+        raise TypeError("adversarial images can't be removed once stored")
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._near if self._file is None else self._far)
@@ -82,28 +82,28 @@ class Kept(MutableMapping[int, np.ndarray]):
         return self
 
     def stacked(self, order: Sequence[int], shape: tuple[int, ...]) -> Any:
-        """The images of these positions, float32 `[b, *shape]`: an array, or what reads them from the file."""
+        """Return the images at these positions, float32 `[b, *shape]`: an array, or a `Filed` that reads the file."""
         if self._file is None:
             return np.array([self._near[at] for at in order], np.float32).reshape(-1, *shape)
         return Filed(self._file, [self._far[at] for at in order], shape)
 
 
 class Filed(Lazy):
-    """Images float32 that lie in a file, one after the other from `start` on, read as they are asked for."""
+    """Images float32 stored one after the other in a file from byte `start` on, read on demand."""
 
     def __init__(self, file: OpenFile, places: Sequence[int], shape: tuple[int, ...], start: int = 0):
         super().__init__((len(places), *shape), np.float32)
         self.file, self.places, self.start = file, places, start
 
     def one(self, index: int) -> np.ndarray:
-        """Read one."""
+        """Read one image, float32 `[H, W, C]`."""
         size = self.row_bytes
         content = os.pread(self.file.fileno(), size, self.start + self.places[index] * size)
         return np.frombuffer(content, "<f4").reshape(self.shape[1:])
 
 
 def filed(index: np.ndarray, x_adv: Lazy) -> Iterator[bytes]:
-    """A safetensors file of both arrays, a part at a time."""
+    """Yield a safetensors file of both arrays, part by part."""
     content = index.astype("<i4").tobytes()
     end = len(content) + len(x_adv) * x_adv.row_bytes
     arrays = {
@@ -118,27 +118,37 @@ def filed(index: np.ndarray, x_adv: Lazy) -> Iterator[bytes]:
 
 
 def read_filed(path: Path) -> dict[str, Any]:
-    """Both arrays of such a file; the images are read as they are asked for.
+    """Open a file that `filed` wrote; its images are read on demand.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        `index`, int32 `[b]`, and `x_adv`, a `Filed` of float32 `[b, H, W, C]`.
 
     Raises
     ------
     OSError
-        When it can't be read.
+        When the file can't be read.
     ValueError, KeyError, TypeError
-        When it is no such file.
+        When it is another kind of file or damaged.
     """
     file = OpenFile(path.open("rb"))
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(os.pread(file.fileno(), 8, 0), "little")
     if length > HEADER:
-        raise ValueError(f"its header would have {length} bytes")
+        raise ValueError(f"a header of {length} bytes, more than the {HEADER} allowed")
     header = json.loads(os.pread(file.fileno(), length, 8))
     shape = tuple(header["x_adv"]["shape"])
     (first, last), (begin, end) = (header[name]["data_offsets"] for name in ("index", "x_adv"))
     wanted = math.prod(shape) * 4
     if header["index"]["dtype"] != "I32" or header["x_adv"]["dtype"] != "F32" or not len(shape) == 4 <= wanted:
-        raise ValueError("it holds other arrays than index [b] and x_adv [b, H, W, C]")
+        raise ValueError("expected int32 index [b] and float32 x_adv [b, H, W, C]")
     if end - begin != wanted or last - first != 4 * shape[0] or size != 8 + length + max(last, end):
-        raise ValueError(f"it has {size} bytes, which is not what its header says")
+        raise ValueError(f"{size} bytes do not match the sizes in its header")
     index = np.frombuffer(os.pread(file.fileno(), last - first, 8 + length + first), "<i4").astype(np.int32)
     return {"index": index, "x_adv": Filed(file, range(shape[0]), shape[1:], 8 + length + begin)}

@@ -1,4 +1,4 @@
-"""Two outcomes of the same images: how much they differ, and whether that can be chance."""
+"""Paired comparison of two outcomes on the same images: size of the difference, its interval, and a test."""
 
 from __future__ import annotations
 
@@ -15,17 +15,33 @@ from advbench.evaluation.result import Count, Fractional
 
 
 class Difference(Record):
-    """Of two paired proportions: after minus before, its interval, and the exact p that nothing changed."""
+    """Difference of two paired proportions, after minus before.
+
+    Attributes
+    ----------
+    n : int
+        Number of image pairs.
+    before, after : int
+        Images correct before, and after.
+    lost, won : int
+        Images correct before only, and after only.
+    change, low, high : float
+        (won - lost) / n and its interval, in [-1, 1].
+    p : float
+        Two-sided p-value of the exact McNemar test that nothing changed.
+    interval : str
+        Method and level of the interval, like `tango-95`.
+    """
 
     n: Count
-    before: Count  # correct then
-    after: Count  # correct now
-    lost: Count  # correct then, not now
-    won: Count  # correct now, not then
+    before: Count
+    after: Count
+    lost: Count
+    won: Count
     change: float = Field(ge=-1, le=1)
     low: float = Field(ge=-1, le=1)
     high: float = Field(ge=-1, le=1)
-    p: Fractional  # two-sided, exact McNemar
+    p: Fractional
     interval: str = "tango-95"
 
     @classmethod
@@ -36,15 +52,27 @@ class Difference(Record):
         level: float = LEVEL,
         population: int | None = None,
     ) -> Difference:
-        """Compare outcomes of the same images, in the same order.
+        """Compare outcomes on the same images, in the same order.
 
-        The interval is Tango's and holds at about `level`; where the images are a random part of a finite `population`
-        it is of the change in the population, and exact: it never holds less often.
+        Parameters
+        ----------
+        before, after : sequence of bool
+            Outcomes, `[n]` each.
+        level : float
+            Coverage of the interval, in (0, 1).
+        population : int, optional
+            Size of the finite population of which the images are a random part. The interval is then for the change in
+            the population, and exact: its coverage is never below `level`. Otherwise it is Tango's, of about `level`.
+
+        Returns
+        -------
+        Difference
+            After minus before.
 
         Raises
         ------
         ValueError
-            When there are not as many of the one as of the other.
+            When the two differ in length or are not one-dimensional.
         """
         from advbench.evaluation.exact import changed
 
@@ -72,23 +100,34 @@ class Difference(Record):
 
 
 def mcnemar(lost: int, won: int) -> float:
-    """Exact two-sided p of `lost` and `won` discordant pairs (McNemar 1947, doi 10.1007/BF02295996): a fair coin's."""
+    """Return the two-sided p-value of the exact McNemar test (McNemar 1947, doi 10.1007/BF02295996).
+
+    Parameters
+    ----------
+    lost, won : int
+        Discordant pairs of each kind: under the null hypothesis a pair is of either kind with probability 1/2.
+
+    Returns
+    -------
+    float
+        In (0, 1].
+    """
     discordant, fewer = lost + won, min(lost, won)
     tail = sum(math.comb(discordant, k) for k in range(fewer + 1))
     return min(1.0, 2 * tail / (1 << discordant))
 
 
 def tango(won: int, lost: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Score interval of the difference of paired proportions (Tango 1998, Statistics in Medicine 17).
+    """Return the score interval for the difference of paired proportions (Tango 1998, Statistics in Medicine 17).
 
     Parameters
     ----------
     won, lost : int
-        Discordant pairs: only the second, only the first was a success.
+        Discordant pairs: success in the second only, and in the first only.
     n : int
-        All pairs.
+        Number of all pairs.
     level : float
-        How often it covers the truth, about.
+        Approximate coverage, in (0, 1).
 
     Returns
     -------
@@ -106,7 +145,7 @@ def tango(won: int, lost: int, n: int, level: float = LEVEL) -> tuple[float, flo
 
 
 def score(won: np.ndarray | int, lost: np.ndarray | int, n: int, delta: float) -> np.ndarray:
-    """How many deviations won minus lost is above `n * delta`: Tango's statistic, of one outcome or of several."""
+    """Return Tango's score statistic: standard deviations by which won - lost exceeds `n * delta`, elementwise."""
     a = 2.0 * n
     b = -won - lost + (2 * n - won + lost) * delta
     c = -lost * delta * (1 - delta)
@@ -119,7 +158,18 @@ def score(won: np.ndarray | int, lost: np.ndarray | int, n: int, delta: float) -
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Adjusted p of several tests, in their order (Holm 1979, doi 10.2307/4615733)."""
+    """Adjust p-values for multiple tests by Holm's method (Holm 1979, doi 10.2307/4615733).
+
+    Parameters
+    ----------
+    ps : sequence of float
+        p-values in [0, 1].
+
+    Returns
+    -------
+    list of float
+        Adjusted p-values in the order of `ps`.
+    """
     adjusted, highest = [0.0] * len(ps), 0.0
     for rank, at in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
         highest = max(highest, min(1.0, (len(ps) - rank) * ps[at]))
@@ -128,7 +178,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _root(f: Callable[[float], float], left: float, right: float) -> float:
-    """Where a falling function crosses zero, by halving; the end that it does not leave if it never does."""
+    """Return the zero of a decreasing function by bisection; without a zero, the end nearer to one."""
     for _ in range(60):
         middle = (left + right) / 2
         left, right = (middle, right) if f(middle) > 0 else (left, middle)

@@ -1,4 +1,4 @@
-"""What an evaluation does next: attack after attack, or within a time budget what breaks most a second."""
+"""Schedule of an evaluation: attack after attack, or within a time limit the attack that breaks most per second."""
 
 from __future__ import annotations
 
@@ -23,48 +23,48 @@ from advbench.evaluation.tally import Tally
 
 
 class Task(NamedTuple):
-    """One batch of one run of one attack."""
+    """One batch of one trial of one attack."""
 
-    attack: int
-    run: int  # its number: target class times restarts, plus restart
-    turn: int  # how many of the attack's runs came before
+    attack: int  # position in the list of attacks
+    run: int  # number of the trial: target class times restarts, plus restart
+    turn: int  # number of the attack's trials before this one
     phase: Phase
-    positions: np.ndarray  # int32, in the list of images
-    done: int  # images of this run, this batch included
+    positions: np.ndarray  # int32 [m], in the list of images
+    done: int  # images of this trial up to and including this batch
     total: int
 
 
 class Plan:
-    """The order of work; each generator looks at what the tally says by then.
+    """The schedule; its generators choose each next task by the state of the tally.
 
     Parameters
     ----------
     tally : Tally
-        What is known so far.
+        Outcomes so far.
     attacks : list of AttackSpec
-        In the order asked for.
+        Attacks in the order asked for.
     runs : list of int
-        Restarts times targets, of each.
+        Trials of each attack: restarts times targets.
     size : int
-        Images in a batch.
+        Images per batch.
     each : bool
-        Whether every attack tries every image.
+        Let every attack try every image.
     doublings : int
-        How often the steps, and the restarts, of an attack that has not converged may double.
+        Most doublings of the steps, and of the restarts, of an attack that has not converged.
     """
 
     def __init__(self, tally: Tally, attacks: list[AttackSpec], runs: list[int], size: int, each: bool, doublings: int):
         self.tally, self.attacks, self.runs, self.size, self.each = tally, attacks, runs, size, each
         self.doublings = 0 if each else doublings
         self._left: tuple[Skipped, ...] = ()
-        self.finished = 0  # images that withstood everything asked for, where that ended early
-        self._begun = np.arange(0)  # images of the run under way
+        self.finished = 0  # images robust to every attack asked for, if a remote model ended the evaluation early
+        self._begun = np.arange(0)  # images of the trial under way
         self._queues: list[_Queue] = []
-        self.deadline: float | None = None  # by `time.monotonic()`, within a time budget
+        self.deadline: float | None = None  # by `time.monotonic()`, with a time limit
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """What was asked for and not done: where time or target ended, and images that an attack had no start for."""
+        """Work that was asked for and not done, one entry per attack and reason."""
         counts = [(a, self.tally.unstarted(a, self.each)) for a in range(len(self.attacks))]
         return self._left + tuple(
             Skipped(spec=self.attacks[a].text, runs=self.runs[a], images=images, reason="start")
@@ -73,7 +73,7 @@ class Plan:
         )
 
     def whole(self) -> Iterator[Task]:
-        """Everything, in the order asked for; then more of what has not converged, on the images that stand."""
+        """Yield all trials in the order asked for, then doublings of attacks that have not converged."""
         for attack in range(len(self.attacks)):
             for turn, (run, phase) in enumerate(self.order(attack)):
                 yield from self._run(attack, run, turn, phase)
@@ -88,14 +88,19 @@ class Plan:
                             yield from self._run(attack, run, turn, phase)
 
     def order(self, attack: int, double: Amount | None = None) -> list[tuple[int, Phase]]:
-        """An attack's runs, by number, and what each is: each restart of all targets before the next restart.
+        """List an attack's trials: each restart for all target classes before the next restart.
 
         Parameters
         ----------
         attack : int
-            Which.
-        double : "steps" or "restarts", optional
-            The runs that come of doubling these once more: all of them with more steps, or those that are new.
+            Position of the attack.
+        double : {"steps", "restarts"}, optional
+            List the trials of one more doubling: of "steps" all trials again, of "restarts" the new ones only.
+
+        Returns
+        -------
+        list of tuple of int and Phase
+            Number and phase of each trial.
         """
         times = {amount: self.tally.falls.doublings[amount][attack] + (amount == double) for amount in AMOUNTS}
         asked = self.attacks[attack].attack.restarts
@@ -108,7 +113,7 @@ class Plan:
         ]
 
     def _doubles(self, attack: int, amount: Amount) -> bool:
-        """Whether an attack that has not converged may still be doubled."""
+        """Return whether an attack has not converged and may be doubled once more."""
         left = self.tally.falls.doublings[amount][attack] < self.doublings
         return left and doubles(self.attacks[attack].attack) and self.tally.moving(attack, amount, self.each)
 
@@ -121,9 +126,9 @@ class Plan:
         self.tally.end_run(attack)
 
     def within(self, seconds: float) -> Iterator[Task]:
-        """Small batches, each attack tried once and then the one that broke most images a second, until time is up.
+        """Yield small batches until the time limit: one of each attack, then of the one that breaks most per second.
 
-        What is not done when time is up, or would not end in time, is skipped.
+        Batches that are left at the time limit, or would not finish before it, are skipped.
         """
         self.deadline, few = time.monotonic() + seconds, max(1, self.size // 4)
         queues = self._queues = [_Queue(self, attack, few) for attack in range(len(self.attacks))]
@@ -137,7 +142,7 @@ class Plan:
         self._skip()
 
     def abandon(self, task: Task) -> None:
-        """Note that time was up in the middle of a task, of which nothing is known."""
+        """Record that the time limit was reached in the middle of a task, whose outcome is discarded."""
         queue = self._queues[task.attack]
         queue.left = np.concatenate([task.positions, queue.left])
         self._skip()
@@ -146,7 +151,7 @@ class Plan:
         self._left = tuple(q.skipped() for q in self._queues if q.waiting())
 
     def cut(self, task: Task, reason: Literal["queries", "target"]) -> None:
-        """Note what is left undone when a target ends in the middle of a task."""
+        """Record the work left undone when a remote model stops answering in the middle of a task."""
         done = task.done - len(task.positions)
         left = [(task.attack, self.runs[task.attack] - task.turn, task.total - done)]
         for attack in range(task.attack + 1, len(self.attacks)):
@@ -161,7 +166,7 @@ class Plan:
         )
 
     def flags(self, classes: int) -> list[Flag]:
-        """What to say about how far the attacks went."""
+        """Build the flags on convergence, skipped work and missing starts."""
         found = [] if self._left else self._converging()
         few = [s.text for s in self.attacks if getattr(s.attack, "loss", "") == "dlr" and classes < _needs(s.attack)]
         if few:
@@ -171,17 +176,17 @@ class Plan:
                     level="note",
                     evidence={"classes": classes, "attacks": few},
                     message=f"the DLR loss needs more than {classes} classes: "
-                    f"{', '.join(few)} used the difference of logits",
+                    f"{', '.join(few)} used the difference of logits instead",
                 )
             )
         if self._left and self._left[0].reason == "time":
-            words = ", ".join(f"{s.spec} ({s.runs} runs on {s.images} images)" for s in self._left)
+            words = ", ".join(f"{s.spec} ({s.runs} trials on {s.images} images)" for s in self._left)
             found.append(
                 Flag(
                     name="time_budget",
                     level="note",
                     evidence={"skipped": [s.spec for s in self._left]},
-                    message=f"time was up: robust accuracy is an upper bound; skipped: {words}",
+                    message=f"the time limit was reached: robust accuracy is an upper bound; skipped: {words}",
                 )
             )
         if starts := {s.spec: s.images for s in self.skipped if s.reason == "start"}:
@@ -191,17 +196,17 @@ class Plan:
                     name="no_start",
                     level="note",
                     evidence={"images": starts},
-                    message="no noise and no image of another class was misclassified, so that these could not begin: "
-                    f"{words}; the images were not tried, and robust accuracy is an upper bound",
+                    message="no misclassified image to start from was found, neither noise nor an image of another "
+                    f"class, for {words}: these images were not attacked, and robust accuracy is an upper bound",
                 )
             )
         return found
 
     def _slack(self, attack: int, amount: Amount) -> bool:
-        """Whether more of an attack would break too many of the images that stand, as far as is known.
+        """Return whether more steps or restarts of an attack would break too many of the robust images.
 
-        Where it was doubled, that is known. Else images must have fallen till the end; and no later attack of its kind
-        may have broken what this one left and have converged.
+        After a doubling, that is measured. Otherwise the attack must have broken images until its end, and no later
+        gradient attack may have broken further images and converged.
         """
         if not self.tally.moving(attack, amount, self.each):
             return False
@@ -218,7 +223,7 @@ class Plan:
         return self.tally.falling(attack, amount, self.each) and not surpassed
 
     def _converging(self) -> list[Flag]:
-        """Attacks whose last doubling, of the steps or of the restarts, broke too many of the images that stand."""
+        """Flag attacks whose last doubling of steps or restarts broke too many of the robust images."""
         found = []
         for attack, spec in enumerate(self.attacks):
             standing = len(self.tally.standing(attack, self.each))
@@ -238,15 +243,15 @@ class Plan:
                             "bound": bound(standing),
                             "doublings": times,
                         },
-                        message=f"{late} images fell only in the last doubling of the {amount} of {spec.text}, and "
-                        f"{standing} stand: give it {remedy(spec, amount, times)}",
+                        message=f"only the last doubling of the {amount} of {spec.text} broke {late} images, and "
+                        f"{standing} are robust so far: set {remedy(spec, amount, times)}",
                     )
                 )
         return found
 
 
 class _Queue:
-    """What one attack has still to do."""
+    """Remaining work of one attack under a time limit."""
 
     def __init__(self, plan: Plan, attack: int, size: int):
         self.plan, self.attack, self.size, self.run = plan, attack, size, 0
@@ -255,7 +260,7 @@ class _Queue:
         self.total, self.batches, self.began = len(self.left), 0, plan.tally.seconds[attack]
 
     def waiting(self) -> bool:
-        """Whether images are left that no attack broke meanwhile."""
+        """Return whether images are left that no attack has broken meanwhile."""
         while self.run < self.plan.runs[self.attack]:
             standing = self.plan.tally.standing(self.attack, self.plan.each)
             self.left = self.left[np.isin(self.left, standing)]
@@ -281,7 +286,7 @@ class _Queue:
         return self._running() / self.batches if self.batches else 0.0
 
     def rate(self) -> float:
-        """Images broken a second; what was never tried comes first, in the order asked for."""
+        """Return images broken per second; infinity for an attack not tried yet, so that it comes first."""
         if not self.batches:
             return np.inf
         return float(self.plan.tally.fell[self.attack].sum()) / self._running()
@@ -292,5 +297,5 @@ class _Queue:
 
 
 def _needs(attack: Any) -> int:
-    """Classes that the DLR loss is defined for."""
+    """Return the smallest number of classes for which the DLR loss is defined."""
     return 4 if getattr(attack, "targets", 0) else 3

@@ -1,4 +1,4 @@
-"""Where numbers come from: versions, device, settings, and the time spent compiling."""
+"""Provenance of results: versions, device, settings, commit, and the time spent compiling."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 def compile_seconds() -> float:
-    """Seconds this process has spent so far tracing, lowering and compiling."""
+    """Return the seconds that this process has spent so far on tracing, lowering and compiling."""
     return _compiled
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that computes, and whether the native convolutions do: they round otherwise than XLA's."""
+    """Return the versions of Python and the computing packages, and the state of the native convolutions.
+
+    The native convolutions are part of it because they round differently from XLA's.
+    """
     packages = ("advbench", "jax", "jaxlib", "flax", "numpy")
     found = {"python": platform.python_version()} | {name: version(name) for name in packages}
     return found | {"native convolutions": native.status()}
 
 
 def machine() -> dict[str, Any]:
-    """Device and numeric settings, as fields of `Provenance`."""
+    """Return the device and the numeric settings, as fields of `Provenance`."""
     return {
         "device": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
@@ -49,9 +52,9 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit checked out in the working directory, else the one that CI says it builds, if any.
+    """Return the commit checked out in the working directory, else the one that CI names, in hex; None without either.
 
-    Changes that are not committed are not seen.
+    Uncommitted changes are ignored.
     """
     command = ("git", "rev-parse", "--verify", "HEAD")
     try:

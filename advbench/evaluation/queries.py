@@ -1,4 +1,4 @@
-"""What an evaluation does about a model that counts queries and may end before the attacks do."""
+"""Evaluation of remote models: queries are counted, and the model may stop answering before the attacks end."""
 
 from __future__ import annotations
 
@@ -16,35 +16,48 @@ if TYPE_CHECKING:
 
 
 def listen(model: LoadedModel, should_stop: Callable[[], int | None]) -> None:
-    """Let a target ask before every request whether to stop, not only before every batch."""
+    """Make a remote model call `should_stop` before every request, not only before every batch."""
     if isinstance(model.predict, Remote):
         model.predict.target.transport.should_stop = should_stop
 
 
 def ended(model: LoadedModel) -> AdvbenchError | None:
-    """Why a target answers no more, if so."""
+    """Return the error for which a remote model no longer answers, or None."""
     return model.predict.target.ended if isinstance(model.predict, Remote) else None
 
 
 def counted(model: LoadedModel) -> Queries | None:
-    """What was asked of a target so far."""
+    """Return the counts of queries to a remote model so far; None for a local model."""
     return Queries(**model.predict.target.account()) if isinstance(model.predict, Remote) else None
 
 
 def reason(end: AdvbenchError) -> Literal["queries", "target"]:
-    """Whether the budget ended, or the target failed."""
+    """Return "queries" if the query limit was reached, "target" if the remote model failed."""
     return "queries" if isinstance(end, QueriesSpent) else "target"
 
 
 def ending_flag(end: AdvbenchError, plan: Plan) -> Flag:
-    """What to say of a result that is incomplete, with the bounds between which the complete one would lie."""
+    """Build the flag of an incomplete result, with bounds of the complete robust accuracy.
+
+    Parameters
+    ----------
+    end : AdvbenchError
+        Reason for which the remote model stopped answering.
+    plan : Plan
+        The schedule, cut short.
+
+    Returns
+    -------
+    Flag
+        `query_budget` or `target_failed`, a note.
+    """
     n = len(plan.tally.labels)
     low, high = plan.finished / n, float(plan.tally.robust.sum()) / n
-    skipped = ", ".join(f"{s.spec} ({s.runs} runs on {s.images} images)" for s in plan.skipped)
+    skipped = ", ".join(f"{s.spec} ({s.runs} trials on {s.images} images)" for s in plan.skipped)
     return Flag(
         name="query_budget" if reason(end) == "queries" else "target_failed",
         level="note",
         evidence={"low": low, "high": high, "skipped": [s.spec for s in plan.skipped]},
-        message=f"{end}. Robust accuracy under all that was asked for lies between {low:.1%} and {high:.1%}; "
+        message=f"{end}. Robust accuracy under all attacks asked for lies between {low:.1%} and {high:.1%}; "
         f"not finished: {skipped}",
     )

@@ -1,11 +1,11 @@
-"""The run directory: what survives a crash, and what is found there afterwards.
+"""The run directory of an evaluation, from which a stopped or crashed run resumes.
 
-run.json                   the fingerprint of the run: what its result depends on
+run.json                   fingerprint: everything that the result depends on
 journal/000007.SHA256.st   every finished batch, until the run is complete
-adversarial.safetensors    `index` int32 [b] and `x_adv` float32 [b, H, W, C] of every image broken
-result.json                written last: a run is complete where it exists
-cut-short                  there while that result is one that a target did not let finish: the journal is kept then
-lock                       held while a process works here
+adversarial.safetensors    `index` int32 [b] and `x_adv` float32 [b, H, W, C] of every broken image
+result.json                written last: the run is complete once it exists
+cut-short                  exists if a remote model cut the run short: the journal is kept, and the run can be resumed
+lock                       locked while a process works here
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ log = logging.getLogger(__name__)
 
 
 class RunDirectory:
-    """A run directory, held by this process between `with` and its end.
+    """A run directory, locked by this process within a `with` block.
 
     Parameters
     ----------
     path : Path
-        Made if it is not there.
+        The folder, created if missing.
     fingerprint : dict
-        What the result depends on, JSON.
+        Everything that the result depends on, as JSON.
     resume : bool
-        Whether what is there may be gone on with.
+        Continue a run that is there already.
 
     Raises
     ------
     UsageError
-        When another process works there, when there is a run and `resume` is not asked for, or when that run had
-        another fingerprint.
+        On entering the block: when another process works there, when there is a run but `resume` is False, or when
+        that run has another fingerprint.
     DataUnavailable
         When the disk is full.
     """
@@ -66,7 +66,7 @@ class RunDirectory:
 
     def __enter__(self) -> Self:
         if not self.resume and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UsageError(f"{self.path} exists; go on with it by --resume, or choose another --out")
+            raise UsageError(f"{self.path} exists: continue it with --resume, or choose another --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = (self.path / "lock").open("a+")
@@ -86,14 +86,14 @@ class RunDirectory:
         self.lock.close()  # the lock file stays: removing it would let two processes hold two of them
 
     def _hold(self) -> None:
-        """Lock; the system lets go of it when the process ends, however it ends, so no lock is ever stale."""
+        """Take the lock; the system releases it when the process ends for any reason, so no lock is ever stale."""
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self.lock.seek(0)
             holder = self.lock.read().strip() or "unknown"
             raise UsageError(
-                f"process {holder} is at work in {self.path}; wait for it, or choose another --out"
+                f"process {holder} is writing to {self.path}: wait until it ends, or choose another --out"
             ) from None
         self.lock.truncate(0)
         self.lock.write(f"{os.getpid()}\n")
@@ -109,22 +109,28 @@ class RunDirectory:
             then = json.loads(path.read_bytes())
             changed = [f"{k} (was {then.get(k)}, is {v})" for k, v in self.fingerprint.items() if then.get(k) != v]
         except (ValueError, AttributeError):
-            raise UsageError(f"{path} is damaged; choose another --out") from None
+            raise UsageError(f"{path} is damaged: choose another --out") from None
         if changed:
-            raise UsageError(f"can't resume {self.path}, other than before are: {'; '.join(changed)}")
+            raise UsageError(f"can't resume {self.path}, its settings changed: {'; '.join(changed)}")
 
     def finished(self) -> tuple[Result, Images] | None:
-        """The result and the images, if the run is complete; one that a target cut short is gone on with."""
+        """Return the result and images of a complete run; None for a new, unfinished or cut-short run.
+
+        Raises
+        ------
+        UsageError
+            When the stored images are not those of the result.
+        """
         if not (self.path / "result.json").exists() or (self.path / CUT).exists():
             return None
         result, images = Result.load(self.path), load_images(self.path)
         if result.adversarial_digest != (actual := images.digest()):
             expected = result.adversarial_digest
-            raise UsageError(f"the images in {self.path} have digest {actual}, not {expected} as its result says")
+            raise UsageError(f"the images in {self.path} have sha256 {actual}, but its result says {expected}")
         return result, images
 
     def finish(self, result: Result, images: Images, *, keep: bool = False) -> None:
-        """Store what was found; the journal is needed no more, unless the run is to be gone on with (`keep`)."""
+        """Store the result and images; remove the journal unless the run is cut short and can be resumed (`keep`)."""
         if keep:
             write(self.path / CUT, b"")
         write(self.path / "adversarial.safetensors", _stored(images))
@@ -134,12 +140,12 @@ class RunDirectory:
             shutil.rmtree(self.journal, ignore_errors=True)
 
     def keep(self, number: int, shard: Shard) -> None:
-        """Store a finished batch under its digest."""
+        """Store a finished batch under its number and digest."""
         payload = _pack(shard)
         write(self.journal / f"{number:06}.{sha256(payload).hexdigest()}.st", payload)
 
     def replay(self, number: int, positions: np.ndarray) -> Shard | None:
-        """The batch of that number, if it is stored, undamaged, and of these images."""
+        """Return the stored batch of that number if it is undamaged and of these images, else None."""
         for path in self.journal.glob(f"{number:06}.*.st"):
             payload, expected = path.read_bytes(), path.name.split(".")[1]
             if (actual := sha256(payload).hexdigest()) == expected:
@@ -153,12 +159,22 @@ class RunDirectory:
 
 
 def load_images(run: Path) -> Images:
-    """The adversarial images of a run directory.
+    """Load the adversarial images of a run directory.
+
+    Parameters
+    ----------
+    run : Path
+        The run directory.
+
+    Returns
+    -------
+    Images
+        The adversarial images, in memory or, if there are many, read on demand.
 
     Raises
     ------
     UsageError
-        When they can't be read.
+        When the file is missing, unreadable or damaged.
     """
     path = run / "adversarial.safetensors"
     try:
@@ -170,7 +186,14 @@ def load_images(run: Path) -> Images:
 
 
 def write(path: Path, payload: bytes | Iterator[bytes]) -> None:
-    """Write beside, flush to the disk, rename: at every moment the old file or the new one is there, whole.
+    """Replace a file atomically: write beside it, flush to the disk, rename.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    payload : bytes or iterator of bytes
+        Its content.
 
     Raises
     ------
@@ -188,7 +211,7 @@ def write(path: Path, payload: bytes | Iterator[bytes]) -> None:
 def _storage(path: Path, error: OSError, size: int = 0) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         much = f" ({size} bytes)" if size else ""
-        return DataUnavailable(f"no room for {path}{much}: {error.strerror}; make room, then --resume")
+        return DataUnavailable(f"no space for {path}{much}: {error.strerror}; free disk space, then use --resume")
     return UsageError(f"can't write {path}: {error.strerror}")
 
 

@@ -1,4 +1,4 @@
-"""How an evaluation is done, whatever it is of; and what it tells after every batch."""
+"""Settings that all evaluations share, and their progress reports."""
 
 from __future__ import annotations
 
@@ -7,24 +7,38 @@ from typing import NamedTuple, Required, TypedDict
 
 from advbench.core.flag import Flag
 
-DOUBLINGS = 2  # of the steps, and of the restarts, of an attack that has not converged, at most
+DOUBLINGS = 2  # most doublings of the steps, and of the restarts, of an attack that has not converged
 
 
 class Progress(NamedTuple):
-    """Where an evaluation is; told after every batch."""
+    """Progress of an evaluation, reported after every batch.
+
+    Attributes
+    ----------
+    attack : str
+        The attack as typed.
+    run, runs : int
+        Number of the trial, from 0, and how many there are.
+    done, total : int
+        Images of this trial that are done, and all of them.
+    robust, n : int
+        Images robust so far, and all images of the evaluation.
+    resumed : bool
+        Whether the batch was read from the run directory.
+    """
 
     attack: str
-    run: int  # of `runs`, from 0
+    run: int
     runs: int
-    done: int  # images of this run, of `total`
+    done: int
     total: int
-    robust: int  # images of all `n` that stand so far
+    robust: int
     n: int
-    resumed: bool  # this batch came from the run directory
+    resumed: bool
 
 
 def quietly(_: Progress) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 def nobody() -> int | None:
@@ -33,30 +47,32 @@ def nobody() -> int | None:
 
 
 class Told(TypedDict, total=False):
-    """How an evaluation is done: what `evaluate` and `curve` hand to an `Evaluator`.
+    """Settings of an evaluation that `evaluate` and `curve` pass to an `Evaluator`.
 
     Attributes
     ----------
     seed : int
-        With the attack's name, the run and the data set's index it makes the key of each image, so that no result
-        depends on batch size, order or resume. From 0 to 2**32 - 1.
+        From 0 to 2**32 - 1. With the attack's name, the trial and the image's index it determines the random key of
+        each image, so no result depends on batch size, order or resume.
     batch_size : int
-        Images in a batch; halved where memory runs out.
+        Images per batch, at least 1; halved when memory runs out.
     each : bool
-        Let every attack try every image that is right when clean, so that its own strength is known.
+        Let every attack try every correctly classified image, to measure its own strength; no cascade.
     command : str
-        What was typed, for the record.
+        The command as typed, for the record.
     flags : sequence of Flag
-        What a preflight found; they become part of the result.
+        Findings of the preflight checks; they become part of the result.
     budget : float, optional
-        Seconds: attacks are tried by what they break a second, and what does not fit is skipped and named. The
-        result is then incomplete, its robust accuracy an upper bound, and it can't be resumed.
+        Time limit in seconds, above 0: the attack that breaks most images per second runs first, and what does not
+        fit is skipped and named. The result is then incomplete, its robust accuracy an upper bound, and the run can't
+        be resumed.
     doublings : int
-        How often each iterative attack may double its steps, and its restarts, while it has not converged; 0: every
-        attack as given.
-    progress, should_stop : callable
-        Told after every batch; asked before every batch: a signal's number ends the evaluation with what is done kept
-        in the run directory.
+        Most doublings of the steps, and of the restarts, of each gradient attack that has not converged; 0 runs
+        every attack as given.
+    progress : callable
+        Called with a `Progress` after every batch.
+    should_stop : callable
+        Called before every batch; a signal number ends the evaluation, and finished batches stay in the run directory.
     """
 
     seed: Required[int]

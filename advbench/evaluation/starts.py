@@ -1,4 +1,4 @@
-"""Images of the data set that attacks may set out from where they need an adversarial image to begin with."""
+"""Images of other classes as starts for attacks that begin from a misclassified image."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from advbench.evaluation.judge import Judge
     from advbench.evaluation.tally import Tally
 
-POOL: Final = 200  # images, of all classes alike
+POOL: Final = 200  # images, the same number of each class
 
 
 class Pool:
-    """Some images of each class that the model classifies correctly, found when first asked for.
+    """Correctly classified images of each class, found on first use.
 
-    The choice depends on the data set alone, not on which of its images are attacked, so that no image's result
-    depends on the others.
+    The choice depends on the data set only, not on the attacked images, so that no image's result depends on the
+    others.
 
     Parameters
     ----------
     data : Dataset
-        The images to choose from.
+        Images to choose from.
     judge : Judge
-        Classifies those of them that are not attacked.
+        Classifies the candidates that are not attacked themselves.
     tally : Tally
-        Knows the others.
+        Holds the clean predictions of the attacked images.
     """
 
     def __init__(self, data: Dataset, judge: Judge, tally: Tally):
@@ -37,21 +37,21 @@ class Pool:
         self._found: tuple[np.ndarray, np.ndarray] | None = None
 
     def nearest(self, x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each image the nearest ones of other classes, in Euclidean distance.
+        """Find for each image the nearest images of other classes in Euclidean distance.
 
         Parameters
         ----------
         x, y : np.ndarray
-            float32 `[m, H, W, C]` in [0, 1], and their labels, int32 `[m]`.
+            Images float32 `[m, H, W, C]` in [0, 1], and labels int32 `[m]`.
         count : int
-            How many images each gets at most, S.
+            Most starts per image, S.
 
         Returns
         -------
         images : np.ndarray
-            float32 `[m, S, H, W, C]`, the nearest first; 0 where there are fewer.
+            float32 `[m, S, H, W, C]`, the nearest first; 0 beyond the number found.
         counts : np.ndarray
-            int32 `[m]`: how many there are.
+            int32 `[m]`: number of starts found.
         """
         pool, labels = self._found = self._found or self._correct()
         near, counts = np.zeros((len(x), count, *x.shape[1:]), np.float32), np.zeros(len(x), np.int32)
@@ -64,20 +64,20 @@ class Pool:
         return near, counts
 
     def _correct(self) -> tuple[np.ndarray, np.ndarray]:
-        """The pool's images that the model classifies correctly, and their labels."""
+        """Find the candidates that the model classifies correctly, with their labels."""
         chosen = candidates(self.data.labels)
         x, y = pixels(self.data.images[chosen]), self.data.labels[chosen].astype(np.int32)
         known = dict(zip(self.tally.indices.tolist(), self.tally.correct.tolist(), strict=True))
         correct = np.array([known.get(index, False) for index in chosen.tolist()], bool)
         asked = ~np.isin(chosen, self.tally.indices)
         if asked.any():
-            clean = x[asked]  # one object: the judge knows by it that these are no adversarial images
+            clean = x[asked]  # one object for both arguments tells the judge that these images are clean
             correct[asked] = ~self.judge(clean, y[asked], clean).broken
         return x[correct], y[correct]
 
 
 def candidates(labels: np.ndarray) -> np.ndarray:
-    """Indices of the first images of each class, the first of all classes before the second of any, int64 `[p]`."""
+    """Return indices of the first images of each class, int64 `[p]`: one of every class before a second of any."""
     order = np.argsort(labels, kind="stable")
     first = np.r_[0, np.flatnonzero(np.diff(labels[order])) + 1]
     sizes = np.diff(np.r_[first, len(labels)])

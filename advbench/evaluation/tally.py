@@ -1,16 +1,15 @@
-"""What is known so far of every image; each judged batch is added to it."""
+"""Tally of an evaluation: the outcome of every image so far, to which each judged batch is added."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from advbench.attacks.spec import AttackSpec
-from advbench.core.flag import Flag
 from advbench.core.lazy import chunks
 from advbench.evaluation.convergence import (
     Amount,
@@ -20,12 +19,7 @@ from advbench.evaluation.convergence import (
 )
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.kept import Kept
-from advbench.evaluation.result import (
-    AttackReport,
-    Convergence,
-    Rate,
-    Row,
-)
+from advbench.evaluation.result import Rate, Row
 
 PER_ATTACK = (
     *("fell", "tried", "started", "claimed", "forwards", "gradients", "out_of_bounds", "fell_at"),
@@ -34,7 +28,7 @@ PER_IMAGE = ("prediction", "margin", "finite", "distance")  # arrays [n]
 
 
 class Shard(NamedTuple):
-    """One judged batch of m images, of which b broke: what a run directory keeps."""
+    """One judged batch of m images, b of them broken, as stored in a run directory."""
 
     positions: np.ndarray  # int32 [m], in the evaluation's list of images
     verdict: Verdict
@@ -50,7 +44,7 @@ class Shard(NamedTuple):
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> Shard:
-        """Of no images, which have that shape."""
+        """Return the outcome of no images, for images of this shape."""
         no, none = np.zeros(0, bool), np.zeros(0, np.int32)
         verdict = Verdict(no, no, no, none, np.zeros(0, np.float32), np.zeros(0))
         return cls(none, verdict, np.zeros((0, *shape), np.float32), none, none, no, no, none, 0.0, 0.0, 0)
@@ -58,13 +52,21 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class Images:
-    """The adversarial image of every image that an attack broke."""
+    """The adversarial images of all images that an attack broke.
+
+    Attributes
+    ----------
+    index : np.ndarray
+        int32 `[b]`, increasing: indices in the data set.
+    x_adv : np.ndarray or Lazy
+        float32 `[b, H, W, C]` in [0, 1]; a Lazy reads them from a file.
+    """
 
     index: np.ndarray  # int32 [b], rising, in the data set
     x_adv: Any  # float32 [b, H, W, C]: an array, or a Lazy that reads them from a file
 
     def digest(self) -> str:
-        """sha256 over both arrays."""
+        """Return the sha256 over both arrays, in hex."""
         digest = sha256(self.index.astype("<i4").tobytes())
         for part in chunks(self.x_adv):
             digest.update(part.astype("<f4").tobytes())
@@ -72,16 +74,16 @@ class Images:
 
 
 class Tally:
-    """Who stands, who fell to what, at what cost.
+    """Outcome of each image, and cost of each attack.
 
     Parameters
     ----------
     attacks : list of AttackSpec
-        In the order in which they run.
+        Attacks in the order in which they run.
     indices, labels : np.ndarray
-        int32 `[n]`: the images judged.
+        int32 `[n]`: indices in the data set and labels of the images.
     clean : Verdict
-        The judge's on the clean images: the first adversary.
+        The judge's findings on the clean images; a misclassified one counts as broken.
     """
 
     def __init__(self, attacks: list[AttackSpec], indices: np.ndarray, labels: np.ndarray, clean: Verdict):
@@ -103,7 +105,7 @@ class Tally:
 
     @classmethod
     def join(cls, parts: Sequence[Tally]) -> Tally:
-        """What is known of the images of several tallies of the same attacks, in that order."""
+        """Join tallies of the same attacks on different images, in that order."""
         clean = Verdict(*(np.concatenate(fields) for fields in zip(*(part.clean for part in parts), strict=True)))
         indices, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("indices", "labels"))
         joined = cls(parts[0].attacks, indices, labels, clean)
@@ -126,20 +128,20 @@ class Tally:
 
     @property
     def correct(self) -> np.ndarray:
-        """Bool `[n]`: classified rightly when clean."""
+        """Mask of images classified correctly when clean, bool `[n]`."""
         return ~self.clean.broken
 
     @property
     def robust(self) -> np.ndarray:
-        """Bool `[n]`: right when clean and after every attack so far."""
+        """Mask of images classified correctly when clean and not broken by any attack so far, bool `[n]`."""
         return self.correct & ~self.fell.any(0)
 
     def standing(self, attack: int, each: bool) -> np.ndarray:
-        """Positions that this attack must still try: those no attack broke or, with `each`, that it did not."""
+        """Return the positions that this attack must still try: not broken by any attack or, with `each`, by itself."""
         return np.flatnonzero(self.correct & ~self.fell[attack] if each else self.robust)
 
     def add(self, attack: int, shard: Shard) -> None:
-        """Take note of one judged batch."""
+        """Add one judged batch."""
         at, verdict = shard.positions, shard.verdict
         self.tried[attack, at] = True
         self.started[attack, at] |= shard.tried
@@ -166,51 +168,34 @@ class Tally:
         self.falls.add(attack, shard.forwards, new, shard.reached[broken])
 
     def end_run(self, attack: int) -> None:
-        """Take note of what stands, of the images it was given, after a whole run of an attack."""
+        """Record how many of the images given to an attack are not broken after a whole trial of it."""
         self.after_runs[attack].append(int((self.tried[attack] & ~self.fell[attack]).sum()))
 
     def begin_run(self, attack: int, phase: Phase) -> None:
-        """Say which run the attack's next batches belong to."""
+        """Set the phase to which the attack's next batches belong."""
         self.falls.begin(attack, phase)
 
     def late(self, attack: int, amount: Amount) -> int | None:
-        """How many images fell only in the last doubling of the attack's steps or restarts; None: can't be told."""
+        """Count images that only the last doubling of the attack's steps or restarts broke; None if unknown."""
         return self.falls.late(attack, self.attacks[attack], amount, self.fell[attack] & self.tried[attack])
 
     def moving(self, attack: int, amount: Amount, each: bool) -> bool:
-        """Whether that doubling broke more than may be of the images that stand."""
+        """Return whether that doubling broke more images than a converged attack may, see `convergence.bound`."""
         standing = len(self.standing(attack, each))
         return standing > 0 and (self.late(attack, amount) or 0) > bound(standing)
 
     def falling(self, attack: int, amount: Amount, each: bool) -> bool:
-        """Whether images still fell at its end."""
+        """Return whether the attack still broke images near its end, see `Falls.falling`."""
         fell = self.fell[attack] & self.tried[attack]
         return self.falls.falling(attack, amount, fell, bound(len(self.standing(attack, each))))
 
     def unstarted(self, attack: int, each: bool) -> int:
-        """How many images stand that the attack was given and found no place to start from in any run."""
+        """Count robust images for which the attack found no image to start from in any trial."""
         standing = self.standing(attack, each)
         return int((self.tried[attack] & ~self.started[attack])[standing].sum())
 
-    def _convergence(self, attack: int) -> Convergence | None:
-        if not self.after_runs[attack]:
-            return None
-        most = int(self.forwards[attack].max(initial=0))
-        passes = [2**i for i in range(most.bit_length()) if 2**i < most] + [most]
-        fell = self.fell[attack]
-        standing = [int((self.tried[attack] & ~(fell & (self.fell_at[attack] <= p))).sum()) for p in passes]
-        return Convergence(
-            passes=tuple(passes),
-            standing=tuple(standing),
-            after_runs=tuple(self.after_runs[attack]),
-            doublings=self.falls.doublings["steps"][attack],
-            restart_doublings=self.falls.doublings["restarts"][attack],
-            late_steps=self.late(attack, "steps"),
-            late_restarts=self.late(attack, "restarts"),
-        )
-
     def carry(self, rows: tuple[Row, ...], images: Images) -> None:
-        """Take over what broke at a smaller eps in the same norm: it lies in the larger ball too."""
+        """Copy the outcomes of images broken at a smaller eps of the same norm: the larger ball holds them too."""
         names = [attack.text for attack in self.attacks]
         stored = {index: place for place, index in enumerate(images.index.tolist())}
         for at, row in enumerate(rows):
@@ -225,94 +210,14 @@ class Tally:
             self.carried += 1
 
     def adversarial(self, shape: tuple[int, ...]) -> Images:
-        """The images to store, each of `shape`."""
+        """Return the adversarial images to store, each of `shape` (H, W, C)."""
         at = sorted(self.images, key=lambda position: int(self.indices[position]))
         return Images(self.indices[at].astype(np.int32), self.images.stacked(at, shape))
 
     def rate(self, mask: np.ndarray) -> Rate:
-        """A share of all images."""
+        """Return the share of the images in a mask, bool `[n]`, with its interval."""
         return Rate.of(int(mask.sum()), len(self.labels))
 
-    def reports(self, runs: list[int]) -> tuple[AttackReport, ...]:
-        """One per attack."""
-        return tuple(
-            AttackReport(
-                spec=attack.text,
-                name=attack.text.partition(":")[0],
-                settings=asdict(attack.attack),
-                runs=runs[a],
-                alone=self.rate(self.correct & ~self.fell[a]) if self._met(a) else None,
-                after=self.rate(self.correct & ~self.fell[: a + 1].any(0)),
-                tried=int(self.tried[a].sum()),
-                broke=int((self.fell[a] & self.tried[a]).sum()),
-                claimed=int(self.claimed[a].sum()),
-                undone=self.undone(a),
-                out_of_bounds=int(self.out_of_bounds[a].sum()),
-                seconds=float(self.seconds[a]),
-                compile_seconds=float(self.compile_seconds[a]),
-                forwards=int(self.forwards[a].sum()),
-                gradients=int(self.gradients[a].sum()),
-                convergence=self._convergence(a),
-            )
-            for a, attack in enumerate(self.attacks)
-        )
-
     def undone(self, attack: int) -> int:
-        """How many images the attack counts as broken that the judge does not, after all of its runs."""
+        """Count images that the attack counts as broken and the judge does not, after all of its trials."""
         return int((self.claimed[attack] & ~self.fell[attack]).sum())
-
-    def _met(self, attack: int) -> bool:
-        """Whether the attack met every image that was right when clean (or is known to break it)."""
-        return bool(((self.tried[attack] & self.started[attack]) | self.fell[attack] | ~self.correct).all())
-
-    def rows(self) -> tuple[Row, ...]:
-        """One per image, in the order of the indices."""
-        return tuple(self._row(at) for at in range(len(self.labels)))
-
-    def _row(self, at: int) -> Row:
-        by = [self.attacks[a].text for a in np.flatnonzero(self.fell[:, at])]
-        if self.clean.broken[at]:
-            by = ["clean"]
-        return Row(
-            index=int(self.indices[at]),
-            label=int(self.labels[at]),
-            clean_prediction=_class(self.clean.prediction[at]),
-            robust=not by,
-            broken_by=by[0] if by else None,
-            also_broken_by=tuple(by[1:]),
-            prediction=_class(self.prediction[at]),
-            distance=_number(self.distance[at]),
-            margin=_number(self.margin[at]),
-            forwards=int(self.forwards[:, at].sum()),
-            gradients=int(self.gradients[:, at].sum()),
-            finite=bool(self.finite[at]),
-        )
-
-    def flags(self, limit: int, batch_size: int) -> list[Flag]:
-        """What the judge saw that bears on trust."""
-        found = []
-        if bad := int((~self.finite).sum()):
-            message = f"{bad} images gave outputs that are not finite; they count as broken"
-            found.append(Flag(name="nonfinite_outputs", level="invalid", evidence={"images": bad}, message=message))
-        if bad := int(self.out_of_bounds.sum()):
-            message = f"{bad} proposals left the ball or the box and were refused: an attack is faulty"
-            found.append(
-                Flag(name="proposal_out_of_bounds", level="invalid", evidence={"proposals": bad}, message=message)
-            )
-        if limit < batch_size:
-            message = f"memory ran out: went on in batches of {limit}"
-            found.append(
-                Flag(name="batch_halved", level="note", evidence={"from": batch_size, "to": limit}, message=message)
-            )
-        if self.carried:
-            message = f"{self.carried} images were broken at a smaller eps already and were not attacked again"
-            found.append(Flag(name="carried_over", level="note", evidence={"images": self.carried}, message=message))
-        return found
-
-
-def _class(prediction: int) -> int | None:
-    return int(prediction) if prediction >= 0 else None
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

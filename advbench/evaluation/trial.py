@@ -1,4 +1,4 @@
-"""One trial: an attack proposes images for a batch, and the judge looks at them."""
+"""One trial of an attack on one batch: propose images, then judge them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from advbench.attacks.spec import AttackSpec
 from advbench.core.batches import Batches, padded
 from advbench.core.translated import is_translated, originals
 from advbench.evaluation.convergence import doubled
-from advbench.evaluation.grid import snap, within_steps
+from advbench.evaluation.grid import Grid, OnGrid, on_steps, within_steps
 from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Task
 from advbench.evaluation.provenance import compile_seconds
@@ -35,18 +35,22 @@ SPENT: Final = ("forwards", "gradients")
 
 
 def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool) -> Shard:
-    """Let an attack propose images for one batch, and judge what it proposes.
+    """Let an attack propose images for one batch, and judge them.
 
     Parameters
     ----------
     of : Evaluator
         The evaluation: its model, threat, attacks and seed.
     task : Task
-        Which attack, which of its runs, and which images.
+        The attack, its trial, and the images.
     x, y : np.ndarray
         Clean images float32 `[m, H, W, C]` and labels int32 `[m]`.
-    judge, batches, pool
-        What judges, how calls are batched, and images to start from.
+    judge : Judge
+        Judges the proposed images.
+    batches : Batches
+        Runs the attack in batches.
+    pool : Pool
+        Images of other classes to start from.
 
     Returns
     -------
@@ -55,39 +59,41 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
     """
     clock, compiled = time.perf_counter(), compile_seconds()
     spec = doubled(of.attacks[task.attack], task.phase.steps_doubled, task.phase.restarts_doubled)
-    searched = within_steps(of.threat, of.model.levels).threat
+    levels = of.model.levels
+    searched = within_steps(of.threat, levels).threat
     target, restart = divmod(task.run, spec.attack.restarts)
     stream = np.array([of.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
 
     def propose(predict: Model, x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
         images, labels = jnp.asarray(x), jnp.asarray(y)
         model = climbed(predict, images, labels)
+        if levels is not None:
+            model = OnGrid(model, Grid.of(of.threat, images, levels))
         aim = spec.attack.aim(model, images, labels, task.run)
         aim = Starts(aim, *map(jnp.asarray, starts)) if starts else aim
         found = spec.attack(model, searched, images, aim, _keys(stream, indices))
         claims = _fools(model, found.x, labels) if found.claims is None else found.claims
         reached = found.forwards if found.reached is None else found.reached
-        return found._replace(claims=claims, reached=reached)
+        shown = on_steps(model.grid, found.x) if isinstance(model, OnGrid) else found.x
+        return found._replace(x=shown, claims=claims, reached=reached)
 
     starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
     given, predict = (x, y, of.indices[task.positions], *starts), of.model.predict
     proposal = batches.map(partial(propose, predict), *given, size=padded(len(y), judge.size))
-    proposed = snap(of.threat, x, proposal.x, of.model.levels)
-    verdict = judge(x, y, proposed)
+    verdict = judge(x, y, proposal.x)
     if is_translated(predict) and (edge := proposal.claims & verdict.allowed & ~verdict.broken).any():
         # So close to the boundary that rounding decides: the network itself is attacked there.
         few = [array[edge] for array in given]
         again = batches.map(partial(propose, originals(predict)), *few, size=padded(int(edge.sum()), judge.size))
         again = again._replace(**{name: getattr(proposal, name)[edge] + getattr(again, name) for name in SPENT})
         proposal = proposal._make(_put(whole, edge, part) for whole, part in zip(proposal, again, strict=True))
-        proposed = snap(of.threat, x, proposal.x, of.model.levels)
-        anew = judge(x[edge], y[edge], proposed[edge])
+        anew = judge(x[edge], y[edge], proposal.x[edge])
         verdict = Verdict._make(_put(whole, edge, part) for whole, part in zip(verdict, anew, strict=True))
     draws = of.model.predict.draws if isinstance(of.model.predict, Randomised) else 1
     return Shard(
         positions=task.positions,
         verdict=verdict,
-        x_adv=proposed[verdict.broken],
+        x_adv=proposal.x[verdict.broken],
         forwards=proposal.forwards * draws,
         gradients=proposal.gradients * draws,
         tried=np.ones(len(y), bool) if proposal.tried is None else proposal.tried,
@@ -109,9 +115,9 @@ def _put(whole: np.ndarray | None, where: np.ndarray, part: np.ndarray | None) -
 
 
 def kind(spec: AttackSpec) -> str:
-    """What an attack's random numbers depend on: its name and settings, but not how much of it is done.
+    """Return the text that seeds an attack's random numbers: its name and settings, without steps and restarts.
 
-    So the starts of 5 restarts are among those of 10, and more restarts never find less.
+    So the random starts of 5 restarts are among those of 10, and more restarts never break fewer images.
     """
     amount = ("restarts", "steps", "targets")
     settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}

@@ -1,8 +1,8 @@
-"""Check a finished run without trusting it, nor the code that made it.
+"""Verification of a finished run without trusting it or the code that made it.
 
-Everything is computed again from the stored images: geometry in NumPy float64, predictions of the model loaded
-afresh, in another batch shape, totals by counting rows, intervals by the quadratic whose roots they are.
-That no attack would break a robust image can't be checked this way; that a broken image is broken can.
+Everything is recomputed from the stored images: geometry in NumPy float64, predictions of a newly loaded model in
+another batch shape, totals by counting rows, intervals by the quadratic equation whose roots they are.
+This proves that broken images are broken. It can't prove that no attack breaks a robust image.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BATCH = 50  # images; not a shape that evaluations use
 
 
 class Claim(NamedTuple):
-    """One kind of statement in a result, and in what it fails; nothing when it holds."""
+    """One kind of claim of a result, with a line for each failure; no line if it holds."""
 
     name: str
     failures: list[str]
@@ -49,19 +49,27 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Verification:
-    """All claims that were checked; `ties` counts predictions that were too close to call and let pass."""
+    """The claims of a result that were checked.
+
+    Attributes
+    ----------
+    claims : tuple of Claim
+        Each kind of claim with its failures.
+    ties : int
+        Predictions that differ from the record only by a tie of logits, which were accepted.
+    """
 
     claims: tuple[Claim, ...]
     ties: int = 0
 
     @property
     def failures(self) -> list[str]:
-        """Every failed claim, a line each."""
+        """All failures, a line each."""
         return [f"{claim.name}: {failure}" for claim in self.claims for failure in claim.failures]
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when a claim fails."""
+        """Exit code: 0, or 3 if a claim fails."""
         return 3 if self.failures else 0
 
 
@@ -74,19 +82,20 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     run : Path
         A run directory.
     model : LoadedModel, optional
-        Loaded from where the result says, if not given, unless that is code; its digest must be the one in the result.
+        The model; by default loaded from the source that the result names, unless that is code or a URL. Its digest
+        must be the one in the result.
     data : Dataset, optional
-        Likewise.
+        The data set; by default loaded from the source that the result names.
 
     Returns
     -------
     Verification
-        With every failed claim in words.
+        All claims, with every failure in words.
 
     Raises
     ------
     UsageError
-        When the run, the model or the data can't be read at all.
+        When the run, the model or the data can't be read at all, or the model would run code or need a URL.
     """
     result, images = Result.load(run), load_images(run)
     if data is None:
@@ -99,9 +108,10 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
         from advbench.models.load import load_model
         from advbench.wrappers import wrapped_as_in
 
-        # A file that someone sent must not choose what code runs, or who is sent a token.
+        # A result file from someone else must not choose the code that runs or the server that gets a token.
         if ":" in result.model.source or is_target(result.model.source):
-            raise UsageError(f"the model of {run} is code or a URL: load {result.model.source} if you trust it")
+            source = result.model.source
+            raise UsageError(f"the model of {run} is code or a URL: if you trust {source}, name it with --model")
         model = wrapped_as_in(
             result.model.record, load_model(result.model.source, Preprocess.of(result.model.preprocess)), data.shape
         )
@@ -118,14 +128,15 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
 
 
 def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
-    """Whether there is an image of each row that needs one, in the form promised."""
+    """Check that there is one image for each broken row, of the right shape, type and digest."""
     indices = [row.index for row in result.rows]
     if not indices or len(set(indices)) < len(indices) or max(indices) >= len(data.images):
-        yield f"the rows should name different images of the {len(data.images)} there are"
+        yield f"the rows should name distinct images of the {len(data.images)} in the data set"
     if images.index.tolist() != [row.index for _, row in broken_rows(result)]:
         yield "there should be one adversarial image for each row that an attack broke"
     if images.x_adv.shape != (len(images.index), *data.images.shape[1:]) or images.x_adv.dtype != np.float32:
-        yield f"they are {images.x_adv.dtype} {list(images.x_adv.shape)}"
+        wanted = [len(images.index), *data.images.shape[1:]]
+        yield f"x_adv is {images.x_adv.dtype} {list(images.x_adv.shape)}, not float32 {wanted}"
     content = sha256(images.index.astype("<i4").tobytes())
     for at in range(0, len(images.x_adv), BATCH):
         content.update(images.x_adv[at : at + BATCH].astype("<f4").tobytes())
@@ -134,7 +145,7 @@ def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
 
 
 def _logits(model: LoadedModel, clean: Any, x_adv: Any) -> np.ndarray:
-    """Of clean images, uint8, and after them of adversarial ones, float32; some of them are in memory at once."""
+    """Return logits, float64 `[n + b, K]`, of clean uint8 and then adversarial float32 images, batch by batch."""
     predict = jax.jit(lambda model, x: model(x))
     judge = judged(model.predict)
     with raised():

@@ -1,4 +1,4 @@
-"""What to say where the model that attacks climb is not the one that judges."""
+"""Flags for models that attacks see differently from the judge."""
 
 from __future__ import annotations
 
@@ -14,12 +14,27 @@ if TYPE_CHECKING:
     from advbench.attacks.spec import AttackSpec
     from advbench.evaluation.tally import Tally
 
-FEW: Final = 5  # images, at least, for a verdict
-SHARE: Final = 0.1  # of an attack's successes that may be undone; attacks claim what they are sure of
+FEW: Final = 5  # rejected successes from which the flag is raised
+SHARE: Final = 0.1  # of an attack's successes that the judge may reject; attacks claim only clear successes
 
 
 def view_flags(model: Model, attacks: Sequence[AttackSpec], tally: Tally) -> list[Flag]:
-    """Successes that the judge undid, and attacks that trust a single answer of a randomised model."""
+    """Flag successes that the judge rejected, and attacks that rely on single answers of a randomised model.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+    attacks : sequence of AttackSpec
+        The attacks that ran.
+    tally : Tally
+        Their outcomes.
+
+    Returns
+    -------
+    list of Flag
+        `undone_successes` (invalid) and `unsteady_answers` (note), where they apply.
+    """
     return [*_undone(model, attacks, tally), *_steady(model, attacks)]
 
 
@@ -33,15 +48,15 @@ def _undone(model: Model, attacks: Sequence[AttackSpec], tally: Tally) -> list[F
     if not found:
         return []
     counts = ", ".join(f"{numbers['undone']} of {numbers['claimed']} by {name}" for name, numbers in found.items())
-    advice = "average more draws (--eot)" if isinstance(model, Randomised) else "robust accuracy is too high"
+    advice = "average more draws (--eot-samples)" if isinstance(model, Randomised) else "robust accuracy is too high"
     if isinstance(model, Unaware):
-        advice = "these attacks don't know the defense: only the adaptive number bounds its robustness"
+        advice = "these attacks don't know the defense: only adaptive attacks bound its robustness"
     return [
         Flag(
             name="undone_successes",
             level="invalid",
             evidence={"attacks": found, "threshold": SHARE},
-            message=f"the judge undid successes that attacks were sure of ({counts}): {advice}",
+            message=f"the judge rejected clear successes of attacks ({counts}): {advice}",
         )
     ]
 
@@ -55,7 +70,7 @@ def _steady(model: Model, attacks: Sequence[AttackSpec]) -> list[Flag]:
             name="unsteady_answers",
             level="note",
             evidence={"attacks": names},
-            message=f"{', '.join(names)} compare single answers, which are noisy here, and find less than on a plain "
-            "model: rest the number on attacks that climb the mean over draws (pgd, apgd)",
+            message=f"{', '.join(names)} compare single answers, which are noisy here, and break fewer images than on "
+            "a deterministic model: add attacks on the mean over draws (pgd, apgd)",
         )
     ]

@@ -1,1 +1,1 @@
-"""Decide a build: rules, images until the verdict is certain, and the one object that holds it."""
+"""Gates of a build: rules, images until the verdict is certain, and the object that holds it."""

@@ -1,4 +1,4 @@
-"""What a gate found before, image by image, small enough to review: the next run is compared with it in pairs."""
+"""Baselines: outcomes of an earlier gate, image by image, small enough to review, for paired comparison."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ WIDTH = 64  # outcomes a line
 
 
 class Scope(NamedTuple):
-    """What two gates must share to be compared, besides threats and attacks."""
+    """Facts that two gates must share to be compared, besides threat models and attacks.
 
-    data: str  # name and split
+    Parameters
+    ----------
+    data : str
+        Name and split.
+    seed : int
+        Seed of the gate.
+    images_digest : str
+        sha256 of pixels and labels, in the order drawn.
+    """
+
+    data: str
     seed: int
-    images_digest: str  # sha256 of pixels and labels, in the order drawn
+    images_digest: str
 
 
 class Outcomes(Record):
-    """Of one threat, an image each in the order drawn: 1 robust, 0 not. The counts are there to be read."""
+    """Outcomes under one threat model, in the order drawn: 1 robust, 0 not. The counts are for readers."""
 
     threat: ThreatInfo
     attacks: tuple[str, ...] = Field(strict=False)
@@ -36,18 +46,39 @@ class Outcomes(Record):
 
     @classmethod
     def of(cls, threat: ThreatInfo, attacks: Sequence[str], robust: np.ndarray) -> Outcomes:
-        """Write bool `[n]` as lines of zeros and ones."""
+        """Convert outcomes to lines of zeros and ones.
+
+        Parameters
+        ----------
+        threat : ThreatInfo
+            Norm and eps.
+        attacks : Sequence[str]
+            Attacks as typed.
+        robust : np.ndarray
+            bool `[n]`.
+
+        Returns
+        -------
+        Outcomes
+            The outcomes.
+        """
         text = "".join("1" if one else "0" for one in robust)
         lines = tuple(text[at : at + WIDTH] for at in range(0, len(text), WIDTH))
         return cls(threat=threat, attacks=tuple(attacks), robust=int(robust.sum()), images=lines)
 
     def bits(self) -> np.ndarray:
-        """Bool `[n]`: as it was given."""
+        """Return the outcomes as an array.
+
+        Returns
+        -------
+        np.ndarray
+            bool `[n]`.
+        """
         return np.array([one == "1" for one in "".join(self.images)], bool)
 
 
 class Baseline(Record):
-    """A gate's outcomes on the first `n` images of its order."""
+    """Outcomes of a gate on the first `n` images of its order."""
 
     schema_version: Literal[1] = BASELINE_SCHEMA_VERSION
     model: str
@@ -61,17 +92,27 @@ class Baseline(Record):
 
     @classmethod
     def load(cls, path: Path) -> Baseline:
-        """Read what `to_json` wrote.
+        """Read a file written by `to_json`.
+
+        Parameters
+        ----------
+        path : Path
+            Path of the file.
+
+        Returns
+        -------
+        Baseline
+            The baseline.
 
         Raises
         ------
         UsageError
-            When there is none, or it is not whole: a gate that is to compare never goes on without.
+            When it is absent or damaged: a gate that must compare never runs without a baseline.
         """
         hint = "write one by advbench gate --update-baseline"
         try:
             if not path.is_file():
-                path.stat()  # says why
+                path.stat()  # raises the reason
                 raise UsageError(f"the baseline {path} is not a file")
             with path.open("rb") as file:
                 content = file.read(LARGEST + 1)
@@ -91,12 +132,24 @@ class Baseline(Record):
         return found
 
     def under(self, scope: Scope, threats: Sequence[tuple[ThreatInfo, Sequence[str]]]) -> list[np.ndarray]:
-        """Its outcomes, bool `[n]`, under each of these threats and their attacks.
+        """Return the outcomes under given threat models and attacks.
+
+        Parameters
+        ----------
+        scope : Scope
+            Facts of the new gate.
+        threats : Sequence[tuple[ThreatInfo, Sequence[str]]]
+            Threat models with the texts of their attacks.
+
+        Returns
+        -------
+        list[np.ndarray]
+            bool `[n]` for each threat model.
 
         Raises
         ------
         UsageError
-            Naming everything in which the two can't be compared.
+            Naming every difference that prevents a comparison.
         """
         differ = [
             f"{what} ({was}, now {is_})"
@@ -123,7 +176,13 @@ class Baseline(Record):
         return found
 
     def damages(self) -> Iterator[str]:
-        """What does not agree with itself, in words."""
+        """Describe contradictions within the baseline.
+
+        Returns
+        -------
+        Iterator[str]
+            One line each.
+        """
         for outcomes in self.threats:
             name, text = str(outcomes.threat), "".join(outcomes.images)
             if set(text) - {"0", "1"}:

@@ -1,4 +1,4 @@
-"""What is right when clean: a pass an image, so that a rule about it needs no attack."""
+"""Clean predictions: one forward pass for each image, so that a rule about clean accuracy needs no attack."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class Clean:
-    """Judges the first images of an order, then the next.
+    """Judges clean images, in increments along an order.
 
     Parameters
     ----------
     model : LoadedModel
-        What predicts.
+        Model to evaluate.
     data : Dataset
         Images and labels.
     order : np.ndarray
-        int32 `[n]`: which images, in the order in which they are drawn.
+        int32 `[n]`: indices in the order in which they are drawn.
     batch_size : int
         Images in a batch.
     """
@@ -40,11 +40,17 @@ class Clean:
 
     @property
     def seen(self) -> int:
-        """How many images were judged."""
+        """Number of images judged."""
         return len(self.good)
 
     def extend(self, n: int) -> None:
-        """Judge the next `n` images."""
+        """Judge the next images.
+
+        Parameters
+        ----------
+        n : int
+            Number of images.
+        """
         at = self.order[self.seen : self.seen + n]
         size = self._judge.size
         new = [~self._judge(part.x, part.y, part.x).broken for part in parts(self.data, at, size)]

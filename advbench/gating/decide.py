@@ -1,4 +1,4 @@
-"""From outcomes of images to what becomes of a rule: pass or fail where bounds are certain, else not yet."""
+"""Decisions on rules from outcomes of images: pass or fail once the bounds are certain."""
 
 from __future__ import annotations
 
@@ -23,29 +23,61 @@ from advbench.gating.verdict import (
 
 @dataclass(frozen=True)
 class Asked:
-    """A rule of this gate: its name, where it was written, and its share of the error."""
+    """A rule of this gate: its name, its place in the configuration, and its share of the error.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+    threat : str or None
+        Threat model, like "linf 8/255".
+    place : Place or None
+        File and line.
+    error : float
+        Share of the error rate.
+    """
 
     rule: Rule
-    threat: str | None  # like "linf 8/255"
+    threat: str | None
     place: Place | None
     error: float
 
     @property
     def name(self) -> str:
-        """Unique in the gate, like `min_class linf 8/255 cat`."""
+        """Unique name in the gate, like `min_class linf 8/255 cat`."""
         return " ".join(filter(None, (self.rule.kind, self.threat, self.rule.class_name)))
 
 
 class Evidence(NamedTuple):
-    """Outcomes of the images drawn so far, and the labels of all images that there are, in the order drawn."""
+    """Outcomes of the images drawn so far, and the labels of the whole population, in the order drawn.
 
-    good: np.ndarray  # bool [seen]
-    labels: np.ndarray  # int [population]
+    Parameters
+    ----------
+    good : np.ndarray
+        bool `[seen]`.
+    labels : np.ndarray
+        int `[population]`.
+    classes : tuple[str, ...]
+        Names of the classes.
+    """
+
+    good: np.ndarray
+    labels: np.ndarray
     classes: tuple[str, ...]
 
 
 class Reading(NamedTuple):
-    """What was measured, of which class, and which verdict is certain by now, if any."""
+    """Measurement, its class, and the verdict if it is certain.
+
+    Parameters
+    ----------
+    measured : Measured
+        Proportion with its bounds.
+    certain : Verdict or None
+        Verdict, None while uncertain.
+    class_name : str, optional
+        Class of the measurement.
+    """
 
     measured: Measured
     certain: Verdict | None
@@ -53,7 +85,20 @@ class Reading(NamedTuple):
 
 
 def decide(asked: Asked, evidence: Evidence) -> tuple[Outcome, bool]:
-    """What becomes of a rule about an accuracy, and whether that is final; if not, it reads as inconclusive."""
+    """Decide a rule about an accuracy.
+
+    Parameters
+    ----------
+    asked : Asked
+        The rule.
+    evidence : Evidence
+        Outcomes so far.
+
+    Returns
+    -------
+    tuple[Outcome, bool]
+        Outcome, inconclusive while uncertain, and whether it is final.
+    """
     reading = _READERS[asked.rule.kind](asked, evidence)
     m, threshold = reading.measured, asked.rule.threshold
     where = f" for class {reading.class_name}" if reading.class_name else ""
@@ -70,11 +115,25 @@ def decide(asked: Asked, evidence: Evidence) -> tuple[Outcome, bool]:
 
 
 def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray]], population: int) -> list[Outcome]:
-    """What becomes of the rules about drops, once every image of the baseline has been attacked: the only look.
+    """Decide the rules about drops, after every image of the baseline was attacked: the only test of them.
 
-    A drop is certain where the whole interval of the change in the population, which is exact, lies on one side of it;
-    of the whole population the count decides. To fail, losses must also be more than chance: exact McNemar, Holm over
-    these rules.
+    A drop is certain if the whole interval of the change in the population, which is exact, lies on one side of it; for
+    the whole population the count decides. To fail, losses must also be significant: exact McNemar test, Holm
+    correction over these rules.
+
+    Parameters
+    ----------
+    asked : Sequence[Asked]
+        Rules of kind `max_drop`.
+    pairs : Sequence[tuple[np.ndarray, np.ndarray]]
+        For each rule the outcomes before and now, bool `[n]` each.
+    population : int
+        Number of images in the population.
+
+    Returns
+    -------
+    list[Outcome]
+        Outcome of each rule.
     """
     found = [Difference.of(*pair, _level(rule.error), population) for rule, pair in zip(asked, pairs, strict=True)]
     adjusted = holm([difference.p for difference in found])
@@ -83,12 +142,27 @@ def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray
 
 
 def _level(error: float) -> float:
-    """Of the interval: each side has the whole error, since a wrong pass and a wrong fail exclude each other."""
+    """Return the interval's level: each side has the whole error, since both can't be wrong at once."""
     return max(1 - 2 * error, 0.5)
 
 
 def trusted(bad: Sequence[Flag], allowed: Sequence[str], place: Place | None) -> Outcome:
-    """The rule that every gate has: no finding makes its numbers worthless, but for the allowed ones."""
+    """Decide the rule of every gate: no finding invalidates its numbers, except for allowed ones.
+
+    Parameters
+    ----------
+    bad : Sequence[Flag]
+        Findings of level "invalid" that are not allowed.
+    allowed : Sequence[str]
+        Names of allowed findings.
+    place : Place or None
+        File and line of the allowed findings.
+
+    Returns
+    -------
+    Outcome
+        Pass or invalid.
+    """
     said = {flag.name: f"{flag.name}: {flag.message}" for flag in bad}
     but = f", but for what is allowed ({', '.join(allowed)})" if allowed else ""
     return Outcome(
@@ -104,18 +178,49 @@ def trusted(bad: Sequence[Flag], allowed: Sequence[str], place: Place | None) ->
 
 
 def unknown_yet(asked: Asked, why: str, verdict: Verdict = "inconclusive") -> Outcome:
-    """A rule about which nothing is known."""
+    """Return the outcome of a rule without any measurement.
+
+    Parameters
+    ----------
+    asked : Asked
+        The rule.
+    why : str
+        Reason, for the message.
+    verdict : Verdict, default 'inconclusive'
+        Verdict of the outcome.
+
+    Returns
+    -------
+    Outcome
+        The outcome.
+    """
     return _outcome(asked, verdict, f"{_WHAT[asked.rule.kind]} was not measured: {why}")
 
 
 def percent(share: float) -> str:
-    """`40%`, `2.5%`: as few digits as say it."""
+    """Format a share as a percentage with as few digits as needed.
+
+    Parameters
+    ----------
+    share : float
+        Fraction, usually in [0, 1].
+
+    Returns
+    -------
+    str
+        Text like `40%` or `2.5%`.
+
+    Examples
+    --------
+    >>> percent(0.025)
+    '2.5%'
+    """
     return f"{100 * share:.10g}%"
 
 
 def _drop(asked: Asked, found: Difference, significant: bool, population: int) -> Outcome:
     most = float(asked.rule.threshold)
-    if found.n == population:  # nothing is left to chance, and counts decide exactly
+    if found.n == population:  # the whole population: no sampling error, counts decide exactly
         small = found.lost - found.won <= asked.rule.threshold * found.n
         large = not small
     else:
@@ -164,7 +269,7 @@ def _one_class(asked: Asked, evidence: Evidence) -> Reading:
 
 
 def _worst_class(asked: Asked, evidence: Evidence) -> Reading:
-    """All classes at once, each with its share of the error; the bounds are those of the least accuracy."""
+    """Read all classes at once, each with its share of the error; the bounds are those of the least accuracy."""
     numbers = np.unique(evidence.labels).tolist()
     readings = [_of_class(number, asked, evidence, asked.error / len(numbers)) for number in numbers]
     worst = min(readings, key=lambda reading: (reading.measured.n == 0, reading.measured.value))
@@ -180,7 +285,7 @@ def _worst_class(asked: Asked, evidence: Evidence) -> Reading:
 
 
 def _of_class(number: int, asked: Asked, evidence: Evidence, error: float) -> Reading:
-    """Within a class the order is as random as the whole one is."""
+    """Read one class; within a class the order is as random as in the whole."""
     good, among = evidence.good, evidence.labels == number
     drawn = among[: len(good)]
     reading = _read(int(good[drawn].sum()), int(drawn.sum()), int(among.sum()), asked, error)

@@ -1,4 +1,4 @@
-"""What a gate asks for: `[gate]` of advbench.toml, `[tool.advbench.gate]` of pyproject.toml, or flags."""
+"""Rules of a gate: `[gate]` of advbench.toml, `[tool.advbench.gate]` of pyproject.toml, or flags."""
 
 from __future__ import annotations
 
@@ -10,21 +10,36 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from advbench.core import names
+from advbench.core import names, renamed
 from advbench.core.errors import UsageError
 from advbench.core.spec import Epsilon
 from advbench.gating.verdict import Kind
 
-BASELINE_IMAGES = 1000  # that a baseline holds unless told otherwise
+BASELINE_IMAGES = 1000  # images of a new baseline, by default
 
 
 def accuracy(value: object) -> Fraction:
-    """`"40%"` or 0.4 -> 2/5, exactly as typed.
+    """Read an accuracy exactly: `"40%"` or 0.4 is 2/5.
+
+    Parameters
+    ----------
+    value : object
+        Percentage as text, or a fraction.
+
+    Returns
+    -------
+    Fraction
+        In [0, 1].
 
     Raises
     ------
     ValueError
-        For anything that could be read in two ways, like 40 or 1.
+        For anything ambiguous, like 40 or 1.
+
+    Examples
+    --------
+    >>> accuracy("40%"), accuracy(0.4)
+    (Fraction(2, 5), Fraction(2, 5))
     """
     text = repr(value) if isinstance(value, float) else str(value).strip()[:40]
     if found := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) *%", text):
@@ -39,7 +54,7 @@ def accuracy(value: object) -> Fraction:
 
 
 def _eps(value: object) -> str:
-    """As typed; TOML's numbers count as typed."""
+    """Return eps as typed; numbers of TOML count as typed."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError('write eps like "8/255" or 0.3')
     try:
@@ -49,7 +64,7 @@ def _eps(value: object) -> str:
 
 
 def _norm(value: object) -> object:
-    """The norm that is plainly meant; what is none is left to be refused."""
+    """Return the norm that is meant; an unknown name is left for the schema to refuse."""
     try:
         return names.found("norm", value, NORMS) if isinstance(value, str) else value
     except UsageError:
@@ -77,19 +92,19 @@ class _Table(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """The keys that this table may have."""
+        """List the keys that this table may have."""
         return [str(field.alias) for field in cls.model_fields.values()]
 
 
 class ThreatRules(_Table):
-    """`[[gate.threats]]`: what is asked for under one threat."""
+    """Table `[[gate.threats]]`: rules under one threat model."""
 
     norm: Annotated[
         Literal["linf", "l2", "l1", "l0", "any"] | None,
         BeforeValidator(_norm),
-        Field(description="By default what the model is for."),
+        Field(description="Norm; by default that of the model's threat model."),
     ] = None
-    eps: Annotated[Eps | None, Field(description="White being 1; by default what the model is for.")] = None
+    eps: Annotated[Eps | None, Field(description="Perturbation budget, white being 1; by default the model's.")] = None
     min_robust: Annotated[Accuracy | None, Field(description="Robust accuracy, at least.")] = None
     max_drop: Annotated[Accuracy | None, Field(description="Robust accuracy lost against the baseline, at most.")] = (
         None
@@ -98,49 +113,71 @@ class ThreatRules(_Table):
     min_worst_class: Annotated[
         Accuracy | None, Field(description="Robust accuracy of the class that has the least, at least.")
     ] = None
-    attacks: Annotated[Attacks | None, Field(description="Instead of the gate's.")] = None
+    attacks: Annotated[Attacks | None, Field(description="Attacks, instead of the gate's.")] = None
 
     def __str__(self) -> str:
         return f"{self.norm or 'the norm'} {self.eps or 'eps'}"
 
 
 class GateRules(_Table):
-    """`[gate]`: which model, which images, how sure, and what is asked for."""
+    """Table `[gate]`: model, images, error rate and rules."""
 
     model: Annotated[str | None, Field(description="As for `advbench attack`.")] = None
     data: Annotated[str | None, Field(description="Data set; by default the model's own.")] = None
+    weights: Annotated[
+        str | None, Field(description="File put into the PyTorch or Keras model that file.py:factory makes.")
+    ] = None
+    expect_clean: Annotated[
+        str | float | None, Field(description="Clean accuracy that the model is known to have.")
+    ] = None
     input_layout: Annotated[str | None, Field(description="Order of axes the model was made for, like nchw.")] = None
-    mean: Annotated[str | None, Field(description="Subtracted from pixels in [0, 1] first, one for all or a list.")] = (
-        None
-    )
-    std: Annotated[str | None, Field(description="What pixels are then divided by, likewise.")] = None
+    mean: Annotated[str | None, Field(description="Subtracted from pixels in [0, 1], one for all or a list.")] = None
+    std: Annotated[str | None, Field(description="Divisor of pixels after that, one for all or a list.")] = None
     logits: Annotated[str | None, Field(description="Output that holds the logits, where the model has several.")] = (
         None
     )
-    resize: Annotated[Positive | None, Field(description="Of image files: pixels of the shorter side.")] = None
-    crop: Annotated[Positive | None, Field(description="Of image files: pixels of the square in the middle.")] = None
+    allow_extra_outputs: Annotated[
+        bool, Field(description="The model may have more outputs than there are classes.")
+    ] = False
+    resize: Annotated[Positive | None, Field(description="Size of image files: pixels of the shorter side.")] = None
+    crop: Annotated[Positive | None, Field(description="Crop of image files: pixels of the central square.")] = None
     interpolation: Annotated[str | None, Field(description="Pillow's filter for resizing.")] = None
     classes: Annotated[str | None, Field(description="File of class names, one a line, label 0 first.")] = None
-    transparent: Annotated[str | None, Field(description="Of transparent images: keep, black or white.")] = None
+    transparent: Annotated[str | None, Field(description="Background of transparent images: keep, black or white.")] = (
+        None
+    )
     skip_corrupt: Annotated[bool, Field(description="Leave out images that can't be read.")] = False
-    n: Annotated[Positive | None, Field(description="The first n test images; by default all that are here.")] = None
+    n: Annotated[Positive | None, Field(description="Number of first test images; by default all at hand.")] = None
     indices: Annotated[
         str | None, Field(description="Test images by number, like 0-99,500, or a file of such, instead of n.")
     ] = None
     seed: Annotated[Seed, Field(description="Fixes the order of images, and every random start.")] = 0
-    batch_size: Annotated[Positive, Field(description="Images looked at between two looks, at least.")] = 64
-    error: Annotated[float, Field(gt=0, le=0.5, description="How often a verdict may be wrong, over all rules.")] = 0.05
-    attacks: Annotated[Attacks | None, Field(description="By default those of `advbench attack`.")] = None
-    wrap: Annotated[Attacks | None, Field(description="Defenses at inference, which attacks know.")] = None
-    checks: Annotated[Literal["none", "fast", "full"], Field(description="For masked gradients.")] = "fast"
-    budget: Annotated[str | None, Field(description="Time after which it is inconclusive, like 5m.")] = None
+    batch_size: Annotated[Positive, Field(description="Smallest number of images between two decisions.")] = 64
+    error_rate: Annotated[
+        float, Field(gt=0, le=0.5, description="Probability of a wrong verdict, at most, over all rules.")
+    ] = 0.05
+    attacks: Annotated[Attacks | None, Field(description="Attacks; by default those of `advbench attack`.")] = None
+    input_defense: Annotated[Attacks | None, Field(description="Input defenses.")] = None
+    adaptive: Annotated[bool, Field(description="Whether attacks know the input defenses.")] = True
+    eot_samples: Annotated[
+        Positive | None, Field(description="Draws averaged in each pass, for a randomised model.")
+    ] = None
+    preflight: Annotated[
+        Literal["none", "fast", "full"], Field(description="Preflight checks for masked gradients.")
+    ] = "fast"
+    time_limit: Annotated[str | None, Field(description="Time limit, like 5m; open rules are then inconclusive.")] = (
+        None
+    )
+    query_limit: Annotated[Positive | None, Field(description="Query limit of a remote target, in images.")] = None
     allow_flags: Annotated[
         tuple[str, ...], Field(strict=False, description="Findings that do not make the gate invalid.")
     ] = ()
     baseline: Annotated[str | None, Field(description="File that --update-baseline wrote.")] = None
     baseline_images: Annotated[Positive, Field(description="Images of a new baseline.")] = BASELINE_IMAGES
     min_clean: Annotated[Accuracy | None, Field(description="Clean accuracy, at least.")] = None
-    max_drop: Annotated[Accuracy | None, Field(description="For every threat that has none of its own.")] = None
+    max_drop: Annotated[
+        Accuracy | None, Field(description="Robust accuracy lost, at most, under every threat without its own.")
+    ] = None
     threats: Annotated[tuple[ThreatRules, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
@@ -150,29 +187,65 @@ class GateRules(_Table):
         return self
 
     def drop(self, threat: ThreatRules) -> Fraction | None:
-        """The largest drop under a threat: its own, else that of the whole gate."""
+        """Return the largest drop allowed under a threat model: its own, else that of the whole gate.
+
+        Parameters
+        ----------
+        threat : ThreatRules
+            Table of the threat model.
+
+        Returns
+        -------
+        Fraction or None
+            Fraction of all images, None for no limit.
+        """
         return self.max_drop if threat.max_drop is None else threat.max_drop
 
 
 class Configuration(_Table):
-    """A whole `advbench.toml`, or `[tool.advbench]` of pyproject.toml."""
+    """The whole `advbench.toml`, or `[tool.advbench]` of pyproject.toml."""
 
     gate: GateRules
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing asked for; `at` leads to where it is written, from the table of the gate on."""
+    """One requirement of a gate.
+
+    Parameters
+    ----------
+    kind : Kind
+        Kind of the rule.
+    threshold : Fraction
+        Accuracy or drop, exact.
+    threat : int, optional
+        Number of the threat model in the gate; None for clean accuracy.
+    class_name : str, optional
+        Class, for rules about one.
+    at : tuple[str or int, ...], default ()
+        Keys that lead to the rule, from the gate's table on.
+    """
 
     kind: Kind
     threshold: Fraction
-    threat: int | None = None  # which one of the gate's
+    threat: int | None = None
     class_name: str | None = None
     at: tuple[str | int, ...] = ()
 
 
 def rules_of(gate: GateRules) -> list[Rule]:
-    """All rules of a gate, in the order in which they are reported."""
+    """List all rules of a gate, in the order of the report.
+
+    Parameters
+    ----------
+    gate : GateRules
+        Table of the gate.
+
+    Returns
+    -------
+    list[Rule]
+        The rules.
+    """
     found = [] if gate.min_clean is None else [Rule("min_clean", gate.min_clean, at=("min-clean",))]
     for number, threat in enumerate(gate.threats):
         at = ("threats", number)
@@ -189,7 +262,7 @@ def rules_of(gate: GateRules) -> list[Rule]:
 
 
 def _contradictions(gate: GateRules) -> Iterator[str]:
-    """What can't be meant, each in one line."""
+    """Describe contradictory settings, each in one line."""
     if gate.n is not None and gate.indices is not None:
         yield "give n or indices, not both"
     drops = [gate.max_drop, *(threat.max_drop for threat in gate.threats)]
@@ -224,6 +297,13 @@ def _pair(one: ThreatRules, eps: Fraction | None, other: ThreatRules, its: Fract
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of `advbench.toml`, and of `[tool.advbench]` in pyproject.toml; for editors."""
+    """Return the JSON Schema of `advbench.toml`, and of `[tool.advbench]` in pyproject.toml; for editors.
+
+    Returns
+    -------
+    dict[str, Any]
+        JSON Schema.
+    """
     schema = Configuration.model_json_schema(by_alias=True)
+    schema["$defs"]["GateRules"]["properties"] |= renamed.former_properties(schema["$defs"]["GateRules"]["properties"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "advbench configuration"}

@@ -1,4 +1,4 @@
-"""One gate: images are drawn in a seeded order, until every rule is certain or there is no more time."""
+"""Run of a gate: images are drawn in a seeded order, until every rule is certain or the time limit is reached."""
 
 from __future__ import annotations
 
@@ -31,31 +31,55 @@ from advbench.gating.source import Source
 from advbench.gating.subject import Subject
 from advbench.gating.verdict import Gate, Outcome
 
-CLOCK = 0  # for a signal's number: the time is up
-BLOCKS = 4  # a block is at most this part of what was seen
+CLOCK = 0  # in place of a signal's number: time limit reached
+BLOCKS = 4  # a block is at most 1 / BLOCKS of the images seen
 
 
 class Found(NamedTuple):
-    """What a gate ends with."""
+    """Result of a gate.
+
+    Parameters
+    ----------
+    gate : Gate
+        Verdict, outcomes and results.
+    baseline : Baseline or None
+        New baseline, if requested and complete.
+    """
 
     gate: Gate
-    baseline: Baseline | None  # a new one, where it was asked for and could be made
+    baseline: Baseline | None
 
 
 @dataclass
 class Run:
-    """A gate under way.
+    """A gate in progress.
 
-    Attributes
+    Parameters
     ----------
-    subject, rules, source : what is asked of what.
-    asked : the rules to decide.
-    baseline : what to compare with.
-    update : whether a new baseline is to be made.
-    doctor, masking : findings of the preflight; of the second kind, per threat.
-    deadline : of `time.monotonic`.
-    command, out, resume : as for `advbench.evaluate`; each threat has a run directory of its own in `out`.
-    should_stop, tell : asked before every batch; told after every block.
+    subject : Subject
+        Model, images and threat models.
+    rules : GateRules
+        Table of the gate.
+    source : Source
+        Places of the rules.
+    asked : list[Asked]
+        Rules to decide.
+    baseline : Baseline, optional
+        Baseline to compare with.
+    update : bool, default False
+        Whether to make a new baseline.
+    doctor : list[Flag], optional
+        Findings of the preflight check.
+    masking : list[list[Flag]], optional
+        Findings on masked gradients, for each threat model.
+    deadline : float, optional
+        Time limit, in seconds of `time.monotonic()`.
+    command, out, resume
+        As for `advbench.evaluate`; each threat model has a run directory of its own in `out`.
+    should_stop : Callable[[], int or None], optional
+        Called before every batch; returns the number of a signal to stop.
+    tell : Callable[[str], None], optional
+        Called with a line on the progress after every block.
     """
 
     subject: Subject
@@ -79,14 +103,19 @@ class Run:
         Raises
         ------
         UsageError
-            Where they can't be compared.
+            When they can't be compared.
         """
         self.settled: dict[str, Outcome] = {}
-        self.ended = "time was up"  # why no more was drawn, where rules are open
+        self.ended = "time was up"  # reason for open rules
         self.before = self._before()
 
     def __call__(self) -> Found:
-        """Decide.
+        """Draw images until every rule is decided or the time limit is reached.
+
+        Returns
+        -------
+        Found
+            Verdict, and the new baseline if requested.
 
         Raises
         ------
@@ -109,7 +138,7 @@ class Run:
             model=self.subject.model.name,
             verdict=Gate.sums(outcomes),
             outcomes=outcomes,
-            error=self.rules.error,
+            error=self.rules.error_rate,
             images=max([self.clean.seen, *(stream.seen for stream in self.streams)]),
             population=len(self.subject.order),
             seed=self.rules.seed,
@@ -148,7 +177,7 @@ class Run:
         return CLOCK if self.deadline is not None and time.monotonic() > self.deadline else None
 
     def _before(self) -> list[np.ndarray]:
-        """Outcomes of the baseline, one for each rule about a drop."""
+        """Return outcomes of the baseline, one for each rule about a drop."""
         drops = [self.subject.suites[a.rule.threat] for a in self._drops if a.rule.threat is not None]
         if self.baseline is None or not drops:
             return []
@@ -159,7 +188,7 @@ class Run:
         return [asked for asked in self.asked if asked.rule.kind == "max_drop"]
 
     def _draw(self) -> bool:
-        """Draw until all is certain; whether that was in time."""
+        """Draw until all rules are certain; False if the time limit was reached first."""
         size = self.rules.batch_size
         while wanted := self._wanted():
             self._tell()
@@ -180,7 +209,7 @@ class Run:
         return True
 
     def _wanted(self) -> list[Growing | Clean]:
-        """What must see more images, after a look at every open rule."""
+        """Return the evaluations that need more images, after deciding every open rule."""
         wanted: list[Growing | Clean] = []
         for asked in self.asked:
             if asked.name in self.settled or asked.rule.kind == "max_drop":
@@ -197,7 +226,7 @@ class Run:
         return wanted
 
     def _least(self, number: int) -> int:
-        """How many images a threat must see for the baselines."""
+        """Return the number of images that the baselines need under a threat model."""
         if self.update:
             return min(self.rules.baseline_images, len(self.subject.order))
         compared = any(asked.rule.threat == number for asked in self._drops)
@@ -221,7 +250,7 @@ class Run:
             self.tell("; ".join([*seen, rules]))
 
     def _outcomes(self, why: str) -> tuple[Outcome, ...]:
-        """Of all rules, in their order."""
+        """Return the outcomes of all rules, in their order."""
         for asked in self.asked:
             if asked.name not in self.settled and asked.rule.kind != "max_drop":
                 seen = self._stream(asked).seen
@@ -242,6 +271,6 @@ class Run:
         return [flag for flag in flags if flag.level == "invalid" and flag.name not in self.rules.allow_flags]
 
     def _new(self) -> Baseline:
-        """A baseline of what was found."""
+        """Make a new baseline."""
         n = self._least(0)
         return self.subject.baseline([stream.good[:n] for stream in self.streams], self.rules.seed)

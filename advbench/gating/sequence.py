@@ -1,4 +1,4 @@
-"""How many successes a finite population holds, from draws without replacement: bounds that hold at every look."""
+"""Confidence sequences for draws without replacement: bounds of a population's successes, valid at every look."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from math import inf, lgamma, log
 
 METHOD = "prior-posterior-ratio, without replacement"
-WEIGHT = 30.0  # draws that the prior is worth: a threshold is mostly set near what the model does
+WEIGHT = 30.0  # weight of the prior, in draws: thresholds are mostly set near the model's accuracy
 
 
 def bounds(correct: int, n: int, population: int, error: float, centre: float) -> tuple[int, int]:
     """Confidence sequence of a count: with probability `1 - error` it covers the truth at every `n` at once.
 
-    The prior-posterior-ratio martingale of Waudby-Smith & Ramdas 2020 (arXiv 2006.04347, theorem 4.1): the truth's
-    posterior, over its prior, never falls below `error` but with that probability, by Ville's inequality. The prior is
+    The prior-posterior-ratio martingale of Waudby-Smith & Ramdas 2020 (arXiv 2006.04347, theorem 4.1): the posterior of
+    the truth, over its prior, is always above `error` except with that probability, by Ville's inequality. The prior is
     beta-binomial, centred on `centre`; any prior chosen beforehand is valid, this one needs fewer draws near it.
 
     Parameters
@@ -21,22 +21,27 @@ def bounds(correct: int, n: int, population: int, error: float, centre: float) -
     correct, n : int
         Successes and draws so far, in a uniformly random order.
     population : int
-        What there is to draw, `n` of it at most.
+        Size of the population, at least `n`.
     error : float
-        In (0, 1).
+        Error probability, in (0, 1).
     centre : float
-        In [0, 1]: the proportion that matters.
+        Proportion of interest, in [0, 1].
 
     Returns
     -------
-    tuple of int
-        The least and the largest number of successes in the population that can't be excluded; both are the truth
-        when everything is drawn.
+    tuple[int, int]
+        Least and largest number of successes in the population that can't be excluded; both are the truth when
+        everything is drawn.
 
     Raises
     ------
     ValueError
         Unless 0 <= correct <= n <= population.
+
+    Examples
+    --------
+    >>> bounds(10, 10, 10, 0.05, 0.5)
+    (10, 10)
     """
     if not 0 <= correct <= n <= population:
         raise ValueError(f"{correct} successes in {n} draws of {population}")
@@ -54,7 +59,7 @@ def bounds(correct: int, n: int, population: int, error: float, centre: float) -
 
 
 def _edge(kept: Callable[[int], bool], inside: int, end: int) -> int:
-    """The last kept number between one that is kept and an end; likelihood falls on the way."""
+    """Return the last kept number between a kept one and an end; likelihood decreases on the way."""
     if kept(end):
         return end
     outside = end

@@ -1,11 +1,11 @@
-"""Where rules are written: files read with care, every problem told with file and line."""
+"""Configuration files: bounded reading, and errors with file and line."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,51 @@ from typing import Any
 from pydantic import ValidationError
 
 from advbench.core.errors import UsageError, unknown
+from advbench.core.renamed import KEYS, current
 from advbench.gating.rules import Configuration, GateRules, ThreatRules
 from advbench.gating.verdict import Place
 
-NAMES = ("advbench.toml", "pyproject.toml")  # looked for, in this order, where the command runs
+NAMES = ("advbench.toml", "pyproject.toml")  # searched in this order, in the current folder
 LARGEST = 1 << 20  # bytes
 
 Keys = tuple[str | int, ...]
 
-_OPTIONS = {"allow-flags": "allow-flag", "attacks": "attack"}  # what repeats on the command line is in the singular
+_OPTIONS = {"allow-flags": "allow-flag", "attacks": "attack"}  # repeatable flags have singular names
 _HEADER = re.compile(r"\s*(\[\[?)([^\[\]#]+)\]")
 _KEY = re.compile(r"\s*([\w.\-\"' ]+?)\s*=")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What rules came from: a file with the line of every key, or the flags of a command."""
+    """Origin of rules: a file with the line of every key, or the flags of a command.
+
+    Parameters
+    ----------
+    file : str, optional
+        Path of the file; None for flags.
+    lines : Mapping[Keys, int], optional
+        Line of every key.
+    root : Keys, default ()
+        Keys that lead to the gate's table.
+    """
 
     file: str | None = None
     lines: Mapping[Keys, int] = field(default_factory=dict)
-    root: Keys = ()  # of the gate's table
+    root: Keys = ()
 
     def place(self, keys: Keys) -> Place | None:
-        """Where `keys`, from the gate's table on, stand; or what contains them."""
+        """Return file and line of `keys`, or of the table that contains them.
+
+        Parameters
+        ----------
+        keys : Keys
+            Keys from the gate's table on.
+
+        Returns
+        -------
+        Place or None
+            None for flags.
+        """
         if self.file is None:
             return None
         full = (*self.root, *keys)
@@ -43,7 +65,20 @@ class Source:
         return Place(file=self.file, line=line)
 
     def problem(self, keys: Keys, message: str) -> UsageError:
-        """The error that says what is wrong where."""
+        """Build the error for a wrong key.
+
+        Parameters
+        ----------
+        keys : Keys
+            Keys from the gate's table on.
+        message : str
+            Description of the problem.
+
+        Returns
+        -------
+        UsageError
+            Error with file and line, or with the flag.
+        """
         names = [_printable(key) for key in keys if not isinstance(key, int)]
         if (place := self.place(keys)) is None:
             flags = [_OPTIONS.get(name, name) for name in names if name != "threats"]
@@ -52,39 +87,79 @@ class Source:
 
 
 def discover() -> Path | None:
-    """The configuration of the folder where the command runs, if there is one."""
+    """Find the configuration in the current folder.
+
+    Returns
+    -------
+    Path or None
+        Path, None if there is none.
+    """
     for path in map(Path, NAMES):
         if path.is_file() and (path.name != "pyproject.toml" or "gate" in _table(_parsed(path)[1], path)):
             return path
     return None
 
 
-def read(path: Path, overrides: Mapping[str, Any]) -> tuple[GateRules, Source]:
-    """The rules in a TOML file, with some settings of the gate replaced by what was typed.
+def read(
+    path: Path, overrides: Mapping[str, Any], notify: Callable[[str], None] = lambda _: None
+) -> tuple[GateRules, Source]:
+    """Read the rules in a TOML file, with some settings of the gate replaced by flags.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the file.
+    overrides : Mapping[str, Any]
+        Settings of the gate by key.
+    notify : callable
+        Receives a line for each key that has a new name since.
+
+    Returns
+    -------
+    tuple[GateRules, Source]
+        The rules and their places.
 
     Raises
     ------
     UsageError
-        In one line, with file and line, for whatever is not a valid configuration.
+        In one line, with file and line, for an invalid configuration.
     """
     text, content = _parsed(path)
     table = _table(content, path)
     root: Keys = ("tool", "advbench", "gate") if path.name == "pyproject.toml" else ("gate",)
-    source = Source(str(path), line_numbers(text), root)
+    lines = line_numbers(text)
+    source = Source(str(path), lines, root)
     if "gate" not in table and set(table) <= {"gate"}:
         raise UsageError(f"{path} has no [{'.'.join(map(str, root))}]")
     if isinstance(table.get("gate"), dict):
-        table = {**table, "gate": {**table["gate"], **overrides}}
+        try:
+            written = current(table["gate"], lambda text: notify(f"{path}: {text}"), dashes=True)
+        except UsageError as error:
+            raise source.problem((), str(error)) from None
+        lines |= {(*root, new): lines[*root, old] for old, new in KEYS.items() if (*root, old) in lines}
+        table = {**table, "gate": {**written, **overrides}}
     return validated(table, source), source
 
 
 def validated(table: Mapping[str, Any], source: Source) -> GateRules:
-    """Check what was written.
+    """Check a configuration.
+
+    Parameters
+    ----------
+    table : Mapping[str, Any]
+        Content of the file.
+    source : Source
+        Places of the keys.
+
+    Returns
+    -------
+    GateRules
+        The rules.
 
     Raises
     ------
     UsageError
-        For the first thing that is wrong; an unknown key with the nearest one.
+        For the first problem; an unknown key with the nearest known one.
     """
     try:
         return Configuration.model_validate(table).gate
@@ -115,7 +190,18 @@ def _plain(error: Any) -> str:
 
 
 def line_numbers(text: str) -> dict[Keys, int]:
-    """The line of every table and key; of arrays of tables with their number."""
+    """Return the line of every table and key; arrays of tables are numbered.
+
+    Parameters
+    ----------
+    text : str
+        TOML text.
+
+    Returns
+    -------
+    dict[Keys, int]
+        Lines from 1, by keys.
+    """
     found: dict[Keys, int] = {}
     counts: Counter[Keys] = Counter()
     table: Keys = ()
@@ -135,7 +221,7 @@ def _split(name: str) -> Keys:
 
 
 def _numbered(names: Keys, counts: Mapping[Keys, int]) -> Keys:
-    """Table names with the number of the array's element that they belong to."""
+    """Add to table names the number of the array's element that they belong to."""
     keys: list[str | int] = []
     for at, name in enumerate(names, start=1):
         keys.append(name)
@@ -147,7 +233,7 @@ def _numbered(names: Keys, counts: Mapping[Keys, int]) -> Keys:
 def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         if not path.is_file():
-            path.stat()  # says why, where it is not there or a loop of links
+            path.stat()  # raises the reason if it is absent or a loop of links
             raise UsageError(f"{path} is not a file")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
@@ -167,7 +253,7 @@ def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _table(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """What belongs to advbench."""
+    """Return the part of the file that belongs to advbench."""
     if path.name != "pyproject.toml":
         return content
     for key in ("tool", "advbench"):

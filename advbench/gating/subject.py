@@ -1,4 +1,4 @@
-"""What a gate is about: a model, images in the order in which they are drawn, and the rules to decide."""
+"""Subject of a gate: a model, images in the order in which they are drawn, and the rules to decide."""
 
 from __future__ import annotations
 
@@ -27,27 +27,67 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, the images that there are in the order in which they are drawn, and what attacks it."""
+    """A model, the population of images in the order in which they are drawn, and the attacks.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Model to evaluate.
+    data : Dataset
+        Images and labels.
+    order : np.ndarray
+        int32 `[population]`: indices in the order drawn.
+    threats : list[ThreatSpec]
+        Threat models.
+    attacks : list[list[AttackSpec]]
+        Attacks of each threat model.
+    """
 
     model: LoadedModel
     data: Dataset
-    order: np.ndarray  # int32 [population]
+    order: np.ndarray
     threats: list[ThreatSpec]
-    attacks: list[list[AttackSpec]]  # per threat
+    attacks: list[list[AttackSpec]]
 
     def scope(self, n: int, seed: int) -> Scope:
-        """What a baseline of the first `n` images must share."""
+        """Return the facts that a baseline of the first `n` images must share.
+
+        Parameters
+        ----------
+        n : int
+            Number of images.
+        seed : int
+            Seed of the gate.
+
+        Returns
+        -------
+        Scope
+            The facts.
+        """
         images, labels = choose(self.data.images, self.order[:n]), self.data.labels[self.order[:n]]
         return Scope(f"{self.data.name} {self.data.split}", seed, content_digest(images, labels))
 
     @property
     def suites(self) -> list[tuple[ThreatInfo, list[str]]]:
-        """Every threat with the texts of its attacks."""
+        """Threat models with the texts of their attacks."""
         texts = [[attack.text for attack in attacks] for attacks in self.attacks]
         return list(zip(map(ThreatInfo.of, self.threats), texts, strict=True))
 
     def baseline(self, good: Sequence[np.ndarray], seed: int) -> Baseline:
-        """What the first images withstood, bool `[n]` for each threat, to compare with later."""
+        """Make a baseline for later comparisons.
+
+        Parameters
+        ----------
+        good : Sequence[np.ndarray]
+            Outcomes of the first images under each threat model, bool `[n]` each.
+        seed : int
+            Seed of the gate.
+
+        Returns
+        -------
+        Baseline
+            The baseline.
+        """
         scope = self.scope(len(good[0]), seed)
         return Baseline(
             model=self.model.name,
@@ -62,18 +102,52 @@ class Subject:
 
 
 def drawn(indices: Sequence[int], seed: int) -> np.ndarray:
-    """Images in a random order that depends on nothing but the seed: of part of them it is the same, int32 `[n]`."""
+    """Shuffle images by a hash of seed and index: a subset keeps its order in any larger set.
+
+    Parameters
+    ----------
+    indices : Sequence[int]
+        Indices of images.
+    seed : int
+        Seed of the gate.
+
+    Returns
+    -------
+    np.ndarray
+        int32 `[n]`.
+
+    Examples
+    --------
+    >>> drawn([3, 1, 2], 0).tolist() == [i for i in drawn(range(10), 0).tolist() if i in (1, 2, 3)]
+    True
+    """
     keys = {index: sha256(f"{seed} {index}".encode()).digest() for index in indices}
     return np.array(sorted(indices, key=keys.__getitem__), np.int32)
 
 
 def asked_of(rules: GateRules, subject: Subject, source: Source, *, update: bool) -> list[Asked]:
-    """What there is to decide; the error is shared evenly (Bonferroni). A new baseline is not compared with the old.
+    """List the rules to decide, with equal shares of the error (Bonferroni).
+
+    Parameters
+    ----------
+    rules : GateRules
+        Table of the gate.
+    subject : Subject
+        Model, images and threat models.
+    source : Source
+        Places of the rules.
+    update : bool
+        Skip rules about drops, since a new baseline is not compared with the old one.
+
+    Returns
+    -------
+    list[Asked]
+        The rules.
 
     Raises
     ------
     UsageError
-        For a threat that is there twice, or a class that does not exist or has no images.
+        For a threat model given twice, or a class that does not exist or has no images.
     """
     if twice := next((t for i, t in enumerate(subject.threats) if str(t) in map(str, subject.threats[:i])), None):
         raise UsageError(f"{twice} is there twice: write all its rules in one [[gate.threats]]")
@@ -88,7 +162,7 @@ def asked_of(rules: GateRules, subject: Subject, source: Source, *, update: bool
             rule,
             None if rule.threat is None else str(subject.threats[rule.threat]),
             source.place(rule.at),
-            rules.error / len(wanted),
+            rules.error_rate / len(wanted),
         )
         for rule in wanted
     ]

@@ -1,4 +1,4 @@
-"""What a gate decided: one object; terminal, JUnit, SARIF, Markdown and the exit code are all renderings of it."""
+"""Verdict of a gate: one object; terminal, JUnit, SARIF, Markdown and the exit code are all renderings of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GATE_SCHEMA_VERSION: Final = 1
 
 Verdict = Literal["pass", "fail", "inconclusive", "invalid"]
 EXIT_CODES: Final[dict[Verdict, int]] = {"invalid": 3, "fail": 1, "inconclusive": 5, "pass": 0}
-"""Of each verdict; the order is that of precedence: a gate has the first verdict that one of its rules has."""
+"""Exit code of each verdict, in the order of precedence: a gate has the first verdict that one of its rules has."""
 
 Kind = Literal[
     "min_robust",  # robust accuracy under a threat, at least
@@ -34,7 +34,7 @@ Kind = Literal[
 
 
 class Place(Record):
-    """Where a rule was written: file relative to where the command ran, line from 1."""
+    """File of a rule, relative to the current folder of the command, and line from 1."""
 
     file: str
     line: Annotated[int, Field(ge=1)] = 1
@@ -54,7 +54,7 @@ class Measured(Record):
 
 
 class Outcome(Record):
-    """One rule, and what became of it."""
+    """One rule and its verdict."""
 
     rule: str  # unique in the gate, like "min_robust linf 8/255"
     kind: Kind
@@ -64,20 +64,20 @@ class Outcome(Record):
     measured: Measured | None  # None: nothing was measured, or the rule is about a difference or flags
     difference: Difference | None = None  # against the baseline, for `max_drop`
     class_name: str | None = None  # the class that the rule names, or the worst one
-    message: str  # one line: what was measured, what was asked for
+    message: str  # one line: measurement and requirement
     place: Place | None = None
 
 
 class Gate(Record):
-    """One run of a gate over one model. Accuracies are fractions; bounds hold together with probability `1 - error`."""
+    """One run of a gate on one model. Accuracies are fractions; bounds hold together with probability `1 - error`."""
 
     schema_version: Literal[1] = GATE_SCHEMA_VERSION
     model: str
     verdict: Verdict
     outcomes: tuple[Outcome, ...] = Field(strict=False)
-    error: Fractional  # how often, at most, a wrong pass or fail among all rules
-    images: Count  # that were looked at
-    population: Count  # that there are
+    error: Fractional  # largest probability of a wrong pass or fail among all rules
+    images: Count  # seen
+    population: Count  # all images
     seed: int  # of the order of images, and of the attacks
     baseline: str | None = None  # the file
     results: tuple[Result, ...] = Field(strict=False)  # one per threat
@@ -85,18 +85,39 @@ class Gate(Record):
 
     @property
     def exit_code(self) -> int:
-        """What the build ends with."""
+        """Exit code of the command."""
         return EXIT_CODES[self.verdict]
 
     @classmethod
     def sums(cls, outcomes: tuple[Outcome, ...]) -> Verdict:
-        """The verdict over all rules: invalid before fail before inconclusive before pass; no rule is inconclusive."""
+        """Combine all verdicts: invalid before fail before inconclusive before pass; without rules inconclusive.
+
+        Parameters
+        ----------
+        outcomes : tuple[Outcome, ...]
+            Outcome of each rule.
+
+        Returns
+        -------
+        Verdict
+            Verdict of the gate.
+        """
         found = {outcome.verdict for outcome in outcomes}
         return next((verdict for verdict in EXIT_CODES if verdict in found), "inconclusive")
 
     @classmethod
     def load(cls, path: Path) -> Gate:
-        """Read what `to_json` wrote.
+        """Read a file written by `to_json`.
+
+        Parameters
+        ----------
+        path : Path
+            Path of the file.
+
+        Returns
+        -------
+        Gate
+            The gate.
 
         Raises
         ------

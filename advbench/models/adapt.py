@@ -12,7 +12,7 @@ from flax import nnx
 
 from advbench.core.errors import UsageError
 from advbench.core.model import Model
-from advbench.models.calls import hinted, is_made_by, refuse_alone, refuse_pair
+from advbench.models.calls import hinted, is_made_by, refuse_alone, refuse_other, refuse_pair
 from advbench.nn.frozen import freeze
 
 NHWC: Final = ("nhwc",)
@@ -58,8 +58,7 @@ def adapt(made: Any, spec: str) -> Adapted:
         refuse_pair(*made, spec)
         return Adapted(_with_params(*made), NHWC, {})
     if not callable(made):
-        kind = type(made).__name__
-        raise UsageError(f"{spec} returned {kind}, which is not a model: give a callable, or (apply, params)")
+        refuse_other(made, spec)
     refuse_alone(made, spec)
     is_bare = jax.tree_util.all_leaves([made]) or is_made_by(made, "equinox", "Module")  # these hold functions too
     return Adapted(_alone(made) if is_bare else made, NHWC, {})

@@ -133,7 +133,7 @@ def find(spec: str | Callable[..., Any] | Architecture) -> Architecture:
         with function_of(where, factory) as (module, make):
             return Architecture(spec, make, Code(where=where, factory=factory, sha256=_source_digest(module)))
     try:
-        name = found("model", spec, MODELS)
+        name = found("network", spec, MODELS)
     except UsageError as error:
         raise UsageError(f"{error}; or file.py:factory") from None
     return Architecture(name, MODELS[name])

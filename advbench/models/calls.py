@@ -20,15 +20,6 @@ MODES: Final = {
 }
 """What arguments by which a model is told its mode are in evaluation."""
 
-EQUINOX: Final = (
-    "an Equinox module takes one image [C, H, W]: return lambda images: "
-    "jax.vmap(eqx.nn.inference_mode(net))(images.transpose(0, 3, 1, 2)), with key=None where it asks for one"
-)
-WITH_STATE: Final = (
-    "an Equinox module with state takes one image [C, H, W]: return lambda images: jax.vmap(lambda x: "
-    "eqx.nn.inference_mode(net)(x, state)[0])(images.transpose(0, 3, 1, 2))"
-)
-
 
 def is_made_by(thing: Any, library: str, kind: str) -> bool:
     """Whether it is of a library's class; only what has been imported can have made it."""
@@ -45,7 +36,7 @@ def refuse_pair(function: Any, second: Any, spec: str) -> None:
     """
     names = _required(function)
     if is_made_by(function, "equinox", "Module"):
-        raise UsageError(f"{spec} returned an Equinox module and its state: {WITH_STATE}")
+        raise UsageError(f"{spec} returned an Equinox module and its state: {_equinox(function)}")
     if getattr(function, "__name__", "") == "init_fn" or (callable(second) and names[:1] == ["rng"]):
         call = _haiku("net.apply", _required(second))
         raise UsageError(f"{spec} returned Haiku's pair of init and apply: {call}, with params of net.init")
@@ -56,6 +47,21 @@ def refuse_pair(function: Any, second: Any, spec: str) -> None:
         raise UsageError(
             f"{spec} returned a model whose call needs {', '.join(missing)} too: {_call(function, missing)}"
         )
+
+
+def refuse_other(made: Any, spec: str) -> None:
+    """Refuse what is no model, naming the call to write where it holds one.
+
+    Raises
+    ------
+    UsageError
+        Always.
+    """
+    if isinstance(made, tuple) and len(made) == 3 and callable(made[0]):
+        names = _required(made[0])
+        raise UsageError(f"{spec} returned an apply, its params and its state: {_haiku('apply', names)}")
+    kind = type(made).__name__
+    raise UsageError(f"{spec} returned {kind}, which is not a model: give a callable, or (apply, params)")
 
 
 def refuse_alone(made: Any, spec: str) -> None:
@@ -105,7 +111,7 @@ def hinted(function: Callable[..., Any], model: Any) -> Callable[..., Any]:
 
 def _hint(model: Any) -> str:
     if is_made_by(model, "equinox", "Module"):
-        return EQUINOX
+        return _equinox(model)
     modes = [name for name in _parameters(_called(model)) if name in MODES]
     return _call(model, modes) if modes else ""
 
@@ -120,11 +126,28 @@ def _call(function: Any, names: list[str]) -> str:
     return f"return lambda images: net(images, {more})"
 
 
+def _equinox(net: Any) -> str:
+    """The function to return in place of a module, with what else its call asks for."""
+    names = _parameters(type(net).__call__)
+    more = "".join(f", {name}=None" for name in ("key", "rng") if name in names)
+    call = "eqx.nn.inference_mode(net)"
+    if "state" in names:
+        call = f"lambda x: {call}(x, state{more})[0]"
+    elif more:
+        call = f"lambda x: {call}(x{more})"
+    return (
+        "an Equinox module takes one image [C, H, W]: return lambda images: "
+        f"jax.vmap({call})(images.transpose(0, 3, 1, 2))"
+    )
+
+
 def _haiku(apply: str, names: list[str]) -> str:
     """The pair to return in place of one whose apply takes these arguments."""
     given = [{"rng": "None"}.get(name, name) for name in names[1:] if name in ("state", "rng")]
+    behind = [f"{name}={MODES[name]}" for name in names[1:] if name in MODES]
     first = "[0]" if "state" in given else ""  # of the logits and the next state
-    return f"return (lambda params, images: {apply}({', '.join(['params', *given, 'images'])}){first}, params)"
+    whole = ", ".join(["params", *given, "images", *behind])
+    return f"return (lambda params, images: {apply}({whole}){first}, params)"
 
 
 def _is_linen(function: Any) -> bool:

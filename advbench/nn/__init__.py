@@ -1,4 +1,4 @@
-"""Architectures by name, and models from files and from the user's own code.
+"""Architectures by name.
 
 A new architecture is one class `(shape, classes, *, rngs)` and one line in `MODELS`.
 """
@@ -33,6 +33,7 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
     "wrn-34-10": partial(wide_resnet, depth=34, widen=10),
     "wrn-34-10-silu": partial(wide_resnet, depth=34, widen=10, activation=nnx.silu),
 }
+"""Architectures by the name that is typed."""
 
 
 @own_settings()
@@ -43,8 +44,8 @@ def create(name: str, *, shape: tuple[int, int, int], classes: int, seed: int) -
     ----------
     name : str
         A name in `MODELS`.
-    shape : tuple of int
-        Image shape (H, W, C).
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
     classes : int
         Number of logits K.
     seed : int
@@ -53,11 +54,18 @@ def create(name: str, *, shape: tuple[int, int, int], classes: int, seed: int) -
     Returns
     -------
     nnx.Module
-        Callable on images [B, H, W, C] float32 in [0, 1], returning logits [B, K]; in training mode.
+        Callable on images `[B, H, W, C]` float32 in [0, 1], returning logits `[B, K]`; in training mode.
 
     Raises
     ------
     UsageError
-        The name is not in `MODELS`.
+        When the name is not in `MODELS`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> network = create("mlp", shape=(6, 6, 1), classes=3, seed=0)
+    >>> network(jnp.zeros((2, 6, 6, 1))).shape
+    (2, 3)
     """
-    return MODELS[found("model", name, MODELS)](shape, classes, rngs=nnx.Rngs(seed))
+    return MODELS[found("network", name, MODELS)](shape, classes, rngs=nnx.Rngs(seed))

@@ -1,4 +1,4 @@
-"""A network as attacks and the judge see it: a pure function of its images, in evaluation mode."""
+"""Networks as attacks and the judge see them: pure functions of images, in evaluation mode."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ class _Apply:
 
 
 def freeze(module: nnx.Module) -> Callable[[jax.Array], jax.Array]:
-    """Take the network as it stands now, with dropout off and batch statistics fixed.
+    """Freeze the network in its current state, with dropout off and batch statistics fixed.
 
     Parameters
     ----------
     module : nnx.Module
-        Any Flax NNX module from images [B, H, W, C] to logits [B, K]; it is not changed, and later updates to it do
+        Any Flax NNX module from images `[B, H, W, C]` to logits `[B, K]`; it is not changed, and later updates to it do
         not reach the result.
 
     Returns
     -------
     jax.tree_util.Partial
-        A pytree of the network's arrays, callable on images [B, H, W, C]; pass it to jitted functions as an argument.
+        A pytree of the network's arrays, callable on images `[B, H, W, C]`; pass it to jitted functions as an argument.
     """
     graph, state = nnx.split(evaluating(module))
     leaves, tree = jax.tree.flatten(state)
@@ -42,14 +42,25 @@ def freeze(module: nnx.Module) -> Callable[[jax.Array], jax.Array]:
 
 
 def evaluating(module: nnx.Module) -> nnx.Module:
-    """The network in evaluation mode, sharing its arrays with the one given."""
+    """Return the network in evaluation mode, sharing its arrays with the one given.
+
+    Parameters
+    ----------
+    module : nnx.Module
+        Any Flax NNX module.
+
+    Returns
+    -------
+    nnx.Module
+        View of the module.
+    """
     view: nnx.Module = nnx.view(module, deterministic=True, use_running_average=True, raise_if_not_found=False)
     return view
 
 
 @dataclass(frozen=True)
 class _Coarse:
-    """Another network's function, called on bfloat16."""
+    """Function of another network, called on bfloat16."""
 
     apply: Callable[..., jax.Array]
 
@@ -58,9 +69,19 @@ class _Coarse:
 
 
 def coarse(model: jax.tree_util.Partial) -> jax.tree_util.Partial:
-    """Compute a frozen network in bfloat16: twice as fast or more where a device has units for it, and half the memory.
+    """Compute a frozen network in bfloat16: at least twice as fast where a device has units for it, in half the memory.
 
-    Images and logits stay float32. Good enough to find images to train on, not to judge them.
+    Images and logits stay float32. Good enough for adversarial training examples, not for evaluation.
+
+    Parameters
+    ----------
+    model : jax.tree_util.Partial
+        Network from `freeze`.
+
+    Returns
+    -------
+    jax.tree_util.Partial
+        The same network in bfloat16.
     """
     return jax.tree_util.Partial(_Coarse(model.func), *model.args)
 

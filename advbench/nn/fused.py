@@ -1,6 +1,6 @@
-"""A convolution and what follows it in one pass of the native kernel: bias, ReLU, and 2x2 max-pooling.
+"""Convolution fused with bias, ReLU and 2x2 max-pooling, in one pass of the native kernel.
 
-Like `ops`, it can be differentiated twice: what was kept of the forward pass says where values came from and does not
+Like `ops`, it can be differentiated twice: the codes kept from the forward pass say where values came from and do not
 depend on the weights, so the backward pass is linear, and falls back to plain operations where it is differentiated.
 """
 
@@ -29,24 +29,30 @@ Saved = tuple[jax.Array, jax.Array, jax.Array]
 def conv_relu(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, *, stride: int = 1, padding: Padding, pool: bool = False
 ) -> jax.Array:
-    """Convolve, add a bias, cut off at zero, and take the maximum over 2x2 windows if asked for.
+    """Convolve, add a bias, apply ReLU, and take the maximum over 2x2 windows if requested.
 
-    The same as `conv2d`, `jax.nn.relu` and `max_pool` one after the other; on CPU, with stride 1, the native kernel
-    does it all while the values are in registers.
+    The same as `conv2d`, `jax.nn.relu` and `max_pool` in turn; on CPU, with stride 1, the native kernel does it all
+    while the values are in registers.
 
     Parameters
     ----------
-    x, kernel, stride, padding
-        As for `conv2d`.
+    x : jax.Array
+        Images `[B, H, W, C]`.
+    kernel : jax.Array
+        Weights `[kh, kw, C, O]`, of the same dtype.
     bias : jax.Array
-        [O], of the same dtype.
-    pool : bool
+        `[O]`, of the same dtype.
+    stride : int, default 1
+        Step between windows, the same in both directions.
+    padding : Padding
+        As for `conv2d`.
+    pool : bool, default False
         Whether to pool.
 
     Returns
     -------
     jax.Array
-        [B, H', W', O], or half that size. NaN stays NaN.
+        `[B, H', W', O]`, or half that size. NaN stays NaN.
     """
     pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
     if stride == 1 and jax.default_backend() == "cpu" and native.serves(x, kernel.shape, gradient=True):
@@ -68,7 +74,7 @@ def _fused_fwd(x: jax.Array, kernel: jax.Array, bias: jax.Array, pads: Pads, win
 def _fused_bwd(pads: Pads, window: int, saved: Saved, dy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, kernel, codes = saved
     height, width = (n + low + high - 2 for n, (low, high) in zip(x.shape[1:3], pads, strict=True))
-    spread = _spread(dy, codes, (height, width), window)  # only where weights are trained
+    spread = _spread(dy, codes, (height, width), window)  # unused unless weights are trained
     dx = _back(dy, codes, kernel, (height, width), pads, window)
     return dx, weight_gradient(x, spread, pads), spread.sum((0, 1, 2))
 
@@ -78,7 +84,7 @@ _fused.defvjp(_fused_fwd, _fused_bwd)
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _coded(x: jax.Array, kernel: jax.Array, bias: jax.Array, pads: Pads, window: int) -> tuple[jax.Array, jax.Array]:
-    """The same, and the codes that the backward pass needs."""
+    """Return the output, and the codes that the backward pass needs."""
     return native.conv_relu(x, kernel, bias, pads, window, codes=True)
 
 
@@ -96,7 +102,7 @@ _coded.defvjp(_coded_fwd, _coded_bwd)
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _back(dy: jax.Array, codes: jax.Array, kernel: jax.Array, size: Size, pads: Pads, window: int) -> jax.Array:
-    """Gradient of the images."""
+    """Return the gradient of the images."""
     kernel, around = flipped(kernel, pads)
     return native.conv_back(dy, codes, kernel, size, around, window)
 
@@ -121,7 +127,7 @@ _back.defvjp(_back_fwd, _back_bwd)
 
 
 def _spread(dy: jax.Array, codes: jax.Array, size: Size, window: int) -> jax.Array:
-    """Put each gradient where its maximum was, in windows row by row; zeros where ReLU let nothing through."""
+    """Put each gradient at the position of its maximum, in windows row by row; zeros where ReLU was inactive."""
     order = jnp.arange(1, window**2 + 1, dtype=codes.dtype).reshape(window, window, 1)
     b, h, w, c = dy.shape
     tiles = jnp.where(codes[:, :, None, :, None] == order[:, None], dy[:, :, None, :, None], 0)

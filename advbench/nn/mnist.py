@@ -1,4 +1,4 @@
-"""The networks that MNIST papers use; each takes any image shape."""
+"""Networks of MNIST papers; each takes any image shape."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,7 +17,19 @@ from advbench.nn.layers import (
 
 
 class MLP(nnx.Module):
-    """Fully connected, ReLU, on normalised pixels; PyTorch's initialisation."""
+    """Fully connected network with ReLU, on normalised pixels; PyTorch's initialisation.
+
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
+    hidden : Sequence[int], default (256, 128)
+        Widths of the hidden layers.
+    """
 
     def __init__(
         self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs, hidden: Sequence[int] = (256, 128)
@@ -35,10 +47,19 @@ class MLP(nnx.Module):
 
 
 class SmallCNN(nnx.Module):
-    """The MNIST network of TRADES (Zhang et al. 2019, arXiv:1901.08573): four convolutions and three dense layers.
+    """MNIST network of TRADES (Zhang et al. 2019, arXiv:1901.08573): four convolutions and three dense layers.
 
     As in the authors' code: raw pixels, dropout after the first dense layer, He-normal kernels, and a last layer that
-    begins at zero.
+    is initialised with zeros.
+
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C), of 16 x 16 pixels or more.
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs):
@@ -60,7 +81,7 @@ class SmallCNN(nnx.Module):
 
 
 def _after_two(size: int) -> int:
-    """Side that is left after twice: two 3x3 windows without padding, then pooling."""
+    """Return the side after two blocks of two 3x3 convolutions without padding, then pooling."""
     for _ in range(2):
         size = (size - 4) // 2
     if size < 1:
@@ -69,7 +90,17 @@ def _after_two(size: int) -> int:
 
 
 class MadryCNN(nnx.Module):
-    """The network of the MNIST challenge (Madry et al. 2018, arXiv:1706.06083), with its initialisation; raw pixels."""
+    """Network of the MNIST challenge (Madry et al. 2018, arXiv:1706.06083), with its initialisation; raw pixels.
+
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
+    """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs):
         height, width, channels = shape
@@ -87,9 +118,19 @@ class MadryCNN(nnx.Module):
 
 
 class WongCNN(nnx.Module):
-    """The small network of Wong & Kolter (2018, arXiv:1711.00851): two strided convolutions, two dense layers.
+    """Small network of Wong & Kolter (2018, arXiv:1711.00851): two strided convolutions, two dense layers.
 
-    Raw pixels, He-normal convolutions. A tenth of `SmallCNN`'s work: two CPU cores train it robustly in a minute.
+    Raw pixels, He-normal convolutions. A tenth of the arithmetic of `SmallCNN`: two CPU cores train it robustly in a
+    minute.
+
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs):

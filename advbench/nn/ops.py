@@ -1,9 +1,9 @@
-"""Convolution and pooling whose gradients stay fast on CPU, wherever they are taken.
+"""Convolution and pooling whose gradients stay fast on CPU, also inside compiled loops.
 
-XLA's CPU backend runs a *plain* convolution (no dilation, NHWC x HWIO) through a fast kernel, but the gradients
-that JAX derives for it are not plain, and inside `fori_loop`, `scan` or `while_loop` they take a naive path that is
-ten times slower. Here both gradients are plain convolutions. Every convolution of this package goes through
-`conv2d`, so a faster kernel has one place to be put in: `_correlate`.
+XLA's CPU backend runs a *plain* convolution (no dilation, NHWC x HWIO) by a fast kernel, but the gradients that JAX
+derives for it are not plain, and inside `fori_loop`, `scan` or `while_loop` they take a naive path that is ten times
+slower. Here both gradients are plain convolutions. Every convolution of this package goes through `conv2d`, so that a
+faster kernel has one place: `_correlate`.
 
 Gradients can be differentiated again, for training that penalises input gradients: a convolution and its two gradients
 are each linear in both arguments, and the derivatives of each are the other two.
@@ -25,23 +25,23 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
-    """Cross-correlate a batch of images with a kernel, as every deep-learning library calls convolution.
+    """Cross-correlate a batch of images with a kernel, which deep-learning libraries call convolution.
 
     Parameters
     ----------
     x : jax.Array
-        Images [B, H, W, C].
+        Images `[B, H, W, C]`.
     kernel : jax.Array
-        Weights [kh, kw, C, O], of the same dtype.
-    stride : int
+        Weights `[kh, kw, C, O]`, of the same dtype.
+    stride : int, default 1
         Step between windows, the same in both directions.
-    padding : {"SAME", "VALID"} or sequence of (low, high)
-        Zeros around the image, as `jax.lax.conv_general_dilated` takes it.
+    padding : Padding
+        "SAME", "VALID", or pairs (low, high): zeros around the image, as in `jax.lax.conv_general_dilated`.
 
     Returns
     -------
     jax.Array
-        [B, H', W', O] of the dtype of `x`.
+        `[B, H', W', O]` of the dtype of `x`.
     """
     pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
     if jax.default_backend() != "cpu":
@@ -54,7 +54,24 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding
 
 
 def explicit(padding: Padding, size: Sequence[int], window: Sequence[int], stride: int) -> Pads:
-    """Zeros around images of height and width `size`, in numbers."""
+    """Convert padding to numbers of zeros.
+
+    Parameters
+    ----------
+    padding : Padding
+        As for `conv2d`.
+    size : Sequence[int]
+        Height and width of the images.
+    window : Sequence[int]
+        Height and width of the kernel.
+    stride : int
+        Step between windows.
+
+    Returns
+    -------
+    Pads
+        Rows (above, below) and columns (left, right).
+    """
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(size, window, (stride, stride), padding)
     (top, bottom), (left, right) = padding
@@ -85,7 +102,7 @@ def _folded(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Arr
 def _unstride(x: jax.Array, kernel: jax.Array, s: int, pads: Pads) -> tuple[jax.Array, jax.Array, Pads]:
     """Turn a convolution of stride s into one of stride 1 by folding s x s pixels into channels.
 
-    Both gradients then are those of the folding, which are reshapes, and of a convolution of stride 1.
+    Both gradients are then those of the folding, which are reshapes, and of a convolution of stride 1.
     """
     grow = [-(-k // s) * s for k in kernel.shape[:2]]
     fit = []
@@ -126,12 +143,40 @@ _conv.defvjp(_conv_fwd, _conv_bwd)
 
 
 def input_gradient(kernel: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
-    """Gradient [B, H, W, C] of a convolution's images: correlate `dy` with the flipped kernel, channels exchanged."""
+    """Return the gradient of a convolution's images: correlate `dy` with the flipped kernel, channels exchanged.
+
+    Parameters
+    ----------
+    kernel : jax.Array
+        Weights `[kh, kw, C, O]`.
+    dy : jax.Array
+        Gradient of the output, `[B, H', W', O]`.
+    pads : Pads
+        Zeros around the images, of the forward pass.
+
+    Returns
+    -------
+    jax.Array
+        `[B, H, W, C]`.
+    """
     return _conv(dy, *flipped(kernel, pads))
 
 
 def flipped(kernel: jax.Array, pads: Pads) -> tuple[jax.Array, Pads]:
-    """What a gradient is convolved with, and the zeros around it."""
+    """Return the kernel of the input gradient, and the zeros around its input.
+
+    Parameters
+    ----------
+    kernel : jax.Array
+        Weights `[kh, kw, C, O]`.
+    pads : Pads
+        Zeros around the images, of the forward pass.
+
+    Returns
+    -------
+    tuple[jax.Array, Pads]
+        Weights `[kh, kw, O, C]`, and zeros.
+    """
     (top, bottom), (left, right) = pads
     h, w = kernel.shape[0] - 1, kernel.shape[1] - 1
     return kernel[::-1, ::-1].swapaxes(2, 3), ((h - top, h - bottom), (w - left, w - right))
@@ -139,7 +184,22 @@ def flipped(kernel: jax.Array, pads: Pads) -> tuple[jax.Array, Pads]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def weight_gradient(x: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
-    """Gradient [kh, kw, C, O] of a convolution's kernel: correlate `x` with `dy`."""
+    """Return the gradient of a convolution's kernel: correlate `x` with `dy`.
+
+    Parameters
+    ----------
+    x : jax.Array
+        Images `[B, H, W, C]`.
+    dy : jax.Array
+        Gradient of the output, `[B, H', W', O]`.
+    pads : Pads
+        Zeros around the images, of the forward pass.
+
+    Returns
+    -------
+    jax.Array
+        `[kh, kw, C, O]`.
+    """
     sides = (n + low + high - m + 1 for n, m, (low, high) in zip(x.shape[1:3], dy.shape[1:3], pads, strict=True))
     if native.serves(x, (*sides, x.shape[3], dy.shape[3]), gradient=True):
         return native.weight_gradient(x, dy, pads)
@@ -169,14 +229,14 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
     Parameters
     ----------
     x : jax.Array
-        [B, H, W, C]; rows and columns that fill no window are dropped. A NaN wins its window.
-    window : int
+        `[B, H, W, C]`; rows and columns that fill no window are dropped. A NaN wins its window.
+    window : int, default 2
         Side of the window, and the stride.
 
     Returns
     -------
     jax.Array
-        [B, H // window, W // window, C].
+        `[B, H // window, W // window, C]`.
     """
     return reduce(_later, _window_slices(x, window))
 

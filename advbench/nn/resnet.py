@@ -21,10 +21,25 @@ AROUND = ((1, 1), (1, 1))
 
 
 class ResNet(nnx.Module):
-    """The CIFAR network of He et al. 2015 (arXiv:1512.03385) of depth 6n + 2, with shortcuts that have no weights.
+    """CIFAR network of He et al. 2015 (arXiv:1512.03385) of depth 6n + 2, with shortcuts that have no weights.
 
     `depth` 20 and `width` 16 give their ResNet-20. He-normal kernels. A `stem` of stride 2 halves the image at once:
-    the same arithmetic buys twice the width and half the elementwise work, which is what two CPU cores can train.
+    the same arithmetic allows twice the width with half the elementwise operations, which two CPU cores can train.
+
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
+    depth : int, default 20
+        Number of layers, 6n + 2.
+    width : int, default 16
+        Channels of the first group.
+    stem : int, default 1
+        Stride of the first convolution.
     """
 
     def __init__(
@@ -75,10 +90,28 @@ class _Block(nnx.Module):
 
 
 class PreActResNet(nnx.Module):
-    """Normalise, activate, then convolve (He et al. 2016, arXiv:1603.05027).
+    """Residual network that normalises, activates, then convolves (He et al. 2016, arXiv:1603.05027).
 
-    `widths` and `strides` are those of the groups, each of `blocks` blocks; `stem` is the width of the first
-    convolution. `kernel` initialises convolutions, `head_bias` the last bias.
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
+    stem : int
+        Width of the first convolution.
+    widths, strides : tuple[int, ...]
+        Widths and strides of the groups.
+    blocks : int
+        Blocks in each group.
+    kernel : Init
+        Initialiser of the convolutions.
+    head_bias : Init, optional
+        Initialiser of the last bias.
+    activation : Activation, default nnx.relu
+        Elementwise function.
     """
 
     def __init__(
@@ -136,7 +169,24 @@ class _PreActBlock(nnx.Module):
 def preact_resnet18(
     shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs, activation: Activation = nnx.relu
 ) -> PreActResNet:
-    """PreActResNet-18 as adversarial-training papers use it (Wong et al. 2020, arXiv:2001.03994), PyTorch's weights."""
+    """PreActResNet-18 of adversarial-training papers (Wong et al. 2020, arXiv:2001.03994), PyTorch's initialisation.
+
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
+    activation : Activation, default nnx.relu
+        Elementwise function.
+
+    Returns
+    -------
+    PreActResNet
+        The network.
+    """
     return PreActResNet(
         shape,
         classes,
@@ -159,7 +209,28 @@ def wide_resnet(
     widen: int,
     activation: Activation = nnx.relu,
 ) -> PreActResNet:
-    """WRN-depth-widen (Zagoruyko and Komodakis 2016, arXiv:1605.07146), initialised as in the code of TRADES."""
+    """WRN-depth-widen (Zagoruyko and Komodakis 2016, arXiv:1605.07146), initialised as in the code of TRADES.
+
+    Parameters
+    ----------
+    shape : tuple[int, int, int]
+        Shape of one image, (H, W, C).
+    classes : int
+        Number of logits K.
+    rngs : nnx.Rngs
+        Random streams of Flax.
+    depth : int
+        Number of layers, 6n + 4.
+    widen : int
+        Width, in multiples of 16 channels.
+    activation : Activation, default nnx.relu
+        Elementwise function.
+
+    Returns
+    -------
+    PreActResNet
+        The network.
+    """
     return PreActResNet(
         shape,
         classes,

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from advbench.core.errors import UsageError
+from advbench.core.outputs import row_shape
 from advbench.onnx.nodes import Node, every, printable
 from advbench.onnx.operators import OPERATORS
 from advbench.onnx.operators.quantised import BATCHED, ROUNDING
@@ -160,11 +161,12 @@ def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> t
             raise UsageError(f"{path}: {error}") from None
         graph = alone
     shapes = [each.shape for each in jax.tree.leaves(out)]
-    widths = [shape[1] for shape in shapes if len(shape) == 2 and shape[0] == 2 and shape[1] > 1]
+    rows = [(*row_shape(shape), 1)[:2] for shape in shapes if len(row_shape(shape)) in (1, 2)]
+    widths = [width for count, width in rows if count == 2]
     if not widths:
         got = ", ".join(str(list(shape)) for shape in shapes)
-        raise UsageError(f"{path} should give logits [N, K] K at least 2; for two images it gives {got}")
-    return graph, widths[0] if len(shapes) == 1 else None
+        raise UsageError(f"{path} should give logits [N, K]; for two images it gives {got}")
+    return graph, widths[0] if len(shapes) == 1 and widths[0] > 1 else None
 
 
 def _runnable(program: Program) -> tuple[str, ...]:

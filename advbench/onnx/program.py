@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from advbench.core.errors import CorruptFile, UsageError
+from advbench.core.outputs import row_shape
 from advbench.onnx.functions import converted, inlined
 from advbench.onnx.nodes import ONNX_DOMAINS, Node, Reader, printable, text
 
@@ -115,7 +116,7 @@ def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, 
         raise UsageError(
             f"{path} takes {dtype} input; attacks need float: export it without the conversion from pixels"
         )
-    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+    shape = _sides(kind)
     if not kind.HasField("shape"):  # the data will tell
         shape = (None,) * 4
     if len(shape) not in (2, 3, 4):
@@ -123,15 +124,20 @@ def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, 
     return text(inputs[0].name), shape, "float32" if dtype == "float64" else dtype
 
 
+def _sides(kind: Any) -> tuple[int | None, ...]:
+    """The declared shape of a tensor, None where a side is open."""
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+
+
 def _outputs(graph: Any, path: Path) -> tuple[str, ...]:
-    """All outputs but those that are declared as what no logits are: whole numbers, or not of two axes."""
+    """All outputs but those that are declared as what no logits are: whole numbers, or not a row for each image."""
     from onnx import TensorProto, helper
 
     def fits(value: Any) -> bool:
         kind = value.type.tensor_type
         floats = {helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in FLOATS if name != "bfloat16"}
         typed = kind.elem_type in (0, TensorProto.BFLOAT16, *floats)
-        return typed and (not kind.HasField("shape") or len(kind.shape.dim) == 2)
+        return typed and (not kind.HasField("shape") or len(row_shape(_sides(kind))) in (1, 2))
 
     names = tuple(text(value.name) for value in graph.output)
     if not names:

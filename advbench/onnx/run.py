@@ -38,7 +38,9 @@ class Run:
             if self.left < 0:
                 raise UsageError(f"{node.called}: loops included, more than {NODES} operations are not supported")
             if missing := [name for name in node.inputs if name not in self.values]:
-                raise UsageError(f"{node.called} needs {printable(missing[0])!r}, which nothing before it gives")
+                givers = [f"{each.called} is not known to give" for each in nodes if missing[0] in each.outputs]
+                why = (givers or ["nothing before it gives"])[0]
+                raise UsageError(f"{node.called} needs {printable(missing[0])!r}, which {why}")
             with np.errstate(all="ignore"):
                 results = self._results(node, [self.values[name] for name in node.inputs])
             for name, result in zip(node.outputs, results, strict=False):

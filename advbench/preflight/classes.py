@@ -1,4 +1,4 @@
-"""A model's outputs, held against the classes of the data, and its accuracy, held against chance."""
+"""Checks of a model's outputs against the classes of the data, and of its accuracy against chance."""
 
 from __future__ import annotations
 
@@ -14,43 +14,53 @@ ALLOW = "--allow-extra-outputs"
 
 
 def extra_outputs(outputs: int, classes: int | None, *, allowed: bool) -> Finding:
-    """A flag where there are more outputs than classes, which is rarely meant: features look like logits.
+    """Flag a model with more outputs than classes, which is rarely intended: features may be taken for logits.
 
     Parameters
     ----------
     outputs : int
-        Logits of the model, without one by which it rejects.
+        Number of logits, without one by which the model rejects images.
     classes : int or None
-        Of the data.
+        Number of classes of the data.
     allowed : bool
-        Whether that is known and meant, as of a network for more classes than these data have.
+        The user accepts it, for instance for a network with more classes than this data.
+
+    Returns
+    -------
+    Flag, NotMade or None
+        Flag of level note if `allowed`, else invalid.
     """
     if classes is None:
-        return NotMade((EXTRA,), "the number of classes of the data was not told")
+        return NotMade((EXTRA,), "the number of classes of the data is unknown")
     if outputs <= classes:
         return None
     why = (
-        "the others count as classes that no image has"
+        "the others count as classes without images"
         if allowed
-        else (f"is another output the logits (--logits)? {ALLOW} takes the others for classes that no image has")
+        else f"choose another output with --logits, or accept them as classes without images with {ALLOW}"
     )
     return Flag(
         name=EXTRA,
         level="note" if allowed else "invalid",
         evidence={"outputs": outputs, "classes": classes},
-        message=f"the model gives more outputs than classes: {outputs} for the {classes} of the data; {why}",
+        message=f"the model has more outputs than the data has classes, {outputs} for {classes}: {why}",
     )
 
 
 def single_logit(logits: np.ndarray, labels_alone: bool = False) -> Finding:
-    """A flag where a model of two classes gives one logit, which counts as `[0, z]`.
+    """Flag a model of two classes with a single output z, which counts as the logits `[0, z]`.
 
     Parameters
     ----------
     logits : np.ndarray
-        `[n, K]`.
+        Logits `[n, K]`.
     labels_alone : bool
-        Whether they only stand for labels.
+        The logits only encode predicted labels.
+
+    Returns
+    -------
+    Flag or None
+        Level invalid if the output looks like a probability, else a note.
     """
     if labels_alone or logits.shape[1] != 2 or (logits[:, 0] != 0).any():
         return None
@@ -60,30 +70,35 @@ def single_logit(logits: np.ndarray, labels_alone: bool = False) -> Finding:
             name=SINGLE,
             level="invalid",
             evidence={"smallest": float(z.min()), "largest": float(z.max())},
-            message="the model's one output is always in [0, 1], a probability where a logit is needed: "
-            "leave out the sigmoid",
+            message="the model's single output is always in [0, 1], a probability where a logit is needed: "
+            "remove the sigmoid",
         )
     return Flag(
         name=SINGLE,
         level="note",
         evidence={},
-        message="the model gives one logit z, which counts as the two classes' logits [0, z]: "
-        "an image is of class 1 where z is above 0",
+        message="the model has a single output z, which is read as the logits [0, z] of two classes: "
+        "the prediction is class 1 if z is above 0",
     )
 
 
 def near_chance(right: int, n: int, classes: int, advice: str) -> Finding:
-    """A note where accuracy is hardly above 1 over the number of classes.
+    """Flag a clean accuracy hardly above chance, which is 1 over the number of classes.
 
     Parameters
     ----------
     right, n : int
-        Images that are classified rightly, and all. Where so many would be right by chance in one of twenty tries,
-        nothing can be said.
+        Images classified correctly, and all images. The check is not made if a guess would reach `right` with a
+        probability of 5 % or more.
     classes : int
-        Of the data, whatever the number of outputs.
+        Number of classes of the data, whatever the number of outputs.
     advice : str
-        What to look at.
+        Causes to check, for the message.
+
+    Returns
+    -------
+    Flag, NotMade or None
+        A note if accuracy is at most 1.5 times chance.
     """
     chance, accuracy = 1 / classes, right / n
     if accuracy <= 1.5 * chance:
@@ -94,5 +109,6 @@ def near_chance(right: int, n: int, classes: int, advice: str) -> Finding:
             message=f"clean accuracy is {accuracy:.1%}, near chance: check {advice}",
         )
     if clopper_pearson(right, n, 0.9)[0] <= chance:
-        return NotMade(("near_chance",), f"{right} of {n} images right, of {classes} classes, may be chance: take more")
+        why = f"{right} of {n} images correct, for {classes} classes, may be chance: use more images"
+        return NotMade(("near_chance",), why)
     return None

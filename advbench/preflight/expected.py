@@ -1,4 +1,4 @@
-"""Whether clean accuracy is what the user knows it to be: a wrong normalisation shows nowhere else."""
+"""Comparison of clean accuracy with the value the user expects, which reveals a wrong normalisation."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from advbench.core.flag import Flag
 from advbench.core.intervals import clopper_pearson
 
 EXPECTED: Final = {"unexpected_clean": "clean accuracy is as expected"}
-LEVEL: Final = 0.999  # few images may well differ from the test set, and no build should fail for that
+LEVEL: Final = 0.999  # high, so that a build does not fail because its few images differ from the test set by chance
 
 
 def expected(accuracy: float, n: int, text: str) -> list[Flag]:
-    """Compare clean accuracy with what was expected.
+    """Compare clean accuracy with the expected one.
 
     Parameters
     ----------
-    accuracy : of `n` images, in [0, 1].
-    text : as typed, `0.69` or `69%`; it stands for all numbers that round to it, 0.5 percentage points away at most.
+    accuracy : float
+        Clean accuracy on `n` images, in [0, 1].
+    n : int
+        Number of images.
+    text : str
+        Expected accuracy as typed, `0.69` or `69%`: all numbers that round to it, at most 0.5 percentage points away.
 
     Returns
     -------
     list of Flag
-        `unexpected_clean`, which is `invalid`, unless the Clopper-Pearson interval at 99.9 % meets what was expected.
+        `unexpected_clean`, level invalid, if the 99.9 % Clopper-Pearson interval lies outside the expected range.
 
     Raises
     ------
     UsageError
-        When `text` is no accuracy.
+        When `text` is not an accuracy.
     """
     least, most = accuracy_range(text)
     low, high = clopper_pearson(round(accuracy * n), n, LEVEL)
@@ -40,14 +44,14 @@ def expected(accuracy: float, n: int, text: str) -> list[Flag]:
             name="unexpected_clean",
             level="invalid",
             evidence={"expected": text, "accuracy": accuracy, "n": n, "low": low, "high": high},
-            message=f"clean accuracy is {accuracy:.1%} on {n} images (99.9 %: {low:.1%} to {high:.1%}), not {text}: "
-            "check --input-layout, --mean, --std, the weights and the data set",
+            message=f"clean accuracy is {accuracy:.1%} on {n} images (99.9 % interval {low:.1%} to {high:.1%}), not "
+            f"{text}: check --input-layout, --mean, --std, the weights and the data set",
         )
     ]
 
 
 def accuracy_range(text: str) -> tuple[float, float]:
-    """The accuracies that `text` stands for, or a UsageError."""
+    """Return the lowest and highest accuracy that round to `text`; raise UsageError if it is not an accuracy."""
     found = re.fullmatch(r"(\d{1,3}(?:\.(\d{1,9}))?)(%?)", text.strip())
     unit = 100 if found and found[3] else 1
     if not found or not 0 <= float(found[1]) <= unit:

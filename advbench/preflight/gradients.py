@@ -1,4 +1,4 @@
-"""The input gradients of a model: whether there are any, and whether attacks can climb them."""
+"""Checks of a model's input gradients: they exist, are finite, not zero, and not lost in rounding."""
 
 from __future__ import annotations
 
@@ -23,23 +23,29 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 SIZES: Final = ("zero_gradients", "saturated")  # checks on the size of gradients
-FEW: Final = 0.1  # share of images with a zero gradient that an honest network may have
+FEW: Final = 0.1  # share of images with a zero gradient that is normal for a network
 ROUNDING: Final = 2.0**-23  # of float32
 
 
 def gradients(model: LoadedModel, x: Array, y: Array, size: int) -> list[Finding]:
-    """Look at the slopes of margin and cross-entropy.
+    """Check the input gradients of the margin and of the cross-entropy.
 
     Parameters
     ----------
     model : LoadedModel
+        The model.
     x, y : np.ndarray
         Images float32 `[n, H, W, C]` in [0, 1], and labels int32 `[n]`.
     size : int
-        Images in a batch.
+        Images per batch.
+
+    Returns
+    -------
+    list of Flag or NotMade
+        `no_gradient`, `zero_gradients`, `saturated`, or the reasons why they were not checked.
     """
     if model.access != "gradient":
-        return [queries_only(model.access), NotMade(("no_gradient", *SIZES), "the model has no gradient to ask for")]
+        return [queries_only(model.access), NotMade(("no_gradient", *SIZES), "the model gives no gradients")]
     try:
         by_margin, by_entropy = in_batches(_slopes, model.predict, size, x, y)
     except Exception as error:  # whatever differentiating a user's own code may raise
@@ -58,8 +64,8 @@ def gradients(model: LoadedModel, x: Array, y: Array, size: int) -> list[Finding
                 name="zero_gradients",
                 level="invalid" if zero > FEW * n else "note",
                 evidence={"images": zero, "n": n},
-                message=f"the margin's gradient is exactly zero at {zero} of {n} images: "
-                "quantised, thresholded or cut-off inputs hide from gradient attacks; give them a backward pass by "
+                message=f"the margin's gradient is exactly zero at {zero} of {n} images, as after quantising, "
+                "thresholding or clipping the input: gradient attacks fail there; define a backward pass with "
                 "advbench.attacks.bpda, or use score attacks",
             )
         )
@@ -70,19 +76,19 @@ def gradients(model: LoadedModel, x: Array, y: Array, size: int) -> list[Finding
                 level="note",
                 evidence={"images": lost, "n": n},
                 message=f"the cross-entropy's gradient is lost in rounding at {lost} of {n} images, "
-                "since logits are large: attack with the margin or DLR loss too",
+                "because logits are large: attack with the margin or DLR loss too",
             )
         )
     return flags
 
 
 def _no_gradient(evidence: dict[str, Any], what: str) -> Flag:
-    message = f"the model {what}: gradient attacks can't see it"
+    message = f"the model {what}: gradient attacks can't work; use score attacks"
     return Flag(name="no_gradient", level="invalid", evidence=evidence, message=message)
 
 
 @jax.jit
 def _slopes(model: Model, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Largest slope of the margin and of the cross-entropy at each image, `[B]` each; NaN where one is."""
+    """Return each image's largest absolute input gradient of margin and cross-entropy, `[B]` each; NaN if any is."""
     sizes = [jnp.abs(slope(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
     return sizes[0], sizes[1]

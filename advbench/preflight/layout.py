@@ -1,4 +1,4 @@
-"""Which layout a network's input has, where nobody said so: the one in which it is right most often."""
+"""Search for the layout of a network's input, if none was declared: the one with the highest clean accuracy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advbench.core.ambient import own_settings
 if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
 
-PROBE = 128  # images that decide
+PROBE = 128  # images used
 
 
 @own_settings()
@@ -24,16 +24,17 @@ def find_layout(model: LoadedModel, images: Any, labels: Any) -> tuple[LoadedMod
     Parameters
     ----------
     model : LoadedModel
-        As `load_model` gives it, in the likeliest of its `layouts`.
-    images, labels : clean images, float32 `[n, H, W, C]` in [0, 1], and their true classes, integers `[n]`.
+        The model as `load_model` returns it, in the likeliest of its `layouts`.
+    images, labels : np.ndarray
+        Clean images, float32 `[n, H, W, C]` in [0, 1], and their true classes, integers `[n]`.
 
     Returns
     -------
     LoadedModel
-        In the layout with the highest clean accuracy. The likeliest is left only for one that is clearly better, by
-        a tenth of the images and by two standard errors.
+        The model in its likeliest layout, or in the one with the highest clean accuracy if that is clearly better: by
+        10 percentage points and by two standard errors.
     dict
-        Clean accuracy in each layout that the network can be called in; empty where there was nothing to find out.
+        Clean accuracy in each layout in which the network can be called; empty if there is only one layout.
     """
     if len(model.layouts) < 2:
         return model, {}
@@ -65,7 +66,7 @@ def _rewrap(predict: Any, preprocess: Any) -> Model:
 
 
 def _runs(predict: Model, images: Any) -> bool:
-    """Whether the network takes these images at all."""
+    """Return whether the network can be called on images of this shape."""
     try:
         out = jax.eval_shape(predict, jax.ShapeDtypeStruct((2, *images.shape[1:]), np.float32))
     except Exception:  # whatever a network may raise on images of another shape

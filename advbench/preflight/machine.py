@@ -1,8 +1,8 @@
-"""Whether this jax computes rightly on this machine.
+"""Self-test of the machine: check that the installed jax computes correctly.
 
-Compilers err: jax 0.10.2 on CPU gives wrong rows for `jit(vmap(lambda row: sum((M @ row) ** 2)))` near n = 32,769
-(jax-ml/jax#39103). So each operation that a robustness number rests on is compiled here in the three ways in which
-attacks use it, alone, under `vmap` and inside a loop, and compared with NumPy in float64.
+Compilers have bugs: jax 0.10.2 on CPU gives wrong rows for `jit(vmap(lambda row: sum((M @ row) ** 2)))` near n = 32,769
+(jax-ml/jax#39103). So each operation that robustness numbers depend on is compiled in the three ways in which attacks
+use it (alone, under `vmap`, inside a loop) and compared with NumPy in float64.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ from advbench.preflight import truth
 
 COPIES = 3  # independent sets of inputs for each case
 EXACT, CLOSE = 0.0, 1e-5
-TF32 = 5e-3  # accelerators multiply with ten bits of mantissa unless told otherwise
+TF32 = 5e-3  # accelerators multiply with ten bits of mantissa by default
 
 Inputs = tuple[NDArray[Any], ...]
 
@@ -33,19 +33,40 @@ Inputs = tuple[NDArray[Any], ...]
 class Case:
     """An operation as a JAX program, and the same in NumPy.
 
-    `error` is the largest |got - true| / (1 + |true|) of any output element; more than `tolerance` fails.
+    Attributes
+    ----------
+    name : str
+        Name of the operation, for the report.
+    program, truth : callable
+        The operation in JAX and in NumPy; `truth` gets floating-point inputs as float64.
+    inputs : callable
+        Draws random inputs from a NumPy generator.
+    tolerance : float
+        Largest allowed |got - true| / (1 + |true|) over all output elements.
     """
 
     name: str
     program: Callable[..., Any]
-    truth: Callable[..., Any]  # takes floating inputs as float64, the others as they are
+    truth: Callable[..., Any]
     inputs: Callable[[np.random.Generator], Inputs]
     tolerance: float
 
 
 @dataclass(frozen=True)
 class Check:
-    """How far a case was from the truth, and in which way of compiling it was farthest."""
+    """Outcome of a case.
+
+    Attributes
+    ----------
+    name : str
+        Name of the operation.
+    passed : bool
+        Whether `error` is at most `tolerance`.
+    error, tolerance : float
+        Largest |got - true| / (1 + |true|) found, and the largest allowed.
+    setting : str
+        Way of compiling with the largest error: `jit`, `vmap` or `loop`.
+    """
 
     name: str
     passed: bool
@@ -59,8 +80,15 @@ def selftest(cases: Iterable[Case] | None = None, seed: int = 0) -> list[Check]:
 
     Parameters
     ----------
-    cases : operations to try; `standard_cases()` unless given.
-    seed : of the random inputs.
+    cases : iterable of Case, optional
+        Operations to test; `standard_cases()` by default.
+    seed : int
+        Seed of the random inputs.
+
+    Returns
+    -------
+    list of Check
+        The outcome of each case.
     """
     with ThreadPoolExecutor(2) as pool:  # XLA compiles without holding Python's lock
         return list(pool.map(partial(check, seed=seed), standard_cases() if cases is None else cases))
@@ -68,7 +96,7 @@ def selftest(cases: Iterable[Case] | None = None, seed: int = 0) -> list[Check]:
 
 @own_settings()
 def check(case: Case, seed: int = 0) -> Check:
-    """Compile a case in each setting and compare with the truth."""
+    """Compile a case in each of `SETTINGS` and compare it with NumPy; return the outcome with the largest error."""
     rng = np.random.default_rng(seed)
     copies = [case.inputs(rng) for _ in range(COPIES)]
     true = [case.truth(*(a.astype(float) if a.dtype.kind == "f" else a for a in copy)) for copy in copies]
@@ -112,7 +140,7 @@ SETTINGS: dict[str, Callable[[Callable[..., Any], list[Any]], list[Any]]] = {
 
 
 def standard_cases() -> list[Case]:
-    """The operations that attacks, models and keys are made of."""
+    """Return the operations that attacks, models and random keys consist of."""
     product = CLOSE if jax.default_backend() == "cpu" else TF32
     return [
         *(Case(f"rows of (M @ row)^2, n = {n:,}", _squared_rows, truth.squared_rows, partial(_rows, n), product)

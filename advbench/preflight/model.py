@@ -1,4 +1,4 @@
-"""Can robustness numbers of this model be trusted at all? Looked at from outside, on a few clean images."""
+"""Preflight checks of a model on a few clean images, which find faults that make robustness numbers meaningless."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRANSLATED: Final = {
     "translation": "the translation to JAX computes what the original runtime does",
     "straight_through": "activations are not quantised, so that gradients are exact",
 }
-"""What is asked of a translated model too."""
+"""Further requirements on a translated model, by the name of the flag raised if one is not met."""
 
 CHECKS: Final = {
     "nonfinite_outputs": "every logit is finite",
@@ -46,10 +46,10 @@ CHECKS: Final = {
     "near_chance": "clean accuracy is above chance",
     "other_input": "no other scale or layout of the input does better",
 }
-"""What is asked of a model, by the name of the flag that is raised when it is not so."""
+"""Requirements on a model, by the name of the flag raised if one is not met."""
 
-SAME: Final = 1e-4  # of the largest logit: what batch size and summation order may change
-PROBE: Final = 32  # images for what costs several passes
+SAME: Final = 1e-4  # of the largest logit: difference that batch size and summation order may cause
+PROBE: Final = 32  # images for checks that need several passes
 
 
 @own_settings()
@@ -62,28 +62,33 @@ def examine(
     classes: int | None = None,
     allow_extra_outputs: bool = False,
 ) -> list[Flag]:
-    """Look for what makes an evaluation of this model worthless, before any attack.
+    """Look for faults that make an evaluation of this model worthless, before any attack.
 
     Parameters
     ----------
-    model : the model, as `load_model` gives it.
-    images : clean images, float32 `[n, H, W, C]` in [0, 1], n at least 1; 64 or more say most.
-    labels : true classes, integers `[n]`.
-    batch_size : images a pass; the last batch is padded by repetition.
-    classes : of the data; the number of outputs, unless given.
-    allow_extra_outputs : whether it is meant that there are more outputs than classes, which is then but noted.
+    model : LoadedModel
+        The model as `load_model` returns it.
+    images : array-like
+        Clean images, float32 `[n, H, W, C]` in [0, 1], n at least 1; 64 or more are best.
+    labels : array-like
+        True classes, integers `[n]`.
+    batch_size : int
+        Images per batch; the last batch is padded by repetition.
+    classes : int, optional
+        Number of classes of the data; by default the number of outputs.
+    allow_extra_outputs : bool
+        Only note that there are more outputs than classes.
 
     Returns
     -------
     list of Flag
-        What was found, named as in `CHECKS`: `invalid` where no number of this model would mean anything, `note`
-        where it may still; and the note `checks_not_made`, with the names of checks and why, where some could not be
-        made. Empty for a model without findings.
+        Flags named as in `CHECKS`: `invalid` if numbers of this model would be meaningless, `note` otherwise. The note
+        `checks_not_made` names checks that were not possible, and why. Empty for a model without findings.
 
     Raises
     ------
     UsageError
-        In one line, when images, labels or outputs have a wrong shape, kind or range, so that nothing can be run.
+        When images, labels or outputs have a wrong shape, type or range, so that nothing can be run.
     """
     x, y = check_data(images, labels)
     outputs, types = check_outputs(model, x, y, classes)
@@ -111,13 +116,28 @@ def examine(
 
 @own_settings()
 def clean_accuracy(model: LoadedModel, images: Any, labels: Any, *, batch_size: int = 64) -> float:
-    """Share of images, float32 `[n, H, W, C]` in [0, 1], whose largest logit is the label's."""
+    """Compute the share of images whose largest logit is the label's.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    images, labels : array-like
+        Images float32 `[n, H, W, C]` in [0, 1], and their true classes, integers `[n]`.
+    batch_size : int
+        Images per batch.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
     size = min(batch_size, len(images))
     return float((in_batches(predict, model.predict, size, images).argmax(-1) == labels).mean())
 
 
 def _difference(a: Array, b: Array) -> float:
-    """Largest difference over the largest finite magnitude; infinite when one is finite where the other is not."""
+    """Return the largest difference over the largest magnitude; infinity if only one of two values is finite."""
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):
         return float("inf")
     a, b = np.nan_to_num(a, posinf=0, neginf=0), np.nan_to_num(b, posinf=0, neginf=0)
@@ -132,14 +152,15 @@ def _nonfinite(logits: Array) -> Flag | None:
         name="nonfinite_outputs",
         level="invalid",
         evidence={"images": len(bad), "n": len(logits), "first": int(bad[0])},
-        message=f"logits of {len(bad)} of {len(logits)} images are NaN or infinite; such a model has no robustness",
+        message=f"logits of {len(bad)} of {len(logits)} images are NaN or infinite: no accuracy of this model means "
+        "anything; check its weights and its preprocessing",
     )
 
 
 def _probabilities(logits: Array, access: str) -> Finding:
     rows = logits[np.isfinite(logits).all(-1)].astype(float)
     if access == "decision" or not len(rows):
-        why = "no logits are finite" if access != "decision" else "the model answers with labels alone"
+        why = "no logits are finite" if access != "decision" else "the model answers with labels only"
         return NotMade(("probabilities", "log_probabilities"), why)
     off = float(np.abs(rows.sum(-1) - 1).max())
     if rows.min() >= 0 and rows.max() <= 1 + 1e-5 and off <= 1e-5:
@@ -147,7 +168,7 @@ def _probabilities(logits: Array, access: str) -> Finding:
             name="probabilities",
             level="invalid",
             evidence={"row_sum_off_by": off},
-            message="outputs are probabilities, which starve attacks of gradients: leave out the softmax",
+            message="outputs are probabilities, whose gradients vanish for attacks: remove the softmax",
         )
     with np.errstate(divide="ignore"):  # logits far below 0
         off = float(np.abs(np.log(np.exp(np.minimum(rows, 1)).sum(-1))).max())
@@ -156,7 +177,7 @@ def _probabilities(logits: Array, access: str) -> Finding:
             name="log_probabilities",
             level="note",
             evidence={"log_sum_exp_off_by": off},
-            message="outputs are log-probabilities; attacks work on them, but logits saturate later",
+            message="outputs are log-probabilities: attacks work, but lose gradients earlier than with logits",
         )
     return None
 
@@ -169,12 +190,12 @@ def _precision(types: frozenset[str]) -> Flag | None:
         name="low_precision",
         level="note",
         evidence={"dtype": low[0]},
-        message=f"logits are {low[0]}: ties and rounding hide small margins; evaluate in float32",
+        message=f"logits are {low[0]}: rounding and ties hide small margins; evaluate in float32",
     )
 
 
 def _random(model: Model, x: Array) -> Flag | None:
-    """Compiled thrice over, and twice as plain Python: noise drawn by the host is frozen into a compiled program."""
+    """Check that logits repeat, compiled and uncompiled: compilation freezes noise that the host draws."""
     first = np.asarray(predict(model, x))
     few = jnp.asarray(x[:2])
     off = max(
@@ -187,8 +208,8 @@ def _random(model: Model, x: Array) -> Flag | None:
         name="random_outputs",
         level="invalid",
         evidence={"difference": min(off, 1e30)},
-        message=f"the same batch gave logits that differ by {off:.1g} of the largest: noise or dropout is on. If that "
-        "is the defense, return advbench.attacks.Randomised(apply) and use autoattack:version=rand",
+        message=f"the same batch gave logits that differ by {off:.1g} of the largest: noise or dropout is on. Turn it "
+        "off; if it is the defense, return advbench.attacks.Randomised(apply) and use autoattack:version=rand",
     )
 
 
@@ -199,13 +220,13 @@ def _randomised(model: Model) -> Flag | None:
         name="randomised",
         level="note",
         evidence={"draws": model.draws},
-        message=f"the model is randomised: attacks climb the mean over {model.draws} draws (EOT), the judge averages "
-        "as many others; use autoattack:version=rand",
+        message=f"the model is randomised: attacks use the mean over {model.draws} draws (EOT), the judge that over as "
+        "many others; use autoattack:version=rand",
     )
 
 
 def _batch_dependent(model: Model, x: Array) -> Flag | None:
-    """Other neighbours, another place, another batch size: logits must stay."""
+    """Check that an image's logits do not depend on the other images, its position or the batch size."""
     first = np.asarray(predict(model, x))
     among_others = np.asarray(predict(model, np.concatenate([1 - x[::-1], x])))[len(x) :]
     off = _difference(first, among_others)
@@ -215,14 +236,14 @@ def _batch_dependent(model: Model, x: Array) -> Flag | None:
         name="batch_dependent",
         level="invalid",
         evidence={"difference": min(off, 1e30)},
-        message=f"logits change by {off:.1g} of the largest with the rest of the batch: "
-        "batch norm or dropout is in training mode, or noise depends on the place",
+        message=f"logits change by {off:.1g} of the largest with the rest of the batch: set batch norm and dropout to "
+        "evaluation mode, and make noise independent of the position in the batch",
     )
 
 
 def _constant(x: Array, logits: Array) -> Finding:
     if (x == x[0]).all():
-        return NotMade(("constant_outputs",), "all images are the same" if len(x) > 1 else "there is but one image")
+        return NotMade(("constant_outputs",), "all images are the same" if len(x) > 1 else "there is only one image")
     if not np.isfinite(logits).any():
         return NotMade(("constant_outputs",), "no logits are finite")
     if _difference(logits, logits[:1].repeat(len(x), 0)) > 1e-6:
@@ -231,12 +252,12 @@ def _constant(x: Array, logits: Array) -> Finding:
         name="constant_outputs",
         level="invalid",
         evidence={"n": len(x)},
-        message=f"all {len(x)} images give the same logits: untrained, or the input is not used",
+        message=f"all {len(x)} images give the same logits: the model is untrained, or ignores its input",
     )
 
 
 def _other_input(model: Model, x: Array, y: Array, right: int, size: int) -> Flag | None:
-    """Whether the model was made for pixels of another scale or order."""
+    """Check whether the model does better on pixels of another scale or order."""
     others = {
         "pixels in [0, 255]": 255 * x,
         "pixels in [-1, 1]": 2 * x - 1,
@@ -255,6 +276,6 @@ def _other_input(model: Model, x: Array, y: Array, right: int, size: int) -> Fla
         name="other_input",
         level="note",
         evidence={"as_given": right, "as_other": scores[best], "other": best, "n": len(y)},
-        message=f"the model does better on {best} ({scores[best]} of {len(y)} right, against {right}): "
-        "convert inside the model",
+        message=f"the model does better on {best} ({scores[best]} of {len(y)} correct instead of {right}): "
+        "convert the input inside the model",
     )

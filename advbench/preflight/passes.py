@@ -1,4 +1,4 @@
-"""Passes through a model over many images, in batches of one shape."""
+"""Batched computation over many images, in batches of one shape."""
 
 from __future__ import annotations
 
@@ -17,12 +17,29 @@ Array = NDArray[Any]
 
 @jax.jit
 def predict(model: Model, x: Array) -> jax.Array:
-    """Logits `[B, K]` of images `[B, H, W, C]`."""
+    """Compute logits `[B, K]` of images `[B, H, W, C]`."""
     return model(jnp.asarray(x))
 
 
 def in_batches(compute: Any, model: Model, size: int, *arrays: Array) -> Any:
-    """`compute(model, *batch)` over all rows, in batches of one size, as a pytree of NumPy arrays."""
+    """Apply `compute(model, *batch)` to all rows in batches of one size.
+
+    Parameters
+    ----------
+    compute : callable
+        Maps the model and a batch of each array to a pytree of arrays with leading axis `size`.
+    model : Model
+        The model.
+    size : int
+        Rows per batch; the last batch is filled up with rows from the front.
+    *arrays : np.ndarray
+        Arrays `[n, ...]`.
+
+    Returns
+    -------
+    pytree of np.ndarray
+        The outputs, with leading axis n.
+    """
     n = len(arrays[0])
     rows = np.arange(-(-n // size) * size) % n
     with raised():

@@ -1,4 +1,4 @@
-"""What can be said of a model that only answers queries, by asking few."""
+"""Preflight checks of a model that only answers queries, made with few queries."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ CHECKS: Final = {
     "single_logit": "there is a score for each class",
     "near_chance": "clean accuracy is above chance",
 }
-"""What is asked of such a model, by the name of the flag that is raised when it is not so."""
+"""Requirements on such a model, by the name of the flag raised if one is not met."""
 
 
 def queries_only(access: str) -> Flag:
-    """The note on every model without a gradient."""
+    """Build the note that every model without a gradient gets."""
     return Flag(
         name="queries_only",
         level="note",
         evidence={"access": access},
-        message="gradients can't be had, so checks for masked ones were left out; "
-        "attacks with gradients could well break more",
+        message="the model gives no gradients: checks for gradient masking were left out, and gradient attacks might "
+        "break more images",
     )
 
 
@@ -44,40 +44,40 @@ def examine_answers(
     *,
     allow_extra_outputs: bool = False,
 ) -> list[Flag]:
-    """Look at the answers to a few clean images.
+    """Check the answers to a few clean images.
 
     Parameters
     ----------
     model : LoadedModel
-        Its `access` is score or decision.
+        The model; its `access` is score or decision.
     logits, labels : np.ndarray
-        `[n, K]`, and the true classes `[n]`.
+        Answers `[n, K]`, and true classes `[n]`.
     rounded : float
-        The step to which scores are rounded; 0 where they are not.
+        Step to which scores are rounded; 0 if they are not.
     classes : int
-        Of the data.
+        Number of classes of the data.
     allow_extra_outputs : bool
-        Whether it is meant that there are more outputs.
+        Accept more outputs than classes.
 
     Returns
     -------
     list of Flag
-        `invalid` where no number of this model would mean anything, `note` where it may still.
+        Level `invalid` if numbers of this model would be meaningless, `note` otherwise.
     """
     labels_alone = model.access == "decision"
     flags: list[Finding] = [queries_only(model.access)]
     if labels_alone:
-        message = "the target answers with labels alone: only attacks by decisions can be used"
+        message = "the remote model answers with labels only: use decision attacks"
         flags.append(Flag(name="labels_only", level="note", evidence={}, message=message))
-        flags.append(NotMade(("rounded_scores",), "there are no scores"))
+        flags.append(NotMade(("rounded_scores",), "the model gives no scores"))
     if rounded:
-        message = f"scores are rounded to {rounded:g}, which hides small changes from attacks by scores"
+        message = f"scores are rounded to {rounded:g}, which hides small changes from score attacks"
         flags.append(Flag(name="rounded_scores", level="note", evidence={"step": rounded}, message=message))
     n, outputs = logits.shape
     if n == 1:
-        flags.append(NotMade(("constant_outputs",), "there is but one image"))
+        flags.append(NotMade(("constant_outputs",), "there is only one image"))
     elif (logits == logits[0]).all():
-        message = f"all {n} images give the same answer: the input is not used, or not understood"
+        message = f"all {n} images give the same answer: the server ignores the input or does not understand it"
         flags.append(Flag(name="constant_outputs", level="invalid", evidence={"n": n}, message=message))
     flags.append(extra_outputs(outputs, classes, allowed=allow_extra_outputs))
     flags.append(single_logit(logits, labels_alone))

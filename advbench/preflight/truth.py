@@ -1,4 +1,4 @@
-"""What the machine's answers are compared with: the same operations in NumPy float64, written the plain way."""
+"""Reference implementations of the self-test: the same operations in NumPy float64, written the direct way."""
 
 from typing import Any
 
@@ -9,16 +9,21 @@ Array = NDArray[Any]
 
 
 def squared_rows(m: Array, rows: Array) -> Array:
-    """Squared length of `m @ row` for each row: `[d, d]`, `[n, d]` -> `[n]`."""
+    """Return the squared length of `m @ row` for each row: `[d, d]`, `[n, d]` -> `[n]`."""
     return np.asarray(np.square(rows @ m.T).sum(1))
 
 
 def convolution(x: Array, kernel: Array, dy: Array, stride: int, pad: int) -> tuple[Array, Array, Array]:
-    """Output, input gradient and weight gradient of a cross-correlation with zero padding.
+    """Return output, input gradient and weight gradient of a cross-correlation with zero padding.
 
     Parameters
     ----------
-    x, kernel, dy : images `[B, H, W, C]`, weights `[kh, kw, C, O]`, and the slope of the output `[B, H', W', O]`.
+    x, kernel : np.ndarray
+        Images `[B, H, W, C]` and weights `[kh, kw, C, O]`.
+    dy : np.ndarray
+        Gradient with respect to the output, `[B, H', W', O]`.
+    stride, pad : int
+        Stride and padding in both directions, in pixels.
     """
     padded = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
     y, dx, dw = np.zeros_like(dy), np.zeros_like(padded), np.zeros_like(kernel)
@@ -32,7 +37,7 @@ def convolution(x: Array, kernel: Array, dy: Array, stride: int, pad: int) -> tu
 
 
 def max_pool(x: Array, dy: Array) -> tuple[Array, Array]:
-    """Maxima of disjoint 2 x 2 windows, and the input gradient: all of it to the first of tied maxima."""
+    """Return maxima of disjoint 2 x 2 windows, and the input gradient: the first of tied maxima gets all of it."""
     y, dx = np.empty_like(dy), np.zeros_like(x)
     for b, i, j, c in np.ndindex(dy.shape):
         window = x[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
@@ -43,32 +48,32 @@ def max_pool(x: Array, dy: Array) -> tuple[Array, Array]:
 
 
 def log_softmax(logits: Array) -> tuple[Array, Array]:
-    """Log-probabilities `[B, K]`, and the gradient of the summed cross-entropy at class 0."""
+    """Return log-probabilities `[B, K]`, and the gradient of the summed cross-entropy for class 0."""
     shifted = logits - logits.max(-1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return log_p, np.exp(log_p) - np.eye(logits.shape[-1])[0]
 
 
 def reductions(x: Array) -> tuple[Array, ...]:
-    """Sums and maxima of a matrix along each axis, variance and log-sum-exp of its rows."""
+    """Return sums and maxima of a matrix along each axis, and variance and log-sum-exp of its rows."""
     top = x.max(1, keepdims=True)
     log_sum = np.log(np.exp(x - top).sum(1)) + top[:, 0]
     return x.sum(0), x.sum(1), x.max(0), x.max(1), x.var(1), log_sum
 
 
 def ranking(x: Array) -> tuple[Array, ...]:
-    """First maximum of each row, the three largest, and the stable order, of `[B, K]` with ties."""
+    """Return the first maximum of each row, the three largest, and the stable order, of `[B, K]` with ties."""
     order = np.argsort(-x, 1, kind="stable")
     return x.argmax(1), np.take_along_axis(x, order[:, :3], 1), order
 
 
 def elementary(x: Array) -> tuple[Array, ...]:
-    """The functions that losses and changes of variables are made of, on (0, 1)."""
+    """Return the elementary functions that losses and changes of variables use, on (0, 1)."""
     return np.exp(10 * x), np.log(x), np.sqrt(x), np.tanh(4 * x - 2), np.arctanh(2 * x - 1)
 
 
 def threefry(key: Array, counter: Array) -> Array:
-    """Threefry-2x32 with 20 rounds (Salmon et al. 2011): `[2]`, `[2, n]` -> `[2, n]`, uint32."""
+    """Compute Threefry-2x32 with 20 rounds (Salmon et al. 2011): `[2]`, `[2, n]` -> `[2, n]`, uint32."""
     schedule = [key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)]
     a, b = counter[0] + schedule[0], counter[1] + schedule[1]
     for block in range(5):
@@ -80,7 +85,7 @@ def threefry(key: Array, counter: Array) -> Array:
 
 
 def random(seed: Array, index: Array) -> tuple[Array, Array]:
-    """Key and eight uniform numbers that `fold_in(key(seed), index)` gives."""
+    """Return the key `fold_in(key(seed), index)` and eight uniform numbers drawn with it."""
     zero = np.uint32(0)
     key = threefry(np.array([zero, seed]), np.array([[zero], [index]]))[:, 0]
     bits = np.bitwise_xor(*threefry(key, np.stack([np.zeros(8, np.uint32), np.arange(8, dtype=np.uint32)])))
@@ -88,17 +93,17 @@ def random(seed: Array, index: Array) -> tuple[Array, Array]:
 
 
 def project_linf(d: Array, eps: Array, low: Array, high: Array) -> Array:
-    """Nearest point of the Linf ball and the box."""
+    """Project onto the Linf ball and the pixel range."""
     return np.asarray(np.clip(d, np.maximum(low, -eps), np.minimum(high, eps)))
 
 
 def project_l2(d: Array, eps: Array, low: Array, high: Array) -> Array:
-    """Scaled into the L2 ball, then clipped to the box."""
+    """Scale into the L2 ball, then clip to the pixel range."""
     return np.asarray(np.clip(d * min(1.0, eps / np.sqrt(np.square(d).sum())), low, high))
 
 
 def project_l1(d: Array, eps: Array, low: Array, high: Array) -> Array:
-    """Nearest point of the L1 ball and the box: soft-thresholded, then clipped; threshold by bisection."""
+    """Project onto the L1 ball and the pixel range: soft-threshold, then clip; the threshold is found by bisection."""
 
     def shrunk(threshold: float) -> Array:
         return np.asarray(np.clip(np.sign(d) * np.maximum(np.abs(d) - threshold, 0), low, high))

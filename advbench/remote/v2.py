@@ -111,7 +111,10 @@ def model_path(address: Address) -> str:
 
 
 def metadata(address: Address, transport: Transport) -> dict[str, Any]:
-    """What the server says of the model; some have no metadata."""
+    """What the server says of the model; some have no metadata.
+
+    Triton keeps the largest batch in the model's configuration, an extension of the protocol that others lack.
+    """
     path = model_path(address)
     try:
         about = transport.get(path)
@@ -121,7 +124,14 @@ def metadata(address: Address, transport: Transport) -> dict[str, Any]:
         return {}
     if not isinstance(about, dict):
         raise TargetUnavailable(f"{address.origin}{path} answered metadata that is not an object")
-    return about
+    if "max_batch_size" in about:
+        return about
+    try:
+        config = transport.get(f"{path}/config")
+    except TargetUnavailable:  # whatever a server says of a path that it doesn't know
+        return about
+    most = config.get("max_batch_size") if isinstance(config, dict) else None
+    return about if most is None else {**about, "max_batch_size": most}
 
 
 def _most(about: dict[str, Any]) -> int:

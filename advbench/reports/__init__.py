@@ -1,1 +1,1 @@
-"""Results made readable: tables for terminals and Markdown, pictures."""
+"""Reports of results and gates: terminal tables, Markdown, LaTeX, HTML, figures and formats for CI."""

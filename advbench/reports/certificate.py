@@ -1,4 +1,4 @@
-"""A certificate as a table: attacked from above, certified from below."""
+"""Table of a certificate: robust accuracy between an upper bound by attacks and a certified lower bound."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ HOW = {
 
 
 def of_certificate(certificate: Certificate) -> Sheet:
-    """Clean accuracy, what attacks leave, what is certified, and what neither says."""
-    rates = {"clean": certificate.clean}
+    """Build the table: clean, robust and certified accuracy, and the share of images that neither side decides."""
+    rates = {"clean accuracy": certificate.clean}
     if certificate.attacked:
-        rates["attacked, from above"] = certificate.attacked
-    rates["certified, from below"] = certificate.certified
+        rates["robust accuracy (upper bound)"] = certificate.attacked
+    rates["certified accuracy (lower bound)"] = certificate.certified
     n = certificate.clean.n
     gap = ("undecided", f"{certificate.undecided / n:.{2 if n > 1000 else 1}%}", "", f"{certificate.undecided:,}")
     return Sheet(
@@ -45,11 +45,11 @@ def _notes(certificate: Certificate) -> list[Note]:
     how, seconds = certificate.smoothing, f"{certificate.seconds:,.1f} s"
     if how:
         text = (
-            f"The smoothed classifier (noise of deviation {how.sigma:g}, {how.samples:,} draws): each radius holds "
-            f"with probability {1 - how.alpha:g}; abstained on {certificate.abstained:,}; {seconds}."
+            f"Smoothed classifier (noise of standard deviation {how.sigma:g}, {how.samples:,} draws): each radius "
+            f"holds with probability {1 - how.alpha:g}; abstained on {certificate.abstained:,} images; {seconds}."
         )
     else:
-        text = f"{HOW[certificate.method]}, {seconds}. The truth lies between the two sides."
+        text = f"{HOW[certificate.method]}, {seconds}. The true robust accuracy lies between the two bounds."
     against = [Note("legend", f"Attacked by {', '.join(certificate.attacks)}.")] if certificate.attacks else []
     flags = [Note(flag.level, f"{flag.level}: {flag.name}: {flag.message}") for flag in certificate.flags]
     return [Note("legend", text), *against, *flags]

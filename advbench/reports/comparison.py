@@ -1,4 +1,4 @@
-"""What a comparison of two evaluations says, and the images that changed sides."""
+"""Table and sentences of a comparison of two evaluations, with the images whose outcome changed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from advbench.evaluation.comparison import Comparison
 from advbench.evaluation.paired import Difference
 from advbench.reports.sheet import Note, Sheet
 
-NAMED = 20  # images named on a line
+NAMED = 20  # most images named on a line
 DIRECTIONS = {"lost": "robust before, not after", "won": "robust after, not before"}
 
 
 def of_comparison(found: Comparison) -> Sheet:
-    """Clean accuracy and the worst case, before and after; then which images changed sides."""
+    """Build the table of clean and robust accuracy before and after, with the images whose outcome changed."""
     before, after = found.before.model, found.after.model
     subject = f"{found.robust.n:,} {found.data} images ({found.images})"
     return Sheet(
         title=f"{before}, then {after}: {subject}, {found.threat.title}",
         header=("", "before", "after", "change", "95% interval", "p", "lost", "won"),
-        rows=(_row("clean", found.clean), _row("worst case", found.robust)),
+        rows=(_row("clean accuracy", found.clean), _row("robust accuracy", found.robust)),
         notes=(
             Note(
                 "legend",
-                "Of the same images, in percentage points: the change with Tango's interval, and the exact McNemar p "
-                "that it is chance.",
+                "Change on the same images in percentage points, with its Tango interval and exact McNemar p-value.",
             ),
             *(Note("legend", f"{kind}: {images(getattr(found, kind))} ({DIRECTIONS[kind]})") for kind in DIRECTIONS),
             *(Note("note", f"note: {text}") for text in found.notes),
@@ -35,7 +34,7 @@ def of_comparison(found: Comparison) -> Sheet:
 
 
 def sentence(found: Difference) -> str:
-    """The difference in one line."""
+    """Return the difference of robust accuracy in one sentence."""
     sure = "more than chance explains" if found.p < 0.05 else "which chance may explain"
     change = f"{100 * found.change:+.1f} percentage points (95% interval {_bounds(found)})"
     counts = f"{found.lost:,} images lost, {found.won:,} won"
@@ -43,14 +42,14 @@ def sentence(found: Difference) -> str:
 
 
 def images(indices: Sequence[int]) -> str:
-    """The first of them, and how many there are."""
+    """Return the number of images and the first indices, in words."""
     shown = ", ".join(map(str, indices[:NAMED]))
     more = len(indices) - NAMED
     return "none" if not indices else f"{len(indices):,} images: {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 
 def headline(found: Comparison) -> str:
-    """Both models and both counts, in two short lines."""
+    """Return both models, both shares and both counts in two short lines."""
     difference = found.robust
     shares = (f"{count / max(difference.n, 1):.1%} robust" for count in (difference.before, difference.after))
     told = " then ".join(
@@ -60,7 +59,7 @@ def headline(found: Comparison) -> str:
 
 
 def p_value(p: float) -> str:
-    """Three digits, or a bound where it is tiny."""
+    """Return a p-value with three decimals, or `<0.001`."""
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 

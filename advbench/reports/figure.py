@@ -1,4 +1,4 @@
-"""Pictures: what the adversary did to images, and what robustness is left as its budget grows."""
+"""Figures: adversarial images beside clean ones, and robust accuracy over eps."""
 
 from __future__ import annotations
 
@@ -26,29 +26,57 @@ if TYPE_CHECKING:
     from advbench.evaluation import Result
     from advbench.evaluation.tally import Images
 
-GOOD, BAD, INK = "#0072b2", "#d55e00", "#333333"  # told apart by the colour-blind too
+GOOD, BAD, INK = "#0072b2", "#d55e00", "#333333"  # distinct for the colour-blind too
 SHOWN = 8
 
 
 class Example(NamedTuple):
-    """A clean image and what became of it, float32 `[H, W, C]` in [0, 1], with what the model says."""
+    """A clean and an adversarial image with the model's predictions.
 
-    number: int  # in the data set
+    Attributes
+    ----------
+    number : int
+        Index in the data set.
+    clean, adversarial : np.ndarray
+        float32 `[H, W, C]` in [0, 1].
+    label : str
+        True class.
+    before, after : tuple of str and float or None
+        Predicted class of each image, and its probability if the model is available.
+    by : str
+        Name of the attack.
+    """
+
+    number: int
     clean: np.ndarray
     adversarial: np.ndarray
     label: str
-    before: tuple[str, float | None]  # predicted class and its probability, where the model is at hand
+    before: tuple[str, float | None]
     after: tuple[str, float | None]
     by: str
 
 
 def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) -> list[Example]:
-    """Up to eight broken images, of as many classes as there are.
+    """Choose up to eight broken images, of as many classes as possible.
+
+    Parameters
+    ----------
+    result, images : Result, Images
+        The evaluation and its adversarial images.
+    model : LoadedModel
+        The model, for the probabilities.
+    data : Dataset
+        The clean images.
+
+    Returns
+    -------
+    list of Example
+        The images with predictions.
 
     Raises
     ------
     Inconclusive
-        When no image was broken by an attack, so that there is nothing to show.
+        When no attack broke an image, so that there is nothing to show.
     """
     at = varied(data.labels[images.index].tolist())[:SHOWN]
     if not at:
@@ -64,7 +92,7 @@ def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) 
 
 
 def changed(result: Result, broken: Sequence[Pair], kind: str) -> list[Example]:
-    """Images that one of two runs broke, as examples without probabilities; `kind` says which way they changed."""
+    """Return images that one of two runs broke as examples without probabilities; `kind` is `lost` or `won`."""
     return [
         Example(
             pair.row.index,
@@ -80,12 +108,23 @@ def changed(result: Result, broken: Sequence[Pair], kind: str) -> list[Example]:
 
 
 def draw_examples(result: Result, shown: Sequence[Example], suffix: str, title: str = "") -> bytes:
-    """Rows of clean, adversarial and amplified difference, two examples a row; `title` if not the result's own.
+    """Draw clean image, adversarial image and amplified difference, one or two examples per row.
+
+    Parameters
+    ----------
+    result : Result
+        The evaluation.
+    shown : sequence of Example
+        At least one.
+    suffix : str
+        Format of the file, like `.png` or `svg`.
+    title : str
+        Title of the figure; by default that of the result.
 
     Returns
     -------
     bytes
-        A file in the format that `suffix` names.
+        The file.
     """
     blocks = 2 if len(shown) > 3 else 1
     rows = -(-len(shown) // blocks)
@@ -102,12 +141,19 @@ def draw_examples(result: Result, shown: Sequence[Example], suffix: str, title: 
 
 
 def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
-    """Robust accuracy over eps, from the clean accuracy at 0, in its 95 % band.
+    """Draw robust accuracy over eps with its 95 % interval, from the clean accuracy at eps 0.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        One per eps, increasing.
+    suffix : str
+        Format of the file, like `.png` or `svg`.
 
     Returns
     -------
     bytes
-        A file in the format that `suffix` names.
+        The file.
     """
     first = results[0]
     figure = blank(6.0, 3.9)
@@ -117,7 +163,9 @@ def draw_curve(results: Sequence[Result], suffix: str) -> bytes:
     x = [eps for eps, _, _ in points]
     low, high = ([100 * getattr(rate, bound) for _, _, rate in points] for bound in ("low", "high"))
     axes.fill_between(x, low, high, color=GOOD, alpha=0.18, linewidth=0, label="95% interval (Wilson)")
-    axes.plot(x, [100 * rate.accuracy for _, _, rate in points], "o-", color=GOOD, markersize=4.5, label="worst case")
+    axes.plot(
+        x, [100 * rate.accuracy for _, _, rate in points], "o-", color=GOOD, markersize=4.5, label="robust accuracy"
+    )
     axes.axhline(100 / len(first.data.classes), color=INK, linewidth=0.8, linestyle=":", label="chance")
     for eps, _, rate in points:
         axes.annotate(
@@ -152,7 +200,7 @@ def _example(axes: Iterable[Axes], example: Example) -> None:
 
 def _caption(axes: Axes, what: str, said: tuple[str, float | None], colour: str) -> None:
     sure = "" if said[1] is None else f", {said[1]:.0%}"
-    axes.set_title(f"{what}\nseen as {said[0]}{sure}", **_small(colour))
+    axes.set_title(f"{what}\npredicted {said[0]}{sure}", **_small(colour))
 
 
 def _small(colour: str) -> dict[str, Any]:
@@ -178,7 +226,7 @@ def _says(model: LoadedModel, images: np.ndarray, classes: Sequence[str]) -> lis
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty figure of that size, in inches."""
+    """Create an empty figure of this size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -188,7 +236,7 @@ def blank(width: float, height: float) -> Figure:
 
 
 def saved(figure: Figure, suffix: str) -> bytes:
-    """The figure as a file in the format that `suffix` names."""
+    """Return the figure as a file in the format that `suffix` names, like `.png`."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix.lower().lstrip("."), facecolor="white")
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What a gate has to say besides its numbers: the rules that did not pass, and flags; every log says the same."""
+"""Findings of a gate, the same for every report format: rules that did not pass, and flags."""
 
 from __future__ import annotations
 
@@ -18,33 +18,47 @@ from advbench.reports.table import one_line
 Level = Literal["error", "warning", "note"]
 
 ELSEWHERE: Final = Place(file="advbench.toml")
-"""Where rules usually stand, for formats that must name a place when rules were given on the command line."""
+"""Place for formats that need one, for rules given on the command line."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to look at. There is one of level `error` if and only if the gate did not pass."""
+    """One finding of a gate. There is one of level `error` if and only if the gate did not pass.
+
+    Attributes
+    ----------
+    level : {"error", "warning", "note"}
+        Severity.
+    check : str
+        Kind of finding, like `min-robust` or `flag/under_converged`.
+    title, message : str
+        One line each, like `fail: min_robust linf 8/255`.
+    fingerprint : str
+        32 hexadecimal digits, the same for the same finding in every run.
+    place : Place or None
+        File and line of the rule.
+    """
 
     level: Level
-    check: str  # the kind of thing, from a small set: "min-robust", "flag/under_converged"
-    title: str  # in one line, like "fail: min_robust linf 8/255"
-    message: str  # in one line
-    fingerprint: str  # the same from run to run: 32 hexadecimal digits
+    check: str
+    title: str
+    message: str
+    fingerprint: str
     place: Place | None
 
 
 def findings(gate: Gate) -> list[Finding]:
-    """Errors first, in the verdicts' order of precedence; then flags, those that invalidate first."""
+    """List the findings of a gate: rules that did not pass, by precedence of verdict, then flags, invalid first."""
     failed = sorted((o for o in gate.outcomes if o.verdict != "pass"), key=lambda o: list(EXIT_CODES).index(o.verdict))
     found = [_of_outcome(gate, outcome) for outcome in failed]
     if unexplained(gate):
-        message = "no rule explains it; see the flags" if gate.outcomes else "there was no rule to decide"
+        message = "no single rule explains this verdict: see the flags" if gate.outcomes else "the gate has no rules"
         found.append(_finding(gate, "error", "gate", "gate", f"{gate.verdict}: gate", message))
     return found + sorted(_flags(gate), key=lambda finding: finding.level != "warning")
 
 
 def unexplained(gate: Gate) -> bool:
-    """Whether the gate did not pass, and no rule says why."""
+    """Return whether the gate did not pass and no rule has the same verdict."""
     return gate.verdict not in {"pass", *(outcome.verdict for outcome in gate.outcomes)}
 
 
@@ -54,12 +68,12 @@ def _of_outcome(gate: Gate, outcome: Outcome) -> Finding:
 
 
 def check_of(outcome: Outcome) -> str:
-    """The kind of rule as other tools like to read it: `min-robust`."""
+    """Return the kind of a rule with hyphens, as other tools expect: `min-robust`."""
     return outcome.kind.replace("_", "-")
 
 
 def _flags(gate: Gate) -> Iterator[Finding]:
-    """An invalid flag is no error here: if it was not allowed, a rule says so."""
+    """Yield a finding per flag; an invalid flag is a warning here, since a rule reports it if it is not allowed."""
     for result in gate.results:
         for flag in result.flags:
             level: Level = "warning" if flag.level == "invalid" else "note"

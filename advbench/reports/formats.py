@@ -1,4 +1,4 @@
-"""All that a gate can be written as. Each format is imported when it is asked for."""
+"""All report formats of a gate. Each format is imported on first use."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ FORMATS: Final[dict[str, Callable[[Gate], str]]] = {
     "markdown": _markdown,
     **{name: _late(*home) for name, home in _HOMES.items()},
 }
-"""Name to renderer; every text ends with a newline."""
+"""Renderers by the name of their format; every text ends with a newline."""

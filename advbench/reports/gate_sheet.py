@@ -1,4 +1,4 @@
-"""What the table of a gate says: its rules down, then the verdict."""
+"""Table of a gate: a row per rule, then the verdict."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from advbench.gating.verdict import (
 from advbench.reports.findings import findings
 from advbench.reports.sheet import Note, Sheet
 
-HEADER = ("rule", "verdict", "asked", "measured", "bounds", "images")
+HEADER = ("rule", "verdict", "threshold", "measured", "bounds", "images")
 WORDS: Final[dict[Verdict, str]] = {
     "pass": "passed",
     "fail": "failed",
     "inconclusive": "inconclusive",
     "invalid": "invalid",
 }
-STYLES: Final = {"error": "invalid", "warning": "note", "note": "note"}  # of notes, by the level of a finding
+STYLES: Final = {"error": "invalid", "warning": "note", "note": "note"}  # level of a note by level of the finding
 
 
 def of_gate(gate: Gate) -> Sheet:
-    """A row per rule and one for the verdict over all; under it what did not pass, and why."""
+    """Build the table of a gate: a row per rule and one for the verdict; below, what did not pass, and why."""
     total = ("gate", gate.verdict, "", "", "", f"{gate.images:,}/{gate.population:,}")
     return Sheet(
         title=f"Gate {WORDS[gate.verdict]}: {gate.model}",
@@ -40,20 +40,20 @@ def of_gate(gate: Gate) -> Sheet:
 
 
 def title(outcome: Outcome) -> str:
-    """The rule, with the class that it is about where its name does not say so."""
+    """Return the rule, with its class if the rule's text does not name it."""
     named = outcome.class_name is None or outcome.class_name in outcome.rule
     return outcome.rule if named else f"{outcome.rule} ({outcome.class_name})"
 
 
 def asked(outcome: Outcome) -> str:
-    """The threshold: `>= 40%`, `<= 2%` for a drop, nothing for flags."""
+    """Return the threshold in words: `>= 40%`, `<= 2%` for a drop, empty for flags."""
     if outcome.threshold is None:
         return ""
     return f"{'<=' if outcome.kind == 'max_drop' else '>='} {exact(outcome.threshold)}"
 
 
 def measured(outcome: Outcome) -> tuple[str, str, str]:
-    """The value, its bounds and the images behind it, in words; of `max_drop`, how much was lost."""
+    """Return value, bounds and number of images in words; for `max_drop` the accuracy lost."""
     if (difference := outcome.difference) is not None:
         lost = f"{-100 * difference.high:.1f} to {-100 * difference.low:.1f}"
         return f"{-100 * difference.change + 0:.1f}%", lost, f"{difference.n:,}"
@@ -65,12 +65,12 @@ def measured(outcome: Outcome) -> tuple[str, str, str]:
 
 
 def exact(share: float) -> str:
-    """A threshold as it was meant: 0.4 is `40%`, 0.855 is `85.5%`."""
+    """Return a threshold in percent without rounding noise: 0.4 is `40%`, 0.855 is `85.5%`."""
     return f"{100 * share:.6g}%"
 
 
 def decimals(found: Measured) -> int:
-    """As many as the images can tell apart."""
+    """Return the number of decimals of a percentage: 2 for more than 1,000 images, else 1."""
     return 2 if found.n > 1000 else 1
 
 
@@ -82,5 +82,9 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 def _legend(gate: Gate) -> str:
     methods = dict.fromkeys(o.measured.method for o in gate.outcomes if o.measured)
     how = f" ({'; '.join(methods)})" if methods else ""
-    paired = " A drop is that of the same images in the baseline." if any(o.difference for o in gate.outcomes) else ""
-    return f"A pass or a fail is wrong with probability {exact(gate.error)} at most, over all rules{how}.{paired}"
+    paired = (
+        " A drop compares with the same images in the baseline." if any(o.difference for o in gate.outcomes) else ""
+    )
+    return (
+        f"The probability that any pass or fail is wrong is at most {exact(gate.error)}, over all rules{how}.{paired}"
+    )

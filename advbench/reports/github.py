@@ -1,15 +1,11 @@
-"""A gate told to GitHub Actions: the step's summary, annotations at the rules, outputs for later steps."""
+"""Report of a gate to GitHub Actions: summary of the step, annotations at the rules, outputs for later steps."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from advbench.core.errors import DataUnavailable
 from advbench.gating.verdict import Gate
 from advbench.reports import gate_sheet
 from advbench.reports.findings import Finding, Level, findings
@@ -20,31 +16,13 @@ MOST: Final = 10  # annotations of each kind that GitHub shows of a step
 SUMMARY_BYTES: Final = 1024 * 1024 - 1024  # a larger one is refused whole; a little stays free for other tools
 
 
-def publish(gate: Gate) -> None:
-    """Write what the environment asks for; outside of GitHub Actions, nothing.
-
-    Annotations go to stderr, which GitHub reads too, so that stdout holds nothing but what was asked for.
-
-    Raises
-    ------
-    DataUnavailable
-        When GitHub's files can't be written to.
-    """
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stderr.write("".join(f"{line}\n" for line in commands(gate)))
-        sys.stderr.flush()
-    for variable, text in (("GITHUB_STEP_SUMMARY", summary(gate)), ("GITHUB_OUTPUT", assignments(outputs(gate)))):
-        if path := os.environ.get(variable):
-            _append(Path(path), text)
-
-
 def summary(gate: Gate) -> str:
-    """The table of the gate as Markdown, within what a summary may hold."""
+    """Render the table of the gate as Markdown, within the size limit of a summary."""
     return within(markdown(gate_sheet.of_gate(gate)), SUMMARY_BYTES)
 
 
 def commands(gate: Gate) -> list[str]:
-    """Workflow commands, at most ten of each kind; the last one tells how many more there are."""
+    """Return workflow commands, at most ten of each kind; the last one of a kind gives the number left out."""
     lines: list[str] = []
     found = findings(gate)
     left = Counter(finding.level for finding in found)
@@ -61,7 +39,7 @@ def commands(gate: Gate) -> list[str]:
 
 
 def outputs(gate: Gate) -> dict[str, str]:
-    """What later steps may want to know. Accuracies are fractions, of several threats the lowest."""
+    """Return the outputs for later steps; accuracies are fractions, the lowest of several threats."""
     told = {
         "verdict": gate.verdict,
         "exit_code": str(gate.exit_code),
@@ -76,13 +54,13 @@ def outputs(gate: Gate) -> dict[str, str]:
 
 
 def assignments(values: dict[str, str]) -> str:
-    """Lines for `$GITHUB_OUTPUT`, between delimiters that no value can guess."""
+    """Return the lines for `$GITHUB_OUTPUT`, with random delimiters that no value can contain."""
     delimiter = f"advbench-{uuid4()}"
     return "".join(f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in values.items())
 
 
 def within(text: str, most: int) -> str:
-    """`text` cut after a line so that it has at most `most` bytes, and says so."""
+    """Cut a text after a line so that it has at most `most` bytes, and append a remark if it was cut."""
     raw = text.encode()
     if len(raw) <= most:
         return text
@@ -105,12 +83,3 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _append(path: Path, text: str) -> None:
-    """Other steps' lines stay."""
-    try:
-        with path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        raise DataUnavailable(f"can't write to {path}, which GitHub Actions named: {error.strerror}") from None

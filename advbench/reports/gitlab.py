@@ -1,4 +1,4 @@
-"""A gate as GitLab's code-quality report, which its merge requests show beside the changed lines."""
+"""GitLab's code-quality report of a gate, which merge requests show beside the changed lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEVERITIES: Final[dict[Level, str]] = {"error": "critical", "warning": "minor", 
 
 
 def gitlab(gate: Gate) -> str:
-    """A JSON array; it has an entry of severity `critical` if and only if the gate did not pass."""
+    """Render a gate as a JSON array, with an entry of severity `critical` if and only if the gate did not pass."""
     return json.dumps([_entry(finding) for finding in findings(gate)], indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""A gate as JUnit XML: a test case per rule, in the dialect that Jenkins, GitLab and GitHub's actions read."""
+"""JUnit XML report of a gate: a test case per rule, in the dialect that Jenkins, GitLab and GitHub Actions read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from advbench.gating.verdict import Gate, Outcome, Verdict
 from advbench.reports import gate_sheet
 from advbench.reports.findings import check_of, unexplained
-from advbench.reports.table import one_line, show
+from advbench.reports.table import one_line, terminal
 
 STATES: Final[dict[Verdict, str | None]] = {
     "pass": None,
@@ -19,18 +19,18 @@ STATES: Final[dict[Verdict, str | None]] = {
     "inconclusive": "error",  # `skipped` would let the build pass
     "invalid": "error",
 }
-"""The element that a test case of each verdict holds."""
+"""Element inside the test case, by verdict of its rule."""
 
 
 def junit(gate: Gate) -> str:
-    """One suite; what is not a pass is a failure or an error, never skipped."""
+    """Render a gate as a test suite; a rule that did not pass is a failure or an error, never skipped."""
     suite = ET.Element("testsuite", name=one_line(gate.model), time=f"{gate.seconds:.3f}")
     _properties(suite, _facts(gate))
     for outcome in gate.outcomes:
         suite.append(_case(outcome))
     if unexplained(gate):
         case = ET.SubElement(suite, "testcase", classname="advbench", name="gate", time="0")
-        _state(case, gate.verdict, "gate", "no rule explains the verdict")
+        _state(case, gate.verdict, "gate", "no single rule explains this verdict: see the flags")
     ET.SubElement(suite, "system-out").text = _table(gate)
     counts = {
         "tests": len(suite.findall("testcase")),
@@ -47,9 +47,11 @@ def junit(gate: Gate) -> str:
 
 
 def _table(gate: Gate) -> str:
-    """The table as a terminal shows it."""
+    """Render the table as a terminal shows it."""
     text = StringIO()
-    show(gate_sheet.of_gate(gate), Console(file=text, width=120, color_system=None, force_terminal=False))
+    console = Console(file=text, width=120, color_system=None, force_terminal=False)
+    for part in terminal(gate_sheet.of_gate(gate), console.width):
+        console.print(part)
     return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 

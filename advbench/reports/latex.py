@@ -1,4 +1,4 @@
-"""Tables for papers: LaTeX with booktabs, in which no name can be a command."""
+"""LaTeX tables with booktabs, in which no name can act as a command."""
 
 from __future__ import annotations
 
@@ -22,27 +22,37 @@ SPECIAL: Final = {
     '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
-    "[": "{[}",  # or it would be an argument of the `\\` before it
+    "[": "{[}",  # otherwise it would be an argument of the `\\` before it
     "*": "{*}",
-    "-": "{-}",  # or two of them would be a dash
+    "-": "{-}",  # otherwise two of them would be a dash
     **{character: f"\\{character}" for character in "{}$&#%_"},
 }
 
 
 def of_gate(gate: Gate) -> str:
-    """The rules of a gate."""
+    """Render the rules of a gate."""
     return latex(gate_sheet.of_gate(gate))
 
 
 def of_results(results: Sequence[Result]) -> str:
-    """One evaluation with its attacks, or several (at least one), a row each."""
+    """Render one evaluation with its attacks, or several evaluations with a row each; at least one."""
     return latex(of_result(results[0]) if len(results) == 1 else of_runs(results))
 
 
 def latex(sheet: Sheet) -> str:
-    """A `table` that needs `booktabs` and the T1 font encoding, ended by a newline.
+    """Render a sheet as a `table` environment that needs `booktabs` and the T1 font encoding.
 
-    Letters beyond ASCII are left as they are: Lua- and XeLaTeX know them all, pdfLaTeX the European ones.
+    Letters beyond ASCII stay unchanged: LuaLaTeX and XeLaTeX set them all, pdfLaTeX the European ones.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        The table.
+
+    Returns
+    -------
+    str
+        LaTeX, ended by a newline.
     """
     rows = [f"    {_row(row)}" for row in sheet.rows]
     if sheet.verdict:
@@ -67,7 +77,7 @@ def latex(sheet: Sheet) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that LaTeX sets as it stands, in one line."""
+    """Escape a text so that LaTeX prints it literally, in one line."""
     line = " ".join(printable(text).split())
     return re.sub(r"[\\~^<>|\"`'\[*\-{}$&#%_]", lambda found: SPECIAL[found[0]], line)
 
@@ -77,5 +87,5 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _cell(cell: str) -> str:
-    """Ranges of numbers keep their dash."""
+    """Escape a cell; ranges of numbers get an en dash."""
     return re.sub(r"(?<=\d)\{-\}(?=\d)", "--", escaped(cell))

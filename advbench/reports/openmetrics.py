@@ -1,4 +1,4 @@
-"""A gate in the OpenMetrics text format 1.0, for Prometheus and for GitLab's metrics reports."""
+"""OpenMetrics text format 1.0 of a gate, for Prometheus and GitLab's metrics reports."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ Labels = dict[str, str]
 Sample = tuple[Labels, float]
 
 HELP: Final = {
-    "advbench_gate_verdict": ("stateset", "", "What the gate decided."),
-    "advbench_gate_exit_code": ("gauge", "", "0 pass, 1 fail, 3 invalid, 5 inconclusive."),
-    "advbench_gate_images": ("gauge", "", "Images that were looked at."),
-    "advbench_gate_duration_seconds": ("gauge", "seconds", "How long the gate took."),
-    "advbench_rule_verdict": ("stateset", "", "What became of each rule."),
-    "advbench_rule_threshold_ratio": ("gauge", "ratio", "What each rule asks for."),
-    "advbench_rule_measured_ratio": ("gauge", "ratio", "What was measured for it; of max_drop, the accuracy lost."),
-    "advbench_rule_low_ratio": ("gauge", "ratio", "Lower bound of what was measured."),
-    "advbench_rule_high_ratio": ("gauge", "ratio", "Upper bound of what was measured."),
-    "advbench_accuracy_ratio": ("gauge", "ratio", "Accuracy on clean images, and the worst case over all attacks."),
+    "advbench_gate_verdict": ("stateset", "", "Verdict of the gate."),
+    "advbench_gate_exit_code": ("gauge", "", "Exit code: 0 pass, 1 fail, 3 invalid, 5 inconclusive."),
+    "advbench_gate_images": ("gauge", "", "Images evaluated."),
+    "advbench_gate_duration_seconds": ("gauge", "seconds", "Duration of the gate."),
+    "advbench_rule_verdict": ("stateset", "", "Verdict of each rule."),
+    "advbench_rule_threshold_ratio": ("gauge", "ratio", "Threshold of each rule."),
+    "advbench_rule_measured_ratio": (
+        "gauge",
+        "ratio",
+        "Value measured for each rule; for max_drop, the accuracy lost.",
+    ),
+    "advbench_rule_low_ratio": ("gauge", "ratio", "Lower bound of the measured value."),
+    "advbench_rule_high_ratio": ("gauge", "ratio", "Upper bound of the measured value."),
+    "advbench_accuracy_ratio": ("gauge", "ratio", "Clean accuracy, and robust accuracy over all attacks."),
 }
 """Type, unit and help of each metric."""
 
 
 def openmetrics(gate: Gate) -> str:
-    """All metrics, each with the model's name as a label, ended by `# EOF`."""
+    """Render all metrics of a gate, each with the model's name as a label, ended by `# EOF`."""
     lines: list[str] = []
     for name, samples in _samples(gate).items():
         lines += _family(name, samples)
@@ -67,7 +71,7 @@ def _states(name: str, labels: Labels, verdict: str) -> Iterable[Sample]:
 
 
 def _accuracies(gate: Gate) -> Iterable[Sample]:
-    """Once for each threat; a gate has one result for each."""
+    """Yield clean and robust accuracy for each threat."""
     for threat, result in {str(result.threat): result for result in gate.results}.items():
         labels = {"model": gate.model, "dataset": result.data.name, "threat": threat}
         yield {**labels, "images": "clean"}, result.clean.accuracy
@@ -87,7 +91,7 @@ def _labels(labels: Labels) -> str:
 
 
 def _escaped(text: str) -> str:
-    """As the format asks: nothing else needs it, and names that differ must stay different."""
+    """Escape a label value as the format requires, and no more, so that different names stay different."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 

@@ -1,69 +1,29 @@
-"""Images of a run, clean and adversarial, and how a change to one is made visible."""
+"""Clean and adversarial images of a run, and pictures of their difference."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from advbench.core.errors import UsageError
 from advbench.evaluation.result import Result, Row
-from advbench.reports.sources import Run
 
-AMPLITUDE = 0.4  # of the largest change around mid-grey
-LESS, MORE = (0, 114, 178), (213, 94, 0)  # darker, brighter; told apart by the colour-blind too
+AMPLITUDE = 0.4  # distance from mid-grey at which the largest change is shown
+LESS, MORE = (0, 114, 178), (213, 94, 0)  # darker, brighter; distinct for the colour-blind too
 
 
 class Pair(NamedTuple):
-    """A clean image and the adversarial one made of it, float32 `[H, W, C]` in [0, 1]."""
+    """A clean image and its adversarial image, float32 `[H, W, C]` in [0, 1], with their row."""
 
     row: Row
     clean: np.ndarray
     adversarial: np.ndarray
 
 
-def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
-    """Every image of a run that an attack broke, of those `wanted`, with what it became, in the order of their numbers.
-
-    Raises
-    ------
-    AdvbenchError
-        Saying why there are none: no run directory, files missing or damaged, the data set not here or another one.
-    """
-    from advbench.core.images import pixels
-    from advbench.core.lazy import choose, chunks, content_digest
-    from advbench.data import again
-    from advbench.evaluation.run import load_images
-
-    result = run.result
-    if wanted is not None and not wanted:
-        return []
-    if run.folder is None:
-        raise UsageError(f"{run.path} has no images with it; they are in the run directory (--out)")
-    images = load_images(run.folder)
-    if images.digest() != result.adversarial_digest:
-        raise UsageError(f"the images in {run.folder} are not those of its result")
-    about = result.data
-    data = again(about.name, about.source, about.split, about.reading)
-    indices = np.array([row.index for row in result.rows])
-    data.require(int(indices.max(initial=-1)) + 1)
-    if content_digest(choose(data.images, indices), data.labels[indices]) != result.data.digest:
-        raise UsageError(f"the {data.name} {data.split} images here are not those of the run")
-    fits = images.x_adv.shape == (*images.index.shape, *data.images.shape[1:])
-    if not fits or not all(np.isfinite(part).all() for part in chunks(images.x_adv)):
-        raise UsageError(f"the images in {run.folder} are damaged")
-    rows = {row.index: row for row in result.rows if wanted is None or row.index in wanted}
-    return [
-        Pair(rows[i], pixels(data.images[i]), x_adv)
-        for i, x_adv in zip(images.index.tolist(), images.x_adv, strict=True)
-        if i in rows
-    ]
-
-
 def class_name(result: Result, label: int | None) -> str:
-    """What a class is called; a prediction that is not finite has no class."""
+    """Return the name of a class; `not finite` for None, the prediction of logits that are not finite."""
     if label is None:
         return "not finite"
     classes = result.data.classes
@@ -71,7 +31,7 @@ def class_name(result: Result, label: int | None) -> str:
 
 
 def varied(labels: Sequence[int]) -> list[int]:
-    """Positions, one of each class before the second of any."""
+    """Return positions ordered so that one of each class comes before the second of any."""
     rank: dict[int, int] = {}
     order = []
     for at, label in enumerate(labels):
@@ -81,18 +41,23 @@ def varied(labels: Sequence[int]) -> list[int]:
 
 
 def spread(broken: Sequence[Pair]) -> list[Pair]:
-    """The same pairs, one of each class before the second of any."""
+    """Return the pairs ordered so that one of each class comes before the second of any."""
     return [broken[at] for at in varied([pair.row.label for pair in broken])]
 
 
 def amplified(clean: np.ndarray, adversarial: np.ndarray) -> tuple[np.ndarray, float]:
-    """The change as a picture, and by how much it was amplified.
+    """Draw the amplified difference of two images.
+
+    Parameters
+    ----------
+    clean, adversarial : np.ndarray
+        float32 `[H, W, C]` in [0, 1].
 
     Returns
     -------
-    tuple of array and float
-        Float32 `[H, W, 3]` in [0, 1]: of colour images the change around mid-grey, of grey ones white where nothing
-        changed, blue where it got darker and orange where it got brighter.
+    tuple of np.ndarray and float
+        float32 `[H, W, 3]` in [0, 1], and the factor. For colour images, the difference around mid-grey. For grey
+        images, white is unchanged, blue is darker and orange is brighter.
     """
     change = adversarial.astype(np.float64) - clean
     factor = AMPLITUDE / max(float(np.abs(change).max()), 1e-12)
@@ -104,7 +69,7 @@ def amplified(clean: np.ndarray, adversarial: np.ndarray) -> tuple[np.ndarray, f
 
 
 def png(image: np.ndarray) -> bytes:
-    """An image `[H, W, 1 or 3]` in [0, 1] as a PNG file of its own size."""
+    """Encode an image `[H, W, 1 or 3]` in [0, 1] as a PNG file of the same size."""
     from PIL import Image
 
     levels = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)

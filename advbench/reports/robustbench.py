@@ -1,4 +1,4 @@
-"""An evaluation as RobustBench's `model_info` files have it (Croce et al. 2021, arXiv 2010.09670)."""
+"""Evaluations in the format of RobustBench's `model_info` files (Croce et al. 2021, arXiv 2010.09670)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from advbench.gating.verdict import Gate
 from advbench.reports.sheet import interval
 
 PAPER = ("link", "authors", "venue")
-"""What only the model's makers know; taken from its record, else null, to be filled in."""
+"""Fields that only the model's authors know: taken from its record, else null."""
 
 
 def of_result(result: Result) -> str:
-    """One JSON object: accuracies as text in percent, null for what the evaluation can't know."""
+    """Render a result as a JSON object: accuracies as text in percent, null for unknown fields."""
     return json.dumps(_info(result), indent=2) + "\n"
 
 
 def of_gate(gate: Gate) -> str:
-    """A JSON array with an object per threat."""
+    """Render a gate as a JSON array with an object per threat."""
     return json.dumps([_info(result) for result in gate.results], indent=2) + "\n"
 
 
@@ -40,15 +40,15 @@ def _info(result: Result) -> dict[str, Any]:
         "clean_acc": _percent(result.clean),
         "reported": _percent(result.robust),
         "autoattack_acc": _percent(result.robust) if _is_autoattack(result) else None,
-        "footnote": f"{result.threat.norm}; worst case over {attacks} on {result.robust.n} {result.data.split} images, "
+        "footnote": f"{result.threat.norm}; robust to {attacks} on {result.robust.n} {result.data.split} images, "
         f"95% interval {interval(result.robust)}.",
         "unreliable": result.exit_code != 0,
     }
 
 
 def _is_autoattack(result: Result) -> bool:
-    """Whether its standard recipe was run, whole; a number from other attacks must not bear its name."""
-    from advbench.attacks.suites import SUITES  # brings jax, which a result alone does not need
+    """Return whether the whole standard AutoAttack ran; only its result may be reported under its name."""
+    from advbench.attacks.suites import SUITES  # imports jax, which a result alone does not need
 
     recipe = SUITES["autoattack"].get(result.threat.norm)
     run = {report.spec for report in result.attacks}
@@ -56,7 +56,7 @@ def _is_autoattack(result: Result) -> bool:
 
 
 def _passes(result: Result) -> int:
-    """Forward passes for one prediction: the draws of a randomised model."""
+    """Return the forward passes of one prediction: the number of draws of a randomised model, else 1."""
     draws = [flag.evidence.get("draws") for flag in result.flags if flag.name == "randomised"]
     return next((count for count in draws if isinstance(count, int)), 1)
 

@@ -1,4 +1,4 @@
-"""A gate as SARIF 2.1.0 (OASIS, 2020), for code scanning: one result per rule that did not pass, and per flag."""
+"""SARIF 2.1.0 report of a gate (OASIS, 2020) for code scanning: a result per rule that did not pass, and per flag."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from advbench.reports.findings import ELSEWHERE, Finding, findings
 from advbench.reports.table import one_line
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-MOST: Final = 1000  # results; GitHub shows 5,000 of a run at most
+MOST: Final = 1000  # results; GitHub shows at most 5,000 of a run
 
 CHECKS: Final = {
     "min-robust": "Robust accuracy under this threat must reach its minimum.",
@@ -25,14 +25,14 @@ CHECKS: Final = {
     "gate": "The gate must come to a verdict.",
 }
 HELP: Final = (
-    "A fail is certain up to the gate's error rate: train anew, or ask for less. "
-    "Inconclusive: allow more time or images. Invalid: the numbers can't be trusted, see the flags."
+    "Fail: certain up to the gate's error rate; improve the model, or lower the threshold. "
+    "Inconclusive: allow more time or images. Invalid: the numbers can't be trusted; see the flags."
 )
-HELP_FLAG: Final = "A flag bears on whether the numbers can be trusted: `advbench doctor MODEL` tells more."
+HELP_FLAG: Final = "A flag says why the numbers may not be trustworthy: run `advbench doctor MODEL` for details."
 
 
 def sarif(gate: Gate) -> str:
-    """One run with one result per finding; a result of level `error` if and only if the gate did not pass."""
+    """Render a gate as one run with a result per finding, of level `error` if and only if the gate did not pass."""
     found = findings(gate)
     shown = found[:MOST]
     invocation: dict[str, Any] = {
@@ -78,7 +78,7 @@ def _result(finding: Finding, checks: list[str]) -> dict[str, Any]:
 
 
 def _plain(message: str) -> str:
-    """A message that holds no link: readers of SARIF make one of `[text](target)`."""
+    """Break up `[text](target)` in a message, which readers of SARIF would show as a link."""
     return message.replace("](", "] (")
 
 

@@ -1,12 +1,9 @@
-"""JSON Schemas of what is written, as published in `docs/`; `python -m advbench.reports.schema docs` renews them."""
+"""JSON Schemas of what is written, as published in `docs/`."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
-from advbench.core import files
 from advbench.core.flag import Record
 from advbench.evaluation.result import SCHEMA_VERSION, Result
 from advbench.gating.verdict import GATE_SCHEMA_VERSION, Gate
@@ -15,11 +12,11 @@ SCHEMAS: dict[str, tuple[type[Record], int]] = {
     "result.schema.json": (Result, SCHEMA_VERSION),
     "gate.schema.json": (Gate, GATE_SCHEMA_VERSION),
 }
-"""By file name: the object, and the version that its `schema_version` has."""
+"""Object and schema version, by file name."""
 
 
 def schema(name: str) -> str:
-    """JSON Schema 2020-12 of what `to_json` of the object writes."""
+    """Return the JSON Schema 2020-12 of the files that `to_json` of an object writes."""
     model, version = SCHEMAS[name]
     described = model.model_json_schema(mode="serialization")
     head = {
@@ -27,8 +24,3 @@ def schema(name: str) -> str:
         "$id": f"urn:advbench:{name.partition('.')[0]}:{version}",
     }
     return json.dumps({**head, **described}, indent=1, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    for name in SCHEMAS:
-        files.write(Path(sys.argv[1]) / name, schema(name).encode())

@@ -1,4 +1,4 @@
-"""What several seeds of one training found: each, their mean and their deviation."""
+"""Results of several seeds of one training, with mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ MEASURED = ("clean", "fgsm", "robust")
 
 
 def summary(out: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Gather the records of all seeds in one JSON object; accuracies are fractions.
+    """Combine the training records of all seeds.
 
-    `deviation` is the sample standard deviation over seeds (n - 1 in the denominator), None for a single seed.
+    Parameters
+    ----------
+    out : str
+        Where the models were saved.
+    records : sequence of mapping
+        Training record of each seed.
+
+    Returns
+    -------
+    dict
+        JSON object with the records and, for each accuracy, its mean and the sample standard deviation over seeds
+        (n - 1 in the denominator; None for a single seed), as fractions.
     """
     found = {name: [record["validation"][name] for record in records] for name in MEASURED}
     return {
@@ -26,11 +37,14 @@ def summary(out: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def of_seeds(summary: Mapping[str, Any]) -> Sheet:
-    """A row per seed, then their mean and deviation."""
+    """Build the table of a summary: a row per seed, then mean and standard deviation."""
     runs = summary["seeds"]
     first = runs[0]
     held, threat = first["images"]["validated_on"], first["threat"]
     deviations = summary["deviation"].values()
+    which = "Each seed has its own validation images."
+    if split := first["images"].get("validation"):
+        which = f"All seeds have the same validation images, of {split['split']}."
     return Sheet(
         title=f"{first['defense']}, {threat['norm']} eps {threat['eps']}, {held:,} validation images",
         header=("seed", "clean", "FGSM", "PGD-10", "best epoch", "seconds"),
@@ -47,8 +61,6 @@ def of_seeds(summary: Mapping[str, Any]) -> Sheet:
             ("mean", *(f"{value:.2%}" for value in summary["mean"].values()), "", ""),
             ("deviation", *("-" if value is None else f"{100 * value:.2f}" for value in deviations), "", ""),
         ),
-        notes=(
-            Note("legend", "Deviation over seeds in points (n - 1). Each seed also chooses its own validation images."),
-        ),
+        notes=(Note("legend", f"Sample standard deviation over seeds in percentage points. {which}"),),
         needed=4,
     )

@@ -1,4 +1,4 @@
-"""What a table says, once, for every way to render it."""
+"""Tables in words, built once for every way to render them."""
 
 from __future__ import annotations
 
@@ -13,42 +13,67 @@ if TYPE_CHECKING:
     from advbench.evaluation.corrupted import Corruptions
 
 
+MEANING = "Accuracy with its 95% Wilson interval. An image counts as robust only if no attack broke it."
+
+
 @dataclass(frozen=True)
 class Note:
-    """A line under the table; `invalid` ones say that its numbers can't be trusted."""
+    """A line below a table.
 
-    level: str  # legend, note or invalid
+    Attributes
+    ----------
+    level : {"legend", "note", "invalid"}
+        An `invalid` note says that the numbers can't be trusted.
+    text : str
+        The line.
+    """
+
+    level: str
     text: str
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table in words. Columns from `needed` on give way on a narrow terminal."""
+    """A table in words.
+
+    Attributes
+    ----------
+    title : str
+        Line above the table.
+    header, rows : tuple of str, tuple of tuple of str
+        Column headings and cells.
+    notes : tuple of Note
+        Lines below the table.
+    needed : int
+        Number of leading columns that a narrow terminal always shows.
+    verdict : bool
+        Whether the last row sums up the others.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[Note, ...]
     needed: int
-    verdict: bool = False  # whether the last row sums up the others
+    verdict: bool = False
 
 
 def of_result(result: Result) -> Sheet:
-    """One evaluation: the clean accuracy, a row per attack, the worst case over all."""
+    """Build the table of one evaluation: clean accuracy, a row per attack, robust accuracy."""
     each = result.mode == "each"
     legend = (
-        "Every attack tried every image; the worst case counts an image only if it withstands all."
+        "Every attack tried every image; an image counts as robust only if no attack broke it."
         if each
-        else "Each attack tries the images still standing: its accuracy is what is left after it and those above."
+        else "Each attack tries the images not broken so far: its accuracy is what remains after it and those above."
     )
     clean, robust = result.clean, result.robust
     return Sheet(
         title=f"{result.model.name} on {_images(result)}, {result.threat.title}",
-        header=("", "accuracy", "95% interval", "tried", "broke", "seconds", "passes/ image"),
+        header=("", "accuracy", "95% interval", "tried", "broken", "seconds", "passes/ image"),
         rows=(
-            ("clean", percent(clean), interval(clean), f"{clean.n:,}", f"{clean.n - clean.correct:,}", "", ""),
+            ("clean accuracy", percent(clean), interval(clean), f"{clean.n:,}", f"{clean.n - clean.correct:,}", "", ""),
             *(_attack(report, each) for report in result.attacks),
-            ("worst case", percent(robust), interval(robust), "", "", _total(result.attacks), ""),
+            ("robust accuracy", percent(robust), interval(robust), "", "", _total(result.attacks), ""),
         ),
         notes=(Note("legend", legend), *_undone(result), *_queries(result), *_flags([result])),
         needed=3,
@@ -57,12 +82,27 @@ def of_result(result: Result) -> Sheet:
 
 
 def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
-    """Several models under the same attacks: models down, each attack alone across, the worst case last."""
+    """Build the table of several models under the same attacks: a row per model, a column per attack alone.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        One per model, of the same images, threat and attacks.
+    names : sequence of str
+        Names of the models.
+
+    Returns
+    -------
+    Sheet
+        The table.
+    """
     first = results[0]
-    attacks = [report.spec for report in first.attacks]
+    specs = [report.spec for report in first.attacks]
+    heads = short_names(specs)
+    full = [f"{head} is {spec}" for head, spec in zip(heads, specs, strict=True) if head != spec]
     return Sheet(
         title=f"{_images(first)}, {first.threat.title}",
-        header=("model", "clean", *attacks, "worst case", "seconds"),
+        header=("model", "clean\naccuracy", *heads, "robust\naccuracy", "seconds"),
         rows=tuple(
             (
                 name,
@@ -74,16 +114,41 @@ def of_models(results: Sequence[Result], names: Sequence[str]) -> Sheet:
             for name, result in zip(names, results, strict=True)
         ),
         notes=(
-            Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
+            Note("legend", MEANING),
+            *([Note("legend", f"{'; '.join(full)}.")] if full else []),
             *(note for result, name in zip(results, names, strict=True) for note in _queries(result, f"{name}: ")),
             *_flags(results, names),
         ),
-        needed=len(attacks) + 3,
+        needed=len(specs) + 3,
     )
 
 
+def short_names(specs: Sequence[str]) -> list[str]:
+    """Shorten attacks for heads of columns: `pgd:steps=9` -> `pgd`, numbered if a name repeats.
+
+    Parameters
+    ----------
+    specs : sequence of str
+        Attacks as typed.
+
+    Returns
+    -------
+    list of str
+        Distinct names in the same order.
+    """
+    names = [spec.partition(":")[0] for spec in specs]
+    return [
+        spec
+        if spec == name and specs.count(spec) == 1
+        else f"{name}#{names[: at + 1].count(name)}"
+        if names.count(name) > 1
+        else name
+        for at, (name, spec) in enumerate(zip(names, specs, strict=True))
+    ]
+
+
 def of_curve(results: Sequence[Result]) -> Sheet:
-    """One model at several eps: a row each."""
+    """Build the table of one model at several eps, with a row per eps."""
     first = results[0]
     return Sheet(
         title=f"{first.model.name} on {_images(first)}, {first.threat.norm}",
@@ -93,7 +158,7 @@ def of_curve(results: Sequence[Result]) -> Sheet:
             *((r.threat.eps, percent(r.robust), interval(r.robust), _total(r.attacks)) for r in results),
         ),
         notes=(
-            Note("legend", f"Worst case over {', '.join(report.spec for report in first.attacks)}."),
+            Note("legend", f"Robust accuracy under {', '.join(report.spec for report in first.attacks)}."),
             *_flags(results, [f"eps {r.threat.eps}" for r in results]),
         ),
         needed=3,
@@ -101,10 +166,10 @@ def of_curve(results: Sequence[Result]) -> Sheet:
 
 
 def of_runs(results: Sequence[Result]) -> Sheet:
-    """Any evaluations side by side, a row each: their models, threats, attacks and images may all differ."""
+    """Build the table of any evaluations, a row each: models, threats, attacks and images may all differ."""
     return Sheet(
         title=f"{len(results)} evaluations",
-        header=("model", "threat", "clean", "worst case", "images", "attacks"),
+        header=("model", "threat", "clean\naccuracy", "robust\naccuracy", "images", "attacks"),
         rows=tuple(
             (
                 r.model.name,
@@ -117,7 +182,7 @@ def of_runs(results: Sequence[Result]) -> Sheet:
             for r in results
         ),
         notes=(
-            Note("legend", "Accuracy with its 95% Wilson interval; the worst case is taken image by image."),
+            Note("legend", MEANING),
             *_flags(results, [f"{r.model.name}, {r.threat.title}" for r in results]),
         ),
         needed=4,
@@ -125,7 +190,7 @@ def of_runs(results: Sequence[Result]) -> Sheet:
 
 
 def of_corruptions(result: Corruptions) -> Sheet:
-    """One model under common corruptions: kinds down, severities across, means at the ends."""
+    """Build the table of one model under common corruptions: a row per kind, a column per severity, and means."""
     found = {(row.kind, row.severity): row.rate for row in result.corrupted}
     kinds = tuple(dict.fromkeys(kind for kind, _ in found))
     severities = tuple(dict.fromkeys(severity for _, severity in found))
@@ -154,9 +219,11 @@ def of_corruptions(result: Corruptions) -> Sheet:
         ),
         notes=(
             Note(
-                "legend", "Accuracy with its 95% Wilson interval. Images are corrupted here, not the published files."
+                "legend",
+                "Accuracy with its 95% Wilson interval. advbench corrupted the images; these are not the "
+                "published files.",
             ),
-            *([Note("legend", f"Stand-ins: {made}.")] if made else []),
+            *([Note("legend", f"Implemented differently from the published files: {made}.")] if made else []),
         ),
         needed=len(severities) + 2,
         verdict=True,
@@ -164,17 +231,17 @@ def of_corruptions(result: Corruptions) -> Sheet:
 
 
 def percent(rate: Rate) -> str:
-    """`94.3%`; two decimals where there are enough images for them."""
+    """Return an accuracy in percent, like `94.3%`, with two decimals for more than 1,000 images; `-` without images."""
     return f"{rate.accuracy:.{_decimals(rate)}%}" if rate.n else "-"
 
 
 def interval(rate: Rate) -> str:
-    """`92.7-95.6`, in percent."""
+    """Return an interval in percent, like `92.7-95.6`."""
     return f"{100 * rate.low:.{_decimals(rate)}f}-{100 * rate.high:.{_decimals(rate)}f}"
 
 
 def both(rate: Rate) -> str:
-    """An accuracy over its interval."""
+    """Return an accuracy with its interval below it."""
     return f"{percent(rate)}\n({interval(rate)})"
 
 
@@ -199,7 +266,7 @@ def _total(attacks: Iterable[AttackReport]) -> str:
 
 def _undone(result: Result) -> list[Note]:
     counts = [f"{a.undone:,} of {a.claimed:,} by {a.spec}" for a in result.attacks if a.undone]
-    return [Note("legend", f"Successes that the judge undid: {', '.join(counts)}.")] if counts else []
+    return [Note("legend", f"Successes that the judge rejected: {', '.join(counts)}.")] if counts else []
 
 
 def _queries(result: Result, prefix: str = "") -> list[Note]:
@@ -210,8 +277,8 @@ def _queries(result: Result, prefix: str = "") -> list[Note]:
     return [
         Note(
             "legend",
-            f"{prefix}{q.asked:,}{of} queries in {q.requests:,} requests ({q.retries:,} tried again), "
-            f"{q.remembered:,} answered from memory; {q.protocol} {q.answers}{steps}.",
+            f"{prefix}{q.asked:,}{of} queries in {q.requests:,} requests ({q.retries:,} repeated), "
+            f"{q.remembered:,} answered from the cache; {q.protocol} {q.answers}{steps}.",
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Results of any models, images and threats in one table, each under a name of its own."""
+"""Summary table of results of any models, images and threats, each under a distinct name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advbench.reports.sources import Run
 
 
 def of_runs(runs: Sequence[Run]) -> Sheet:
-    """One run in detail; of several a row each."""
+    """Build the table of one run in detail, or of several runs with a row each."""
     if len(runs) == 1:
         return sheet.of_result(runs[0].result)
     found = sheet.of_runs([run.result for run in runs])
@@ -22,7 +22,7 @@ def of_runs(runs: Sequence[Run]) -> Sheet:
 
 
 def named(runs: Sequence[Run]) -> list[str]:
-    """The models' names; where different models share one, with where the run lies."""
+    """Return the models' names, with the path of the run if different models share a name."""
     digests: dict[str, set[str]] = {}
     for run in runs:
         digests.setdefault(run.result.model.name, set()).add(run.result.model.digest)
@@ -31,12 +31,12 @@ def named(runs: Sequence[Run]) -> list[str]:
 
 
 def titled(runs: Sequence[Run]) -> list[str]:
-    """Model and threat, different for every run."""
+    """Return distinct titles of model and threat, one per run."""
     return [f"{name}, {run.result.threat.title}" for name, run in zip(_distinct(runs), runs, strict=True)]
 
 
 def _distinct(runs: Sequence[Run]) -> list[str]:
-    """The names, with where a run lies if another one is of the same model and threat."""
+    """Return the names, with the path of the run if another run has the same model and threat."""
     titles = [run.title for run in runs]
     return [
         f"{name} ({run.path})" if titles.count(run.title) > 1 and name == run.result.model.name else name

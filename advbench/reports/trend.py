@@ -1,4 +1,4 @@
-"""Robust accuracy over commits, as a picture."""
+"""Figure of robust accuracy over commits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from advbench.reports.figure import INK, blank, saved
 
 COLOURS = ("#0072b2", "#d55e00", "#008a63", "#a0529d", "#8a6d00", "#56b4e9", "#555555", "#b0304f")
 MARKS = "os^DvPX*"
-NAMED = 24  # points with a name below them
+NAMED = 24  # most points labelled on the x axis
 
 
 def draw_history(history: History, suffix: str) -> bytes:
-    """Worst-case accuracy with its interval, a line a series, in order of time; hollow where it is not to be trusted.
+    """Draw robust accuracy with its interval over time, a line per series; hollow marks are invalid or incomplete.
+
+    Parameters
+    ----------
+    history : History
+        The series.
+    suffix : str
+        Format of the file, like `.png` or `svg`.
 
     Returns
     -------
     bytes
-        A file in the format that `suffix` names.
+        The file.
     """
     points = sorted((point for series in history.series for point in series.points), key=lambda point: point.started)
     names = list(dict.fromkeys(map(_name, points)))
@@ -62,5 +69,5 @@ def _name(point: Point) -> str:
 
 
 def _plain(text: str) -> str:
-    """A label that matplotlib does not take for one that hides."""
+    """Return a label that matplotlib shows; it hides labels that start with an underscore."""
     return text.lstrip("_") or "?"

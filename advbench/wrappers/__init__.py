@@ -1,4 +1,4 @@
-"""Defenses at inference: each wraps any model, and is attacked by those who know it."""
+"""Input defenses: each wraps any model, and is attacked adaptively by default."""
 
 from __future__ import annotations
 
@@ -37,33 +37,40 @@ WRAPPERS: Final[dict[str, type[Wrapper]]] = {
 def wrapped(
     model: LoadedModel, shape: Sequence[int], texts: Sequence[str] | None, *, adaptive: bool = True
 ) -> LoadedModel:
-    """A model behind defenses at inference, as a model of another name and digest.
+    """Put input defenses in front of a model; the defended model has another name and digest.
 
     Parameters
     ----------
     model : LoadedModel
-        What is defended.
+        The model to defend.
     shape : sequence of int
-        Of the images, (H, W, C).
+        Image shape (H, W, C).
     texts : sequence of str or None
-        Like `jpeg:quality=75`, in the order in which an image meets them; none leaves the model as it is.
+        Input defenses like `jpeg:quality=75`, in the order in which they are applied to an image; none leaves the
+        model unchanged.
     adaptive : bool
-        Whether attacks know of them.
+        Attacks know the input defenses.
+
+    Returns
+    -------
+    LoadedModel
+        The defended model.
 
     Raises
     ------
     UsageError
-        For an unknown wrapper or setting, one that can't work on these images, or two that don't go together.
+        For an unknown input defense or setting, one that can't work on these images, two that can't be combined, or a
+        model that only answers queries.
     """
     if not texts:
         if not adaptive:
-            raise UsageError("--no-adaptive is about defenses at inference: name one with --wrap")
+            raise UsageError("--no-adaptive is about input defenses: name one with --input-defense")
         return model
     if model.access != "gradient":
-        raise UsageError(f"--wrap needs a model that runs here; {model.name} answers queries only")
-    wrappers = [build("wrapper", text, WRAPPERS) for text in texts]
+        raise UsageError(f"--input-defense needs a model that runs here; {model.name} answers queries only")
+    wrappers = [build("input defense", text, WRAPPERS) for text in texts]
     if len(wrappers) > 1 and any(isinstance(wrapper, FeatureSqueezing) for wrapper in wrappers):
-        raise UsageError("squeeze compares predictions of one plain network: leave out the other wrappers")
+        raise UsageError("squeeze compares predictions of one plain network: leave out the other input defenses")
     height, width, channels = shape
     predict, size = model.predict, (height, width, channels)
     try:
@@ -79,13 +86,33 @@ def wrapped(
         name=" + ".join([model.name, *told, *([] if adaptive else ["not adaptive"])]),
         predict=predict,
         digest=sha256("\n".join(parts).encode()).hexdigest(),
-        compare=None,  # its runtime knows no wrappers
+        compare=None,  # the original runtime does not have the input defenses
         record={**model.record, "wrappers": told, "adaptive": adaptive},
     )
 
 
 def wrapped_as_in(record: Mapping[str, Any], model: LoadedModel, shape: Sequence[int]) -> LoadedModel:
-    """The model behind the defenses that its record in a result names, for images (H, W, C); raises as `wrapped`."""
+    """Put the input defenses named in a result's model record in front of a model.
+
+    Parameters
+    ----------
+    record : mapping
+        `ModelInfo.record` of a result.
+    model : LoadedModel
+        The undefended model.
+    shape : sequence of int
+        Image shape (H, W, C).
+
+    Returns
+    -------
+    LoadedModel
+        The defended model, or `model` itself if the record names no input defenses.
+
+    Raises
+    ------
+    UsageError
+        As in `wrapped`.
+    """
     if not record.get("wrappers"):
         return model
     return wrapped(model, shape, record["wrappers"], adaptive=record.get("adaptive", True))

@@ -1,7 +1,7 @@
-"""What every defense at inference is: settings, and one pure change of a model that stays a model.
+"""Base classes of input defenses: settings, and a pure function from a model to the defended model.
 
-How such defenses are to be attacked: Athalye, Carlini & Wagner 2018 (arXiv 1802.00420); Tramer, Carlini, Brendel &
-Madry 2020 (arXiv 2002.08347).
+Adaptive attacks on such defenses follow Athalye, Carlini & Wagner 2018 (arXiv 1802.00420) and Tramer, Carlini, Brendel
+& Madry 2020 (arXiv 2002.08347).
 """
 
 from __future__ import annotations
@@ -20,73 +20,109 @@ Shape = tuple[int, int, int]
 
 
 class Wrapper(ABC):
-    """Base of all: a frozen dataclass of settings, read from `name:key=value` by `advbench.core.spec.build`."""
+    """Base of all input defenses: a frozen dataclass of settings, read from `name:key=value`.
+
+    Attributes
+    ----------
+    paper : str
+        Publication of the defense.
+    """
 
     paper: ClassVar[str]
 
     @abstractmethod
     def check(self, shape: Shape) -> None:
-        """Refuse settings that can't work on images of this shape (H, W, C).
+        """Refuse settings that can't work on images of this shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W, C).
 
         Raises
         ------
         ValueError
-            With one line on what is wrong and what to do.
+            Saying in one line what is wrong and what to do.
         """
 
     def identity(self) -> str:
-        """What tells it from any other, for the digest of the defended model."""
+        """Return a text that identifies the defense and its settings, for the digest of the defended model."""
         return repr(self)
 
     @abstractmethod
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
-        """The defended model.
+        """Put the defense in front of a model.
 
         Parameters
         ----------
         model : Model
-            Images `[B, H, W, C]` float32 in [0, 1] -> logits `[B, K]`.
+            Maps images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`.
         shape : tuple of int
-            (H, W, C).
+            Image shape (H, W, C).
         adaptive : bool
-            Whether attacks see through the defense (BPDA, EOT), or meet it as it is. What the judge sees is the same.
+            Attacks know the defense and use BPDA or EOT against it. The judge sees the same model either way.
+
+        Returns
+        -------
+        Model
+            The defended model.
+
+        Raises
+        ------
+        ValueError
+            When the defense can't be combined with this model.
         """
 
 
 class Transform(Wrapper):
-    """A wrapper that changes the image before the model sees it, always in the same way."""
+    """An input defense that changes the image before the model sees it, deterministically."""
 
     def apply(self, x: Array) -> Array:
-        """Images `[B, H, W, C]` in [0, 1] -> images of the same shape, as published."""
+        """Transform images `[B, H, W, C]` in [0, 1] to images of the same shape, as published."""
         raise NotImplementedError
 
     def stand_in(self, x: Array) -> Array:
-        """What attacks differentiate instead (BPDA): the identity, since each transform nearly is one."""
+        """Return what attacks differentiate instead of `apply` (BPDA): by default `x`, which is close to `apply(x)`."""
         return x
 
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
-        """As `Wrapper.wrap`."""
+        """Put the transform in front of a model, see `Wrapper.wrap`."""
         return before(self, model, adaptive=adaptive)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Transformed:
-    """A `Model`, or one draw of a randomised one, that sees transformed images."""
+    """A `Model`, or one draw of a randomised model, that sees transformed images."""
 
     transform: Any  # a pytree with `apply`, and `stand_in` if adaptive
-    inner: Any  # images, and a key if it is a draw -> logits
+    inner: Any  # maps images, and a key for one draw, to logits
     adaptive: bool = field(metadata={"static": True})
 
     def __call__(self, x: Array, /, *key: Array) -> Array:
-        """Logits `[B, K]`."""
+        """Return logits `[B, K]`."""
         seen = bpda(self.transform.apply, self.transform.stand_in) if self.adaptive else self.transform.apply
         logits: Array = self.inner(seen(x), *key)
         return logits
 
 
 def before(transform: Any, model: Model, *, adaptive: bool) -> Model:
-    """`model` after `transform`; what is randomised stays so."""
+    """Put a transform in front of a model; a randomised or non-adaptive model stays one.
+
+    Parameters
+    ----------
+    transform : pytree
+        Has `apply`, and `stand_in` if `adaptive`.
+    model : Model
+        Maps images `[B, H, W, C]` to logits `[B, K]`.
+    adaptive : bool
+        Attacks differentiate `stand_in` instead of `apply`.
+
+    Returns
+    -------
+    Model
+        The model on transformed images.
+    """
     if isinstance(model, Unaware):
         defended, bare = (before(transform, part, adaptive=adaptive) for part in (model.defended, model.bare))
         return Unaware(defended, bare)
@@ -96,6 +132,6 @@ def before(transform: Any, model: Model, *, adaptive: bool) -> Model:
 
 
 def static(wrapper: type) -> type:
-    """Register a wrapper as a pytree without leaves: its settings shape the compiled program."""
+    """Register a class as a pytree without leaves, so that its settings are static; return the class."""
     jax.tree_util.register_static(wrapper)
     return wrapper

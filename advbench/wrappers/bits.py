@@ -1,4 +1,4 @@
-"""Fewer bits for each colour value."""
+"""Input defense: bit depth reduction."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ class BitDepth(Transform):
     Parameters
     ----------
     depth : int
-        Bits left, 1 to 8: 2**depth levels, evenly from 0 to 1. The paper's choice: 1 for MNIST, 4 or 5 for CIFAR-10.
+        Bits per value, from 1 to 8: 2**depth levels, evenly spaced from 0 to 1. The paper uses 1 for MNIST, 4 or 5 for
+        CIFAR-10.
     """
 
     paper = "Xu et al. 2018, arXiv 1704.01155"
     depth: int = 4
 
     def check(self, shape: Shape) -> None:
-        """As `Wrapper.check`."""
+        """Refuse a depth outside 1 to 8."""
         if not 1 <= self.depth <= 8:
-            raise ValueError(f"bits: depth={self.depth} should be 1 to 8")
+            raise ValueError(f"bits: depth={self.depth} should be from 1 to 8")
 
     def apply(self, x: Array) -> Array:
-        """The nearest of the levels that are left."""
+        """Round each value to the nearest level."""
         steps = 2**self.depth - 1
         rounded: Array = jnp.round(x * steps) / steps
         return rounded

@@ -1,4 +1,4 @@
-"""Which model attacks climb and which one judges, where these differ."""
+"""The models that attacks and the judge see, which differ behind input defenses and for randomised models."""
 
 from __future__ import annotations
 
@@ -19,33 +19,46 @@ from advbench.remote import Remote
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Unaware:
-    """A defended `Model`, and the network that attacks climb which know nothing of the defense."""
+    """A defended `Model`, with the undefended network that non-adaptive attacks see instead."""
 
     defended: Model
     bare: Model
 
     def __call__(self, x: Array, /) -> Array:
-        """Logits of the defended model."""
+        """Return logits of the defended model, `[B, K]`."""
         return self.defended(x)
 
 
 @runtime_checkable
 class Rejecting(Protocol):
-    """A `Model` with one logit more than there are classes, the last one: the image is rejected."""
+    """A `Model` with one logit more than classes; an image is rejected if that last logit is the largest."""
 
     def against(self, y: Array) -> Model:
-        """What holds for adversarial images of these labels, `[B]`: only what is wrong and accepted is broken."""
+        """Return the model for adversarial images with labels `y`, `[B]`: a rejected image counts as correct."""
 
 
 def rejects(model: Model) -> bool:
-    """Whether the last logit is no class, but says that the image is rejected."""
+    """Return whether the model's last logit is not a class but rejects the image."""
     return isinstance(model.defended if isinstance(model, Unaware) else model, Rejecting)
 
 
 def climbed(model: Model, x: Array, y: Array) -> Model:
-    """What attacks meet, on clean images `x`, `[B, H, W, C]`, with labels `y`, int32 `[B]`.
+    """Return the model that attacks see.
 
-    Of a network that stands in for a defended one, a minimum-norm attack must be as sure as it was of the right class.
+    In place of a defended model, a minimum-norm attack sees the undefended network and must reach a margin as large as
+    that of the clean image for its label.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+    x, y : Array
+        Clean images `[B, H, W, C]`, and labels int32 `[B]`.
+
+    Returns
+    -------
+    Model
+        Maps images `[B, H, W, C]` to logits.
     """
     if isinstance(model, Unaware):
         bare = climbed(model.bare, x, y)
@@ -59,15 +72,14 @@ def _margin(model: Model, x: Array, y: Array) -> Array:
 
 
 def adaptive(model: Model) -> Model:
-    """What attacks meet that know the defense."""
+    """Return the model that adaptive attacks see."""
     return model.defended if isinstance(model, Unaware) else model
 
 
 def judged(model: Model) -> Model:
-    """What the judge predicts with.
+    """Return the model that the judge sees.
 
-    A network itself in the place of its translation; a randomised model's other draws than those climbed; a target
-    asked again.
+    It is the network itself instead of its translation, has new draws if randomised, and no cached answers if remote.
     """
     if isinstance(model, Unaware):
         return judged(model.defended)
@@ -76,5 +88,5 @@ def judged(model: Model) -> Model:
 
 
 def counted(model: Model, y: Array) -> Model:
-    """What the judge sees of adversarial images with labels `y`; clean images meet the model itself."""
+    """Return the model that judges adversarial images with labels `y`, int32 `[B]`; clean images use `model` itself."""
     return model.against(y) if isinstance(model, Rejecting) else model

@@ -24,33 +24,47 @@ Weights = dict[str, Array]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Generator:
-    """Encoder and decoder with one hidden layer each."""
+    """Variational autoencoder whose encoder and decoder have one hidden layer each.
 
-    weights: Weights  # `NAME.kernel` [in, out] and `NAME.bias` [out] of every layer
+    Attributes
+    ----------
+    weights : dict of str to Array
+        `NAME.kernel` `[in, out]` and `NAME.bias` `[out]` of every layer.
+    shape : tuple of int
+        Image shape (H, W, C).
+    """
+
+    weights: Weights
     shape: Shape = field(metadata={"static": True})
 
     def encode(self, x: Array) -> Array:
-        """The most likely latent vectors of images `[B, H, W, C]`, `[B, latent]`."""
+        """Return the posterior mean of the latent vectors of images `[B, H, W, C]`, `[B, latent]`."""
         return self.posterior(x)[0]
 
     def posterior(self, x: Array) -> tuple[Array, Array]:
-        """Mean and logarithm of the variance, `[B, latent]` each."""
+        """Return mean and log-variance of the latent vectors, `[B, latent]` each."""
         hidden = jax.nn.relu(self._layer("encode", x.reshape(len(x), -1)))
         return self._layer("mean", hidden), self._layer("log_variance", hidden)
 
     def decode(self, z: Array) -> Array:
-        """Images in (0, 1), `[B, H, W, C]`."""
+        """Return images in (0, 1), `[B, H, W, C]`, from latent vectors `[B, latent]`."""
         return jax.nn.sigmoid(self.logits(z)).reshape(-1, *self.shape)
 
     def logits(self, z: Array) -> Array:
-        """What the sigmoid makes pixels of, `[B, H * W * C]`."""
+        """Return pixels before the sigmoid, `[B, H * W * C]`."""
         return self._layer("pixels", jax.nn.relu(self._layer("decode", z)))
 
     def _layer(self, name: str, x: Array) -> Array:
         return x @ self.weights[f"{name}.kernel"] + self.weights[f"{name}.bias"]
 
     def save(self, path: Path) -> None:
-        """Write it as safetensors; raises UsageError where that can't be."""
+        """Write the generator to a safetensors file.
+
+        Raises
+        ------
+        UsageError
+            When the file can't be written.
+        """
         arrays = {name: np.asarray(value) for name, value in self.weights.items()}
         try:
             write(path, save(arrays | {"shape": np.array(self.shape, np.int32)}))
@@ -59,12 +73,12 @@ class Generator:
 
     @classmethod
     def load(cls, path: Path) -> Generator:
-        """Read what `save` wrote.
+        """Read a generator that `save` wrote.
 
         Raises
         ------
         UsageError
-            There is no such file, or it holds something else.
+            When the file is missing or holds something else.
         """
         try:
             arrays = load(path.read_bytes())

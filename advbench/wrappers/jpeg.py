@@ -1,4 +1,4 @@
-"""JPEG compression and decompression, in JAX, rounding where libjpeg rounds."""
+"""Input defense: JPEG compression and decompression in JAX, which round where libjpeg rounds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ DCT = np.cos((2 * _K + 1) * _K[:, None] * np.pi / 16) * np.where(_K[:, None], np
 class Jpeg(Transform):
     """Compress every image as JPEG and read it back (as a defense: Dziugaite et al. 2016, arXiv 1608.00853).
 
-    What comes out is what libjpeg-turbo gives, but for ties in rounding. Attacks see the identity: straight through all
-    roundings, the transform and its inverse cancel (but for the blur of chroma subsampling).
+    The output equals that of libjpeg-turbo, except for ties in rounding. Adaptive attacks differentiate the identity:
+    without rounding, the transform and its inverse cancel, except for the blur of chroma subsampling.
 
     Parameters
     ----------
     quality : int
-        1 to 100, scaling the standard tables as libjpeg does.
+        From 1 to 100; scales the standard quantisation tables as libjpeg does.
     subsample : bool
-        Whether colour has half the resolution (4:2:0), as is usual.
+        Halve the resolution of colour (4:2:0), as is usual.
     """
 
     paper = "Dziugaite et al. 2016, arXiv 1608.00853"
@@ -41,14 +41,14 @@ class Jpeg(Transform):
     subsample: bool = True
 
     def check(self, shape: Shape) -> None:
-        """As `Wrapper.check`."""
+        """Refuse a quality outside 1 to 100, and images neither grey nor RGB."""
         if not 1 <= self.quality <= 100:
-            raise ValueError(f"jpeg: quality={self.quality} should be 1 to 100")
+            raise ValueError(f"jpeg: quality={self.quality} should be from 1 to 100")
         if shape[2] not in (1, 3):
-            raise ValueError(f"jpeg: images should be grey or RGB, not of {shape[2]} channels")
+            raise ValueError(f"jpeg: images should have 1 channel (grey) or 3 (RGB), not {shape[2]}")
 
     def apply(self, x: Array) -> Array:
-        """The images after compression, multiples of 1/255."""
+        """Compress and decompress images `[B, H, W, C]`; the output is in multiples of 1/255."""
         pixels = jnp.round(255 * jnp.clip(x, 0, 1))
         if x.shape[3] == 1:
             return _coded(pixels[..., 0], table(LUMINANCE, self.quality))[..., None] / 255
@@ -64,7 +64,7 @@ class Jpeg(Transform):
 
 
 def table(standard: str, quality: int) -> np.ndarray:
-    """A quantisation table at this quality, `[8, 8]`, whole numbers from 1 to 255."""
+    """Return a quantisation table scaled to a quality, float32 `[8, 8]`, whole numbers from 1 to 255."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     values = np.array(standard.split(), int).reshape(8, 8)
     scaled: np.ndarray = np.clip((values * scale + 50) // 100, 1, 255)
@@ -76,7 +76,7 @@ def _rounded(x: Array) -> Array:
 
 
 def _coded(plane: Array, quantum: np.ndarray) -> Array:
-    """A plane `[B, H, W]` of values 0 to 255 after quantisation of its 8 x 8 blocks; edges fill them."""
+    """Quantise the 8 x 8 blocks of a plane `[B, H, W]` with values 0 to 255; incomplete blocks repeat the edge."""
     batch, height, width = plane.shape
     padded = jnp.pad(plane, ((0, 0), (0, -height % 8), (0, -width % 8)), mode="edge")
     blocks = padded.reshape(batch, padded.shape[1] // 8, 8, padded.shape[2] // 8, 8)
@@ -91,12 +91,12 @@ def _coded(plane: Array, quantum: np.ndarray) -> Array:
 
 
 def _from_rgb(rgb: Array) -> list[Array]:
-    """Y, Cb and Cr of JFIF, `[B, H, W]` each, whole numbers."""
+    """Convert RGB to Y, Cb and Cr of JFIF, `[B, H, W]` each, whole numbers."""
     red, green, blue = jnp.moveaxis(rgb, -1, 0)
     y = 0.299 * red + 0.587 * green + 0.114 * blue
     cb = -0.168735892 * red - 0.331264108 * green + 0.5 * blue + 128
     cr = 0.5 * red - 0.418687589 * green - 0.081312411 * blue + 128
-    return [_rounded(y), jnp.ceil(cb - 0.5), jnp.ceil(cr - 0.5)]  # libjpeg's halves go down for colour
+    return [_rounded(y), jnp.ceil(cb - 0.5), jnp.ceil(cr - 0.5)]  # libjpeg rounds halves down for colour
 
 
 def _to_rgb(y: Array, cb: Array, cr: Array) -> Array:
@@ -107,7 +107,7 @@ def _to_rgb(y: Array, cb: Array, cr: Array) -> Array:
 
 
 def _halved(plane: Array) -> Array:
-    """Means of 2 x 2 pixels; quarters are rounded down and up in turn, as libjpeg does against a drift."""
+    """Average 2 x 2 pixels; ties are rounded down and up alternately, as in libjpeg, to avoid a bias."""
     _, height, width = plane.shape
     even = jnp.pad(plane, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
     sums = even[:, ::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, ::2] + even[:, 1::2, 1::2]
@@ -116,7 +116,7 @@ def _halved(plane: Array) -> Array:
 
 
 def _doubled(plane: Array) -> Array:
-    """Twice the size, each pixel 3/4 of the nearer and 1/4 of the farther neighbour in both directions."""
+    """Double the size: each pixel is 3/4 of the nearer and 1/4 of the farther neighbour in both directions."""
     batch, height, width = plane.shape
     rows = jnp.pad(plane, ((0, 0), (1, 1), (0, 0)), mode="edge")
     middle = 3 * rows[:, 1:-1]

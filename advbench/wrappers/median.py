@@ -1,4 +1,4 @@
-"""The median of every pixel's neighbourhood."""
+"""Input defense: median filter."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from advbench.wrappers.base import Shape, Transform, static
 @static
 @dataclass(frozen=True)
 class Median(Transform):
-    """Replace every value by the median of a window, each channel for itself (Xu, Evans & Qi 2018, arXiv 1704.01155).
+    """Replace every value by the median of a window, channel by channel (Xu, Evans & Qi 2018, arXiv 1704.01155).
 
     Parameters
     ----------
     size : int
-        Side of the window, 2 or more. As in SciPy's `median_filter`, which the paper used: of an even number of values
-        the upper middle one, the window of an even side reaching up and left, edges mirrored.
+        Side of the window in pixels, at least 2. As in SciPy's `median_filter`, which the paper uses, the median of an
+        even number of values is the upper middle one, a window of even side extends further up and left, and edges are
+        mirrored.
     """
 
     paper = "Xu et al. 2018, arXiv 1704.01155"
     size: int = 2
 
     def check(self, shape: Shape) -> None:
-        """As `Wrapper.check`."""
+        """Refuse a window smaller than 2 or larger than the image."""
         if not 2 <= self.size <= min(shape[:2]):
-            raise ValueError(f"median: size={self.size} should be 2 or more, and at most the image's side")
+            raise ValueError(f"median: size={self.size} should be from 2 to {min(shape[:2])}, the image's shorter side")
 
     def apply(self, x: Array) -> Array:
-        """The filtered images."""
+        """Filter images `[B, H, W, C]`."""
         return jnp.sort(self._windows(x), axis=0)[self.size**2 // 2]
 
     def stand_in(self, x: Array) -> Array:
-        """The mean of the same window: every pixel that may become the median counts."""
+        """Return the mean of the same window, so that every pixel that may become the median gets a gradient."""
         return self._windows(x).mean(0)
 
     def _windows(self, x: Array) -> Array:
-        """The image shifted to each place of the window, `[size**2, B, H, W, C]`."""
+        """Return the images shifted to each position of the window, `[size**2, B, H, W, C]`."""
         up, (height, width) = self.size // 2, x.shape[1:3]
         margin = (up, self.size - 1 - up)
         padded = jnp.pad(x, ((0, 0), margin, margin, (0, 0)), mode="symmetric")

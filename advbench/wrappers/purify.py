@@ -1,4 +1,4 @@
-"""Replace an image by the nearest one that a small generative model can make."""
+"""Input defense: purification by a small generative model."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from advbench.wrappers.generator import Generator
 class Purify(Wrapper):
     """Project images onto the range of a generator (Samangouei, Kabkab & Chellappa 2018, arXiv 1805.06605).
 
-    Defense-GAN searches from random latent vectors, hundreds of steps. Here the generator is a variational
-    autoencoder, whose encoder gives the start, so that a few steps do and nothing is random.
+    Defense-GAN searches from random latent vectors for hundreds of steps. Here the generator is a variational
+    autoencoder whose encoder gives the start, so a few steps suffice and nothing is random.
 
     Parameters
     ----------
     generator : str
         File that `python -m advbench.wrappers.train DATASET FILE` wrote.
     steps : int
-        Steps of Adam in latent space.
+        Steps of Adam in latent space, at least 0.
     rate : float
-        Their size.
+        Learning rate of Adam, above 0.
     """
 
     paper = "Samangouei et al. 2018, arXiv 1805.06605"
@@ -41,47 +41,53 @@ class Purify(Wrapper):
     rate: float = 0.1
 
     def check(self, shape: Shape) -> None:
-        """As `Wrapper.check`."""
+        """Refuse a missing generator, and steps or rate out of range."""
         if not self.generator:
             raise ValueError(
-                "purify: it needs a generator: python -m advbench.wrappers.train DATASET FILE.safetensors, "
-                "then purify:generator=FILE.safetensors"
+                "purify: no generator given: run python -m advbench.wrappers.train DATASET FILE.safetensors, "
+                "then use purify:generator=FILE.safetensors"
             )
         if self.steps < 0 or not self.rate > 0:
-            raise ValueError("purify: steps should be 0 or more, and rate above 0")
+            raise ValueError(f"purify: steps={self.steps} should be at least 0, and rate={self.rate} above 0")
 
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
-        """Attacks that know it climb through every step of the search; others climb the network without it.
+        """Return the defended model; adaptive attacks differentiate through every step of the search.
 
-        The identity as stand-in (BPDA) is the weaker attack here: an image moves, in the search, along the generator's
-        range only, and the exact gradient says where that is.
+        Non-adaptive attacks see the network without the defense. BPDA with the identity is a weaker attack here: the
+        search moves an image along the generator's range only, and the exact gradient contains that direction.
         """
         defended = before(self.loaded(shape), model, adaptive=False)
         return defended if adaptive else Unaware(defended, model)
 
     def loaded(self, shape: Shape) -> Purifier:
-        """With the generator's weights."""
+        """Load the generator's weights, and return the transform.
+
+        Raises
+        ------
+        UsageError
+            When the file is missing or no generator, or is for another image shape.
+        """
         generator = Generator.load(Path(self.generator))
         if generator.shape != shape:
-            raise UsageError(f"{self.generator} makes images of {generator.shape}, the data has {shape}")
+            raise UsageError(f"{self.generator} makes images of shape {generator.shape}, but the data has {shape}")
         return Purifier(generator, self.steps, self.rate)
 
     def identity(self) -> str:
-        """The generator counts by its content, not by where it is."""
+        """Return the identifying text, with the digest of the generator file instead of its path."""
         return f"purify {self.steps} {self.rate} {sha256(Path(self.generator).read_bytes()).hexdigest()}"
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Purifier:
-    """The transform, with weights."""
+    """The transform of `Purify`, with the generator's weights."""
 
     generator: Generator
     steps: int = field(metadata={"static": True})
     rate: float = field(metadata={"static": True})
 
     def apply(self, x: Array) -> Array:
-        """The generated image nearest in L2 that the steps find, `[B, H, W, C]`."""
+        """Return the generated images nearest in L2 that the steps find, `[B, H, W, C]`."""
         adam = optax.adam(self.rate)
 
         def distance(z: Array) -> Array:

@@ -1,4 +1,4 @@
-"""A random size and a random place."""
+"""Input defense: random resizing and padding."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from advbench.wrappers.facing import Unaware
 
 @dataclass(frozen=True)
 class RandomResize(Wrapper):
-    """Shrink every image to a random size and put it at a random place on black (Xie et al. 2018, arXiv 1711.01991).
+    """Shrink images to a random size and pad them with black at random (Xie et al. 2018, arXiv 1711.01991).
 
-    The paper enlarges 299 pixels to at most 331 and pads to that. Networks of a fixed input size can't follow, so the
-    same ratio is taken downwards; pixels are interpolated linearly.
+    The paper enlarges images of 299 pixels to at most 331 and pads to that. Networks of a fixed input size do not allow
+    this, so images are shrunk by the same ratio, with linear interpolation.
 
     Parameters
     ----------
     smallest : float
-        The least share of the side that is kept, in (0, 1); 0.9 is the paper's 299 / 331.
+        Smallest side over the original side, in (0, 1); 0.9 is the paper's 299 / 331.
     draws : int
-        Draws averaged for a prediction.
+        Draws averaged for a prediction, at least 1.
     """
 
     paper = "Xie et al. 2018, arXiv 1711.01991"
@@ -33,16 +33,16 @@ class RandomResize(Wrapper):
     draws: int = 20
 
     def check(self, shape: Shape) -> None:
-        """As `Wrapper.check`."""
+        """Refuse a ratio outside (0, 1) and fewer than one draw."""
         if not 0 < self.smallest < 1:
-            raise ValueError(f"resize: smallest={self.smallest} should be a share of the side, between 0 and 1")
+            raise ValueError(f"resize: smallest={self.smallest} should be a share of the side, above 0 and below 1")
         if self.draws < 1:
-            raise ValueError(f"resize: draws={self.draws} should be 1 or more")
+            raise ValueError(f"resize: draws={self.draws} should be at least 1")
 
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
-        """A `Randomised` model; attacks that do not adapt climb the network without it."""
+        """Return a `Randomised` model; non-adaptive attacks see the network without the defense."""
         if isinstance(model, Randomised):
-            raise ValueError("resize: this model is randomised already; one random wrapper is enough")
+            raise ValueError("resize: this model is randomised already: use at most one randomised defense")
         defended = Randomised(Resized(model, self.smallest), draws=self.draws)
         return defended if adaptive else Unaware(defended, model)
 
@@ -50,20 +50,20 @@ class RandomResize(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Resized:
-    """One draw."""
+    """One draw of the randomised model."""
 
     model: Model
     smallest: float
 
     def __call__(self, x: Array, key: Array) -> Array:
-        """Logits `[B, K]` of images that are all resized alike."""
+        """Return logits `[B, K]`; all images of a draw are resized and padded alike."""
         return self.model(self.place(x, *jax.random.uniform(key, (3,))))
 
     def place(self, x: Array, *uniform: Array) -> Array:
-        """Images on black, of the same shape: whole pixels for side and place, each chosen by a number in [0, 1)."""
+        """Shrink and pad images, shape unchanged; numbers in [0, 1) choose side and position, in whole pixels."""
         sides = jnp.array(x.shape[1:3])
         least = jnp.ceil(self.smallest * sides)
-        small = jnp.floor(least + uniform[0] * (sides - least))  # at least one pixel less, where there is room
+        small = jnp.floor(least + uniform[0] * (sides - least))  # at least one pixel less, if `least` allows
         corner = jnp.floor(jnp.stack(uniform[1:]) * (sides - small + 1))
         placed: Array = jax.image.scale_and_translate(x, x.shape, (1, 2), small / sides, corner, "linear")
         return placed

@@ -1,4 +1,4 @@
-"""Feature squeezing: an image is rejected when simpler versions of it are classified otherwise."""
+"""Input defense: feature squeezing, which rejects images whose simplified versions are classified differently."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ SHARP = 10.0  # logits for a distance of 1 beyond the threshold
 
 @dataclass(frozen=True)
 class FeatureSqueezing(Wrapper):
-    """Reject images whose prediction moves when they are squeezed (Xu, Evans & Qi 2018, arXiv 1704.01155).
+    """Reject images whose prediction changes when they are squeezed (Xu, Evans & Qi 2018, arXiv 1704.01155).
 
-    The network sees each image as it is, with fewer bits, and median-filtered. An image is rejected when the softmax
-    of the first is farther than a threshold from one of the others, in L1 (the paper's joint detection, by the
-    maximum).
+    The network sees each image unchanged, with fewer bits, and median-filtered. An image is rejected if the softmax of
+    the first differs from one of the others by more than a threshold in L1 (the paper's joint detection).
 
     Parameters
     ----------
     depth : int
-        Bits of one squeezer.
+        Bits per value of the first squeezer, from 1 to 8.
     size : int
-        Window of the other.
+        Side of the median window in pixels, at least 2.
     threshold : float
-        Largest L1 distance accepted, between 0 and 2. The paper takes what rejects 5 % of clean images.
+        Largest L1 distance accepted, in (0, 2). The paper chooses it to reject 5 % of clean images.
     """
 
     paper = "Xu et al. 2018, arXiv 1704.01155"
@@ -43,16 +42,16 @@ class FeatureSqueezing(Wrapper):
     threshold: float = 0.5
 
     def check(self, shape: Shape) -> None:
-        """As `Wrapper.check`."""
+        """Refuse a depth, window or threshold out of range."""
         BitDepth(self.depth).check(shape)
         Median(self.size).check(shape)
         if not 0 < self.threshold < 2:
-            raise ValueError(f"squeeze: threshold={self.threshold} should lie between 0 and 2, as L1 distances do")
+            raise ValueError(f"squeeze: threshold={self.threshold} should be an L1 distance, above 0 and below 2")
 
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
-        """A `Detector`; attacks that do not adapt climb the network alone."""
+        """Return a `Detector`; non-adaptive attacks see the network alone."""
         if isinstance(model, Randomised):
-            raise ValueError("squeeze: predictions of a randomised model differ by chance, and can't be compared")
+            raise ValueError("squeeze: can't defend a randomised model, whose predictions differ by chance anyway")
         squeezed = tuple(before(by, model, adaptive=True) for by in (BitDepth(self.depth), Median(self.size)))
         detector = Detector(model, squeezed, self.threshold)
         return detector if adaptive else Unaware(detector, model)
@@ -61,44 +60,44 @@ class FeatureSqueezing(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Detector:
-    """A `Model` with the logit "rejected" after those of the classes."""
+    """A `Model` with a logit for "rejected" after those of the classes."""
 
     model: Model
     squeezed: tuple[Model, ...]
     threshold: float
 
     def __call__(self, x: Array, /) -> Array:
-        """Logits `[B, K + 1]`: the last is the largest where the image is rejected."""
+        """Return logits `[B, K + 1]`; the last one is the largest if the image is rejected."""
         logits, _, excess = self.seen(x)
         return jnp.concatenate([logits, (logits.max(1) + SHARP * excess)[:, None]], 1)
 
     def seen(self, x: Array) -> tuple[Array, Array, Array]:
-        """Logits `[B, K]`, those of the squeezed images `[S, B, K]`, and how far beyond the threshold, `[B]`."""
+        """Return logits `[B, K]`, logits of the squeezed images `[S, B, K]`, and distance minus threshold `[B]`."""
         logits, squeezed = self.model(x), jnp.stack([model(x) for model in self.squeezed])
         moved = jnp.abs(jax.nn.softmax(logits) - jax.nn.softmax(squeezed)).sum(-1)
         return logits, squeezed, moved.max(0) - self.threshold
 
     def against(self, y: Array) -> Model:
-        """As `Rejecting.against`."""
+        """Return the detector for adversarial images with labels `y`, see `Rejecting.against`."""
         return Against(self, y)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Against:
-    """A detector as an adversary with these labels sees it: rejected images count as classified rightly.
+    """A detector as attacks on these labels see it: rejected images count as classified correctly.
 
-    Rejected images show the view that is hardest to fool, so that gradients turn all of them; were softmax distances
-    all that is climbed, they would vanish where the network is sure.
+    For a rejected image the logits are those of the version with the smallest margin, so that gradients change the
+    prediction of all versions. Gradients of the softmax distance alone would vanish where the network is confident.
     """
 
     detector: Detector
     y: Array = field()  # int32 [B]
 
     def __call__(self, x: Array, /) -> Array:
-        """Logits `[B, K]`: the largest is not the label's only if the image is accepted, and wrong."""
+        """Return logits `[B, K]`: the largest is not the label's only if the image is accepted and misclassified."""
         if len(x) != len(self.y):
-            raise UsageError("this attack changes the order of images and can't be used against a detector")
+            raise UsageError("this attack reorders images, so it can't be used against squeeze: choose another attack")
         logits, squeezed, excess = self.detector.seen(x)
         views = jnp.concatenate([logits[None], squeezed])
         margins = jax.vmap(jax.vmap(margin), (0, None))(views, self.y)
@@ -108,5 +107,5 @@ class Against:
         return jnp.where(excess[:, None] > 0, right, logits)
 
     def rows(self, some: Array) -> Against:
-        """The same for some of the images."""
+        """Return the same model for some of the images, by position."""
         return Against(self.detector, self.y[some])

@@ -1,4 +1,4 @@
-"""Train the generator that purifies: `python -m advbench.wrappers.train mnist generator.safetensors`."""
+"""Training of the generator for `purify`: `python -m advbench.wrappers.train mnist generator.safetensors`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH = 128
 
 
 def blank(shape: Shape, seed: int) -> Generator:
-    """An untrained one: He-normal kernels (He et al. 2015, arXiv 1502.01852), biases zero."""
+    """Initialise a generator: He-normal kernels (He et al. 2015, arXiv 1502.01852), zero biases."""
     pixels = prod(shape)
     sides = [(pixels, HIDDEN), (HIDDEN, LATENT), (HIDDEN, LATENT), (LATENT, HIDDEN), (HIDDEN, pixels)]
     keys = jax.random.split(jax.random.key(seed), len(LAYERS))
@@ -35,7 +35,7 @@ def blank(shape: Shape, seed: int) -> Generator:
 
 
 def bound(generator: Generator, x: Array, key: Array) -> Array:
-    """Mean negative evidence lower bound of images `[B, H, W, C]` in [0, 1], pixels as Bernoulli."""
+    """Compute the mean negative evidence lower bound of images `[B, H, W, C]` in [0, 1], with Bernoulli pixels."""
     mean, log_variance = generator.posterior(x)
     z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key, mean.shape)
     pixels = optax.sigmoid_binary_cross_entropy(generator.logits(z), x.reshape(len(x), -1)).sum(1)
@@ -45,7 +45,22 @@ def bound(generator: Generator, x: Array, key: Array) -> Array:
 
 
 def train(images: np.ndarray, *, epochs: int = 10, seed: int = 0) -> Generator:
-    """Train a generator on uint8 images `[n, H, W, C]`, n at least 128."""
+    """Train a generator.
+
+    Parameters
+    ----------
+    images : np.ndarray
+        uint8 `[n, H, W, C]`, n at least 128.
+    epochs : int
+        Passes over the images.
+    seed : int
+        Seed of weights, order and latent noise.
+
+    Returns
+    -------
+    Generator
+        The trained generator.
+    """
     adam = optax.adam(1e-3)
     height, width, channels = images.shape[1:]
     generator = blank((height, width, channels), seed)
@@ -66,7 +81,7 @@ def _step(adam: Any, generator: Generator, state: Any, images: Array, key: Array
 
 
 def main() -> None:
-    """Train on a data set's training images, and write the file."""
+    """Train a generator on the training images of a data set, and write it to a file."""
     from advbench.data import load as load_data
 
     parser = argparse.ArgumentParser(prog="python -m advbench.wrappers.train", description=main.__doc__)

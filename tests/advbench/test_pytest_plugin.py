@@ -5,9 +5,12 @@ import sys
 
 import pytest
 
+import advbench.api.gate_rules
 import advbench.api.gating
 import advbench.api.job
 import advbench.api.runtime
+import advbench.gating.rules
+import advbench.gating.run
 import advbench.gating.source
 import advbench.pytest_gate
 import advbench.reports.findings  # noqa: F401 - what the inner pytest imports, it forgets
@@ -35,7 +38,7 @@ from advbench.gating.verdict import Gate
 calls = []
 models = []
 
-def decided(rules, source, *, model):
+def decided(rules, source, *, model, **objects):
     calls.append((rules, source))
     models.append(model)
     if {error!r}:
@@ -98,18 +101,36 @@ def test_the_marker_becomes_the_rules_with_its_place(run):
     import pytest
     import conftest
 
-    @pytest.mark.robust(model="net", norm="l2", eps=0.5, min="40%", min_clean=0.9, n=300, attacks="fgsm", error=0.01)
+    @pytest.mark.robust(model="net", norm="l2", eps=0.5, min="40%", min_clean=0.9, n=30, attacks="fgsm", error_rate=0.1,
+                        weights="net.pt", input_defense="bits:depth=4", query_limit=9, mean=[0.5, 0.25])
     def test_it():
         ((rules, source),) = conftest.calls
         (threat,) = rules.threats
-        assert (rules.model, rules.n, rules.attacks, rules.error) == ("net", 300, ("fgsm",), 0.01)
+        assert (rules.model, rules.n, rules.attacks, rules.error_rate) == ("net", 30, ("fgsm",), 0.1)
         assert (threat.norm, threat.eps, float(threat.min_robust)) == ("l2", "0.5", 0.4)
         assert float(rules.min_clean) == 0.9
+        assert (rules.weights, rules.input_defense, rules.query_limit) == ("net.pt", ("bits:depth=4",), 9)
+        assert rules.mean == "0.5,0.25"
         for keys in (("threats", 0, "min-robust"), ("min-clean",)):
             place = source.place(keys)
             assert (place.file, place.line) == ("test_the_marker_becomes_the_rules_with_its_place.py", 4)
     """
     run(source).assert_outcomes(passed=1)
+
+
+def test_former_names_of_settings_are_taken_with_a_warning(run):
+    source = """
+    import pytest
+    import conftest
+
+    @pytest.mark.robust(model="net", norm="l2", eps=0.5, min="40%", error=0.1, checks="full")
+    def test_it():
+        ((rules, _),) = conftest.calls
+        assert (rules.error_rate, rules.preflight) == (0.1, "full")
+    """
+    done = run(source)
+    done.assert_outcomes(passed=1, warnings=2)
+    done.stdout.fnmatch_lines(["*DeprecationWarning: @pytest.mark.robust: error is now error_rate"])
 
 
 def test_every_marker_of_a_test_counts_and_equal_gates_run_once(run):
@@ -194,7 +215,7 @@ def test_the_fixture_evaluates_with_the_markers_settings_unless_told(run):
     import pytest
     import conftest
 
-    @pytest.mark.robust(model="net", eps="8/255", min=0.4, min_clean=0.5, n=50, error=0.1)
+    @pytest.mark.robust(model="net", eps="8/255", min=0.4, min_clean=0.5, n=50, error_rate=0.1)
     def test_it(robustness):
         result = robustness(eps=0.1, attacks="fgsm")
         assert result.robust.accuracy == 0.6

@@ -1,6 +1,7 @@
 """Settings are explained where people look for them, and choices are checked in one place."""
 
 import inspect
+import re
 from dataclasses import fields
 
 import pytest
@@ -8,22 +9,34 @@ import pytest
 from advbench.attacks import APGD, ATTACKS, FGSM, PGD
 from advbench.attacks.settings import choices
 from advbench.core.spec import ThreatSpec
+from advbench.defenses import DEFENSES
+
+KINDS = [*ATTACKS.values(), *DEFENSES.values()]
+NAMES = [*ATTACKS, *(f"{name} (defense)" for name in DEFENSES)]
+RANGE = r"at least|at most|above|below|between|from|even|odd|or more"
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-def test_every_setting_has_a_meaning_and_a_default(name):
-    doc = inspect.getdoc(ATTACKS[name])
-    for each in fields(ATTACKS[name]):
+@pytest.mark.parametrize("kind", KINDS, ids=NAMES)
+def test_every_setting_has_a_meaning_a_range_and_a_default(kind):
+    doc = inspect.getdoc(kind)
+    for each in fields(kind):
         assert f"\n{each.name} : " in doc and f", default {each.default!r}\n    " in doc
         meaning = doc.partition(f"\n{each.name} : ")[2].splitlines()[1].strip()
         assert meaning and meaning.endswith("."), each.name
+        if isinstance(each.default, int | float) and not isinstance(each.default, bool):
+            assert re.search(RANGE, meaning), f"{each.name}: {meaning}"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=NAMES)
+def test_help_names_the_paper(kind):
+    assert f"\n\nReferences\n----------\n{kind.paper}" in inspect.getdoc(kind)
 
 
 def test_help_shows_kind_choices_meaning_and_default():
     doc = inspect.getdoc(PGD)
     assert "steps : int, default 40\n    Ascent steps, at least 1." in doc
     assert "start : {'uniform', 'clean', 'jitter'}, default 'uniform'\n" in doc
-    assert "restarts : int, default 1\n    Independent tries" in doc
+    assert "restarts : int, default 1\n    Independent repetitions" in doc
     assert "steps : int, default 1\n    Ascent steps" in inspect.getdoc(FGSM)
 
 

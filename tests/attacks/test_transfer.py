@@ -12,14 +12,8 @@ from advbench.attacks import (
     Threat,
 )
 from advbench.attacks.losses import fooled
-from advbench.attacks.mim import (
-    DIFGSM,
-    MIFGSM,
-    TIFGSM,
-    VMIFGSM,
-    _blur,
-    _framed,
-)
+from advbench.attacks.mim import DIFGSM, MIFGSM, TIFGSM, _blur, _framed
+from advbench.attacks.vmi import VMIFGSM
 
 BIM, MULTI, ADAM = ATTACKS["bim"], ATTACKS["multitargeted"], ATTACKS["pgd-adam"]
 WALK = {"keep": False, "steps": 6, "rel_step_size": 0.2}

@@ -167,7 +167,7 @@ def test_the_first_comment_is_posted_with_the_table(runner):
     body = runner.calls("gh")[-1][-1]
     text = Path(body.removeprefix("body=@")).read_text()
     assert text.startswith("<!-- advbench-gate: default -->\n**Gate failed: net**")
-    assert "no gate of the base branch" in text
+    assert "The base branch has no gate" in text
 
 
 def test_later_ones_replace_it_and_those_of_others_are_let_be(runner):

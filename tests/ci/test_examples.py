@@ -23,7 +23,7 @@ FILES = {path.name: path.read_text() for path in EXAMPLES.iterdir() if path.is_f
 
 def unchecked(text):
     return text.replace('data = "mnist"\n', 'data = "mnist"\nchecks = "none"\n').replace(
-        'data="mnist"', 'data="mnist", checks="none"'
+        'data="mnist"', 'data="mnist", preflight="none"'
     )
 
 

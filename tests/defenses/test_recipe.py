@@ -109,7 +109,7 @@ def test_a_slower_run_takes_shorter_steps_in_the_same_direction():
         {"schedule": "cosinus"},
         {"augment": "mixup"},
         {"mix": "cutmixup"},
-        {"craft": "float16"},
+        {"perturb_dtype": "float16"},
         {"mix_alpha": 0.0},
         {"extra_fraction": 1.0},
         {"epochs": 0},

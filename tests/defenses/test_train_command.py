@@ -13,39 +13,45 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from advbench.cli import app
 
 SMALL = ["--arch", "mlp", "--validation", "64", "--batch-size", "32", "--train-size", "640", "--eps-warmup", "1"]
 RUN = ["mnist", *SMALL, "--defense", "pgd:steps=10,rel_step_size=0.25", "--epochs", "8", "--ema", "0.9"]
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("compiled")
-    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "80"}
+ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
 
 
-def start(environment, *arguments):
+def start(*arguments):
+    """Start a process of its own, which signals can end."""
     return subprocess.Popen(
         [sys.executable, "-m", "advbench", "train", *map(str, arguments)],
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def train(environment, *arguments):
-    process = start(environment, *arguments)
-    out, err = process.communicate(timeout=600)
-    return process.returncode, out, err
+def run(*arguments):
+    """Run a command in this process, where jax is there already."""
+    done = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "80"})
+    return done.exit_code, done.stdout, done.stderr
+
+
+def train(*arguments):
+    return run("train", *arguments)
 
 
 @pytest.fixture(scope="module")
-def whole(environment, tmp_path_factory):
+def whole(tmp_path_factory):
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    code, stdout, stderr = train(environment, *RUN, "--out", out, "--json", "-")
-    assert code == 0, stderr
+    process = start(*RUN, "--out", out, "--json", "-")
+    stdout, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
     return out, json.loads(stdout), stderr
 
 
@@ -81,15 +87,15 @@ def test_a_run_leaves_a_model_its_record_and_its_metrics(whole):
     assert "\x1b" not in stderr
 
 
-def test_a_run_killed_and_then_terminated_ends_with_the_same_bytes(environment, whole, tmp_path):
+def test_a_run_killed_and_then_terminated_ends_with_the_same_bytes(whole, tmp_path):
     out = tmp_path / "run"
-    killed = start(environment, *RUN, "--out", out)
+    killed = start(*RUN, "--out", out)
     until(out, killed, 0)
     killed.kill()
     killed.communicate()
     assert not (out / "model.safetensors").exists()
 
-    terminated = start(environment, *RUN, "--out", out, "--resume")
+    terminated = start(*RUN, "--out", out, "--resume")
     until(out, terminated, max(steps(out)))
     terminated.send_signal(signal.SIGTERM)
     _, stderr = terminated.communicate(timeout=600)
@@ -98,30 +104,30 @@ def test_a_run_killed_and_then_terminated_ends_with_the_same_bytes(environment, 
     assert "go on with the same command and --resume" in stderr
     assert "Traceback" not in stderr
 
-    code, _, stderr = train(environment, *RUN, "--out", out, "--resume")
+    code, _, stderr = train(*RUN, "--out", out, "--resume")
     assert code == 0, stderr
     digests = [hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() for folder in (out, whole[0])]
     assert digests[0] == digests[1]
 
 
-def test_a_run_directory_is_not_overwritten_and_another_run_not_resumed(environment, whole):
+def test_a_run_directory_is_not_overwritten_and_another_run_not_resumed(whole):
     out, _, _ = whole
-    code, _, stderr = train(environment, *RUN, "--out", out)
+    code, _, stderr = train(*RUN, "--out", out)
     assert (code, stderr.count("\n")) == (2, 1)
     assert "--resume" in stderr
-    code, _, stderr = train(environment, *RUN, "--out", out, "--resume", "--eps", "0.2")
+    code, _, stderr = train(*RUN, "--out", out, "--resume", "--eps", "0.2")
     assert code == 2
     assert "threat was linf 0.3, is linf 0.2" in stderr
     assert "Traceback" not in stderr
 
 
-def test_a_file_size_limit_stands_for_a_full_disk(environment, tmp_path):
+def test_a_file_size_limit_stands_for_a_full_disk(tmp_path):
     out = tmp_path / "run"
     command = ["train", "mnist", *SMALL, "--defense", "standard", "--epochs", "1", "--out", str(out)]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", sys.executable, "-m", "advbench", *command],
         check=False,
-        env={**environment, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        env={**ENVIRONMENT, "JAX_ENABLE_COMPILATION_CACHE": "false"},
         capture_output=True,
         text=True,
         timeout=600,
@@ -134,16 +140,16 @@ def test_a_file_size_limit_stands_for_a_full_disk(environment, tmp_path):
     assert not steps(out)
 
 
-def test_several_seeds_share_a_table_and_resume(environment, tmp_path):
+def test_several_seeds_share_a_table_and_resume(tmp_path):
     images, labels = np.zeros((64, 28, 28, 1), np.uint8), np.arange(64) % 10
     np.savez(tmp_path / "more.npz", image=images, label=labels)
     out = tmp_path / "runs"
     run = ["mnist", *SMALL, "--defense", "standard", "--epochs", "1", "--seeds", "3,5", "--out", out]
     run += ["--extra-data", tmp_path / "more.npz", "--extra-fraction", "0.25", "--mix", "cutmix", "--swa", "0.1"]
-    code, stdout, stderr = train(environment, *run)
+    code, stdout, stderr = train(*run)
     assert code == 2, stderr  # of two epochs it averages one
     run += ["--epochs", "3"]
-    code, stdout, stderr = train(environment, *run)
+    code, stdout, stderr = train(*run)
     assert code == 0, stderr
     assert [line.split()[0] for line in stdout.splitlines() if re.match(r" *(3|5|mean|deviation) ", line)] == [
         "3", "5", "mean", "deviation",
@@ -153,7 +159,7 @@ def test_several_seeds_share_a_table_and_resume(environment, tmp_path):
     assert [{k: v for k, v in run.items() if k != "seed"} for run in summary["seeds"]] == records
     assert [record["recipe"]["seed"] for record in records] == [3, 5]
     assert records[0]["images"]["extra"]["trained_on"] == 64
-    code, again, _ = train(environment, *run, "--resume", "--json", "-")
+    code, again, _ = train(*run, "--resume", "--json", "-")
     assert code == 0
     assert json.loads(again)["mean"] == summary["mean"]
 
@@ -182,20 +188,16 @@ def test_several_seeds_share_a_table_and_resume(environment, tmp_path):
         (["mnist", "--seeds", "0,1", "--seed", "3"], "not both"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_leaves_nothing(arguments, words, tmp_path, capfd):
-    from typer.testing import CliRunner
-
-    from advbench.cli import app
-
+def test_bad_input_is_one_clear_line_and_leaves_nothing(arguments, words, tmp_path):
     out = tmp_path / "run"
-    result = CliRunner().invoke(app, ["train", *arguments, "--out", str(out)])
-    assert result.exit_code == (4 if "absent.npz" in arguments else 2)
-    assert words in result.stderr
-    assert result.stderr.count("\n") == 1
+    code, _, stderr = train(*arguments, "--out", out)
+    assert code == (4 if "absent.npz" in arguments else 2)
+    assert words in stderr
+    assert stderr.count("\n") == 1
     assert not out.exists()
 
 
-def test_the_documented_gpu_recipe_works_from_end_to_end_at_small_size(environment, tmp_path):
+def test_the_documented_gpu_recipe_works_from_end_to_end_at_small_size(tmp_path):
     """Every option as documented; only the network, the data and the counts are small."""
     page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
     lines = re.findall(r"^    advbench ((?:.*\\\n)*.*)", page.split("### The strongest")[1], re.MULTILINE)
@@ -206,12 +208,11 @@ def test_the_documented_gpu_recipe_works_from_end_to_end_at_small_size(environme
         recipe[recipe.index(option) + 1] = value
     recipe[1] = "mnist"
     recipe[recipe.index("--defense") + 1] = recipe[recipe.index("--defense") + 1].replace("warmup=10", "warmup=2")
-    code, _, stderr = train(environment, *recipe[1:], "--train-size", "320", "--validation", "64")
+    code, _, stderr = train(*recipe[1:], "--train-size", "320", "--validation", "64")
     assert code == 0, stderr
     assert json.loads((out / "model.json").read_text())["record"]["recipe"]["craft"] == "bfloat16"
     judge[judge.index("-n") + 1] = "4"
     judge[1], judge[-1] = str(out), str(out / "autoattack")
-    command = [sys.executable, "-m", "advbench", *judge]
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
-    assert done.returncode in (0, 3), done.stderr  # of so few images the checks may warn
+    code, _, stderr = run(*judge)
+    assert code in (0, 3), stderr  # of so few images the checks may warn
     assert (out / "autoattack" / "result.json").exists()

@@ -266,7 +266,7 @@ class Tells(Linear):
 @pytest.mark.parametrize("craft", ["float32", "bfloat16"])
 def test_images_can_be_crafted_in_bfloat16_and_nothing_else_is(craft, monkeypatch):
     monkeypatch.setattr(Tells, "dtypes", set())
-    recipe = dataclasses.replace(RECIPE, craft=craft)
+    recipe = dataclasses.replace(RECIPE, perturb_dtype=craft)
     trainer = Trainer(Tells(), PGD3, LINF, *blobs(), recipe, lambda: None, [])
     jax.clear_caches()  # what is cached is not traced, and tells nothing
     Tells.dtypes.clear()
@@ -285,7 +285,9 @@ def test_images_can_be_crafted_in_bfloat16_and_nothing_else_is(craft, monkeypatc
 
 def test_coarse_images_lead_nearly_where_exact_ones_do():
     def crafted(craft):
-        trainer = Trainer(Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, craft=craft), lambda: None, [])
+        trainer = Trainer(
+            Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, perturb_dtype=craft), lambda: None, []
+        )
         order = jnp.arange(trainer.per_epoch * RECIPE.batch_size)
         return trainer.batch(order, 20, trainer.now.state)[1]
 

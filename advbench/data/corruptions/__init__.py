@@ -1,8 +1,8 @@
-"""Common corruptions: noise, blur, weather and the like, generated from clean images as a reference without adversary.
+"""Common corruptions: noise, blur, weather and others, generated from clean images as a reference without an adversary.
 
 The kinds and severities are those of CIFAR-10-C (Hendrycks & Dietterich 2019, arXiv 1903.12261) for colour images, and
-of MNIST-C (Mu & Gilmer 2019, arXiv 1906.02337) for grey ones. Numbers are like those on the published files, not equal
-to them: random draws differ, and what needs photographs or ImageMagick there is made by stand-ins here (`STAND_INS`).
+of MNIST-C (Mu & Gilmer 2019, arXiv 1906.02337) for grey ones. Numbers are similar to those on the published files, not
+equal: random draws differ, and what needs photographs or ImageMagick there has substitutes here (`STAND_INS`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from advbench.data.corruptions import (
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Corruption = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]
-"""A float image `[H, W, C]` in [0, 1], a strength, and randomness -> an image, not yet clipped."""
+"""Float image `[H, W, C]` in [0, 1], strength, and random generator -> image, not yet clipped."""
 
 COLOUR: Mapping[str, tuple[Corruption, Sequence[Any]]] = {
     "gaussian-noise": (noise.gaussian, (0.04, 0.06, 0.08, 0.09, 0.10)),
@@ -105,15 +105,18 @@ GREY: Mapping[str, tuple[Corruption, Sequence[Any]]] = {
     "zigzag": (strokes.zigzag, (1, 2, 3, 4, 5)),
     "canny-edges": (strokes.canny_edges, (0.2, 0.4, 0.6, 0.8, 1.0)),
 }
-"""MNIST-C: fifteen kinds. The published files have one strength of each, and four kinds know no other: for these,
-severity 5 is the published `stripe` and `canny-edges`, and severity 1 the published single line."""
+"""MNIST-C: fifteen kinds, each with five strengths.
+
+The published files have one strength of each, and four kinds know no other: for these, severity 5 is the published
+`stripe` and `canny-edges`, and severity 1 the published single line.
+"""
 
 PUBLISHED = {
     "shot-noise": 5, "impulse-noise": 4, "glass-blur": 1, "motion-blur": 1, "shear": 2, "scale": 3, "rotate": 2,
     "brightness": 5, "translate": 3, "stripe": 5, "fog": 5, "spatter": 4, "dotted-line": 1, "zigzag": 1,
     "canny-edges": 5,
 }  # fmt: skip
-"""The severity of each kind that the MNIST-C files have."""
+"""Severity of each kind in the MNIST-C files."""
 
 STAND_INS = {
     "frost": "crystals from a fractal, in place of photographs",
@@ -121,18 +124,29 @@ STAND_INS = {
     "snow": "streaks of the same kind",
     "spatter": "water shaded by its own slope; mud as published",
 }
-"""What is made otherwise than in the authors' code, and how."""
+"""Corruptions made otherwise than in the authors' code, and how."""
 
 
 def kinds(channels: int) -> Mapping[str, tuple[Corruption, Sequence[Any]]]:
-    """The corruptions of grey or of colour images, by name."""
+    """Return the corruptions of grey or of colour images.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of an image, 1 or 3.
+
+    Returns
+    -------
+    Mapping[str, tuple[Corruption, Sequence[Any]]]
+        Function and five strengths, by name.
+    """
     return GREY if channels == 1 else COLOUR
 
 
 def corrupt(
     images: np.ndarray, kind: str, severity: int, *, indices: Sequence[int] | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Corrupt images; each depends on itself, its number in the data set and the seed alone.
+    """Corrupt images; each result depends on the image, its index in the data set and the seed alone.
 
     Parameters
     ----------
@@ -142,9 +156,9 @@ def corrupt(
         One of `kinds(C)`.
     severity : int
         From 1 to 5.
-    indices : sequence of int, optional
-        Number of each image in its data set; by default from 0.
-    seed : int
+    indices : Sequence[int], optional
+        Index of each image in its data set; by default from 0.
+    seed : int, default 0
         Fixes all randomness.
 
     Returns
@@ -156,6 +170,13 @@ def corrupt(
     ------
     UsageError
         For an unknown kind or severity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grey = np.full((1, 28, 28, 1), 100, np.uint8)
+    >>> int(corrupt(grey, "brightness", 2).min())
+    151
     """
     known = kinds(images.shape[-1])
     kind = found("corruption", kind, known)

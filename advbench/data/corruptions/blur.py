@@ -1,4 +1,4 @@
-"""Blur, in float images `[H, W, C]`."""
+"""Blur, on float images `[H, W, C]`."""
 
 import numpy as np
 from numpy.random import Generator
@@ -8,12 +8,42 @@ from advbench.data.corruptions.pixels import Pixels
 
 
 def gaussian(x: Pixels, sigma: float, rng: Generator) -> Pixels:
-    """A Gaussian over pixels, the border repeated."""
+    """Convolve with a Gaussian, the border repeated.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    sigma : float
+        Standard deviation in pixels.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     return np.asarray(ndimage.gaussian_filter(x, (sigma, sigma, 0), mode="nearest"))
 
 
 def defocus(x: Pixels, how: tuple[float, float], rng: Generator) -> Pixels:
-    """A disk of some radius, softened by a narrow Gaussian."""
+    """Convolve with a disk, softened by a narrow Gaussian.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, float]
+        Radius of the disk, and deviation of the Gaussian.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     radius, soft = how
     across = np.arange(-8, 9)
     disk = (across[:, None] ** 2 + across**2 <= radius**2).astype(float)
@@ -23,7 +53,22 @@ def defocus(x: Pixels, how: tuple[float, float], rng: Generator) -> Pixels:
 
 
 def glass(x: Pixels, how: tuple[float, int, int], rng: Generator) -> Pixels:
-    """Pixels that take the values of near ones, in rounds, between two Gaussians."""
+    """Replace pixels by near ones, in rounds, between two Gaussians.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, int, int]
+        Deviation of the Gaussians, largest shift, number of rounds.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     sigma, reach, rounds = how
     height, width, _ = x.shape
     down, across = np.indices((height, width))
@@ -36,7 +81,22 @@ def glass(x: Pixels, how: tuple[float, int, int], rng: Generator) -> Pixels:
 
 
 def frosted_glass(x: Pixels, how: tuple[float, int, int], rng: Generator) -> Pixels:
-    """Pixels of which every other one, in rounds, changes places with a near one, between two Gaussians."""
+    """Exchange half of all pixels with near ones, in rounds, between two Gaussians.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, int, int]
+        Deviation of the Gaussians, largest shift, number of rounds.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     sigma, reach, rounds = how
     height, width, channels = x.shape
     places = np.arange(height * width).tolist()
@@ -53,12 +113,44 @@ def frosted_glass(x: Pixels, how: tuple[float, int, int], rng: Generator) -> Pix
 
 
 def motion(x: Pixels, how: tuple[int, float], rng: Generator) -> Pixels:
-    """A streak within 45 degrees of the horizontal."""
+    """Blur along a streak within 45 degrees of the horizontal.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[int, float]
+        Radius and deviation of the streak.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     return streak(x, *how, rng.uniform(-45, 45))
 
 
 def streak(x: Pixels, radius: int, sigma: float, degrees: float) -> Pixels:
-    """A one-sided Gaussian of 2 radius + 1 pixels along a direction, the border repeated."""
+    """Convolve with a one-sided Gaussian of 2 radius + 1 pixels along a direction, the border repeated.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    radius : int
+        Half length in pixels.
+    sigma : float
+        Standard deviation in pixels.
+    degrees : float
+        Direction, from the horizontal.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     along = np.arange(2 * radius + 1)
     weights = np.exp(-0.5 * (along / sigma) ** 2)
     angle = np.deg2rad(degrees)
@@ -71,13 +163,41 @@ def streak(x: Pixels, radius: int, sigma: float, degrees: float) -> Pixels:
 
 
 def zoom(x: Pixels, most: float, rng: Generator) -> Pixels:
-    """The mean over zooms from 1 to nearly `most`, by hundredths."""
+    """Average over zooms from 1 to nearly `most`, by hundredths.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    most : float
+        Largest factor.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     factors = np.arange(1, most, 0.01)
     return (x + sum(zoomed(x, factor) for factor in factors)) / (len(factors) + 1)
 
 
 def zoomed(x: Pixels, factor: float) -> Pixels:
-    """Enlarged about the centre."""
+    """Enlarge about the centre.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    factor : float
+        At least 1.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     middle = (np.array(x.shape[:2]) - 1) / 2
     offset = [*(middle - middle / factor), 0]
     return np.asarray(ndimage.affine_transform(x, [1 / factor, 1 / factor, 1], offset, order=1, mode="nearest"))

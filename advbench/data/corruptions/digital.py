@@ -1,4 +1,4 @@
-"""Light, colour and compression, in float images `[H, W, C]`."""
+"""Light, colour and compression, on float images `[H, W, C]`."""
 
 from io import BytesIO
 
@@ -10,14 +10,44 @@ from advbench.data.corruptions.pixels import Pixels
 
 
 def brightness(x: Pixels, more: float, rng: Generator) -> Pixels:
-    """A higher HSV value, at the same hue and saturation."""
+    """Raise the HSV value, at the same hue and saturation.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    more : float
+        Increment of the value.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     value: Pixels = x.max(-1, keepdims=True)
     raised = np.minimum(value + more, 1)
     return np.where(value > 0, x * raised / np.maximum(value, 1e-9), raised)
 
 
 def saturate(x: Pixels, how: tuple[float, float], rng: Generator) -> Pixels:
-    """Another HSV saturation, at the same hue and value; grey has the hue of red, as HSV has it."""
+    """Change the HSV saturation, at the same hue and value; grey has the hue of red, as in HSV.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, float]
+        Factor and increment of the saturation.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     value: Pixels = x.max(-1, keepdims=True)
     low: Pixels = x.min(-1, keepdims=True)
     saturation = (value - low) / np.maximum(value, 1e-9)
@@ -27,20 +57,65 @@ def saturate(x: Pixels, how: tuple[float, float], rng: Generator) -> Pixels:
 
 
 def contrast(x: Pixels, share: float, rng: Generator) -> Pixels:
-    """Closer to each channel's mean."""
+    """Move values towards each channel's mean.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    share : float
+        Share of the contrast that is kept.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     mean: Pixels = x.mean((0, 1), keepdims=True)
     return mean + share * (x - mean)
 
 
 def jpeg(x: Pixels, quality: int, rng: Generator) -> Pixels:
-    """Through JPEG and back."""
+    """Compress as JPEG and decompress.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    quality : int
+        Of JPEG, from 1 to 95.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     file = BytesIO()
     _picture(x).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file)).reshape(x.shape) / 255.0
 
 
 def pixelate(x: Pixels, share: float, rng: Generator) -> Pixels:
-    """Through a smaller image and back, by boxes."""
+    """Shrink and enlarge, by boxes.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    share : float
+        Size of the smaller image.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     height, width, _ = x.shape
     small = _picture(x).resize((int(width * share), int(height * share)), Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BOX)).reshape(x.shape) / 255.0

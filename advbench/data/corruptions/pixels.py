@@ -1,4 +1,4 @@
-"""What corruptions work on."""
+"""Type of images that corruptions work on."""
 
 import numpy as np
 from numpy.typing import NDArray

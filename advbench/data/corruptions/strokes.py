@@ -1,4 +1,4 @@
-"""Lines drawn over grey images, and images made into lines; float `[H, W, 1]`."""
+"""Lines drawn over grey images, and edges of images; float `[H, W, 1]`."""
 
 import numpy as np
 from numpy.random import Generator
@@ -10,13 +10,43 @@ REACH = 2.3  # pixels at which a stroke has faded
 
 
 def stripe(x: Pixels, width: int, rng: Generator) -> Pixels:
-    """Inverted along both sides."""
+    """Invert the image along both sides.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, 1]`.
+    width : int
+        Width of each stripe in pixels.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     column = np.arange(x.shape[1])[None, :, None]
     return np.where((column < width) | (column >= x.shape[1] - width), 1 - x, x)
 
 
 def dotted_line(x: Pixels, count: int, rng: Generator) -> Pixels:
-    """Dotted lines from side to side."""
+    """Draw dotted lines from side to side.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, 1]`.
+    count : int
+        Number of lines.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     height, width, _ = x.shape
     column = np.arange(width)
     for start, end in rng.integers(0, height - 1, (count, 2)):
@@ -26,7 +56,22 @@ def dotted_line(x: Pixels, count: int, rng: Generator) -> Pixels:
 
 
 def zigzag(x: Pixels, count: int, rng: Generator) -> Pixels:
-    """Zigzags from side to side, of four pixels a tooth."""
+    """Draw zigzags from side to side, of four pixels a tooth.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, 1]`.
+    count : int
+        Number of zigzags.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     height, width, _ = x.shape
     column = np.arange(width)
     inside = ((column >= 2) & (column < width - 2))[None, :, None]
@@ -38,19 +83,34 @@ def zigzag(x: Pixels, count: int, rng: Generator) -> Pixels:
 
 
 def canny_edges(x: Pixels, share: float, rng: Generator) -> Pixels:
-    """Mixed with its edges (Canny 1986, doi 10.1109/TPAMI.1986.4767851)."""
+    """Mix an image with its edges (Canny 1986, doi 10.1109/TPAMI.1986.4767851).
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, 1]`.
+    share : float
+        Share of the edges.
+    rng : Generator
+        Unused.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     return (1 - share) * x + share * _edges(x[..., 0])[..., None]
 
 
 def _stroke(shape: tuple[int, ...], rows: Pixels) -> Pixels:
-    """Brightness around a height in each column, fading by the logarithm."""
+    """Return brightness around a height in each column, fading logarithmically."""
     far = np.abs(np.arange(shape[0])[:, None] - rows)
     fading: Pixels = np.clip(1 + np.log(np.maximum(1 - far / REACH, 1e-9)), 0, 1)
     return fading[..., None]
 
 
 def _edges(x: Pixels, sigma: float = 1.0, low: float = 0.1, high: float = 0.2) -> Pixels:
-    """Ridges of the smoothed slope, of which those above `low` stay that hang together with one above `high`."""
+    """Find ridges of the smoothed gradient above `low` that are connected to one above `high`."""
     smooth = ndimage.gaussian_filter(x, sigma, mode="constant")
     slope = np.stack([ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)])
     size = np.hypot(*slope)

@@ -1,4 +1,4 @@
-"""Weather, in float images `[H, W, C]`."""
+"""Weather, on float images `[H, W, C]`."""
 
 import numpy as np
 from numpy.random import Generator
@@ -13,7 +13,24 @@ ICE = np.array([0.78, 0.88, 1.0])
 
 
 def fog(x: Pixels, how: tuple[float, float], rng: Generator, size: int = 32) -> Pixels:
-    """A fractal of mist; `size` pixels have its whole range, a power of two."""
+    """Add a fractal of mist; `size` pixels, a power of two, contain its whole range.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, float]
+        Density, and decay of the fractal.
+    rng : Generator
+        Random generator.
+    size : int, default 32
+        Side of the fractal.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     dense, decay = how
     white = float(x.max())
     mist = fractal(size, decay, rng)[: x.shape[0], : x.shape[1], None]
@@ -21,7 +38,22 @@ def fog(x: Pixels, how: tuple[float, float], rng: Generator, size: int = 32) -> 
 
 
 def frost(x: Pixels, how: tuple[float, float], rng: Generator) -> Pixels:
-    """Crystals: the ridges of a fractal, icy in colour."""
+    """Add crystals: the ridges of a fractal, icy in colour.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, float]
+        Shares of the image and of the crystals.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     keep, ice = how
     size = 1 << int(np.ceil(np.log2(max(x.shape[:2]))))
     ridges = (1 - np.abs(2 * fractal(size, 1.5, rng) - 1)) ** 2
@@ -31,7 +63,22 @@ def frost(x: Pixels, how: tuple[float, float], rng: Generator) -> Pixels:
 
 
 def snow(x: Pixels, how: tuple[float, float, float, float, int, float, float], rng: Generator) -> Pixels:
-    """Flakes that fall, twice, on an image whitened a little."""
+    """Add falling flakes, twice, to an image whitened a little.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, float, float, float, int, float, float]
+        Mean, deviation, zoom and threshold of the flakes, radius and deviation of their streaks, share of the image.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     mean, deviation, zoom, threshold, radius, sigma, keep = how
     flakes = zoomed(rng.normal(mean, deviation, (*x.shape[:2], 1)), zoom)
     flakes = np.clip(np.where(flakes < threshold, 0, flakes), 0, 1)
@@ -42,7 +89,22 @@ def snow(x: Pixels, how: tuple[float, float, float, float, int, float, float], r
 
 
 def spatter(x: Pixels, how: tuple[float, float, float, float, float, str], rng: Generator) -> Pixels:
-    """Drops of water or of mud on the lens."""
+    """Add drops of water or mud on the lens.
+
+    Parameters
+    ----------
+    x : Pixels
+        Image `[H, W, C]`.
+    how : tuple[float, float, float, float, float, str]
+        Mean, deviation, smoothness and threshold of the liquid, its strength, and "water" or "mud".
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        Image of the same shape.
+    """
     mean, deviation, sigma, threshold, strength, what = how
     liquid: Pixels = ndimage.gaussian_filter(rng.normal(mean, deviation, x.shape[:2]), sigma, mode="nearest")
     if what == "mud":
@@ -57,9 +119,23 @@ def spatter(x: Pixels, how: tuple[float, float, float, float, float, str], rng: 
 
 
 def fractal(size: int, decay: float, rng: Generator) -> Pixels:
-    """A random landscape on a torus, `[size, size]` from 0 to 1, by midpoint displacement.
+    """Make a random landscape on a torus by midpoint displacement.
 
     Each halving of the grid displaces its new points by `decay` squared times less.
+
+    Parameters
+    ----------
+    size : int
+        Side, a power of two.
+    decay : float
+        Roughness: larger is smoother.
+    rng : Generator
+        Random generator.
+
+    Returns
+    -------
+    Pixels
+        `[size, size]` from 0 to 1.
     """
     land, reach = np.zeros((1, 1)), 1.0
     while len(land) < size:

@@ -1,4 +1,4 @@
-"""The data inside the package: MNIST whole, and the first 1,000 CIFAR-10 test images."""
+"""Data inside the package: MNIST whole, and the first 1,000 CIFAR-10 test images."""
 
 import hashlib
 import io
@@ -24,17 +24,40 @@ def _entries(name: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def splits(name: str) -> list[str]:
-    """The splits of the data set that are embedded, whole or in part."""
+    """List the splits of a data set that are embedded, whole or in part.
+
+    Parameters
+    ----------
+    name : str
+        A name in `DATASETS`.
+
+    Returns
+    -------
+    list[str]
+        Names of splits.
+    """
     return list(_entries(name))
 
 
 def contents(name: str, split: str) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of each official file of a split, or of as much of it as is embedded.
+    """Yield name and bytes of each official file of a split, or of the embedded part of it.
+
+    Parameters
+    ----------
+    name : str
+        A name in `DATASETS`.
+    split : str
+        An embedded split.
+
+    Returns
+    -------
+    Iterator[tuple[str, bytes]]
+        Names and bytes.
 
     Raises
     ------
     CorruptData
-        If an embedded file, or what it decodes to, has another sha256 than the manifest says.
+        When an embedded file, or its decoded content, differs from its sha256 in the manifest.
     """
     for entry in _entries(name)[split]:
         packed = [_checked(file, (ROOT / file).read_bytes(), digest) for file, digest in entry["files"].items()]
@@ -50,7 +73,7 @@ def _checked(name: str, content: bytes, expected: str) -> bytes:
 
 
 def _untile(sheet: bytes, labels: bytes) -> bytes:
-    """CIFAR records of a sheet of tiles, read row by row."""
+    """Convert a sheet of tiles, row by row, to CIFAR records."""
     with Image.open(io.BytesIO(sheet), formats=["WEBP"]) as image:
         pixels = np.asarray(image.convert("RGB"))
     tiles = pixels.reshape(ROWS, 32, COLUMNS, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)

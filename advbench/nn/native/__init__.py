@@ -1,7 +1,7 @@
-"""A convolution kernel in C++ that XLA calls on CPU; pure JAX takes over wherever it can't be had.
+"""A convolution kernel in C++ that XLA calls on CPU; pure JAX takes over where it is unavailable.
 
-The source is compiled for this very processor at its first use, into the platform's cache folder, and must agree
-with NumPy before it serves. `ADVBENCH_NATIVE=0` switches it off.
+The source is compiled for this processor at its first use, into the platform's cache folder, and must agree with NumPy
+before it is used. `ADVBENCH_NATIVE=0` switches it off.
 """
 
 import os
@@ -23,9 +23,14 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def status() -> str:
-    """Say whether the kernel serves: `on`, or `off: ` and the reason. The first call builds it.
+    """Return the status of the kernel; the first call builds it.
 
-    XLA can't split a call of it over devices: it would gather the whole batch on each of them.
+    With several devices it is off, since XLA can't split a call of it: it would gather the whole batch on each of them.
+
+    Returns
+    -------
+    str
+        `on`, or `off: ` and the reason.
     """
     if jax.device_count() > 1:
         return f"off: {jax.device_count()} devices"
@@ -36,20 +41,25 @@ def status() -> str:
 
 
 def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: int = 1) -> bool:
-    """Whether the kernel is there, takes these shapes, and no plain operations are asked for.
+    """Tell whether the kernel is available, supports these shapes, and native kernels are allowed.
 
     Parameters
     ----------
-    x : jax.Array
-        Images [B, H, W, C].
-    window : sequence of int
-        Shape of the weights, [kh, kw, C, O], in float32. Of 3x3 windows with stride 1 it takes those whose C and O fill
-        whole vectors (of 8 numbers, or as the processor has them), or one of them, an image's channels, is at most 4.
-        Of others up to 5x5 it takes those whose weights fit the processor's second cache.
-    gradient : bool
-        Ask for `weight_gradient` or `conv_relu` in place of `conv`; these need 3x3, and O to fill whole vectors.
-    stride : int
+    x : Array
+        Images `[B, H, W, C]`.
+    window : Sequence[int]
+        Shape of the weights, `[kh, kw, C, O]`, in float32. With 3x3 windows and stride 1, C and O must fill whole
+        vectors (of 8 numbers, or of the processor's width), or one of them, an image's channels, is at most 4. Other
+        windows, up to 5x5, need weights that fit into the processor's second cache.
+    gradient : bool, default False
+        Ask for `weight_gradient` or `conv_relu` instead of `conv`; these need 3x3, and O to fill whole vectors.
+    stride : int, default 1
         Step between windows.
+
+    Returns
+    -------
+    bool
+        True if `conv` may be called.
     """
     *size, c, o = window
     if wanted() or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
@@ -61,29 +71,29 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: i
 
 
 def _fits(c: int, o: int, whole: int) -> bool:
-    """Whether vectors of `whole` numbers suit these channels."""
+    """Tell whether vectors of `whole` numbers suit these channels."""
     deep, few, many = c % whole == o % whole == 0, c <= 4 and o % whole == 0, c % whole == 0 and o <= 4
     return deep or few or many
 
 
 def conv(x: Array, kernel: Array, pads: Pads, stride: int = 1) -> Array:
-    """Cross-correlate.
+    """Cross-correlate images with a kernel.
 
     Parameters
     ----------
-    x : jax.Array
-        Images [B, H, W, C] float32.
-    kernel : jax.Array
-        Weights [kh, kw, C, O] float32.
-    pads : pairs of int
+    x : Array
+        Images `[B, H, W, C]` float32.
+    kernel : Array
+        Weights `[kh, kw, C, O]` float32.
+    pads : Pads
         Rows and columns of zeros (low, high) around the image; negative ones crop.
-    stride : int
+    stride : int, default 1
         Step between windows.
 
     Returns
     -------
-    jax.Array
-        [B, H', W', O] float32, to about 1e-6 of the largest. The same bits whatever the batch and the threads.
+    Array
+        `[B, H', W', O]` float32, to about 1e-6 of the largest. The same bits for any batch size and number of threads.
     """
     *window, _, o = kernel.shape
     if window == [3, 3] and stride == 1:
@@ -96,13 +106,24 @@ def conv(x: Array, kernel: Array, pads: Pads, stride: int = 1) -> Array:
 
 
 def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, codes: bool) -> tuple[Array, Array]:
-    """`conv`, then `bias` [O], ReLU, and the maximum over disjoint windows of side 1 or 2.
+    """Apply `conv`, then `bias` `[O]`, ReLU, and the maximum over disjoint windows of side 1 or 2.
+
+    Parameters
+    ----------
+    x, kernel, pads
+        As for `conv`.
+    bias : Array
+        `[O]` float32.
+    window : int
+        Side of the pooling window, 1 or 2.
+    codes : bool
+        Whether to return the origin of each value.
 
     Returns
     -------
-    tuple of jax.Array
-        [B, H' // window, W' // window, O], and if asked for, in the same shape, `codes` uint8: which pixel of its
-        window each comes from, row by row from 1, or 0 where ReLU let nothing through. Else `codes` is empty.
+    tuple[Array, Array]
+        `[B, H' // window, W' // window, O]`, and if requested, in the same shape, codes uint8: the pixel of its window
+        that each value comes from, row by row from 1, or 0 where ReLU was inactive. Else the codes are empty.
     """
     height, width = _size(x.shape[1:3], pads)
     shape = (len(x), height // window, width // window, kernel.shape[3])
@@ -113,7 +134,28 @@ def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, 
 
 
 def conv_back(dy: Array, codes: Array, kernel: Array, size: Sequence[int], pads: Pads, window: int) -> Array:
-    """Spread `dy` over windows as `codes` of `conv_relu` say, to images of height and width `size`, then `conv`."""
+    """Spread `dy` over windows by the `codes` of `conv_relu`, to images of height and width `size`, then apply `conv`.
+
+    Parameters
+    ----------
+    dy : Array
+        Gradient of the output, `[B, h, w, O]` float32.
+    codes : Array
+        uint8, in the shape of `dy`.
+    kernel : Array
+        Flipped weights, `[3, 3, O, C]` float32.
+    size : Sequence[int]
+        Height and width before pooling.
+    pads : Pads
+        As for `conv`.
+    window : int
+        Side of the pooling window, 1 or 2.
+
+    Returns
+    -------
+    Array
+        Gradient of the images, `[B, H, W, C]` float32.
+    """
     height, width = size
     dx = _f32(len(dy), *_size(size, pads), kernel.shape[3])
     where = {"top": pads[0][0], "left": pads[1][0], "height": height, "width": width, "window": window}
@@ -121,13 +163,28 @@ def conv_back(dy: Array, codes: Array, kernel: Array, size: Sequence[int], pads:
 
 
 def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
-    """Gradient [3, 3, C, O] of the kernel, for images `x` [B, H, W, C] and the gradient `dy` [B, H', W', O]."""
+    """Return the gradient of the kernel.
+
+    Parameters
+    ----------
+    x : Array
+        Images `[B, H, W, C]` float32.
+    dy : Array
+        Gradient of the output, `[B, H', W', O]` float32.
+    pads : Pads
+        As for `conv`.
+
+    Returns
+    -------
+    Array
+        `[3, 3, C, O]` float32.
+    """
     dw = _f32(3, 3, x.shape[3], dy.shape[3])
     return _call("weights", _width(dw), (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
 
 
 def _width(kernel: Array | jax.ShapeDtypeStruct) -> int:
-    """Lanes of the vectors that suit its channels best."""
+    """Return the number of lanes that suits a kernel's channels best."""
     return next(whole for whole in lanes() if _fits(kernel.shape[2], kernel.shape[3], whole))
 
 
@@ -136,7 +193,7 @@ def _f32(*shape: int) -> jax.ShapeDtypeStruct:
 
 
 def _size(size: Sequence[int], pads: Pads, window: Sequence[int] = (3, 3), stride: int = 1) -> tuple[int, int]:
-    """Height and width of what a convolution makes."""
+    """Return height and width of a convolution's output."""
     height, width = ((n + low + high - k) // stride + 1 for n, k, (low, high) in zip(size, window, pads, strict=True))
     return height, width
 
@@ -144,7 +201,7 @@ def _size(size: Sequence[int], pads: Pads, window: Sequence[int] = (3, 3), strid
 def _call(
     name: str, whole: int, results: tuple[jax.ShapeDtypeStruct, ...], images: int, **where: int
 ) -> Callable[..., Sequence[Array]]:
-    """What calls the kernel; the first `images` arguments, and all results if there are any, have leading axis B."""
+    """Return a function that calls the kernel; the first `images` arguments have leading axis B."""
     target = f"advbench_{name}_{whole}"
     attributes = {key: np.int64(value) for key, value in where.items()}
 

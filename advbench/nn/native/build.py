@@ -1,4 +1,4 @@
-"""Build the kernel for this processor, once, and hold it to NumPy before it serves."""
+"""Build of the native kernel for this processor, once, checked against NumPy before use."""
 
 import ctypes
 import hashlib
@@ -26,14 +26,25 @@ _log = logging.getLogger(__name__)
 
 
 def problem() -> str | None:
-    """Build, check and register the kernel once; return why not, if not."""
+    """Build, check and register the kernel once.
+
+    Returns
+    -------
+    str or None
+        Reason for its absence; None if it is available.
+    """
     return None if isinstance(found := _load(), tuple) else found
 
 
 def lanes() -> tuple[int, ...]:
-    """Numbers in the vectors that there is a kernel for, most first; none where it can't be had.
+    """Return the vector widths for which there is a kernel, the largest first; none if it is unavailable.
 
-    A processor with vectors of 16 gets one for 8 as well: networks of 24 or 40 channels are not rare.
+    A processor with vectors of 16 numbers gets one for 8 as well: networks of 24 or 40 channels are common.
+
+    Returns
+    -------
+    tuple[int, ...]
+        Numbers in a vector.
     """
     return found if isinstance(found := _load(), tuple) else ()
 
@@ -50,7 +61,7 @@ def _load() -> tuple[int, ...] | str:
 
 
 def _register(built: Path) -> int:
-    """Make the kernel known to XLA, by names that end in its number of lanes."""
+    """Register the kernel with XLA, under names that end in its number of lanes."""
     library = ctypes.CDLL(str(built))
     _check(library)
     width = int(library.lanes())
@@ -60,27 +71,44 @@ def _register(built: Path) -> int:
 
 
 def _build(options: Sequence[str]) -> Path:
-    """Compile unless the cache has it: written beside and renamed, so that processes may build at once."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
-    if compiler is None:
-        raise RuntimeError("no C++ compiler found")
-    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), compiler, *options, _processor())).encode())
+    """Compile unless the cache has it: written beside and renamed, so that several processes may build at once."""
+    named = compiler()
+    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), named, *options, _processor())).encode())
     folder = platformdirs.user_cache_path("advbench") / "native"
     library = folder / f"winograd-{key.hexdigest()[:20]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             built = Path(scratch) / library.name
-            command = [compiler, *_FLAGS, *options, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
+            command = [named, *_FLAGS, *options, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
             if done.returncode:
-                raise RuntimeError(f"{compiler} failed: {done.stderr.strip().splitlines()[:1]}")
+                raise RuntimeError(f"{named} failed: {done.stderr.strip().splitlines()[:1]}")
             built.replace(library)
     return library
 
 
+def compiler() -> str:
+    """Find a C++ compiler: the one that `CXX` names, else c++, g++ or clang++.
+
+    Returns
+    -------
+    str
+        Path of the compiler.
+
+    Raises
+    ------
+    RuntimeError
+        When there is none.
+    """
+    found = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+    if found is None:
+        raise RuntimeError("no C++ compiler found")
+    return found
+
+
 def _processor() -> str:
-    """What `-march=native` depends on."""
+    """Return the facts on which `-march=native` depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -126,13 +154,13 @@ def _same(library: ctypes.CDLL, name: str, size: tuple[int, ...], given: list[np
 
 
 def _taps(x: np.ndarray) -> np.ndarray:
-    """The nine pixels under each window: 7 x 8 windows, two rows of zeros above, one column right."""
+    """Return the nine pixels under each window: 7 x 8 windows, two rows of zeros above, one column right."""
     padded = np.pad(x, ((0, 0), (2, 0), (0, 1), (0, 0)))
     return np.stack([padded[:, i : i + 7, j : j + 8] for i, j in product(range(3), range(3))])
 
 
 def _pooled(y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """ReLU and maximum over windows, and where each comes from."""
+    """Return ReLU and maximum over windows, and the position of each maximum."""
     b, h, w, o = y.shape
     cut = y[:, : h // window * window, : w // window * window]
     tiles = cut.reshape(b, h // window, window, w // window, window, o).transpose(0, 1, 3, 5, 2, 4)
@@ -142,7 +170,7 @@ def _pooled(y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spread(dy: np.ndarray, codes: np.ndarray, shape: tuple[int, ...], window: int) -> np.ndarray:
-    """The gradient of `_pooled`, for images of that shape."""
+    """Return the gradient of `_pooled`, for images of that shape."""
     out = np.zeros(shape, np.float32)
     for k, (i, j) in enumerate(product(range(window), range(window))):
         part = out[:, i : dy.shape[1] * window : window, j : dy.shape[2] * window : window]

@@ -3,10 +3,13 @@
 from advbench.onnx.operators import (
     attention,
     elementwise,
+    indexed,
     ordering,
     products,
     quantised,
+    recurrent,
     resize,
+    sampling,
     shapes,
     windows,
 )
@@ -17,11 +20,14 @@ __all__ = [
     "Untranslatable",
     "attention",
     "elementwise",
+    "indexed",
     "known",
     "ordering",
     "products",
     "quantised",
+    "recurrent",
     "resize",
+    "sampling",
     "shapes",
     "windows",
 ]

@@ -20,6 +20,7 @@ from advbench.onnx.operators.base import (
     HIGHEST,
     Untranslatable,
     Value,
+    ints,
     operator,
 )
 
@@ -208,6 +209,38 @@ def _average_pool(node: Node, x: Value) -> Value:
         )
         return total / unpadded.pooled(ones, 0, jnp.add, lax.add)
     return total / windows.pooled(ones, 0, jnp.add, lax.add)
+
+
+@operator("LpPool")
+def _lp_pool(node: Node, x: Value) -> Value:
+    windows = Windows.of(node, x, node.attributes["kernel_shape"])
+    return _lp(node, x, lambda powers: windows.pooled(powers, 0, jnp.add, lax.add))
+
+
+@operator("GlobalLpPool")
+def _global_lp_pool(node: Node, x: Value) -> Value:
+    return _lp(node, x, lambda powers: powers.sum(tuple(range(2, x.ndim)), keepdims=True))
+
+
+def _lp(node: Node, x: Value, total: Callable[[Value], Value]) -> Value:
+    """The p-norm of sums; where that is 0 so is its gradient."""
+    p = node.attributes.get("p", 2)
+    powers = total(lax.integer_pow(jnp.abs(x), p))
+    return jnp.where(powers > 0, jnp.where(powers > 0, powers, 1) ** (1 / p), 0)
+
+
+@operator("Col2Im")
+def _columns_to_image(node: Node, x: Value, size: Value, block: Value) -> Value:
+    """Blocks `[N, C * block, L]` added up where they lie in an image `[N, C, ...]`: the transpose of unfolding."""
+    sides, spans = ints(size), ints(block)
+    image = jax.ShapeDtypeStruct((x.shape[0], x.shape[1] // math.prod(spans), *sides), x.dtype)
+    windows = Windows.of(node, image, spans)
+
+    def unfolded(image: Value) -> Value:
+        cut = jnp.stack(list(windows.slices(image, 0)), 2)  # [N, C, block, ...]
+        return cut.reshape(x.shape)
+
+    return jax.linear_transpose(unfolded, image)(x)[0]
 
 
 @operator("GlobalAveragePool")

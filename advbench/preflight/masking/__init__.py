@@ -1,4 +1,4 @@
-"""Does a model hide its gradients, so that attacks fail where adversarial images exist? A check is one function."""
+"""Preflight checks for gradient masking: attacks fail although adversarial images exist. Each check is a function."""
 
 from advbench.preflight.masking.examine import (
     ASKED,

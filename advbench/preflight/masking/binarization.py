@@ -1,9 +1,9 @@
 """The binarization test (Zimmermann, Brendel, Tramer & Carlini 2022, arXiv 2206.13991).
 
-For each image a two-class readout is put on the model such that an adversarial image exists by construction: it says 0
-of points inside the ball and 1 of one point on its edge. An attack that can't find what is known to be there can't be
-trusted. The paper reads from the last hidden layer; a model here is a function whose features can't be reached, so the
-readout is on its logits.
+For each image a binary classifier is fitted to the model's outputs such that an adversarial image exists by
+construction: it predicts 0 for points inside the ball and 1 for one point on its edge. An attack that misses this image
+can't be trusted. The paper fits to the last hidden layer. A model here is a function without access to hidden layers,
+so the classifier is fitted to its logits.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from advbench.preflight.masking.guard import FEW
 from advbench.preflight.masking.probe import Probe
 
 INNER = 64  # points within the ball, at most 0.9 eps away
-DRAWS = 64  # random points of the edge, to see whether the test is too easy
-WANTED = 0.95  # share of the images in which the attack must succeed
+DRAWS = 64  # random points of the edge, which show whether the test is too easy
+WANTED = 0.95  # share of images for which the attack must succeed
 STEPS = 50
 
 
 def binarization_test_fails(p: Probe) -> Finding:
-    """The attack misses adversarial images that exist."""
+    """Check that PGD finds adversarial images that exist by construction."""
     inside = np.stack([p.map(lambda k, x: _inside(p.threat, k, x), f"inner {i}", p.x) for i in range(INNER)], 1)
     edge = p.map(lambda k, x: _edge(p.threat, k, x), "edge", p.x)
     weights, bias, separable = readout(
         p.logits(inside.reshape(-1, *p.x.shape[1:])).reshape(len(p.x), INNER, -1), p.logits(edge)
     )
     if separable.sum() < FEW:
-        why = f"of {len(p.x)} images {int(separable.sum())} have an edge that logits tell from the inside"
+        why = f"only for {int(separable.sum())} of {len(p.x)} images do logits separate the ball's edge from its inside"
         return NotMade(("binarization_test_fails",), why)
 
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", loss="margin")
@@ -61,23 +61,27 @@ def binarization_test_fails(p: Probe) -> Finding:
             "high": clopper_pearson(count, n)[1],
             "readout": "logits",
         },
-        message=f"PGD finds {count} of {n} adversarial images that exist by construction (random search: "
-        f"{int(drawn.sum())}): where it finds none, there may be some",
+        message=f"PGD finds only {count} of {n} adversarial images that exist by construction (random search: "
+        f"{int(drawn.sum())}): images that it fails to break may not be robust",
     )
 
 
 def readout(inner: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each image, the plane between its inner points and its edge point.
+    """Fit for each image a hyperplane between its inner points and its edge point.
 
     Parameters
     ----------
-    inner : features `[n, m, K]`.
-    edge : features `[n, K]`.
+    inner, edge : np.ndarray
+        Features of the inner points `[n, m, K]` and of the edge point `[n, K]`.
 
     Returns
     -------
-    weights float32 `[n, K]` and bias float32 `[n]`, with features @ weights + bias > 0 on the edge, and where there is
-    such a plane, bool `[n]`
+    weights : np.ndarray
+        float32 `[n, K]`.
+    bias : np.ndarray
+        float32 `[n]`: features @ weights + bias > 0 for the edge point.
+    separable : np.ndarray
+        bool `[n]`: such a hyperplane exists.
     """
     inner, edge = inner.astype(float), edge.astype(float)
     mean = inner.mean(1)
@@ -106,7 +110,7 @@ def _inside(threat: Threat, keys: jax.Array, x: jax.Array) -> jax.Array:
 
 @jax.jit
 def _edge(threat: Threat, keys: jax.Array, x: jax.Array) -> jax.Array:
-    """A random point as far away as the ball and the box allow."""
+    """Return a random point as far away as the ball and the pixel range allow, `[B, H, W, C]`."""
 
     def far(key: jax.Array, x: jax.Array) -> jax.Array:
         d = threat.norm.sample(key, x)

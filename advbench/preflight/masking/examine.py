@@ -1,4 +1,4 @@
-"""All checks on one model, under one threat."""
+"""All checks for gradient masking on one model under one threat."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
     from advbench.core.spec import ThreatSpec
 
-SAMPLE: Final = 64  # images that the model gets right
-LEAST: Final = 8  # fewer say nothing
+SAMPLE: Final = 64  # correctly classified images to use
+LEAST: Final = 8  # fewest images for a check
 
 Check = Callable[[Probe], Finding]
 
@@ -36,7 +36,7 @@ ANYWHERE: Final[dict[str, Check]] = {
     "unbounded_attack_fails": signs.unbounded_attack_fails,
     "unstable_predictions": indicators.unstable_predictions,
 }
-"""What needs no ball in which gradients can be followed."""
+"""Checks that work without a ball in which gradient attacks can be compared."""
 
 CHECKS: Final[dict[str, Check]] = ANYWHERE | {
     "single_step_beats_iterative": signs.single_step_beats_iterative,
@@ -46,30 +46,30 @@ CHECKS: Final[dict[str, Check]] = ANYWHERE | {
     "incomplete_optimisation": indicators.incomplete_optimisation,
     "saturated_loss": saturation.saturated_loss,
 }
-"""Checks by the name of the flag that they raise; these take seconds."""
+"""Fast checks by the name of the flag that they raise; they take seconds."""
 
 FULL: Final[dict[str, Check]] = {
     "silent_success": indicators.silent_success,
     "transfer_beats_gradients": surrogate.transfer_beats_gradients,
     "binarization_test_fails": binarization.binarization_test_fails,
 }
-"""What is added when asked for everything."""
+"""Further checks of the full examination, by the name of the flag; they take tens of seconds."""
 
 ASKED: Final = {
     "unavailable_gradients": "there is a gradient within the ball too",
-    "unbounded_attack_fails": "an attack that may change everything breaks everything",
+    "unbounded_attack_fails": "an attack without a perturbation limit breaks all images",
     "unstable_predictions": "the margin changes smoothly",
-    "single_step_beats_iterative": "many gradient steps break what one does",
-    "black_box_beats_gradients": "gradients break what a search by scores does",
-    "random_beats_gradients": "gradients break what random images do",
-    "larger_eps_breaks_less": "a larger eps breaks more",
-    "incomplete_optimisation": "twice the steps break no more",
+    "single_step_beats_iterative": "many gradient steps break what one step breaks",
+    "black_box_beats_gradients": "gradient attacks break what a score attack breaks",
+    "random_beats_gradients": "gradient attacks break what random images break",
+    "larger_eps_breaks_less": "a larger eps breaks at least as many images",
+    "incomplete_optimisation": "twice the steps break no more images",
     "saturated_loss": "the scale of the logits does not matter to the cross-entropy",
-    "silent_success": "an attack need not keep its first success",
-    "transfer_beats_gradients": "gradients break what images made on an imitation do",
+    "silent_success": "an attack that keeps only its last image finds the same",
+    "transfer_beats_gradients": "gradient attacks break what transfer from a surrogate breaks",
     "binarization_test_fails": "adversarial images that exist by construction are found",
 }
-"""What is asked of a model, by the name of the flag that is raised when it is not so."""
+"""Requirements on a model, by the name of the flag raised if one is not met."""
 
 
 @own_settings()
@@ -85,32 +85,41 @@ def examine_masking(
     scale_free: bool = True,
     classes: int | None = None,
 ) -> list[Flag]:
-    """Look for gradients that hide adversarial images from attacks, by short attacks that contradict each other.
+    """Look for gradient masking by short attacks that contradict each other if gradients mislead.
 
     Parameters
     ----------
-    model : the model, as `load_model` gives it.
-    images : clean images, float32 `[n, H, W, C]` in [0, 1]. The first 64 that the model gets right are the sample; on
-        the others a surrogate is trained, when `full`.
-    labels : true classes, integers `[n]`.
-    threat : the ball to search in.
-    seed : fixes every random number.
-    batch_size : images a pass, at most.
-    full : also train a surrogate, and take the binarization test; a matter of tens of seconds.
-    scale_free : whether the numbers rest on at least one attack that no scale of the logits can starve.
-    classes : of the data; the number of outputs, unless given.
+    model : LoadedModel
+        The model as `load_model` returns it.
+    images : np.ndarray
+        Clean images, float32 `[n, H, W, C]` in [0, 1]. The first 64 that the model classifies correctly are the sample;
+        with `full`, a surrogate is trained on the others.
+    labels : np.ndarray
+        True classes, integers `[n]`.
+    threat : ThreatSpec
+        The ball to search in.
+    seed : int
+        Seed of all random numbers.
+    batch_size : int
+        Most images per batch.
+    full : bool
+        Also train a surrogate and run the binarization test, which takes tens of seconds.
+    scale_free : bool
+        At least one attack of the evaluation does not depend on the scale of the logits.
+    classes : int, optional
+        Number of classes of the data; by default the number of outputs.
 
     Returns
     -------
     list of Flag
-        Named as in `CHECKS` and `FULL`: `invalid` where robust accuracy can't be what gradient attacks say, `note`
-        where it is likely a matter of their budget; and the note `checks_not_made`, with the names of checks and why,
-        where some could not be made, as on too few images that the model gets right. Empty where nothing was found.
+        Flags named as in `CHECKS` and `FULL`: `invalid` if robust accuracy must be lower than gradient attacks say,
+        `note` if their steps or queries probably do not suffice. The note `checks_not_made` names checks that were not
+        possible, for instance with too few correctly classified images, and why. Empty without findings.
 
     Raises
     ------
     UsageError
-        In one line, when images, labels or outputs have a wrong shape, kind or range.
+        When images, labels or outputs have a wrong shape, type or range.
     """
     x, y = check_data(images, labels)
     outputs, _ = check_outputs(model, x, y, classes)
@@ -118,13 +127,13 @@ def examine_masking(
     size = min(batch_size, SAMPLE)
     predict = adaptive(model.predict)
     whole = Probe(predict, x, y, x[:0], threat.threat, seed, size, full, scale_free, chance)
-    # A model that is right nowhere near the front of the data has other troubles.
+    # Only the first images are searched: a model that is wrong on nearly all of them has other faults.
     head = min(len(x), 8 * SAMPLE)
     sample = np.flatnonzero(whole.logits(x[:head]).argmax(1) == y[:head])[:SAMPLE]
     wanted = CHECKS | FULL if full else CHECKS
     if len(sample) < LEAST:
         return flags_of(
-            [NotMade(tuple(wanted), f"the model gets {len(sample)} of {head} images right, fewer than {LEAST}")]
+            [NotMade(tuple(wanted), f"the model classifies {len(sample)} of {head} images correctly, {LEAST} needed")]
         )
     rest = np.delete(x, sample, axis=0) if full else x[:0]
     probe = Probe(predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free, chance)
@@ -146,5 +155,5 @@ def _without_gradient(error: str) -> Flag:
         name="unavailable_gradients",
         level="invalid",
         evidence={"error": error},
-        message=f"the model can't be differentiated ({error}): gradient attacks can't see it",
+        message=f"the model can't be differentiated ({error}): gradient attacks can't work; use score attacks",
     )

@@ -1,4 +1,4 @@
-"""When a count of images is a finding: it must be more than a few, and more than the luck of the sample allows."""
+"""Thresholds of findings: a count of images must exceed a few, and its lower confidence bound a share."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from advbench.core.flag import Flag
 from advbench.core.intervals import clopper_pearson
 
-FEW = 5  # images, at least, for a verdict
-SHARE = 0.05  # of the sample; the lower bound of the 95 % interval must lie above it
-NOTED = (2, 0.03)  # images and share from which a finding is mentioned
+FEW = 5  # images from which a finding is `invalid`
+SHARE = 0.05  # of the sample; for `invalid` the lower bound of the 95 % interval must lie above it
+NOTED = (2, 0.03)  # images, and share of the sample, from which a finding is a note
 
 Level = Literal["note", "invalid"]
 
 
 def level(count: int, n: int, share: float = SHARE) -> Level | None:
-    """What `count` of `n` images amount to."""
+    """Return the level of a finding on `count` of `n` images; None if it is too small to report."""
     if count >= FEW and clopper_pearson(count, n)[0] > share:
         return "invalid"
     return "note" if count >= max(NOTED[0], NOTED[1] * n) else None
@@ -26,15 +26,25 @@ def level(count: int, n: int, share: float = SHARE) -> Level | None:
 def missed(
     name: str, found: np.ndarray, by: np.ndarray, message: str, *, most: Level = "invalid", **evidence: Any
 ) -> Flag | None:
-    """A flag where what should be weaker (`found`, bool `[n]`) breaks images that the stronger (`by`) misses.
+    """Flag images that the attack that should be weaker breaks and the stronger one misses.
 
     Parameters
     ----------
-    name : of the flag.
-    found, by : which images the one and the other broke.
-    message : with `{count}` and `{n}`.
-    most : the highest level that such a finding can have.
-    **evidence : more numbers for the record.
+    name : str
+        Name of the flag.
+    found, by : np.ndarray
+        Images that the weaker and the stronger attack broke, bool `[n]` each.
+    message : str
+        Message of the flag, with the fields `{count}` and `{n}`.
+    most : {"note", "invalid"}
+        Highest level that the flag may have.
+    **evidence
+        Further entries of the flag's evidence.
+
+    Returns
+    -------
+    Flag or None
+        None if too few images are concerned.
     """
     count, n = int((found & ~by).sum()), len(found)
     if (how := level(count, n)) is None:

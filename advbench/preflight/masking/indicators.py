@@ -1,4 +1,4 @@
-"""Indicators of attack failure (Pintor et al. 2022, arXiv 2106.09947) that the five signs don't cover."""
+"""Indicators of attack failure (Pintor et al. 2022, arXiv 2106.09947) beyond the five signs of gradient masking."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from advbench.preflight.masking.guard import level, missed
 from advbench.preflight.masking.probe import STEPS, Probe
 
 RADIUS = 8 / 255
-ROUGH = 0.25  # of the change at RADIUS is left at a tenth of it; where the model is smooth, a tenth is
+ROUGH = 0.25  # change at RADIUS / 10 over that at RADIUS from which outputs count as unstable; 0.1 if they are smooth
 DIRECTIONS = 8
-DEAD = 0.1  # share of images without gradient that an honest network may have
+DEAD = 0.1  # share of images without gradient that is normal for a network
 
 
 def unavailable_gradients(p: Probe) -> Flag | None:
-    """No slope to climb, a random step away from the image."""
+    """Check that the margin has a non-zero, finite gradient at a random image of the ball."""
     bad = (p.slopes == 0) | ~np.isfinite(p.slopes)
     count, n = int(bad.sum()), len(bad)
     if (how := level(count, n, DEAD)) is None:
@@ -36,7 +36,7 @@ def unavailable_gradients(p: Probe) -> Flag | None:
 
 
 def unstable_predictions(p: Probe) -> Finding:
-    """The margin jumps: a tenth of the way changes it by much more than a tenth."""
+    """Check that the margin is smooth: a tenth of a random step changes it by about a tenth."""
 
     def both(keys: jax.Array, x: np.ndarray, y: np.ndarray) -> tuple[jax.Array, jax.Array]:
         return _change(p.model, keys, x, y, RADIUS), _change(p.model, keys, x, y, RADIUS / 10)
@@ -52,14 +52,14 @@ def unstable_predictions(p: Probe) -> Finding:
         name="unstable_predictions",
         level="note",
         evidence={"ratio": rough, "n": int(moves.sum()), "smooth": 0.1, "threshold": ROUGH, "radius": RADIUS},
-        message=f"a random step of a tenth the length changes the margin by {rough:.0%}, not 10 %: the outputs jump or "
-        "are noisy, and gradients say little; average them (EOT) or attack by scores",
+        message=f"a tenth of a random step changes the margin by {rough:.0%} of the full change, not 10 %: outputs "
+        "jump or are noisy, and gradients mislead; use expectation over transformation (EOT) or score attacks",
     )
 
 
 @partial(jax.jit, static_argnums=4)
 def _change(model: Model, keys: jax.Array, x: jax.Array, y: jax.Array, radius: float) -> jax.Array:
-    """Root mean square change of each image's margin over random sign steps."""
+    """Return the root mean square change of each image's margin over random sign steps, float32 `[B]`."""
     gain = jax.vmap(margin)
     here = gain(model(x), y)
 
@@ -71,17 +71,15 @@ def _change(model: Model, keys: jax.Array, x: jax.Array, y: jax.Array, radius: f
 
 
 def incomplete_optimisation(p: Probe) -> Flag | None:
-    """Twice the steps break more."""
+    """Check that twice the steps break hardly more images."""
     twice = p.climb(p.threat, steps=2 * STEPS)
     message = f"{2 * STEPS} gradient steps break {{count}} of {{n}} images that {STEPS} don't: give attacks more steps"
     return missed("incomplete_optimisation", twice, p.iterated, message, most="note", steps=STEPS)
 
 
 def silent_success(p: Probe) -> Flag | None:
-    """An attack that returns its last image walks away from successes; ours keep the first, or the surest."""
+    """Check whether an attack that returns its last image (`keep=false`) loses successes it had on the way."""
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", keep=False)
     last = p.breaks(p.attack(attack, p.threat))
-    message = (
-        "an attack that returns its last image walks away from {count} of {n} successes: keep=false weakens it here"
-    )
+    message = "an attack that returns its last image loses its success on {count} of {n} images: don't set keep=false"
     return missed("silent_success", p.plain, last, message, most="note", steps=STEPS)

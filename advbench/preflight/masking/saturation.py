@@ -9,11 +9,11 @@ from advbench.preflight.masking.probe import Probe
 
 
 def saturated_loss(p: Probe) -> Finding:
-    """Dividing the logits by a constant changes no prediction, and must not change what an attack finds."""
+    """Compare PGD on rescaled and on original logits: scaling changes no prediction, so it must not change success."""
     if isinstance(p.model, Randomised):
-        return NotMade(("saturated_loss",), "logits of a randomised model are climbed draw by draw, as they are")
-    message = "with logits rescaled, the cross-entropy breaks {count} of {n} images that it misses as they are"
-    advice = "" if p.scale_free else "; no attack asked for has a loss that this leaves alone: use margin or dlr"
+        return NotMade(("saturated_loss",), "attacks on a randomised model use the logits of each draw unscaled")
+    message = "with rescaled logits, the cross-entropy breaks {count} of {n} images that it misses otherwise"
+    advice = "" if p.scale_free else "; every attack asked for depends on that scale: use loss margin or dlr"
     return missed(
         "saturated_loss",
         p.rescaled,

@@ -1,4 +1,4 @@
-"""The five signs of masked gradients of Athalye, Carlini & Wagner (2018, arXiv 1802.00420)."""
+"""The five signs of gradient masking of Athalye, Carlini & Wagner (2018, arXiv 1802.00420)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from advbench.preflight.masking.probe import (
 
 
 def single_step_beats_iterative(p: Probe) -> Flag | None:
-    """A single step breaks what many steps don't."""
+    """Check that many gradient steps break what a single step breaks."""
     message = f"one gradient step breaks {{count}} of {{n}} images that {STEPS} steps don't: gradients mislead"
     return missed("single_step_beats_iterative", p.single, p.iterated, message, steps=STEPS)
 
 
 def black_box_beats_gradients(p: Probe) -> Flag | None:
-    """A search by scores alone breaks what gradients don't."""
+    """Check that gradient attacks break what a score attack breaks."""
     queries = QUERIES[p.full]
-    message = f"{queries} queries of Square break {{count}} of {{n}} images that gradient attacks don't"
+    message = f"Square with {queries} queries breaks {{count}} of {{n}} images that gradient attacks don't"
     return missed("black_box_beats_gradients", p.searched, p.white, _advised(message), queries=queries)
 
 
 def random_beats_gradients(p: Probe) -> Flag | None:
-    """Random images of the ball break what gradients don't."""
+    """Check that gradient attacks break what random images of the ball break."""
     message = f"{DRAWS} random images of the ball break {{count}} of {{n}} images that gradient attacks don't"
     return missed("random_beats_gradients", p.drawn, p.white, _advised(message), draws=DRAWS)
 
 
 def unbounded_attack_fails(p: Probe) -> Flag | None:
-    """An attack that may change everything leaves images standing."""
+    """Check that an attack with an unlimited perturbation budget breaks all images."""
     count, n = int((~p.unbounded).sum()), len(p.y)
     if (how := level(count, n, p.chance)) is None:
         return None
@@ -49,17 +49,17 @@ def unbounded_attack_fails(p: Probe) -> Flag | None:
             "low": clopper_pearson(count, n)[0],
             "eps": float(p.everything.eps),
         },
-        message=f"{count} of {n} images withstand {STEPS} gradient steps that may change every pixel at will: "
+        message=f"{STEPS} gradient steps without a limit on the perturbation fail on {count} of {n} images: "
         "these are failures of the attack, not robustness",
     )
 
 
 def larger_eps_breaks_less(p: Probe) -> Flag | None:
-    """A larger ball holds every image of the smaller one, and must break at least as many."""
+    """Check that gradient attacks break at 2 eps what they break at eps: the larger ball contains the smaller one."""
     twice = p.climb(p.wider(2))
-    message = "{count} of {n} images that gradients break at eps withstand them at twice that"
+    message = "gradient attacks break {count} of {n} images at eps that they don't break at 2 eps: gradients mislead"
     return missed("larger_eps_breaks_less", p.rescaled, twice, message, eps=float(p.threat.eps))
 
 
 def _advised(message: str) -> str:
-    return f"{message}; if these are few, more steps or queries will tell, else gradients are masked"
+    return f"{message}: gradients are masked, or the attacks need more steps"

@@ -1,4 +1,4 @@
-"""Transfer from a surrogate that imitates the model (Papernot et al. 2017, arXiv 1602.02697)."""
+"""Transfer from a surrogate trained to imitate the model (Papernot et al. 2017, arXiv 1602.02697)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ENOUGH = 128  # images to learn from
 
 
 def transfer_beats_gradients(p: Probe) -> Finding:
-    """Images made on a surrogate break what the model's own gradients don't."""
+    """Check that the model's own gradients break what adversarial images of a surrogate break."""
     if len(p.rest) < ENOUGH:
-        why = f"an imitation needs {ENOUGH} images more to learn from, and there are {len(p.rest)}"
+        why = f"training a surrogate needs {ENOUGH} further images, and there are {len(p.rest)}"
         return NotMade(("transfer_beats_gradients",), why)
     labels = p.logits(p.rest)
     surrogate, agreement = imitate(p.rest, labels.argmax(1).astype(np.int32), labels.shape[1], p.seed)
@@ -35,14 +35,29 @@ def transfer_beats_gradients(p: Probe) -> Finding:
         "transfer_beats_gradients",
         transferred,
         p.white,
-        "images made on a network that imitates the model break {count} of {n} that the model's own gradients don't",
+        "transfer from a surrogate breaks {count} of {n} images that the model's own gradients don't",
         trained_on=len(p.rest),
         agreement=agreement,
     )
 
 
 def imitate(x: np.ndarray, y: np.ndarray, classes: int, seed: int) -> tuple[Any, float]:
-    """A small network trained on what the model says of images; and how often it then says the same."""
+    """Train a small surrogate on the model's predictions.
+
+    Parameters
+    ----------
+    x, y : np.ndarray
+        Images float32 `[n, H, W, C]` in [0, 1], and the model's predictions int32 `[n]`.
+    classes : int
+        Number of logits.
+    seed : int
+        Seed of weights and batches.
+
+    Returns
+    -------
+    tuple of Model and float
+        The surrogate, and the share of up to 512 training images on which it agrees with the model.
+    """
     height, width, channels = x.shape[1:]
     name = "wong-cnn" if min(height, width) >= 8 else "mlp"
     graph, params = nnx.split(create(name, shape=(height, width, channels), classes=classes, seed=seed))

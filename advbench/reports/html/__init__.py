@@ -1,1 +1,1 @@
-"""Reports as one HTML file that needs nothing from outside of itself."""
+"""HTML reports as one self-contained file."""

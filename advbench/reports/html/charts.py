@@ -1,4 +1,4 @@
-"""What is drawn of one run, each with the numbers as a table for those who can't see it."""
+"""Charts of one run, each with its numbers as an accessible table."""
 
 from __future__ import annotations
 
@@ -11,37 +11,49 @@ from advbench.reports.html.svg import Axis, Chart, ticks
 from advbench.reports.html.tables import Table
 
 BINS = 24
-STYLES = 8  # told apart by colour and by dashes
-FLOORS = (0, 50, 80, 90)  # percent, where an axis begins that need not begin at 0
-FARTHEST = 1e9  # that any image can be; more is not a distance
+STYLES = 8  # distinct by colour and by dashes
+FLOORS = (0, 50, 80, 90)  # percent: possible lower ends of an axis
+FARTHEST = 1e9  # larger values are not distances
 
 PERCENT = Axis("accuracy, %", 0, 100, ticks(0, 100))
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart, what its lines mean, and what it shows as a table."""
+    """A chart with its legend and its numbers as a table.
+
+    Attributes
+    ----------
+    title, text : str
+        Heading, and a description.
+    chart : Chart
+        The picture.
+    header, rows : tuple of str, tuple of tuple of str
+        The numbers shown.
+    legend : tuple of tuple of str
+        Style and meaning of each line.
+    """
 
     title: str
     text: str
     chart: Chart
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    legend: tuple[tuple[str, str], ...] = ()  # style and meaning
+    legend: tuple[tuple[str, str], ...] = ()
 
     @property
     def table(self) -> Table:
-        """What is drawn, in numbers."""
+        """Table of the numbers shown."""
         return Table(self.title, self.header, self.rows)
 
     @property
     def svg(self) -> Markup:
-        """The chart as a part of a page."""
-        return Markup(str(self.chart))  # noqa: S704 - ElementTree has escaped what is in it
+        """SVG of the chart, to be placed in a page."""
+        return Markup(str(self.chart))  # noqa: S704 - ElementTree has escaped its text
 
 
 def distances(result: Result, id_: str) -> Drawing | None:
-    """How far the adversarial images are from the clean ones; None where no attack broke any."""
+    """Draw a histogram of the distances between clean and adversarial images; None if no attack broke an image."""
     found = [distance for row in result.rows if (distance := distance_of(row)) is not None and row.broken_by != "clean"]
     if not found:
         return None
@@ -53,8 +65,8 @@ def distances(result: Result, id_: str) -> Drawing | None:
         counts[min(int(distance / width), BINS - 1)] += 1
     title = f"Distances of the {len(found):,} images that an attack broke ({threat.norm})"
     text = (
-        f"Of {result.robust.n:,} images {result.robust.correct:,} withstood everything and "
-        f"{result.clean.n - result.clean.correct:,} were wrong before any attack; these are not shown."
+        f"Not shown: of {result.robust.n:,} images, {result.robust.correct:,} are robust and "
+        f"{result.clean.n - result.clean.correct:,} are misclassified when clean."
     )
     high = max(counts)
     chart = Chart(
@@ -76,40 +88,40 @@ def distances(result: Result, id_: str) -> Drawing | None:
 
 
 def convergence(result: Result, id_: str) -> Drawing | None:
-    """What stood after how many passes, a line for an attack; None where no attack tells."""
+    """Draw the share of images not broken over forward passes, a line per attack; None if no attack records it."""
     told = [
         (a.spec, a.tried, a.convergence) for a in result.attacks if a.convergence and a.convergence.standing and a.tried
     ]
     if not told:
         return None
     most = max(max(found.passes, default=1) for _, _, found in told)
-    title = "Convergence: what stood after how many passes"
+    title = "Convergence: images not broken after a number of forward passes"
     text = (
-        "Of the images that each attack was given, the share that stood when each had cost at most so many forward "
-        "passes. A line that still falls at its end says that a longer attack would break more."
+        "Share of the images given to each attack that it had not broken after that many forward passes per image. "
+        "If a line still falls at its end, a longer attack would break more images."
     )
     powers = [2**k for k in range(0, max(most, 2).bit_length() + 1)]
     shown = powers[:: -(-len(powers) // 7)]
-    axis = Axis("forward passes an image", 1, max(most, 2), tuple((p, f"{p:,}") for p in shown if p <= most), log=True)
+    axis = Axis("forward passes per image", 1, max(most, 2), tuple((p, f"{p:,}") for p in shown if p <= most), log=True)
     least = min(100 * left / tried for _, tried, found in told for left in found.standing)
     low = max((floor for floor in FLOORS if floor <= least), default=0)
-    chart = Chart(id_, title, text, axis, Axis("of those given, %", low, 100, ticks(low, 100)))
+    chart = Chart(id_, title, text, axis, Axis("images not broken, %", low, 100, ticks(low, 100)))
     rows = []
     for at, (spec, tried, found) in enumerate(told):
         stood = list(zip(found.passes, found.standing, strict=False))
         chart.line([(passes, 100 * min(left / tried, 1)) for passes, left in stood if passes], style(at))
         rows += [(spec, f"{passes:,} passes", f"{left:,} of {tried:,}") for passes, left in stood]
         if len(found.after_runs) > 1:
-            rows += [(spec, f"run {run}", f"{left:,} of {tried:,}") for run, left in enumerate(found.after_runs, 1)]
+            rows += [(spec, f"trial {run}", f"{left:,} of {tried:,}") for run, left in enumerate(found.after_runs, 1)]
     legend = tuple((style(at), spec) for at, (spec, _, _) in enumerate(told))
-    return Drawing(title, text, chart, ("attack", "after", "stood"), tuple(rows), legend)
+    return Drawing(title, text, chart, ("attack", "after", "not broken"), tuple(rows), legend)
 
 
 def distance_of(row: Row) -> float | None:
-    """How far an image had to be changed, if it fell; None where that is no distance."""
+    """Return the distance of a broken image's adversarial image; None for a robust image or an invalid distance."""
     return row.distance if row.distance is not None and 0 <= row.distance < FARTHEST else None
 
 
 def style(at: int) -> str:
-    """The look of the line of that number."""
+    """Return the CSS class of a line by its number."""
     return f"s{at % STYLES}"

@@ -1,4 +1,4 @@
-"""Results by class: what is right, and what is taken for what."""
+"""Results by class: accuracies, and the confusion matrix under attack."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from advbench.evaluation.result import Rate, Result, Row
 from advbench.reports.pictures import class_name
 from advbench.reports.sheet import interval, percent
 
-MOST = 20  # classes that a matrix can show
+MOST = 20  # most classes shown in a matrix
 SHADES = 10
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """True class down, predicted class under attack across; a cell is its text and its shade, 0 to 10."""
+    """Confusion matrix: a row per true class, a column per predicted class; a cell is text and shade, 0 to 10."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
 
 
 def by_class(result: Result) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Header and rows: how many images each class has, accuracy clean and under attack, and what it is taken for."""
-    header = ("class", "images", "clean", "95% interval", "robust", "95% interval", "most often taken for")
+    """Return header and rows of a table with each class's images, accuracies and most frequent misclassification."""
+    header = (
+        *("class", "images", "clean accuracy", "95% interval", "robust accuracy", "95% interval"),
+        "most often misclassified as",
+    )
     rows = []
     for label in sorted({row.label for row in result.rows}):
         of = [row for row in result.rows if row.label == label]
@@ -36,7 +39,7 @@ def by_class(result: Result) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ..
 
 
 def matrix(result: Result) -> Matrix | None:
-    """Predictions under attack, counted; None where there are more classes than a table can show."""
+    """Build the confusion matrix under attack; None if there are too many classes to show."""
     counts = Counter((row.label, row.prediction) for row in result.rows)
     labels = sorted({label for label, _ in counts})
     finite = sorted({p for _, p in counts if p is not None} | set(labels))

@@ -1,4 +1,4 @@
-"""Two evaluations, side by side, as one page."""
+"""HTML page of a comparison of two evaluations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from advbench.reports.comparison import DIRECTIONS, of_comparison, sentence
 from advbench.reports.html import gallery, tables
 from advbench.reports.html.page import render
 from advbench.reports.html.tables import Table
-from advbench.reports.pictures import class_name, pairs, spread
+from advbench.reports.pictures import class_name, spread
 from advbench.reports.sources import Run
 
-ROWS = 1000  # of each table of images
+ROWS = 1000  # most rows of each table of images
 
 
-def of_pair(found: Comparison, before: Run, after: Run) -> str:
-    """A page about what changed from one run to the other.
+def of_pair(found: Comparison, before: Run, after: Run, images: gallery.Finder) -> str:
+    """Render a page about the differences between two runs.
+
+    Parameters
+    ----------
+    found : Comparison
+        The differences.
+    before, after : Run
+        The two runs.
+    images : Finder
+        Loads adversarial images of a run, for the pictures.
 
     Returns
     -------
@@ -25,10 +34,10 @@ def of_pair(found: Comparison, before: Run, after: Run) -> str:
         HTML; the same for the same runs.
     """
     shown = of_comparison(found)
-    budget = gallery.Budget()
+    budget, both = gallery.Budget(), (before, after)
     changes = [
-        _change("lost", found.lost, before, after, fell=after, budget=budget),
-        _change("won", found.won, before, after, fell=before, budget=budget),
+        _change("lost", found.lost, both, _fell(after, found.lost, images, budget)),
+        _change("won", found.won, both, _fell(before, found.won, images, budget)),
     ]
     sides = [
         {"id": id_, "title": title, "table": tables.provenance(run.result)}
@@ -48,27 +57,29 @@ def of_pair(found: Comparison, before: Run, after: Run) -> str:
     )
 
 
-def _change(
-    kind: str, indices: tuple[int, ...], before: Run, after: Run, *, fell: Run, budget: gallery.Budget
-) -> dict[str, Any]:
-    """The images that changed one way; `fell` is the run that has their adversarial images."""
-    wanted = set(indices)
+def _fell(run: Run, indices: tuple[int, ...], images: gallery.Finder, budget: gallery.Budget) -> gallery.Gallery:
+    """Build the pictures of the images that changed one way, from the run that broke them."""
     try:
-        pictures = gallery.of_pairs(fell.result, spread(pairs(fell, wanted)), budget)
+        return gallery.of_pairs(run.result, spread(images(run, set(indices))), budget)
     except AdvbenchError as error:
-        pictures = gallery.Gallery((), f"No pictures: {error}.")
+        return gallery.Gallery((), f"No pictures: {error}.")
+
+
+def _change(kind: str, indices: tuple[int, ...], both: tuple[Run, Run], pictures: gallery.Gallery) -> dict[str, Any]:
+    """Build the section on the images that changed one way, from before to after."""
+    (before, after), wanted = both, set(indices)
     rows = [(b, a) for b, a in zip(before.result.rows, after.result.rows, strict=True) if b.index in wanted]
     table = Table(
         f"Images {kind}",
-        ("image", "class", "seen before as", "seen after as", "broken by", "distance"),
+        ("image", "class", "prediction before", "prediction after", "broken by", "distance"),
         tuple(
             (
                 str(b.index),
                 class_name(before.result, b.label),
                 class_name(before.result, b.prediction),
                 class_name(after.result, a.prediction),
-                (a if fell is after else b).broken_by or "",
-                tables.decimal((a if fell is after else b).distance),
+                (a if kind == "lost" else b).broken_by or "",
+                tables.decimal((a if kind == "lost" else b).distance),
             )
             for b, a in rows[:ROWS]
         ),

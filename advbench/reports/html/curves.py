@@ -1,4 +1,4 @@
-"""Accuracy over eps, of any number of models."""
+"""Charts of robust accuracy over eps for any number of models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,24 @@ from advbench.reports.html.charts import (
 from advbench.reports.html.svg import Axis, Chart, ticks
 from advbench.reports.sheet import interval, percent
 
-APART = 0.09  # of the axis, that marks need between them
+APART = 0.09  # smallest distance between axis labels, as a share of the axis
 
 
 def curves(results: Sequence[Result], names: Sequence[str]) -> list[Drawing]:
-    """Robust accuracy over eps, a chart for the same images and norm, a line for a model."""
+    """Draw robust accuracy over eps: a chart per set of images and norm, a line per model and attacks.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Any results.
+    names : sequence of str
+        Name of each result's model.
+
+    Returns
+    -------
+    list of Drawing
+        The charts.
+    """
     groups: dict[tuple[str, str], dict[Line, list[Result]]] = {}
     for result, name in zip(results, names, strict=True):
         group = groups.setdefault((result.data.digest, result.threat.norm), {})
@@ -30,7 +43,7 @@ def curves(results: Sequence[Result], names: Sequence[str]) -> list[Drawing]:
 
 
 class Line(NamedTuple):
-    """What the results of one line share."""
+    """Model and attacks that the results of one line share."""
 
     model: str
     suite: str
@@ -43,8 +56,8 @@ def _curves(id_: str, lines: dict[Line, list[Result]]) -> Drawing:
     norm, data = first.threat.norm, first.data
     title = f"Accuracy over eps: {norm}, {data.n:,} {data.name} {data.split} images"
     text = (
-        "Worst case over the attacks of each evaluation, with its 95% Wilson interval. Dotted: no more than this can "
-        "stand below the eps evaluated, by the distances of the adversarial images found."
+        "Robust accuracy under the attacks of each evaluation, with its 95% Wilson interval. Dotted: an upper bound "
+        "below the eps evaluated, by the distances of the adversarial images found."
     )
     marks = {0.0: "0"} | {result.threat.eps_value: result.threat.eps for result in every}
     chart = Chart(id_, title, text, Axis(f"eps ({norm})", 0, largest, _marks(marks, largest)), PERCENT)
@@ -58,7 +71,7 @@ def _curves(id_: str, lines: dict[Line, list[Result]]) -> Drawing:
         ordered = _by_eps(results)
         points = [(0.0, "0", ordered[0].clean), *((r.threat.eps_value, r.threat.eps, r.robust) for r in ordered)]
         chart.steps(_bound(ordered), look)
-        # A line from the clean accuracy to the only eps there is would claim more than is known.
+        # With one eps only, a line from the clean accuracy to it would suggest values that were not measured.
         for part in [points] if len(points) > 2 else [[point] for point in points]:
             chart.band([(eps, 100 * rate.low, 100 * rate.high) for eps, _, rate in part], look)
             chart.line([(eps, 100 * rate.accuracy) for eps, _, rate in part], look)
@@ -67,7 +80,7 @@ def _curves(id_: str, lines: dict[Line, list[Result]]) -> Drawing:
 
 
 def _by_eps(results: Sequence[Result]) -> list[Result]:
-    """One result for each eps, rising; of several the one that broke most."""
+    """Return one result for each eps, increasing; the one with the lowest robust accuracy if there are several."""
     lowest: dict[float, Result] = {}
     for result in sorted(results, key=lambda result: -result.robust.accuracy):
         lowest[result.threat.eps_value] = result
@@ -75,7 +88,7 @@ def _by_eps(results: Sequence[Result]) -> list[Result]:
 
 
 def _bound(results: Sequence[Result]) -> list[tuple[float, float]]:
-    """Steps of the share of images that no adversarial image found so near breaks, in percent."""
+    """Return a step function over eps: percent of images without an adversarial image found within that distance."""
     nearest: dict[int, float] = {}
     for row in (row for result in results for row in result.rows):
         if (distance := distance_of(row)) is not None:
@@ -88,7 +101,7 @@ def _bound(results: Sequence[Result]) -> list[tuple[float, float]]:
 
 
 def _marks(marks: dict[float, str], largest: float) -> tuple[tuple[float, str], ...]:
-    """The eps as typed, where there is room for them."""
+    """Return axis labels: each eps as typed if there is room, else round numbers."""
     values = sorted(marks)
     near = any(b - a < APART * largest for a, b in pairwise(values))
     return ticks(0, largest) if near else tuple((value, marks[value]) for value in values)

@@ -1,9 +1,9 @@
-"""Adversarial images as pictures within the page."""
+"""Gallery of adversarial images, embedded in the page."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from advbench.core.errors import AdvbenchError
@@ -12,19 +12,22 @@ from advbench.reports.pictures import (
     Pair,
     amplified,
     class_name,
-    pairs,
     png,
     spread,
 )
 from advbench.reports.sources import Run
 
-SHOWN = 24  # of a run
-BYTES = 750_000  # of all the pictures in a page: base64 makes a million of them
+SHOWN = 24  # most images per run
+BYTES = 750_000  # of all pictures in a page; base64 makes a million characters of them
+
+
+Finder = Callable[..., Sequence[Pair]]
+"""Finds the images of a run that an attack broke, or of those the ones of given numbers; raises AdvbenchError."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a data URI, and what it shows."""
+    """A picture as a data URI, with a description and a caption."""
 
     source: str
     text: str
@@ -42,28 +45,28 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cards, and what to say of those that are not shown, or why there are none."""
+    """Cards, and a note on images that are not shown."""
 
     cards: tuple[Card, ...]
     note: str
 
 
 class Budget:
-    """How many bytes of pictures a page has room for."""
+    """Limit on the bytes of all pictures in a page."""
 
     def __init__(self, size: int = BYTES):
         self.left = size
 
     def takes(self, size: int) -> bool:
-        """Whether there is room for so much; it is taken then."""
+        """Reserve `size` bytes if they fit, and return whether they do."""
         self.left -= size if (fits := size <= self.left) else 0
         return fits
 
 
-def of_run(run: Run, budget: Budget) -> Gallery:
-    """Images of a run that an attack broke, of as many classes as there are."""
+def of_run(run: Run, budget: Budget, images: Finder) -> Gallery:
+    """Build the gallery of a run: images that an attack broke, of as many classes as possible."""
     try:
-        broken = pairs(run)
+        broken = images(run)
     except AdvbenchError as error:
         return Gallery((), f"No pictures: {error}.")
     if not broken:
@@ -72,7 +75,7 @@ def of_run(run: Run, budget: Budget) -> Gallery:
 
 
 def of_pairs(result: Result, broken: Sequence[Pair], budget: Budget) -> Gallery:
-    """The first of them, as far as there is room."""
+    """Build a gallery of the first images, as far as they fit."""
     cards = []
     for pair in broken[:SHOWN]:
         card, size = _card(result, pair)
@@ -87,8 +90,8 @@ def _card(result: Result, pair: Pair) -> tuple[Card, int]:
     label, before, after = (class_name(result, k) for k in (row.label, row.clean_prediction, row.prediction))
     change, factor = amplified(pair.clean, pair.adversarial)
     shown = (
-        (pair.clean, f"Image {row.index}, clean", f"seen as {before}"),
-        (pair.adversarial, f"Image {row.index}, adversarial", f"seen as {after}"),
+        (pair.clean, f"Image {row.index}, clean", f"predicted {before}"),
+        (pair.adversarial, f"Image {row.index}, adversarial", f"predicted {after}"),
         (change, f"Image {row.index}, change", f"change × {factor:.3g}"),  # noqa: RUF001 - it multiplies
     )
     files = [png(image) for image, _, _ in shown]

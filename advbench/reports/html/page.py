@@ -1,4 +1,4 @@
-"""Templates, and the page around them: escaped by default, forbidden to load or run anything but its own."""
+"""Rendering of HTML pages: text is escaped, and the page may load or run only its own style and script."""
 
 from __future__ import annotations
 
@@ -16,14 +16,27 @@ from advbench.reports.table import printable
 
 
 class Asset(NamedTuple):
-    """A style sheet or script that stands in the page, and the digest by which the page allows it."""
+    """A style sheet or script embedded in the page, and the digest by which the page allows it."""
 
     text: Markup
     hash: str
 
 
 def render(template: str, **content: Any) -> str:
-    """A page. All text in `content` is escaped, and freed of characters that can't be seen."""
+    """Render a page from a template.
+
+    Parameters
+    ----------
+    template : str
+        File name of the template.
+    **content
+        Its variables; all text is escaped, and invisible characters are replaced.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     style, script = _asset("style.css"), _asset("script.js")
     page = _environment().get_template(template)
     return page.render(**content, style=style, script=script, version=__version__)
@@ -42,7 +55,7 @@ def _environment() -> Environment:
 
 
 def _visible(value: Any) -> Any:
-    """Names come from files: nothing of them may hide or turn around what stands beside."""
+    """Replace invisible characters, so that a name from a file can't hide or reorder the text beside it."""
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 

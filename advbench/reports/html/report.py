@@ -1,4 +1,4 @@
-"""Runs and gates as one page."""
+"""HTML page of runs and gates."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from advbench.reports.html.tables import Table
 from advbench.reports.sheet import of_result
 from advbench.reports.sources import Found, Run
 
-ROWS = 5000  # of the tables of images, in a page
-MOODS = {0: "good", 1: "bad", 3: "bad", 4: "warn", 5: "warn"}  # of exit codes
+ROWS = 5000  # most rows of all tables of images in a page
+MOODS = {0: "good", 1: "bad", 3: "bad", 4: "warn", 5: "warn"}  # by exit code
 
 
-def of_found(found: Found) -> str:
-    """A page about all of them.
+def of_found(found: Found, images: gallery.Finder) -> str:
+    """Render a page about all runs and gates.
 
     Parameters
     ----------
     found : Found
         At least one run or gate.
+    images : callable
+        Finds the images of a run.
 
     Returns
     -------
@@ -36,7 +38,8 @@ def of_found(found: Found) -> str:
     runs, names = found.runs, summary.named(found.runs)
     budget, rows = gallery.Budget(), min(tables.IMAGES, ROWS // max(len(runs), 1))
     titles = enumerate(zip(runs, summary.titled(runs), strict=True))
-    parts = [_part(f"run-{at}", run, title, budget, rows) for at, (run, title) in titles]
+    galleries = [gallery.of_run(run, budget, images) for run in runs]
+    parts = [_part(f"run-{at}", run, title, galleries[at], rows) for at, (run, title) in titles]
     gates = [_gate(path, gate) for path, gate in found.gates]
     several = None
     if len(runs) > 1:
@@ -56,21 +59,21 @@ def of_found(found: Found) -> str:
     )
 
 
-def _part(id_: str, run: Run, title: str, budget: gallery.Budget, rows: int) -> dict[str, Any]:
+def _part(id_: str, run: Run, title: str, pictures: gallery.Gallery, rows: int) -> dict[str, Any]:
     result, sheet = run.result, of_result(run.result)
     header, classes = by_class(result)
     drawings = (charts.distances(result, f"{id_}-distances"), charts.convergence(result, f"{id_}-convergence"))
     return {
         "id": id_,
         "title": title,
-        "mood": MOODS[result.exit_code] if result.exit_code else "plain",  # how robust is enough, a gate says
+        "mood": MOODS[result.exit_code] if result.exit_code else "plain",  # only a gate decides what is good
         "words": _verdict(result),
         "attacks": tables.of_sheet(sheet, sheet.notes[0].text),
         "flags": tables.flags(result),
         "drawings": [drawing for drawing in drawings if drawing],
         "classes": Table("Accuracy of each class", header, classes, left=(0, 6)),
         "matrix": matrix(result),
-        "gallery": gallery.of_run(run, budget),
+        "gallery": pictures,
         "cost": tables.cost(result),
         "provenance": tables.provenance(result),
         "images": tables.images(result, rows),
@@ -79,13 +82,13 @@ def _part(id_: str, run: Run, title: str, budget: gallery.Budget, rows: int) -> 
 
 def _verdict(result: Result) -> str:
     robust = result.robust
-    share = f"{robust.accuracy:.1%} of {robust.n:,} images withstand everything"
-    bounds = f"(95% interval {robust.low:.1%} to {robust.high:.1%}); {result.clean.accuracy:.1%} are right when clean."
+    share = f"Robust accuracy {robust.accuracy:.1%} on {robust.n:,} images"
+    bounds = f"(95% interval {robust.low:.1%} to {robust.high:.1%}); clean accuracy {result.clean.accuracy:.1%}."
     if result.exit_code == 3:
         names = ", ".join(flag.name for flag in result.flags if flag.level == "invalid")
         return f"Invalid ({names}): these numbers can't be trusted. {share} {bounds}"
     if result.exit_code:
-        return f"Incomplete, so an upper bound: {share} {bounds}"
+        return f"Incomplete: robust accuracy is an upper bound. {share} {bounds}"
     return f"{share} {bounds}"
 
 

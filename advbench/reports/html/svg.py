@@ -1,4 +1,4 @@
-"""Small charts as inline SVG. Text goes through ElementTree, so that no name can become markup."""
+"""Small charts as inline SVG. ElementTree escapes all text, so that no name can become markup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from advbench.reports.table import printable
 
-WIDTH, HEIGHT = 440, 280  # text is 12 high: legible on a phone, where a unit is 0.8 pixels
+WIDTH, HEIGHT = 440, 280  # text of height 12 is legible on a phone, where a unit is 0.8 pixels
 LEFT, RIGHT, TOP, BOTTOM = 52, 24, 20, 46
 
 Point = tuple[float, float]
@@ -17,16 +17,28 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis is of, from where to where, and the marks on it."""
+    """An axis of a chart.
+
+    Attributes
+    ----------
+    label : str
+        Quantity and unit.
+    low, high : float
+        Ends of the axis.
+    ticks : tuple of tuple of float and str
+        Marks: value and text.
+    log : bool
+        Logarithmic, base 2; requires `low` above 0.
+    """
 
     label: str
     low: float
     high: float
     ticks: tuple[tuple[float, str], ...]
-    log: bool = False  # base 2; `low` is above 0 then
+    log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, 0 at `low` and 1 at `high`."""
+        """Return the position of a value: 0 at `low`, 1 at `high`."""
         low, high = self.low, self.high
         if self.log:
             low, high, value = math.log2(low), math.log2(high), math.log2(max(value, low))
@@ -34,16 +46,16 @@ class Axis:
 
 
 class Chart:
-    """A frame with axes, to draw in; positions are in the units of the axes.
+    """A frame with axes to draw in; positions are in the units of the axes.
 
     Parameters
     ----------
     name : str
-        Unique on the page, of letters, digits and hyphens.
+        Unique on the page; letters, digits and hyphens.
     title, text : str
-        What it shows, for those who can't see it.
+        Accessible title and description.
     x, y : Axis
-        Left to right, bottom to top.
+        Horizontal and vertical axis.
     """
 
     def __init__(self, name: str, title: str, text: str, x: Axis, y: Axis):
@@ -55,7 +67,7 @@ class Chart:
         self._axes()
 
     def line(self, points: Sequence[Point], style: str) -> None:
-        """Straight lines through points, each marked."""
+        """Draw straight lines through points, with a mark at each."""
         if len(points) > 1:
             self._add("polyline", f"line {style}", points=self._path(points))
         for point in points:
@@ -63,32 +75,32 @@ class Chart:
             self._add("circle", f"dot {style}", cx=x, cy=y, r=3.2)
 
     def steps(self, points: Sequence[Point], style: str) -> None:
-        """A line that keeps each value until the next point."""
+        """Draw a step function that keeps each value until the next point."""
         corners = [points[0]]
         for x, y in points[1:]:
             corners += [(x, corners[-1][1]), (x, y)]
         self._add("polyline", f"line bound {style}", points=self._path(corners))
 
     def band(self, points: Sequence[tuple[float, float, float]], style: str) -> None:
-        """What lies between the bounds of each `(x, low, high)`; a whisker where there is one point only."""
+        """Draw a band between the bounds of each `(x, low, high)`; for one point, an error bar."""
         around = [(x, low) for x, low, _ in points] + [(x, high) for x, _, high in reversed(points)]
         shape, kind = ("polygon", "band") if len(points) > 1 else ("polyline", "line")
         self._add(shape, f"{kind} {style}", points=self._path(around))
 
     def bar(self, left: float, right: float, height: float, text: str) -> None:
-        """A bar from the x axis up; `text` tells of it when pointed at."""
+        """Draw a bar from the x axis up, with `text` as its tooltip."""
         (x0, top), (x1, bottom) = self._at(left, height), self._at(right, self.y.low)
         bar = self._add("rect", "bar", x=x0, y=top, width=max(x1 - x0 - 1, 1), height=bottom - top)
         SubElement(bar, "title").text = printable(text)
 
     def upright(self, x: float, text: str) -> None:
-        """A line across the frame at `x`, with its meaning beside it."""
+        """Draw a vertical line at `x`, labelled `text`."""
         (left, top), (_, bottom) = self._at(x, self.y.high), self._at(x, self.y.low)
         self._add("line", "rule", x1=left, x2=left, y1=top, y2=bottom)
         self._text(text, left, TOP - 6, "end")
 
     def level(self, y: float, text: str) -> None:
-        """A line across the frame at `y`, with its meaning above it."""
+        """Draw a horizontal line at `y`, labelled `text`."""
         (left, height), (right, _) = self._at(self.x.low, y), self._at(self.x.high, y)
         self._add("line", "rule", x1=left, x2=right, y1=height, y2=height)
         self._text(text, right, height - 4, "end")
@@ -131,7 +143,7 @@ class Chart:
 
 
 def ticks(low: float, high: float, most: int = 5) -> tuple[tuple[float, str], ...]:
-    """Round numbers from `low` to `high`, at steps of 1, 2 or 5 times a power of ten."""
+    """Return round numbers from `low` to `high` with their text, at steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return ((low, f"{low:g}"),)
     rough = (high - low) / most

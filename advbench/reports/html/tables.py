@@ -1,4 +1,4 @@
-"""The tables of a report, in words; templates only lay them out."""
+"""Tables of the HTML report, in words; templates only lay them out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,28 @@ from advbench.reports import gate_sheet
 from advbench.reports.pictures import class_name
 from advbench.reports.sheet import Sheet
 
-IMAGES = 1000  # rows of the table of images
-EVIDENCE = 400  # characters of one piece of evidence
+IMAGES = 1000  # most rows of the table of images
+EVIDENCE = 400  # most characters of one piece of evidence
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in words. Columns named by position in `left` hold text; `verdict` is whether the last row sums up.
+    """A table of the page.
 
-    A `quiet` caption says what the heading above says, and is there for those who can't see.
+    Attributes
+    ----------
+    caption, header, rows : str, tuple of str, tuple of tuple of str
+        The table in words.
+    left : tuple of int
+        Positions of columns that hold text and are aligned left.
+    verdict : bool
+        The last row sums up the others.
+    sortable, filtered : bool
+        Rows can be sorted, and filtered by a search box.
+    quiet : bool
+        The caption repeats the heading above, so only screen readers get it.
+    note : str
+        Line below the table.
     """
 
     caption: str
@@ -31,20 +44,20 @@ class Table:
     left: tuple[int, ...] = (0,)
     verdict: bool = False
     sortable: bool = True
-    filtered: bool = False  # whether there is a box to filter by
+    filtered: bool = False
     quiet: bool = False
     note: str = ""
 
 
 def of_sheet(sheet: Sheet, caption: str, *, left: tuple[int, ...] = (0,), filtered: bool = False) -> Table:
-    """What the terminal shows."""
-    header = tuple(name.replace("/ ", "/") for name in sheet.header)
+    """Convert the table that a terminal shows."""
+    header = tuple(name.replace("/ ", "/").replace("\n", " ") for name in sheet.header)
     return Table(caption, header, sheet.rows, left, verdict=sheet.verdict, filtered=filtered)
 
 
 def cost(result: Result) -> Table:
-    """What each attack was and took."""
-    header = ("attack", "settings", "runs", "forward passes", "gradients", "seconds", "of these compiling")
+    """Build the table of settings and cost of each attack."""
+    header = ("attack", "settings", "trials", "forward passes", "gradients", "seconds", "of these compiling")
     rows = tuple(
         (
             report.spec,
@@ -61,14 +74,14 @@ def cost(result: Result) -> Table:
 
 
 def flags(result: Result) -> Table | None:
-    """What bears on trust, with its evidence; None where nothing does."""
+    """Build the table of flags and skipped work with their evidence; None if there are none."""
     rows = [_flag(flag) for flag in result.flags]
     rows += [
         (
             "incomplete",
             "skipped",
             f"{s.spec} {'had no image to start from' if s.reason == 'start' else 'was not finished'}",
-            f"runs: {s.runs:,}; images: {s.images:,}",
+            f"trials: {s.runs:,}; images: {s.images:,}",
         )
         for s in result.skipped
     ]
@@ -77,7 +90,7 @@ def flags(result: Result) -> Table | None:
 
 
 def provenance(result: Result) -> Table:
-    """Where the numbers come from."""
+    """Build the table of provenance: model, images, threat, settings, software and time."""
     model, data, made, threat = result.model, result.data, result.provenance, result.threat
     pairs = {
         "model": f"{model.name} (loaded from {model.source})",
@@ -96,7 +109,7 @@ def provenance(result: Result) -> Table:
         "commit": made.commit or "unknown",
         "command": made.command,
         "started": made.started,
-        "took": f"{made.seconds:,.1f} s",
+        "duration": f"{made.seconds:,.1f} s",
         "schema version": str(result.schema_version),
     }
     rows = tuple((what, value) for what, value in pairs.items() if value)
@@ -104,17 +117,22 @@ def provenance(result: Result) -> Table:
 
 
 def images(result: Result, most: int = IMAGES) -> Table:
-    """A row an image."""
-    header = ("image", "class", "outcome", "broken by", "clean as", "then as", "distance", "margin", "passes")
+    """Build the table of the first `most` images, a row each."""
+    header = (
+        *("image", "class", "outcome", "broken by", "clean prediction", "prediction under attack"),
+        *("distance", "margin", "passes"),
+    )
     shown = result.rows[:most]
-    note = f"The first {len(shown):,} of {len(result.rows):,}; result.json has all." if shown != result.rows else ""
+    note = (
+        f"First {len(shown):,} of {len(result.rows):,} images; see result.json for all." if shown != result.rows else ""
+    )
     rows = tuple(_image(result, row) for row in shown)
     return Table("Every image", header, rows, left=(1, 2, 3, 4, 5), filtered=True, note=note)
 
 
 def gate(found: Gate) -> Table:
-    """Rules, and what became of them."""
-    header = ("rule", "verdict", "asked for", "measured", "bounds", "images", "why", "written in")
+    """Build the table of the rules of a gate with their verdicts."""
+    header = ("rule", "verdict", "threshold", "measured", "bounds", "images", "reason", "defined in")
     rows = tuple(
         (
             o.rule,
@@ -135,7 +153,7 @@ def _place(place: Place | None) -> str:
 
 
 def _image(result: Result, row: Row) -> tuple[str, ...]:
-    outcome = "robust" if row.robust else "wrong when clean" if row.broken_by == "clean" else "broken"
+    outcome = "robust" if row.robust else "misclassified when clean" if row.broken_by == "clean" else "broken"
     return (
         str(row.index),
         class_name(result, row.label),
@@ -165,5 +183,5 @@ def _word(value: Any) -> str:
 
 
 def decimal(value: float | None) -> str:
-    """Four digits, or nothing."""
+    """Return a number with four significant digits; an empty text for None."""
     return "" if value is None else f"{value:.4g}"

@@ -1,5 +1,6 @@
 """Gates and certificates from Python: the verdicts of the command line."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 import advbench
+from advbench.api.gate_rules import SURROUNDING
+from advbench.api.settings import Settings
+from advbench.attacks import FGSM
 from advbench.cli import app
 from advbench.core.errors import UsageError
+from advbench.gating.rules import GateRules
 from advbench.gating.verdict import Gate
 
 from .tiny import linear, noise
@@ -35,12 +40,54 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_gate_decides_as_the_command_line(folder):
     words = ["gate", "mine.py:net", "--data", "own.npz", "--norm", "linf", "--eps", "1/1000", "--attack", "fgsm"]
-    done = CliRunner().invoke(app, [*words, "--min-robust", "30%", "--checks", "none", "--json", "g.json"])
+    done = CliRunner().invoke(app, [*words, "--min-robust", "30%", "--preflight", "none", "--json", "g.json"])
     assert done.exit_code == 0, done.output
     typed, called = Gate.load(Path("g.json")), advbench.gate("mine.py:net", "own.npz", **RULES)
     assert called.outcomes == typed.outcomes
     assert (called.images, called.population, called.verdict) == (typed.images, typed.population, "pass")
     assert advbench.gate(linear(SHAPE, 3), folder, **RULES).outcomes == typed.outcomes
+
+
+class Leap(FGSM):
+    """An attack of one's own, in no registry."""
+
+
+def test_a_gate_takes_whatever_an_evaluation_takes(folder):
+    given = {
+        **RULES,
+        "attacks": [Leap(), "pgd:steps=2,rel_step_size=0.6"],
+        "classes": ["a", "b", "c"],
+        "min_class": {"b": "1%"},
+    }
+    found = advbench.gate(linear(SHAPE, 3), folder, **given)
+    assert [report.spec for report in found.results[0].attacks] == ["leap", "pgd:steps=2,rel_step_size=0.6"]
+    assert found.results[0].data.classes == ("a", "b", "c") and found.verdict == "pass"
+    own = {"norm", "eps", *SURROUNDING}  # of a threat, and of one run
+    needless = {"cascade", "force", "doublings", "progress"}
+    assert Settings.names() - own - needless <= GateRules.model_fields.keys()
+    shown = inspect.signature(advbench.gate).parameters
+    assert Settings.names() - needless <= shown.keys() and shown["batch_size"].default == 64
+    assert needless.isdisjoint(shown)
+    for name in needless:
+        with pytest.raises(UsageError, match=f"a gate has no {name}"):
+            advbench.gate(linear(SHAPE, 3), folder, **RULES, **{name: True})
+
+
+def test_settings_reach_the_model_from_the_file_too(folder, tmp_path):
+    head = '[gate]\nmodel = "mine.py:net"\ndata = "own.npz"\n{}\n'
+    rules = head + '[[gate.threats]]\nnorm = "linf"\neps = 0.1\nmin-robust = 0.1\n'
+    for key, value, words in (
+        ("weights", '"none.pt"', "for PyTorch and Keras"),
+        ("expect-clean", '"soon"', "should be an accuracy"),
+        ("eot-samples", "3", "for randomised models"),
+        ("query-limit", "9", "for targets behind a URL"),
+    ):
+        (tmp_path / "advbench.toml").write_text(rules.format(f"{key} = {value}"))
+        with pytest.raises(UsageError, match=words):
+            advbench.gate()
+        typed = [f"--{key}", value.strip('"'), "--norm", "linf", "--eps", "0.001", "--min-robust", "1%"]
+        done = CliRunner().invoke(app, ["gate", "mine.py:net", "--data", "own.npz", *typed])
+        assert done.exit_code == 2 and words in done.stderr
 
 
 def test_a_gate_that_fails_says_so_and_raises_nothing(folder):

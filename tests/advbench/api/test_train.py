@@ -266,6 +266,25 @@ def test_images_decoded_as_asked_for_train_the_same_network_a_batch_at_a_time():
     assert first.record["images"] == second.record["images"]
 
 
+def test_a_val_split_chooses_the_weights_and_all_of_train_is_trained_on():
+    """Labels of val are the other way round: the better the network, the worse it is there."""
+    images, labels = arrays(n=32)
+    splits = {"train": labels, "val": 1 - labels, "test": labels}
+    np.savez("set.npz", **{f"x_{name}": images for name in splits}, **{f"y_{name}": y for name, y in splits.items()})
+    told = []
+    model = train("mlp", "set.npz", notify=told.append)
+    assert "note: set: weights are chosen by 32 of the 32 images of val" in told
+    assert any("images are in test too" in line for line in told)
+    assert model.record["images"]["trained_on"] == 32 and model.record["images"]["validated_on"] == 32
+    assert model.record["images"]["validation"]["split"] == "val"
+    right = np.asarray(model.predict(images.astype(np.float32) / 255)).argmax(1) == labels
+    assert model.record["validation"]["clean"] == 1 - right.mean() < 0.5
+    train("mlp", "set.npz", validation=4, out="run")
+    with pytest.raises(UsageError, match="validation data"):
+        np.savez("set.npz", **{f"x_{name}": images for name in splits}, **{f"y_{name}": labels for name in splits})
+        train("mlp", "set.npz", validation=4, out="run", resume=True)
+
+
 def test_without_out_nothing_is_written_and_what_stands_is_not_overwritten():
     before = set(Path.cwd().iterdir())
     train("mlp", defense=Standard())
@@ -288,7 +307,7 @@ def test_the_command_trains_the_same_network_and_the_old_option_says_its_new_nam
     train(out="start")
     done = CliRunner().invoke(app, ["train", "set.npz", "--model", "net.py:Net", *options, "--out", "run"])
     assert done.exit_code == 0, done.stderr
-    assert "advbench: note: --model is now --arch" in done.stderr
+    assert "advbench: --model is now --arch" in done.stderr
     model = train(data="set.npz", class_weights=(1, 3), init="start")
     assert load_model("run").digest == model.digest
     told = re.sub(r"\s+", " ", done.stdout)

@@ -84,7 +84,7 @@ def attack(run):
     """`advbench attack` on 64 MNIST images, by FGSM unless told otherwise."""
 
     def invoke(model, *words):
-        defaults = {"--data": "mnist", "--attack": "fgsm", "--eps": "0.1", "-n": "64", "--checks": "none"}
+        defaults = {"--data": "mnist", "--attack": "fgsm", "--eps": "0.1", "-n": "64", "--preflight": "none"}
         given = [str(word) for word in words]
         missing = [word for pair in defaults.items() if pair[0] not in given for word in pair]
         if "--indices" in given:

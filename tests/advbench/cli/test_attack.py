@@ -26,7 +26,7 @@ def test_the_table_shows_what_the_result_says(attack):
     assert got.exit_code == 0
     result = Result.from_json(Path("r.json").read_text())
     assert 0 < result.robust.accuracy < result.clean.accuracy < 1
-    worst = next(line for line in got.stdout.splitlines() if "worst case" in line)
+    worst = next(line for line in got.stdout.splitlines() if "robust accuracy" in line)
     assert f"{result.robust.accuracy:.1%}" in worst
     assert "64 mnist test images (0..63)" in got.stdout
     assert result.threat.eps == "0.1"
@@ -44,7 +44,7 @@ def test_json_on_stdout_is_the_result_and_nothing_else(attack):
 def test_markdown_on_stdout_is_the_table_and_nothing_else(attack):
     got = attack("net", "--markdown", "-")
     rows = [line for line in got.stdout.splitlines() if line.startswith("|")]
-    assert [row.split("|")[1].strip() for row in rows] == ["", ":--", "clean", "fgsm", "worst case"]
+    assert [row.split("|")[1].strip() for row in rows] == ["", ":--", "clean accuracy", "fgsm", "robust accuracy"]
 
 
 def test_the_same_seed_gives_the_same_rows_whatever_the_batch_size(attack):
@@ -74,9 +74,9 @@ def test_the_figure_is_drawn_with_and_without_a_run_directory(attack):
 
 
 def test_masked_gradients_do_not_stop_the_attack_but_end_it_with_3(attack):
-    got = attack("coarse_later", "--eps", "0.3", "--checks", "fast", "--json", "r.json")
+    got = attack("coarse_later", "--eps", "0.3", "--preflight", "fast", "--json", "r.json")
     in_one_line(got, 3, "can't be trusted", "unbounded_attack_fails")
-    assert "worst case" in got.stdout
+    assert "robust accuracy" in got.stdout
     flags = {flag.name: flag.level for flag in Result.from_json(Path("r.json").read_text()).flags}
     assert flags["unbounded_attack_fails"] == "invalid"
     assert attack("coarse_later", "--eps", "0.3").exit_code == 0  # nothing looked at by default here
@@ -109,7 +109,7 @@ def test_the_default_cascade_orders_attacks_as_it_must(run):
         "1.5",
         "-n",
         "16",
-        "--checks",
+        "--preflight",
         "none",
         "--json",
         "-",
@@ -129,7 +129,7 @@ def test_the_default_cascade_orders_attacks_as_it_must(run):
         (["--eps", "-0.1"], ["negative"]),
         (["--eps", "nan"], ["not a number"]),
         (["--eps", "8"], ["8/255"]),
-        (["--eps", "0.1,0.1"], ["every eps once"]),
+        (["--eps", "0.1,0.1"], ["each eps only once"]),
         (["--norm", "linff"], ["'linff'", "'linf'"]),
         (["--norm", "l2", "--eps", "0.5", "--attack", "pgdd"], ["'pgdd'", "'pgd'"]),
         (["--attack", "pgd:step=3"], ["'step'", "'steps'"]),
@@ -251,28 +251,28 @@ def test_verify_agrees_and_sees_a_changed_claim(attack, run, tmp_path):
 
 
 def test_a_time_budget_ends_with_5_and_names_what_it_skipped(attack):
-    got = attack("net", "--attack", "fgsm", "--attack", "cw:steps=100000000,abort_early=false", "--budget", "1s")
-    in_one_line(got, 5, "time was up", "cw:steps=")
+    got = attack("net", "--attack", "fgsm", "--attack", "cw:steps=100000000,abort_early=false", "--time-limit", "1s")
+    in_one_line(got, 5, "the time limit was reached", "cw:steps=")
     assert "upper bound" in " ".join(got.stdout.split())
 
 
 @pytest.mark.parametrize("text", ["soon", "0s", "-5s", "5 days"])
 def test_a_budget_that_is_no_time_is_refused(attack, text):
-    in_one_line(attack("net", "--budget", text), 2, "60s, 5m or 1h")
+    in_one_line(attack("net", "--time-limit", text), 2, "60s, 5m or 1h")
 
 
 def test_a_budget_can_not_be_resumed(attack):
-    in_one_line(attack("net", "--budget", "9s", "--out", "run", "--resume"), 2, "can't be resumed")
+    in_one_line(attack("net", "--time-limit", "9s", "--out", "run", "--resume"), 2, "can't be resumed")
 
 
 def test_a_randomised_model_is_averaged_and_says_so(attack):
-    got = attack("noisy", "--eot", "3", "--json", "-")
+    got = attack("noisy", "--eot-samples", "3", "--json", "-")
     assert got.exit_code == 0, got.output
     result = json.loads(got.stdout)
     (flag,) = [flag for flag in result["flags"] if flag["name"] == "randomised"]
     assert flag["level"] == "note" and flag["evidence"]["draws"] == 3
     assert result["attacks"][0]["gradients"] == 3 * result["attacks"][0]["tried"]
-    in_one_line(attack("net", "--eot", "3"), 2, "randomised models")
+    in_one_line(attack("net", "--eot-samples", "3"), 2, "randomised models")
 
 
 def test_names_and_numbers_as_papers_write_them(attack):

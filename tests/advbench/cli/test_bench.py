@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-ATTACKS = ("--attack", "fgsm", "--attack", "pgd:steps=5,rel_step_size=0.5", "--checks", "none")
+ATTACKS = ("--attack", "fgsm", "--attack", "pgd:steps=5,rel_step_size=0.5", "--preflight", "none")
 
 
 def test_a_row_per_model_and_every_attack_on_its_own(run):

@@ -1,5 +1,6 @@
-"""What all commands share: help, listings, errors, closed pipes."""
+"""Common ground of all commands: help, listings, errors, closed pipes."""
 
+import dataclasses
 import json
 import os
 import re
@@ -58,7 +59,7 @@ def test_version(run):
         ("networks", MODELS),
         ("models", released()),
         ("datasets", DATASETS),
-        ("wrappers", WRAPPERS),
+        ("input-defenses", WRAPPERS),
     ],
 )
 def test_the_list_is_the_registry(run, kind, registry):
@@ -66,6 +67,23 @@ def test_the_list_is_the_registry(run, kind, registry):
     assert set(registry) <= {entry["name"] for entry in entries}
     table = run("list", kind).stdout
     assert [name for name in registry if name not in table] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "registry"), [("attacks", ATTACKS), ("defenses", DEFENSES), ("input-defenses", WRAPPERS)]
+)
+def test_the_detail_of_a_name_documents_each_of_its_settings(run, kind, registry):
+    for name, cls in registry.items():
+        told = run("list", kind, "--detail", name).stdout
+        for setting in dataclasses.fields(cls):
+            assert re.search(rf"^{setting.name} : .*\n    \S", told, re.M), (name, setting.name)
+        assert cls.paper in told or kind == "input-defenses"
+        assert ">>>" not in told
+
+
+def test_a_detail_that_there_is_not_is_refused(run):
+    assert "did you mean 'pgd'" in run("list", "attacks", "--detail", "pdg").stderr
+    assert "--detail is for attacks, defenses" in run("list", "models", "--detail", "mnist-pgd").stderr
 
 
 def test_settings_as_listed_can_be_typed(run):
@@ -101,16 +119,20 @@ def test_data_fetch_says_what_is_missing(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["atack"], "No such command 'atack'"),
-        (["attack"], "Missing argument 'MODEL'"),
-        (["attack", "x", "--esp", "1"], "No such option"),
-        (["attack", "x", "-n", "0"], "Invalid value for '-n'"),
+        (["atack"], "no such command 'atack'"),
+        (["attack"], "missing argument 'MODEL'"),
+        (["attack", "x", "--esp", "1"], "no such option"),
+        (["attack", "x", "-n", "0"], "invalid value for '-n'"),
+        (["list", "atacks"], "'atacks' is not one of"),
+        (["data", "fech"], "no such command 'fech'"),
     ],
 )
 def test_typing_errors_exit_with_2(run, words, says):
     got = run(*words)
     assert got.exit_code == 2
-    assert "Usage" in got.stderr and says in " ".join(got.stderr.split())
+    message, advice = got.stderr.splitlines()
+    assert message.startswith("advbench: ") and says in message
+    assert re.fullmatch(r"Try: advbench( (attack|list|data))? --help", advice)
 
 
 def test_a_bug_shows_its_traceback_and_exits_with_4(run, monkeypatch):
@@ -147,7 +169,7 @@ def test_a_full_disk_behind_stdout_is_told_in_one_line():
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "advbench", "list", "datasets"]
         got = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert got.stderr.splitlines() == ["advbench: can't write all of it: No space left on device"]
+    assert got.stderr.splitlines() == ["advbench: the output is incomplete: No space left on device"]
     assert got.returncode == 4
 
 

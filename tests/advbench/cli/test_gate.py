@@ -22,7 +22,7 @@ model = "mine.py:net"
 data = "mnist"
 n = 256
 attacks = ["fgsm"]
-checks = "none"
+preflight = "none"
 batch-size = 32
 min-clean = "40%"
 
@@ -39,7 +39,7 @@ def gate(run):
     """`advbench gate` on 256 MNIST images, by FGSM at a small eps unless told otherwise."""
 
     def invoke(model, *words):
-        defaults = {"--data": "mnist", "--attack": "fgsm", "--eps": "0.02", "-n": "256", "--checks": "none"}
+        defaults = {"--data": "mnist", "--attack": "fgsm", "--eps": "0.02", "-n": "256", "--preflight": "none"}
         defaults["--batch-size"] = "32"
         given = [str(word) for word in words]
         missing = [word for pair in defaults.items() if pair[0] not in given for word in pair]
@@ -72,7 +72,7 @@ def test_a_failing_gate_ends_with_1_and_its_reports_are_there(gate):
 
 
 def test_when_time_is_up_it_is_inconclusive(gate):
-    got = gate("net", "--min-robust", "10%", "--budget", "0.001s", "--json", "g.json")
+    got = gate("net", "--min-robust", "10%", "--time-limit", "0.001s", "--json", "g.json")
     in_one_line(got, 5, "inconclusive", "time was up")
     assert found().outcomes[0].measured is None
 
@@ -90,7 +90,7 @@ def test_a_finding_may_be_allowed_by_name(gate):
 
 
 def test_masked_gradients_make_a_gate_invalid(gate):
-    got = gate("coarse_later", "--eps", "0.3", "--min-robust", "1%", "--checks", "fast")
+    got = gate("coarse_later", "--eps", "0.3", "--min-robust", "1%", "--preflight", "fast")
     in_one_line(got, 3, "unbounded_attack_fails")
 
 
@@ -146,7 +146,7 @@ def test_a_baseline_is_written_compared_and_never_mistaken(gate):
 
 
 def test_a_baseline_for_which_there_was_no_time_is_not_written(gate):
-    got = gate("net", "--baseline", "b.json", "--update-baseline", "--budget", "0.001s")
+    got = gate("net", "--baseline", "b.json", "--update-baseline", "--time-limit", "0.001s")
     in_one_line(got, 5, "no new baseline")
     assert not Path("b.json").exists()
 
@@ -169,9 +169,9 @@ def test_out_keeps_what_verify_can_check(gate, run):
         (["--min-robust", "40%", "--baseline", "b.json"], ["max-drop"]),
         (["--min-class", "cat"], ["CLASS=PERCENT"]),
         (["--min-class", "cat=20%"], ["'cat'", "there are: 0, 1"]),
-        (["--min-robust", "40%", "--error", "2"], ["--error", "0.5"]),
+        (["--min-robust", "40%", "--error-rate", "2"], ["--error-rate", "0.5"]),
         (["--min-robust", "40%", "--seed", "-1"], ["--seed"]),
-        (["--min-robust", "40%", "--budget", "soon"], ["60s, 5m or 1h"]),
+        (["--min-robust", "40%", "--time-limit", "soon"], ["60s, 5m or 1h"]),
         (["--min-robust", "40%", "--report", "junt=x.xml"], ["'junit'"]),
         (["--min-robust", "40%", "--report", "junit=no/such/x.xml"], ["no/such/x.xml"]),
         (["--min-robust", "40%", "--norm", "linff"], ["'linff'"]),
@@ -219,7 +219,7 @@ def test_checking_a_file_imports_nothing_heavy(tmp_path):
         print(got.exit_code, sorted({"jax", "flax", "optax", "orbax"} & set(sys.modules)), got.stdout)
     """
     got = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert got.stdout.startswith("0 [] advbench.toml: 3 rules, 1 threats")
+    assert got.stdout.startswith("0 [] advbench.toml is valid (rules: 3, threat models: 1)")
 
 
 def test_a_wrong_file_is_refused_by_check(run):

@@ -16,6 +16,8 @@ import pytest
 from advbench.data import load
 from advbench.evaluation import Result
 from advbench.evaluation.run import load_images
+from advbench.models.load import load_model
+from advbench.remote import tried
 
 from .test_attack import in_one_line
 
@@ -25,8 +27,10 @@ RUNTIME = """
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from mlserver import MLModel
-from mlserver.codecs import NumpyCodec
+from mlserver.codecs import NumpyCodec, PandasCodec
+from mlserver.errors import InferenceError
 from mlserver.types import InferenceResponse
 
 class Scores(MLModel):
@@ -52,8 +56,53 @@ class Bytes(Scores):
 class Labels(Scores):
     def said(self, scores):
         return scores.argmax(1)
+
+class Several(Scores):
+    # Features and labels beside the scores.
+    async def predict(self, request):
+        answer = await super().predict(request)
+        scores = NumpyCodec.decode_output(answer.outputs[0])
+        more = {"features": scores[:, :3], "label": scores.argmax(1)}
+        answer.outputs = [NumpyCodec.encode_output(name, each) for name, each in more.items()] + answer.outputs
+        return answer
+
+class Records(Scores):
+    # A column for each class, as MLServer makes of a data frame.
+    async def predict(self, request):
+        answer = await super().predict(request)
+        frame = pd.DataFrame(NumpyCodec.decode_output(answer.outputs[0]), columns=[str(k) for k in range(10)])
+        return PandasCodec.encode_response(self.name, frame)
+
+class Few(Scores):
+    # No more than three images in a request.
+    async def predict(self, request):
+        if request.inputs[0].shape[0] > 3:
+            raise InferenceError("a batch of more than 3 is not taken")
+        return await super().predict(request)
+
+class Bare(Scores):
+    # Says nothing of its input.
+    async def predict(self, request):
+        x = NumpyCodec.decode_input(request.inputs[0])
+        scores = x.reshape(len(x), -1) @ self.weights["w"] + self.weights["b"]
+        return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("y", self.said(scores))])
+
+class Sigmoid(Bare):
+    # Whether it is a 1 rather than a 0.
+    def said(self, scores):
+        return 1 / (1 + np.exp(scores[:, :1] - scores[:, 1:2])).astype(np.float32)
 """
-MODELS = {"Scores": ("FP32", [-1, 28, 28, 1]), "Bytes": ("UINT8", [-1, 1, 28, 28]), "Labels": ("FP32", [-1, 784])}
+IMAGE = ("FP32", [-1, 28, 28, 1])
+MODELS = {
+    "Scores": IMAGE,
+    "Bytes": ("UINT8", [-1, 1, 28, 28]),
+    "Labels": ("FP32", [-1, 784]),
+    "Several": IMAGE,
+    "Records": IMAGE,
+    "Few": IMAGE,
+    "Bare": None,
+    "Sigmoid": None,
+}
 
 
 def weights():
@@ -80,10 +129,11 @@ def serve(folder):
     ports = dict(zip(("http_port", "grpc_port", "metrics_port"), free_ports(3), strict=True))
     settings = {"host": "127.0.0.1", "parallel_workers": 0, "use_structured_logging": False, **ports}
     (folder / "settings.json").write_text(json.dumps(settings))
-    for name, (kind, shape) in MODELS.items():
+    for name, tensor in MODELS.items():
         (folder / name).mkdir()
-        tensor = {"name": "image", "datatype": kind, "shape": shape}
-        about = {"name": name.lower(), "implementation": f"digits.{name}", "inputs": [tensor]}
+        about = {"name": name.lower(), "implementation": f"digits.{name}"}
+        if tensor:
+            about["inputs"] = [{"name": "image", "datatype": tensor[0], "shape": tensor[1]}]
         (folder / name / "model-settings.json").write_text(json.dumps(about))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
@@ -126,7 +176,7 @@ def server(tmp_path_factory):
 
 
 ATTACK = ("--data", "mnist", "--eps", "0.3", "-n", "4")
-BOUND = ("--query-budget", "400", "--out", "out")
+BOUND = ("--query-limit", "400", "--out", "out")
 
 
 def scores(x):
@@ -155,11 +205,29 @@ def test_scores_are_attacked_as_they_are_without_a_server(run, server):
     """The same images fall, by the same margin, when the model is called in this process."""
     result, _ = attacked(run, f"{server}/scores", "square:queries=10")
     assert result.model.queries.answers == "logits"
-    words = (*ATTACK, "--attack", "square:queries=10", "--checks", "none", "--out", "alone")
+    words = (*ATTACK, "--attack", "square:queries=10", "--preflight", "none", "--out", "alone")
     assert run("attack", "mine.py:net", *words).exit_code == 0
     own = Result.load(Path("alone"))
     assert [row.broken_by for row in result.rows] == [row.broken_by for row in own.rows]
     np.testing.assert_allclose([row.margin for row in result.rows], [row.margin for row in own.rows], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["several", "records", "few", "bare"])
+def test_scores_in_any_form_are_the_same_model(server, name):
+    """Of several outputs, in columns, a few images at a time, by a server that does not describe its input."""
+    images = load("mnist", "test").images[:12]
+    model = tried(load_model(f"{server}/{name}"), images, 10)
+    found = model.predict.target.ask(images.astype(np.float32) / 255)
+    np.testing.assert_allclose(found, scores(images / 255), rtol=1e-4, atol=1e-3)
+
+
+def test_one_probability_is_of_the_second_of_two_classes(server):
+    images = load("mnist", "test").images[:8]
+    model = tried(load_model(f"{server}/sigmoid"), images, 2)
+    true = scores(images / 255)
+    found = model.predict.target.ask(images.astype(np.float32) / 255)
+    assert model.predict.target.found.kind == "probabilities"
+    np.testing.assert_array_equal(found.argmax(1), true[:, :2].argmax(1))
 
 
 def test_bytes_are_sent_as_bytes(run, server):

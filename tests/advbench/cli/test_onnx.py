@@ -12,7 +12,7 @@ from advbench.data import load
 from advbench.evaluation import Result
 from advbench.onnx.operators import OPERATORS
 
-ATTACK = ("--data", "mnist", "--attack", "fgsm", "--eps", "0.1", "-n", "64", "--checks", "none")
+ATTACK = ("--data", "mnist", "--attack", "fgsm", "--eps", "0.1", "-n", "64", "--preflight", "none")
 
 
 @pytest.fixture
@@ -87,6 +87,6 @@ def test_the_doctor_compares_with_the_original_runtime(run, model, monkeypatch):
     ],
 )
 def test_each_mistake_is_one_clear_line(run, model, words, message):
-    done = run("attack", *words, "--attack", "fgsm", "--eps", "0.1", "-n", "8", "--checks", "none")
+    done = run("attack", *words, "--attack", "fgsm", "--eps", "0.1", "-n", "8", "--preflight", "none")
     assert done.exit_code == 2
     assert message in done.stderr.splitlines()[-1]

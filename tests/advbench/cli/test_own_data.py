@@ -16,7 +16,7 @@ from .test_attack import in_one_line
 
 WALK = Path(__file__).parents[3] / "examples" / "own-data" / "walk.sh"
 SMALL = {"--epochs": "2", "-n": "8", "--min-robust": "5%"}
-QUICK = ["--checks", "none", "--batch-size", "16"]
+QUICK = ["--preflight", "none", "--batch-size", "16"]
 CHEAP = {"train": QUICK[2:], "attack": QUICK, "gate": QUICK}
 
 
@@ -91,7 +91,9 @@ def test_a_threat_has_no_default(here):
 
 def test_other_classes_and_moved_data_are_told(here):
     Path("names.txt").write_text("square\ndisc\n")
-    got = here("attack", "model", "--data", "shapes", "--classes", "names.txt", "--attack", "fgsm", "--checks", "none")
+    got = here(
+        "attack", "model", "--data", "shapes", "--classes", "names.txt", "--attack", "fgsm", "--preflight", "none"
+    )
     in_one_line(got, 2, "other classes", "--classes FILE")
     Path("shapes").rename("moved")
     try:

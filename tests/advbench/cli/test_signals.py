@@ -62,7 +62,7 @@ def test_the_second_signal_ends_a_busy_process_at_once(number):
 
 def test_an_interrupted_attack_saves_exits_with_143_and_ends_the_same_once_resumed(run, tmp_path):
     words = ["attack", "mine.py:net", "--data", "mnist", "--attack", "pgd:steps=1000", "--eps", "0.02", "-n", "160"]
-    words += ["--checks", "none"]
+    words += ["--preflight", "none"]
     words += ["--batch-size", "16"]
     command = [sys.executable, "-m", "advbench", *words, "--out", "run"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

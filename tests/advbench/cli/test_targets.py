@@ -48,8 +48,8 @@ def test_a_target_gives_a_table_with_its_queries(attack, server):
 
 
 def test_a_spent_budget_ends_with_5_and_keeps_the_table(attack, server):
-    got = attack("--attack", "square:queries=40", "--query-budget", "80", "--batch-size", "4")
-    in_one_line(got, 5, "query budget", "square:queries=40")
+    got = attack("--attack", "square:queries=40", "--query-limit", "80", "--batch-size", "4")
+    in_one_line(got, 5, "query limit", "square:queries=40")
     assert "lies between" in " ".join(got.stdout.split())
     assert server.images <= 80
 
@@ -108,10 +108,10 @@ def test_other_images_are_refused(attack, server):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--checks", "full"), ("--checks full looks at gradients",)),
+        (("--preflight", "full"), ("--preflight full looks at gradients",)),
         (("--weights", "w.pt"), ("--weights is for file.py:factory", "a target has its own")),
-        (("--wrap", "jpeg"), ("--wrap needs a model that runs here", "queries only")),
-        (("--eot", "5"), ("--eot is for randomised models",)),
+        (("--input-defense", "jpeg"), ("--input-defense needs a model that runs here", "queries only")),
+        (("--eot-samples", "5"), ("--eot-samples is for randomised models",)),
     ],
 )
 def test_what_a_target_does_not_have_is_refused(attack, words, says):
@@ -119,7 +119,7 @@ def test_what_a_target_does_not_have_is_refused(attack, words, says):
 
 
 def test_a_query_budget_is_for_targets(run):
-    in_one_line(run("attack", "mine.py:net", "--data", "mnist", "--query-budget", "9"), 2, "--query-budget")
+    in_one_line(run("attack", "mine.py:net", "--data", "mnist", "--query-limit", "9"), 2, "--query-limit")
 
 
 def test_the_doctor_asks_little_of_a_target(run, server, monkeypatch):

@@ -1,4 +1,4 @@
-"""`--wrap`, as people type it."""
+"""`--input-defense`, as people type it."""
 
 import json
 
@@ -13,7 +13,7 @@ PGD = ("--attack", "pgd:steps=40,rel_step_size=0.2,loss=margin")
 
 def test_what_only_masks_falls_to_an_attack_that_knows_it(run, tmp_path):
     """The positive control: rounding to one bit hides gradients, and next to nothing else."""
-    arguments = ("attack", "mine.py:net", *SHORT, *PGD, "--wrap", "bits:depth=2", "--json", "-")
+    arguments = ("attack", "mine.py:net", *SHORT, *PGD, "--input-defense", "bits:depth=2", "--json", "-")
     masked = run(*arguments, "--no-adaptive", "--force")
     seen = run(*arguments, "--out", tmp_path / "run")
     assert masked.exit_code == 3, masked.stderr
@@ -26,13 +26,13 @@ def test_what_only_masks_falls_to_an_attack_that_knows_it(run, tmp_path):
     assert open_["model"]["record"]["wrappers"] == ["bits:depth=2"]
     assert open_["model"]["digest"] != hidden["model"]["digest"]
     assert run("verify", tmp_path / "run", "--model", "mine.py:net").exit_code == 0
-    resumed = run(*arguments[:-2], "--out", tmp_path / "run", "--resume", "--wrap", "median")
+    resumed = run(*arguments[:-2], "--out", tmp_path / "run", "--resume", "--input-defense", "median")
     assert resumed.exit_code == 2
     assert "model" in resumed.stderr
 
 
 def test_a_detector_is_attacked_and_verified(run, tmp_path):
-    arguments = ("attack", "mine.py:net", *SHORT, *PGD, "--wrap", "squeeze:threshold=1", "--checks", "none")
+    arguments = ("attack", "mine.py:net", *SHORT, *PGD, "--input-defense", "squeeze:threshold=1", "--preflight", "none")
     found = run(*arguments, "--json", "-", "--out", tmp_path / "run")
     assert found.exit_code == 0, found.stderr
     result = json.loads(found.stdout)
@@ -45,13 +45,13 @@ def test_a_detector_is_attacked_and_verified(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--wrap", "jpg"), "did you mean 'jpeg'"),
-        (("--wrap", "jpeg:quality=0"), "should be 1 to 100"),
-        (("--wrap", "jpeg:q=1"), "unknown setting of jpeg"),
-        (("--wrap", "purify"), "python -m advbench.wrappers.train"),
-        (("--wrap", "purify:generator=none"), "can't read the generator"),
-        (("--wrap", "squeeze", "--wrap", "resize"), "leave out"),
-        (("--no-adaptive",), "name one with --wrap"),
+        (("--input-defense", "jpg"), "did you mean 'jpeg'"),
+        (("--input-defense", "jpeg:quality=0"), "should be from 1 to 100"),
+        (("--input-defense", "jpeg:q=1"), "unknown setting of jpeg"),
+        (("--input-defense", "purify"), "python -m advbench.wrappers.train"),
+        (("--input-defense", "purify:generator=none"), "can't read the generator"),
+        (("--input-defense", "squeeze", "--input-defense", "resize"), "leave out"),
+        (("--no-adaptive",), "name one with --input-defense"),
     ],
 )
 def test_mistakes_are_told_in_a_line(words, says, run):

@@ -15,10 +15,32 @@ from safetensors.numpy import load_file
 BASE = {"ADVBENCH_NATIVE": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "80"}
 BASE |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
 RUN = [
-    *["mnist", "--arch", "mlp", "--defense", "pgd:steps=3,rel_step_size=0.5", "--eps", "0.1", "--epochs", "2"],
+    *["mnist", "--arch", "mlp", "--defense", "pgd:steps=3,rel_step_size=0.5", "--eps", "0.1", "--epochs", "3"],
     *["--validation", "60", "--batch-size", "32", "--train-size", "380", "--mix", "cutmix", "--augment", "crop-flip"],
 ]
 TOGETHER = ["train", *RUN, "--distributed"]
+ATTACK = [
+    "--attack",
+    "pgd:steps=5,rel_step_size=0.5",
+    "-n",
+    "48",
+    "--batch-size",
+    "16",
+    "--preflight",
+    "none",
+    "--json",
+    "-",
+]
+# Several commands in one process, which starts once: their arguments are given as JSON.
+SERIES = """
+import json, sys
+from typer.testing import CliRunner
+from advbench.cli import app
+for arguments in json.loads(sys.argv[1]):
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+print(done.stdout)
+"""
 # The end of a job alone, which a training reaches in whatever order: the process of this number comes a second late.
 LATE = """
 import sys, time
@@ -69,25 +91,35 @@ def assert_close(a, b):
         np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+def series(*commands):
+    """Run commands one after the other; return what the last one prints."""
+    return (json.dumps([[str(word) for word in command] for command in commands]),)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Trained on one device."""
+    """Trained on one device, and attacked there."""
     out = tmp_path_factory.mktemp("alone") / "run"
-    ended(start("train", *RUN, "--out", out))
-    return out
+    commands = ["train", *RUN, "--out", out], ["attack", out, *ATTACK]
+    return out, ended(start(*series(*commands), program=("-c", SERIES)))
 
 
-def test_eight_devices_train_the_same_network(alone, tmp_path):
-    ended(start("train", *RUN, "--out", tmp_path / "run", devices=8))
-    assert_close(alone, tmp_path / "run")
+@pytest.fixture(scope="module")
+def eight(alone, tmp_path_factory):
+    """Trained on eight devices; what one device trained, attacked on eight."""
+    out = tmp_path_factory.mktemp("eight") / "run"
+    commands = ["train", *RUN, "--out", out], ["attack", alone[0], *ATTACK]
+    return out, ended(start(*series(*commands), program=("-c", SERIES), devices=8))
 
 
-def test_eight_devices_find_the_same_images_broken(alone):
-    evaluation = ["attack", alone, "--attack", "pgd:steps=5,rel_step_size=0.5", "-n", "48", "--batch-size", "16"]
-    evaluation += ["--checks", "none", "--json", "-"]
-    one, eight = (json.loads(ended(start(*evaluation, devices=n))) for n in (1, 8))
-    assert eight["clean"] == one["clean"]
-    differ = [a for a, b in zip(one["rows"], eight["rows"], strict=True) if a["broken_by"] != b["broken_by"]]
+def test_eight_devices_train_the_same_network(alone, eight):
+    assert_close(alone[0], eight[0])
+
+
+def test_eight_devices_find_the_same_images_broken(alone, eight):
+    one, many = (json.loads(printed) for _, printed in (alone, eight))
+    assert many["clean"] == one["clean"]
+    differ = [a for a, b in zip(one["rows"], many["rows"], strict=True) if a["broken_by"] != b["broken_by"]]
     assert len(differ) <= 1  # an image at the very edge
     assert 0 < one["robust"]["correct"] < 48
 
@@ -97,7 +129,7 @@ def test_two_processes_train_the_same_network(alone, tmp_path):
     told = ended(first)
     assert ended(second) == ""  # only one talks and writes
     assert "best epoch" in told
-    assert_close(alone, tmp_path / "run")
+    assert_close(alone[0], tmp_path / "run")
 
 
 @pytest.mark.parametrize("late", [0, 1])
@@ -106,28 +138,30 @@ def test_a_job_ends_well_whichever_process_is_done_last(late):
         assert ended(process) == ""
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_when_one_process_dies_the_other_stops_and_resuming_goes_on(alone, tmp_path, victim):
+def test_when_one_process_dies_the_other_stops_and_resuming_goes_on(alone, tmp_path):
+    """First the process that writes dies, then the other one of the job that goes on."""
     out = tmp_path / "run"
-    processes = pair(*TOGETHER, "--out", out)
-    wait_for_checkpoint(out, processes)
-    processes[victim].send_signal(signal.SIGKILL)
-    _, told = processes[1 - victim].communicate(timeout=120)
-    processes[victim].communicate()
-    if processes[1 - victim].returncode:  # else it was done before it noticed
-        assert processes[1 - victim].returncode == 4, told
-        lines = [line for line in told.splitlines() if line.startswith("advbench:")]
-        assert len(lines) == 1
-        assert "start all again with --resume" in lines[0], told
-        assert "Traceback" not in told
+    for victim, resume in ((0, ()), (1, ("--resume",))):
+        processes = pair(*TOGETHER, "--out", out, *resume)
+        wait_for_checkpoint(out, processes)
+        processes[victim].send_signal(signal.SIGKILL)
+        _, told = processes[1 - victim].communicate(timeout=120)
+        processes[victim].communicate()
+        if processes[1 - victim].returncode:  # else it was done before it noticed
+            assert processes[1 - victim].returncode == 4, told
+            lines = [line for line in told.splitlines() if line.startswith("advbench:")]
+            assert len(lines) == 1
+            assert "start all again with --resume" in lines[0], told
+            assert "Traceback" not in told
     for process in pair(*TOGETHER, "--out", out, "--resume"):
         ended(process)
-    assert_close(alone, out)
+    assert_close(alone[0], out)
 
 
 def wait_for_checkpoint(out, processes):
-    deadline = time.monotonic() + 240
-    while not any(out.glob("checkpoints/[0-9]*")):
+    """Wait for a checkpoint that was not there before."""
+    before, deadline = set(out.glob("checkpoints/[0-9]*")), time.monotonic() + 240
+    while not set(out.glob("checkpoints/[0-9]*")) - before:
         assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -127,6 +127,6 @@ def test_the_default_attacks_aim_at_classes_that_there_are(classes, towards):
 
 
 def test_training_takes_a_published_data_set_as_papers_write_it():
-    from advbench.api.checked_training import _threat
+    from advbench.api.training_data import threat_of
 
-    assert str(_threat("CIFAR-10", None, None)) == str(_threat("cifar10", None, None))
+    assert str(threat_of("CIFAR-10", None, None)) == str(threat_of("cifar10", None, None))

@@ -249,6 +249,6 @@ def test_model_and_data_must_fit(model, data, threat):
         judged(make_model(lambda w, x: network(w, x)[:, :2]), data, threat, "fgsm")
     with pytest.raises(UsageError, match="logits"):
         judged(make_model(lambda w, x: network(w, x).sum(1)), data, threat, "fgsm")
-    with pytest.raises(UsageError, match="one norm"):
+    with pytest.raises(UsageError, match="need one norm"):
         threats = [ThreatSpec.parse("l2", "1"), ThreatSpec.parse("linf", "0.1")]
         curve(model, data, range(9), attacks("fgsm"), threats, seed=0, batch_size=4)

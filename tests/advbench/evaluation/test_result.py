@@ -58,7 +58,7 @@ def test_hostile_bytes_are_one_line(tmp_path):
         with pytest.raises(UsageError) as error:
             Result.load(tmp_path)
         assert "\n" not in str(error.value)
-    with pytest.raises(UsageError, match="no result"):
+    with pytest.raises(UsageError, match="can't read the result"):
         Result.load(tmp_path / "nowhere")
 
 

@@ -82,7 +82,7 @@ def test_resume_after_sigkill_is_identical(model, data, threat, tmp_path):
     with subprocess.Popen([sys.executable, "-c", KILLED, str(out)], cwd=root, stdout=subprocess.PIPE) as process:
         for _ in range(5):
             process.stdout.readline()
-        with pytest.raises(UsageError, match=f"process {process.pid} is at work"):
+        with pytest.raises(UsageError, match=f"process {process.pid} is writing to"):
             go(model, data, threat, out, batch_size=1, resume=True)
         process.kill()
     assert process.returncode == -signal.SIGKILL
@@ -177,7 +177,7 @@ def test_finished_run_with_damaged_images_is_refused(model, data, threat, tmp_pa
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="digest"):
+    with pytest.raises(UsageError, match="sha256"):
         go(model, data, threat, tmp_path, resume=True)
     path.write_bytes(content[:100])
     with pytest.raises(UsageError, match="damaged"):
@@ -203,7 +203,7 @@ def test_full_disk_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "result.json"
     path.write_text("old")
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=False)
-    assert f"no room for {path} (5000 bytes): File too large" in done.stderr
+    assert f"no space for {path} (5000 bytes): File too large" in done.stderr
     assert path.read_text() == "old"
     assert run_files(tmp_path) == ["result.json"]
 

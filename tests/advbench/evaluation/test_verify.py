@@ -85,7 +85,7 @@ def test_image_outside_ball_is_found(copy, model, data):
 @pytest.mark.parametrize("value", [1.01, -0.01, np.nan, np.inf])
 def test_image_outside_box_is_found(copy, model, data, value):
     copy.edit_images(lambda arrays: arrays["x_adv"].__setitem__((0, 0, 0, 0), value))
-    assert "leave [0, 1]" in failures(copy, model, data)
+    assert "outside [0, 1]" in failures(copy, model, data)
 
 
 def test_image_that_does_not_fool_is_found(copy, model, data):
@@ -98,7 +98,7 @@ def test_missing_image_and_wrong_shape_are_found(copy, model, data):
     copy.edit_images(lambda arrays: arrays.update(index=arrays["index"][1:], x_adv=arrays["x_adv"][1:]))
     assert "one adversarial image for each row" in failures(copy, model, data)
     copy.edit_images(lambda arrays: arrays.update(x_adv=arrays["x_adv"].reshape(-1, 25)))
-    assert "stored images: they are float32" in failures(copy, model, data)
+    assert "stored images: x_adv is float32" in failures(copy, model, data)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_missing_image_and_wrong_shape_are_found(copy, model, data):
         ("robust", "robust", False, "rows: image"),
         ("robust", "clean_prediction", None, "clean prediction"),
         ("robust", "label", 9, "the label is"),
-        ("robust", "index", 99, "different images"),
+        ("robust", "index", 99, "distinct images"),
         ("broken", "distance", 0.01, "distance"),
         ("broken", "margin", 9.0, "margin"),
         ("broken", "prediction", None, "adversarial prediction"),
-        ("broken", "also_broken_by", ["nothing"], "not a choice of the attacks"),
+        ("broken", "also_broken_by", ["nothing"], "not attacks of this result"),
         ("broken", "gradients", 10_000, "totals: gradients"),
         ("robust", "finite", False, "though outputs were not finite"),
     ],

@@ -73,7 +73,7 @@ def test_luck_that_the_judge_undoes_makes_a_result_invalid(random_model, data, t
     )
     more = report.model_copy(update={"claimed": report.tried, "undone": 0})
     path.write_text(result.model_copy(update={"attacks": (more,)}).to_json())
-    assert "successes undone" in str(verify(tmp_path / "run", model=random_model, data=data).failures)
+    assert "claims rejected" in str(verify(tmp_path / "run", model=random_model, data=data).failures)
 
 
 def test_attacks_that_choose_by_margin_are_not_undone(data, threat):

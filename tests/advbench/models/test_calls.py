@@ -53,6 +53,10 @@ def apply_with_state(params, state, rng, *args, **kwargs):
     return apply_fn(params, rng, *args), state
 
 
+def apply_in_training(params, state, rng, x, is_training):
+    return apply_fn(params, rng, x), state
+
+
 @pytest.fixture
 def module(monkeypatch):
     """A class of Equinox's kind: a pytree that holds functions too, and takes one image [C, H, W]."""
@@ -118,6 +122,14 @@ def variables(net, **more):
             lambda: (apply_with_state, {}),
             "return (lambda params, images: apply(params, state, None, images)[0], params)",
         ),
+        (
+            lambda: (apply_in_training, {}),
+            "return (lambda params, images: apply(params, state, None, images, is_training=False)[0], params)",
+        ),
+        (
+            lambda: (apply_with_state, {}, {}),
+            "return (lambda params, images: apply(params, state, None, images)[0], params)",
+        ),
     ],
 )
 def test_what_can_not_be_called_on_images_names_the_call_to_write(make, message):
@@ -146,11 +158,20 @@ def test_a_linen_module_in_training_mode_by_default_names_the_call_where_it_fail
 
 
 def test_an_equinox_module_is_told_to_be_called_image_by_image(module):
-    net = module(jnp.ones((16, 3)), jax.nn.relu)
-    with pytest.raises(UsageError, match=r"takes one image .*jax\.vmap\(eqx\.nn\.inference_mode\(net\)\)"):
-        adapt(net, "s").predict(X)
-    with pytest.raises(UsageError, match=r"an Equinox module and its state: .*\(x, state\)\[0\]"):
-        adapt((net, {}), "s")
+    class Stateful(module):
+        def __call__(self, x, state, *, key=None):
+            return super().__call__(x, key), state
+
+    net, stateful = (kind(jnp.ones((16, 3)), jax.nn.relu) for kind in (module, Stateful))
+    for made, call in (
+        (net, "lambda x: eqx.nn.inference_mode(net)(x, key=None)"),
+        (stateful, "lambda x: eqx.nn.inference_mode(net)(x, state, key=None)[0]"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            adapt(made, "s").predict(X)
+        assert f"takes one image [C, H, W]: return lambda images: jax.vmap({call})" in str(caught.value)
+    with pytest.raises(UsageError, match=r"an Equinox module and its state: .*\(x, state, key=None\)\[0\]"):
+        adapt((stateful, {}), "s")
     model = adapt(lambda images: jax.vmap(net)(images.transpose(0, 3, 1, 2)), "s").predict
     assert model(X).shape == (2, 3)
 

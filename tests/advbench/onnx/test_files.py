@@ -190,6 +190,22 @@ def test_parts_that_the_output_does_not_need_are_left_out(network):
     assert load_model(str(network(change=add))).classes == 3
 
 
+def test_whole_images_and_one_logit_are_rows(make):
+    """[N, K, 1, 1], and [N, 1] or [N] on data with two classes, as of any model."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((16, 3)).astype(np.float32)
+    nodes = [("Flatten", ["x"], ["f"], {}), ("MatMul", ["f", "w"], ["r"], {})]
+    x = rng.random((5, 4, 4, 1)).astype(np.float32)
+    rows = x.reshape(5, 16) @ weights
+    for sides, width in {(0, 3, 1, 1): 3, (0, 1, 1): 1, (-1,): 1}.items():
+        path = make([*nodes, ("Reshape", ["r", "to"], ["y"], {})], {"w": weights[:, :width], "to": np.array(sides)})
+        model = load_model(str(path), Preprocess("nchw"))
+        assert model.classes == (3 if width == 3 else None)
+        found = expecting(model, 3 if width == 3 else 2).predict(x)
+        true = rows if width == 3 else np.stack([np.zeros(5), rows[:, 0]], 1)
+        np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-6)
+
+
 def test_an_input_without_a_shape_has_that_of_the_data(network):
     def forget(model):
         model.graph.input[0].type.tensor_type.ClearField("shape")
@@ -324,7 +340,11 @@ GRAPHS = {
     "no weights": ([("Mul", ["x", "gone"], ["y"], {})], "needs 'gone', which nothing before it gives"),
     "no output": ([("Relu", ["x"], ["z"], {})], "no node that gives its output 'y'"),
     "images out": ([("Relu", ["x"], ["y"], {})], r"should give logits \[N, K\].*\[2, 1, 4, 4\]"),
-    "one logit": ([("Flatten", ["x"], ["f"], {}), ("ReduceSum", ["f", "one"], ["y"], {})], r"\[2, 1\]"),
+    "one number for all": ([("ReduceSum", ["x"], ["y"], {})], r"\[1, 1, 1, 1\]"),
+    "an output that is not given": (
+        [("MaxPool", ["x"], ["p", "i"], {"kernel_shape": [2, 2]}), ("Cast", ["i"], ["y"], {"to": 1})],
+        r"needs 'i', which node 'MaxPool that gives p, i' .MaxPool. is not known to give",
+    ),
     "wrong sides": ([("Flatten", ["x"], ["f"], {}), ("MatMul", ["f", "w"], ["y"], {})], "'MatMul that gives y'"),
     "no attribute": ([("Concat", ["x", "x"], ["y"], {})], "Concat.* can't be run"),
     "no such type": ([("Cast", ["x"], ["y"], {"to": 999})], "no type 999"),

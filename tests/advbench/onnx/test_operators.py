@@ -35,6 +35,15 @@ def resized(mode, height, width, **attributes):
     return one("Resize", None, np.float32([1, 1, height, width]), opset=19, mode=mode, **attributes)
 
 
+GRID = RNG.uniform(-2.5, 2.5, (2, 5, 3, 2)).astype(np.float32)
+SEQUENCE = normal(5, 2, 4)
+
+
+def recurrent(gates, directions):
+    """Weights of input and state, and biases, of 3 hidden units."""
+    return [normal(directions, gates * 3, side) for side in (4, 3)] + [normal(directions, gates * 6)]
+
+
 UNARY = """
     Abs Atan Ceil Cos Cosh Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Mish Neg Reciprocal
     Relu Selu Sigmoid Sign Sin Sinh Softplus Softsign Tan Tanh ThresholdedRelu Celu GlobalAveragePool
@@ -182,6 +191,52 @@ CASES = [
     one("Attention", normal(2, 4, 6, 6), normal(2, 4, 6, 6), opset=23, is_causal=1),
     one("Attention", normal(2, 5, 2), normal(2, 5, 4), opset=23, x=IMAGES[:, 0], q_num_heads=3, kv_num_heads=1),
     one("RotaryEmbedding", normal(9, 3), normal(9, 3), np.tile(np.arange(6), (2, 1)), opset=23),
+    one("ScatterND", whole([0, 1], [1, 3]), normal(2, 6, 6)),
+    one("ScatterND", whole([0, 1], [0, 1], [-1, -1]), normal(3, 6, 6), reduction="add"),
+    one(
+        "ScatterElements",
+        RNG.permuted(np.tile(np.arange(4)[:, None, None], (2, 1, 3, 6)), axis=1),
+        normal(2, 4, 3, 6),
+        axis=1,
+    ),
+    *(
+        one("ScatterElements", RNG.integers(-4, 4, (2, 5, 6, 6)), normal(2, 5, 6, 6), axis=1, reduction=how)
+        for how in ("add", "mul", "max", "min")
+    ),
+    one("Scatter", whole([[[3]]]), normal(1, 1, 1, 1), opset=9, axis=2),
+    one("GatherND", whole([0, 1], [1, -1])),
+    one("GatherND", whole([[0, 1], [3, 2]], [[2, -1], [0, 0]]), batch_dims=1),
+    one("Compress", np.array([True, False, False, True]), axis=1),
+    one("Compress", np.array([False, True, True])),
+    one("ReverseSequence", whole(6, 2, 3, 1), x=IMAGES[0], batch_axis=0, time_axis=1),
+    one("LpPool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 0]),
+    one("LpPool", kernel_shape=[2, 2], p=3),
+    one("GlobalLpPool", p=1),
+    one("Col2Im", whole(4, 5), whole(1, 2), x=IMAGES.reshape(2, 6, 24)[:, :, :16]),
+    one("Col2Im", whole(5, 6), whole(2, 2), x=normal(2, 8, 15), strides=[2, 1], dilations=[1, 2], pads=[0, 0, 1, 1]),
+    *(
+        one("GridSample", GRID, mode=mode, padding_mode=beyond, align_corners=corners)
+        for mode in ("bilinear", "nearest")
+        for beyond in ("zeros", "border", "reflection")
+        for corners in (0, 1)
+    ),
+    *(one("GridSample", GRID / 3, opset=20, mode=mode) for mode in ("linear", "cubic")),
+    one("AffineGrid", whole(2, 3, 4, 5), opset=20, x=normal(2, 2, 3)),
+    one("AffineGrid", whole(2, 3, 4, 2), opset=20, x=normal(2, 2, 3), align_corners=1),
+    one("RNN", *recurrent(1, 1), x=SEQUENCE, hidden_size=3),
+    one("RNN", *recurrent(1, 1)[:2], x=SEQUENCE, hidden_size=3, activations=["Relu"], direction="reverse"),
+    one("GRU", *recurrent(3, 2), x=SEQUENCE, hidden_size=3, direction="bidirectional", linear_before_reset=1),
+    one("GRU", *recurrent(3, 1), None, normal(1, 2, 3), x=SEQUENCE, hidden_size=3),
+    one("LSTM", *recurrent(4, 2), x=SEQUENCE, hidden_size=3, direction="bidirectional"),
+    one(
+        "LSTM",
+        *recurrent(4, 1),
+        whole(5, 5).astype(np.int32),
+        normal(1, 2, 3),
+        normal(1, 2, 3),
+        x=SEQUENCE,
+        hidden_size=3,
+    ),
     one(
         "RotaryEmbedding",
         normal(9, 2),
@@ -254,6 +309,16 @@ SHAPES = {
         ("TopK", ["r", "one+"], ["v", "i"], {"axis": 1, "largest": 0}),
         ("Cast", ["i"], ["f"], {"to": 1}),
         ("Add", ["v", "f"], ["y"], {}),
+    ],
+    "places": [
+        ("EyeLike", ["x6"], ["e"], {"k": 1, "dtype": 1}),
+        ("NonZero", ["e"], ["n"], {}),
+        ("Slice", ["n", "first", "one", "first"], ["n1"], {}),
+        ("ScatterElements", ["zeros6", "rest0", "rest0f"], ["scattered"], {}),
+        ("GatherND", ["scattered", "rest1"], ["g"], {}),
+        ("Reshape", ["n1", "flat"], ["r"], {}),
+        ("Gather", ["x", "r"], ["z"], {"axis": 3}),
+        ("Add", ["z", "g"], ["y"], {}),
     ],
     "a size": [("Size", ["x"], ["s"], {}), ("CastLike", ["s", "x"], ["f"], {}), ("Div", ["x", "f"], ["y"], {})],
 }
@@ -375,6 +440,11 @@ def gradient_of(make, op, x, inputs=(), opset=18, **attributes):
         ("GlobalMaxPool", IMAGES[:1], (), 18, {}),
         ("TopK", IMAGES[:1, :1], (whole(2),), 18, {}),
         ("CumSum", IMAGES[:1, :1], (np.int64(2),), 18, {"exclusive": 1}),
+        ("GridSample", IMAGES[:1], (GRID[:1],), 18, {"padding_mode": "reflection"}),
+        ("LSTM", SEQUENCE[:, :1], tuple(recurrent(4, 1)), 18, {"hidden_size": 3}),
+        ("GRU", SEQUENCE[:, :1], tuple(recurrent(3, 1)), 18, {"hidden_size": 3, "linear_before_reset": 1}),
+        ("ScatterND", IMAGES[:1], (whole([0, 1]), normal(6, 6)), 18, {}),
+        ("Col2Im", normal(1, 6, 16), (whole(4, 5), whole(1, 2)), 18, {}),
         ("Attention", IMAGES[:1, :1], (IMAGES[1:, :1], IMAGES[1:, 1:2], np.tri(6) > 0), 23, {}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -411,6 +481,12 @@ CONSTANTS = {
     "rest": whole(2, 2, -1),
     "parts": whole(1, 2, 1),
     "half": np.float32(0.5),
+    "x6": np.zeros((6, 6), np.float32),
+    "zeros6": np.zeros(5, np.float32),
+    "rest0": whole(2, 0),
+    "rest0f": np.float32([0.5, 2]),
+    "rest1": whole([[0], [1], [2], [3], [4]]),
+    "flat": whole(-1),
     "zeros": np.zeros((4, 1, 1), np.float32),
 }
 

@@ -40,7 +40,7 @@ def test_an_honest_model_passes(run):
     assert got.exit_code == 0
     assert "fail" not in got.stdout
     assert verdicts(got) == 1 + len(CHECKS)  # nothing was trained: near chance
-    assert "of 16 clean test images right" in got.stdout
+    assert "on 16 test images" in got.stdout
 
 
 def verdicts(got):
@@ -81,7 +81,7 @@ def test_an_invalid_model_exits_with_3_and_says_why(run, factory, flag):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mine.py:scalar", "--data", "mnist"], "should give logits"),
+        (["mine.py:scalar", "--data", "mnist"], "should return logits"),
         (["mine.py:colours", "--data", "mnist"], "can't be called on images [28, 28, 1]"),
         (["mine.py:honest"], "--data"),
         (["mine.py:honest", "--data", "mnits"], "'mnist'"),

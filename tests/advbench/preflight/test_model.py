@@ -243,9 +243,9 @@ def test_a_model_made_for_other_pixels_is_told_which(made_for, name):
         ((255 * IMAGES).astype(np.uint8), "divide by 255"),
         (255 * IMAGES, "divide by 255"),
         (3 * IMAGES - 1, "normalisation belongs inside"),
-        (IMAGES[0], "should be [n, H, W, C]"),
+        (IMAGES[0], "should have shape [n, H, W, C]"),
         (IMAGES[:0], "n at least 1"),
-        (np.where(IMAGES > 0.99, np.nan, IMAGES), "not finite"),
+        (np.where(IMAGES > 0.99, np.nan, IMAGES), "NaN or infinite"),
     ],
     ids=["uint8", "0..255", "normalised", "one image", "none", "nan"],
 )
@@ -269,10 +269,10 @@ def test_labels_that_do_not_fit_are_refused(labels):
 @pytest.mark.parametrize(
     ("predict", "message"),
     [
-        (lambda x: linear(x)[:, :, None] + jnp.arange(2), "should give logits [B, K]"),
+        (lambda x: linear(x)[:, :, None] + jnp.arange(2), "should return logits [B, K]"),
         (lambda x: linear(x)[:, :1], "K at least 2"),
-        (lambda x: linear(x).T, "should give logits"),
-        (lambda x: linear(x).sum(), "should give logits"),
+        (lambda x: linear(x).T, "should return logits"),
+        (lambda x: linear(x).sum(), "should return logits"),
         (lambda x: (linear(x), 2 * linear(x)), "several outputs (0 [2, 5], 1 [2, 5]): name"),
         (lambda x: "logits", "logits [B, K], not str"),
         (lambda x: linear(x).argmax(-1)[:, None] + jnp.arange(2), "float logits"),

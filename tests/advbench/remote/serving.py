@@ -55,6 +55,7 @@ class Served(ThreadingHTTPServer):
         self.gives = "logits"
         self.datatype, self.shape = "FP32", []
         self.metadata: Any = None  # instead of what these say
+        self.config: Any = None
         self.fault: Callable[[Handler, int], bool | None] | None = None
         self.seen: list[tuple[str, dict[str, str], Any]] = []
         self.images = 0
@@ -67,6 +68,8 @@ class Served(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}{path}"
 
     def about(self, path: str) -> tuple[Any, int]:
+        if path.endswith("/config"):
+            return ({"error": "no such thing"}, 404) if self.config is None else (self.config, 200)
         if path.startswith("/v2/models/linear"):
             tensor = {"name": "x", "datatype": self.datatype, "shape": self.shape}
             return ({"name": "linear", "inputs": [tensor]} if self.metadata is None else self.metadata), 200

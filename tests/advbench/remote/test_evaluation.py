@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+import advbench
 from advbench.attacks.spec import AttackSpec
 from advbench.core.errors import (
     InvalidEvaluation,
@@ -21,7 +22,6 @@ from advbench.evaluation import (
     evaluate,
     verify,
 )
-from advbench.evaluation.grid import snap, within_steps
 from advbench.models.load import load_model
 from advbench.remote import open_target, tried
 
@@ -232,35 +232,12 @@ def test_a_query_budget_within_a_time_budget(server, data):
 # The grid.
 
 
-def test_every_8_bit_value_is_where_images_have_it():
-    x = (np.arange(256) / np.float32(255)).astype(np.float32).reshape(1, 16, 16, 1)
-    threat = ThreatSpec.parse("linf", "8/255")
-    np.testing.assert_array_equal(snap(threat, x, x, 255), x)
-
-
-@pytest.mark.parametrize(("norm", "eps"), [("linf", "0.031"), ("l2", "0.5"), ("l1", "3"), ("l0", "20")])
-def test_snapping_stays_in_the_ball_and_moves_each_value_less_than_a_step(norm, eps):
-    from advbench.evaluation.judge import measure
-
-    threat, rng = ThreatSpec.parse(norm, eps), np.random.default_rng(0)
-    x = rng.integers(0, 256, (50, 8, 8, 3)) / np.float32(255)
-    d = rng.normal(size=x.shape)
-    size = np.linalg.norm(d.reshape(50, -1), ord={"linf": np.inf, "l2": 2, "l1": 1, "l0": 2}[norm], axis=1)
-    x_adv = np.clip(x + d * (float(threat.eps) / size)[:, None, None, None], 0, 1).astype(np.float32)
-    if norm == "l0":
-        x_adv = np.where(rng.random(x.shape) < 20 / 400, x_adv, x).astype(np.float32)
-    snapped = snap(threat, x, x_adv, 255)
-    assert measure(threat, x, snapped)[0][measure(threat, x, x_adv)[0]].all()
-    np.testing.assert_allclose(snapped * 255, np.rint(snapped * 255), atol=1e-4)
-    assert np.abs(snapped - x_adv).max() < 1 / 255
-    assert (np.abs(snapped - x_adv) <= 0.5 / 255 + 1e-6).mean() > 0.8
-
-
-def test_an_eps_between_steps_is_searched_at_the_step_below():
-    assert within_steps(ThreatSpec.parse("linf", "0.3"), 255).eps.value * 255 == 76
-    assert within_steps(ThreatSpec.parse("linf", "8/255"), 255).eps.value * 255 == 8
-    assert float(within_steps(ThreatSpec.parse("linf", "0.3"), None).eps) == 0.3
-    assert float(within_steps(ThreatSpec.parse("l2", "0.3"), 255).eps) == 0.3
+def test_a_gate_decides_about_a_target_within_its_queries(server, data):
+    rules = {"norm": "linf", "eps": "0.1", "attacks": SQUARE, "min_robust": "2%", "batch_size": 16}
+    decided = advbench.gate(server.url(), data, **rules)
+    assert decided.verdict == "pass" and decided.results[0].model.queries.asked == server.images
+    ended = advbench.gate(server.url(), data, **rules, query_limit=100)
+    assert ended.verdict == "inconclusive" and ended.outcomes[0].verdict == "inconclusive"
 
 
 def test_an_unreachable_target_is_no_bug(data):

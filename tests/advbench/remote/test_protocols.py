@@ -316,20 +316,30 @@ def test_a_server_of_smaller_batches_is_asked_in_smaller_ones(server, data, imag
 
 
 def test_a_refusal_of_a_lone_image_is_final(server, data):
-    server.fault = lambda handler, count: count > 1 and (handler.say({"error": "batch"}, 400) or True)
+    server.fault = lambda handler, count: count > 2 and (handler.say({"error": "batch"}, 400) or True)
     with pytest.raises(TargetUnavailable, match=r"400.*batch"):
         tried(load_model(server.url()), data.images, CLASSES)
     assert [document["inputs"][0]["shape"][0] for _, _, document in server.seen if document] == [8, 4, 2, 1]
 
 
-@pytest.mark.parametrize("where", ["max_batch_size", "parameters"])
-def test_the_largest_batch_that_metadata_tell_is_kept_to(server, data, images, where):
+@pytest.mark.parametrize("where", ["metadata", "parameters", "configuration"])
+def test_the_largest_batch_that_a_server_tells_is_kept_to(server, data, images, where):
     most = {"max_batch_size": 5}
     server.metadata = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 25]}]} | (
-        most if where == "max_batch_size" else {"parameters": most}
+        {"metadata": most, "parameters": {"parameters": most}}.get(where, {})
     )
+    server.config = most if where == "configuration" else None
     np.testing.assert_allclose(logits(server.url(), data, images)[1], truth(images), rtol=1e-5, atol=1e-5)
     assert max(document["inputs"][0]["shape"][0] for _, _, document in server.seen if document) == 5
+
+
+@pytest.mark.parametrize("config", [b"<html>", [], {"max_batch_size": 0}, {"max_batch_size": "many"}, {}])
+def test_a_configuration_that_tells_no_batch_is_none(server, data, images, config):
+    """0 is Triton's word for a model whose images come without an axis for them."""
+    server.config = config
+    model, found = logits(server.url(), data, images)
+    np.testing.assert_allclose(found, truth(images), rtol=1e-5, atol=1e-5)
+    assert model.predict.target.dialect(images.shape[1:]).batch == 32
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

@@ -55,7 +55,7 @@ def when(day, commit=None):
 
 def test_a_report_is_a_table_unless_told_otherwise(run, stored):
     stored("a")
-    assert "worst case" in run("report", "a").stdout
+    assert "robust accuracy" in run("report", "a").stdout
     done = run("report", "a", "--html", "a.html", "--markdown", "-")
     assert done.exit_code == 0
     assert done.stdout.startswith("**net on 100 mnist test images")
@@ -106,21 +106,21 @@ def test_files_of_json_hold_runs_too(run, stored, tmp_path):
     (tmp_path / "several.json").write_text("[" + ",".join(result.to_json() for result in results) + "]")
     assert run("report", "several.json", "--markdown", "-").stdout.count("linf eps") == 2
     page = run("report", "several.json", "--html", "-").stdout
-    assert "several.json has no images with it" in page
+    assert "several.json has no images" in page
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "no result to read at nowhere"),
-        (["empty"], "no result to read in empty"),
-        (["other.json"], "holds neither a result nor a gate"),
+        (["nowhere"], "can't read the result nowhere"),
+        (["empty"], "empty has no result.json"),
+        (["other.json"], "is neither a result nor a gate"),
         (["broken.json"], "is not JSON"),
         (["deep.json"], "is not JSON"),
         (["old.json"], "schema version"),
         (["a", "--html", "nowhere/a.html"], "can't write nowhere/a.html"),
-        (["a", "--html", "-", "--markdown", "-"], "only one output"),
-        (["a", "a", "--robustbench", "x.json"], "is about one run; 2 are named"),
+        (["a", "--html", "-", "--markdown", "-"], "only one option"),
+        (["a", "a", "--robustbench", "x.json"], "takes one run, and 2 are given"),
     ],
 )
 def test_a_report_of_what_is_none_ends_in_one_line(run, stored, tmp_path, words, said):
@@ -205,7 +205,7 @@ def test_other_attacks_and_seeds_are_said_and_doubtful_numbers_decide_the_exit_c
     done = run("compare", "a", "b")
     assert done.exit_code == 3
     flowing = " ".join(done.stdout.split())
-    assert "other seed: 0 before, 3 after" in flowing
+    assert "seed changed: 0 before, 3 after" in flowing
     assert "the second evaluation is invalid" in flowing
 
 
@@ -242,7 +242,7 @@ def test_a_history_counts_once_what_is_stored_twice_and_says_where_grounds_chang
     stored("kept/c", changes=when(3) | {"data__digest": "f" * 64, "seed": 9}, flags=[("masked", "invalid")])
     told = run("history", "kept", "--json", "-").stdout
     (series,) = History.model_validate_json(told).series
-    assert [point.notes for point in series.points] == [(), ("other images",), ("other seed",)]
+    assert [point.notes for point in series.points] == [(), ("images changed",), ("seed changed",)]
     assert [point.state for point in series.points] == ["complete", "complete", "invalid"]
     assert "invalid: 2026-01-03" in " ".join(run("history", "kept").stdout.split())
 
@@ -266,7 +266,7 @@ def test_a_history_names_results_that_it_can_not_read_and_does_not_end_with_0(ru
     (tmp_path / "kept" / "settings.json").write_text("// not ours")
     done = run("history", "kept")
     assert done.exit_code == 2
-    assert "worst" in done.stdout.lower()
+    assert "robust accuracy" in done.stdout.lower()
     assert "result.json is not JSON" in done.stderr
     assert "settings" not in done.stderr
 

@@ -5,9 +5,10 @@ import re
 import pytest
 from hypothesis import given, settings
 
+from advbench.cli.comment import main
 from advbench.evaluation.paired import Difference
 from advbench.reports import delta
-from advbench.reports.comment import comment, main, marker
+from advbench.reports.comment import comment, marker
 from tests.advbench.reports.gates import HOSTILE, gate, gates, outcome, result
 
 
@@ -17,7 +18,7 @@ def test_the_change_is_paired_image_by_image():
     sheet = delta.of_gates(here, base)
     assert sheet.title == "Against the base: pass there, fail here"
     assert [row[:4] for row in sheet.rows] == [
-        ("clean, 20 images", "100.0%", "100.0%", "+0.0"),
+        ("clean accuracy, 20 images", "100.0%", "100.0%", "+0.0"),
         ("linf 0.3, 20 images", "75.0%", "60.0%", "-15.0"),
     ]
     found = Difference.of([i < 15 for i in range(20)], [i < 12 for i in range(20)])
@@ -36,11 +37,11 @@ def test_only_images_that_both_looked_at_count():
 @pytest.mark.parametrize(
     ("there", "why"),
     [
-        ({"norm": "l2"}, "no such threat"),
-        ({"eps": "8/255"}, "no such threat"),
+        ({"norm": "l2"}, "lacks this threat"),
+        ({"eps": "8/255"}, "lacks this threat"),
         ({"specs": ("fgsm", "pgd")}, r"attacks differ \(fgsm here, fgsm, pgd there\)"),
         ({"seed": 1}, r"seeds differ \(0 here, 1 there\)"),
-        ({"n": 1, "robust": 1, "rows": result(n=40).rows[30:]}, "no image was looked at by both"),
+        ({"n": 1, "robust": 1, "rows": result(n=40).rows[30:]}, "no image in common"),
     ],
 )
 def test_what_can_not_be_compared_is_not(there, why):
@@ -69,7 +70,7 @@ def test_the_command_prints_it(tmp_path, capsys):
     here, base = tmp_path / "gate.json", tmp_path / "base.json"
     here.write_text(gate(outcome("fail")).to_json())
     assert main([str(here), "--base", str(base)]) == 0
-    assert "There is no gate of the base branch" in capsys.readouterr().out
+    assert "The base branch has no gate" in capsys.readouterr().out
     base.write_text(gate(outcome("pass")).to_json())
     assert main([str(here), "--base", str(base), "--name", "mnist"]) == 0
     out = capsys.readouterr().out

@@ -101,7 +101,7 @@ def test_latex_of_results():
     one = latex.of_results([result(robust=12)])
     assert r"60.0\%" in one
     assert "38.7--78.1" in one
-    assert one.count(r"\midrule") == 2  # under the header, and above the worst case
+    assert one.count(r"\midrule") == 2  # under the header, and above robust accuracy
     two = latex.of_results([result(), result(norm="l2", model="x_y")])
     assert r"x\_y & l2 eps 0.3" in two
     assert two.count(r" \\") == 3
@@ -157,7 +157,7 @@ def test_robustbench_of_a_gate_has_an_object_per_threat():
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_published_schemas_are_in_step(name):
     published = json.loads((DOCS / name).read_text())
-    assert published == json.loads(schema(name)), "run: python -m advbench.reports.schema docs"
+    assert published == json.loads(schema(name)), "run: make reference"
 
 
 def test_what_is_written_is_valid_by_the_published_schemas():

@@ -127,9 +127,9 @@ def test_reports_are_read_before_anything_is_computed(tmp_path):
     for text, message in (
         ("junit", "FORMAT=FILE"),
         ("junit=", "FORMAT=FILE"),
-        ("json=-", "reports go to files"),
+        ("json=-", "give a file"),
         (f"juint={tmp_path}/a", "did you mean 'junit'"),
-        (f"junit={tmp_path}/none/a", "no such folder"),
+        (f"junit={tmp_path}/none/a", "does not exist or is not writable"),
         (f"junit={tmp_path}", "a folder"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 
+from advbench.cli.github import publish
 from advbench.core.errors import DataUnavailable
 from advbench.core.flag import Flag
 from advbench.gating.verdict import Place
@@ -119,7 +120,7 @@ def runner(monkeypatch, tmp_path):
 
 
 def test_publish_appends_and_leaves_stdout_alone(runner, capsys):
-    github.publish(gate(outcome("fail")))
+    publish(gate(outcome("fail")))
     assert (runner / "summary").read_text().startswith("before\n**Gate failed: net**")
     assert read((runner / "output").read_text())["verdict"] == "fail"
     out, err = capsys.readouterr()
@@ -130,11 +131,11 @@ def test_publish_appends_and_leaves_stdout_alone(runner, capsys):
 def test_outside_of_github_nothing_is_published(monkeypatch, capsys):
     for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
-    github.publish(gate(outcome("fail")))
+    publish(gate(outcome("fail")))
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_summary_that_cant_be_written_is_one_line(runner, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(runner / "none" / "summary"))
     with pytest.raises(DataUnavailable, match="can't write to"):
-        github.publish(gate(outcome("pass")))
+        publish(gate(outcome("pass")))

@@ -25,7 +25,9 @@ def test_mean_and_sample_deviation():
     assert [row[0] for row in sheet.rows] == ["0", "1", "7", "mean", "deviation"]
     assert sheet.rows[1] == ("1", "80.00%", "50.00%", "60.00%", "2", "1,234.5")
     assert sheet.rows[-1][1:4] == ("10.00", "0.00", "10.00")
-    assert "linf eps 0.3" in sheet.title
+    assert "linf eps 0.3" in sheet.title and "its own validation images" in sheet.notes[0].text
+    found["seeds"][0]["images"] = {"validated_on": 1000, "validation": {"split": "val"}}
+    assert "the same validation images, of val" in of_seeds(found).notes[0].text
 
 
 def test_a_single_seed_has_no_deviation():

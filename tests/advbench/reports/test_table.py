@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from advbench.cli.output import tabulate
 from advbench.reports import sheet, table
 
 HOSTILE = "a|b`c`<img src=x>\x1b[31m\n::error::[x](y)"
@@ -13,7 +14,7 @@ HOSTILE = "a|b`c`<img src=x>\x1b[31m\n::error::[x](y)"
 
 def shown(which, width=100, **options):
     console = Console(file=io.StringIO(), width=width, **options)
-    table.show(which, console)
+    tabulate(which, console)
     return console.file.getvalue()
 
 
@@ -25,7 +26,7 @@ def cells(markdown):
 def test_every_row_carries_its_accuracy_and_interval(make):
     result = make()
     found = sheet.of_result(result)
-    assert [row[0] for row in found.rows] == ["clean", "fgsm", "pgd:steps=100,restarts=5", "worst case"]
+    assert [row[0] for row in found.rows] == ["clean accuracy", "fgsm", "pgd:steps=100,restarts=5", "robust accuracy"]
     assert [row[1] for row in found.rows] == ["90.0%", "65.0%", "60.0%", "60.0%"]
     low, high = (float(bound) / 100 for bound in found.rows[-1][2].split("-"))
     assert (low, high) == pytest.approx((result.robust.low, result.robust.high), abs=5e-4)
@@ -58,7 +59,7 @@ def test_terminal_and_markdown_say_the_same(make):
 def test_no_line_is_wider_than_the_terminal_and_the_verdict_is_always_there(make, width):
     text = shown(sheet.of_result(make(name="a-rather-long-model-name", flags=[("saturated", "note")])), width)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
-    verdict = next(line for line in text.splitlines() if "worst case" in line)
+    verdict = next(line for line in text.splitlines() if "robust accuracy" in line)
     assert "60.0%" in verdict
     assert "50.2-69.1" in verdict
 
@@ -83,10 +84,24 @@ def test_models_go_down_and_attacks_across(make):
     found = sheet.of_models(
         [make(name="a", robust=60, mode="each"), make(name="b", robust=20, mode="each")], ["a", "b"]
     )
-    assert found.header == ("model", "clean", "fgsm", "pgd:steps=100,restarts=5", "worst case", "seconds")
+    assert found.header == ("model", "clean\naccuracy", "fgsm", "pgd", "robust\naccuracy", "seconds")
+    assert "pgd is pgd:steps=100,restarts=5." in [note.text for note in found.notes]
     assert [row[0] for row in found.rows] == ["a", "b"]
     assert [row[4].split("\n")[0] for row in found.rows] == ["60.0%", "20.0%"]
     assert "(50.2-69.1)" in cells(table.markdown(found))[2][4]
+
+
+@pytest.mark.parametrize(
+    ("specs", "names"),
+    [
+        (["fgsm", "cw:rounds=3,steps=60"], ["fgsm", "cw"]),
+        (["pgd:steps=9", "fgsm", "pgd:steps=99"], ["pgd#1", "fgsm", "pgd#2"]),
+        (["apgd", "apgd:loss=dlr", "apgd:loss=dlr,targets=9"], ["apgd", "apgd#2", "apgd#3"]),
+        (["pgd", "pgd"], ["pgd#1", "pgd#2"]),
+    ],
+)
+def test_heads_of_columns_leave_settings_out_and_stay_distinct(specs, names):
+    assert sheet.short_names(specs) == names
 
 
 def test_a_curve_has_a_row_per_eps(make):

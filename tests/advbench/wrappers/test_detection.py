@@ -65,7 +65,7 @@ def test_rows_keep_their_labels(detector):
     some = jnp.array([2, 0])
     x = flat(0.0, 0.45, 0.3)
     np.testing.assert_allclose(climbed(detector, x, y).rows(some)(x[some]), climbed(detector, x, y)(x)[some], rtol=1e-5)
-    with pytest.raises(UsageError, match="order of images"):
+    with pytest.raises(UsageError, match="reorders images"):
         climbed(detector, x, y)(x[:1])
 
 

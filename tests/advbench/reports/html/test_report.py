@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from advbench.api.stored import pairs
 from advbench.core.flag import Flag
 from advbench.evaluation.result import Convergence, Rate
 from advbench.gating.verdict import (
@@ -35,7 +36,7 @@ FLAG = Flag(name="saturated", level="note", evidence={"share": 0.25, "where": [1
 
 
 def page(*runs, gates=()):
-    return of_found(Found(tuple(runs), tuple(gates)))
+    return of_found(Found(tuple(runs), tuple(gates)), pairs)
 
 
 def hostile(word=HOSTILE):
@@ -160,7 +161,7 @@ def test_a_gate_shows_its_rules(stored):
 
 def test_pictures_are_those_of_the_run(stored, data):
     run = stored("a", robust=60)
-    found = gallery.of_run(run, gallery.Budget())
+    found = gallery.of_run(run, gallery.Budget(), pairs)
     assert len(found.cards) == gallery.SHOWN
     labels = [card.title.split()[0] for card in found.cards]
     assert sorted(labels[:10]) == [str(k) for k in range(10)]  # one of each class first
@@ -186,7 +187,7 @@ def test_without_pictures_the_page_says_why(stored, data, spoil, said):
 
 
 def test_pictures_stop_where_the_page_would_grow_too_large(stored):
-    found = gallery.of_run(stored("a", robust=60), gallery.Budget(600))
+    found = gallery.of_run(stored("a", robust=60), gallery.Budget(600), pairs)
     assert 0 < len(found.cards) < gallery.SHOWN
     assert f"{len(found.cards)} of the 40 images" in found.note
 
@@ -214,7 +215,7 @@ def test_the_matrix_counts_predictions_under_attack(make):
         assert counts == [6 if k == label else 4 if k == (label + 1) % 10 else 0 for k in range(10)]
     assert [shade for _, shade in found.rows[0][1]][:2] == [6, 4]
     header, rows = by_class(result)
-    assert rows[3][header.index("robust")] == "60.0%"
+    assert rows[3][header.index("robust accuracy")] == "60.0%"
     assert rows[3][-1] == "4 (4)"
 
 
@@ -255,7 +256,7 @@ def test_convergence_shows_what_each_attack_left(stored):
     told = Convergence(passes=(1, 2, 4), standing=(90, 80, 60), after_runs=(70, 60), doublings=0)
     attacks = (run.result.attacks[0].model_copy(update={"convergence": told}), *run.result.attacks[1:])
     text = Document(page(Run(run.result.model_copy(update={"attacks": attacks}), run.path, run.folder))).text()
-    for part in ("Convergence", "4 passes", "60 of 90", "run 2"):
+    for part in ("Convergence", "4 passes", "60 of 90", "trial 2"):
         assert part in text
 
 
