@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
 
 from advbench.models.aten.table import Value, as_onnx, entered
+
+WINDOWS: Final = 64  # adaptive ones, at most
 
 
 @entered("pixel_shuffle")
@@ -47,11 +49,11 @@ def _max_pool(
     dilations: Sequence[int] = (1,),
     ceil: bool = False,
 ) -> tuple[Value, None]:
-    how = _windows(sides, strides, pads, ceil)
-    return as_onnx("MaxPool", x, **how, dilations=_two(dilations)), None
+    how = _windows(2, sides, strides, pads, ceil)
+    return as_onnx("MaxPool", x, **how, dilations=_each(2, dilations)), None
 
 
-@entered("avg_pool2d")
+@entered("avg_pool2d", "avg_pool3d")
 def _avg_pool(
     x: Value,
     sides: Sequence[int],
@@ -61,21 +63,44 @@ def _avg_pool(
     include: bool = True,
     divisor: int | None = None,
 ) -> Value:
-    y = as_onnx("AveragePool", x, **_windows(sides, strides, pads, ceil), count_include_pad=include or divisor)
-    return y * math.prod(_two(sides)) / divisor if divisor else y
+    how = _windows(x.ndim - 2, sides, strides, pads, ceil)
+    y = as_onnx("AveragePool", x, **how, count_include_pad=include or divisor)
+    return y * math.prod(how["kernel_shape"]) / divisor if divisor else y
 
 
-def _windows(sides: Sequence[int], strides: Sequence[int], pads: Sequence[int], ceil: bool) -> dict[str, Any]:
+def _windows(
+    rank: int, sides: Sequence[int], strides: Sequence[int], pads: Sequence[int], ceil: bool
+) -> dict[str, Any]:
     return {
-        "kernel_shape": _two(sides),
-        "strides": _two(strides or sides),
-        "pads": _two(pads) * 2,
+        "kernel_shape": _each(rank, sides),
+        "strides": _each(rank, strides or sides),
+        "pads": _each(rank, pads) * 2,
         "ceil_mode": ceil,
     }
 
 
-def _two(values: Sequence[int]) -> list[int]:
-    return [*values] * (2 // len(values))
+def _each(rank: int, values: Sequence[int]) -> list[int]:
+    """One number for each axis, where one may stand for all."""
+    return [*values] * (rank // len(values))
+
+
+@entered("adaptive_max_pool2d")
+def _adaptive_max_pool(x: Value, sizes: Sequence[int]) -> tuple[Value, None]:
+    """Window by window, as they are not all of one size."""
+    if math.prod(sizes) > WINDOWS:
+        raise NotImplementedError(f"{math.prod(sizes)} adaptive windows")
+    (tops, bottoms), (lefts, rights) = (_cuts(n, after) for n, after in zip(x.shape[2:], sizes, strict=True))
+    rows = [
+        [as_onnx("GlobalMaxPool", x[:, :, top:bottom, left:right]) for left, right in zip(lefts, rights, strict=True)]
+        for top, bottom in zip(tops, bottoms, strict=True)
+    ]
+    return jnp.concatenate([jnp.concatenate(row, 3) for row in rows], 2), None
+
+
+def _cuts(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of the windows begins and ends."""
+    at = np.arange(after)
+    return at * before // after, -(-(at + 1) * before // after)
 
 
 @entered("_adaptive_avg_pool2d", "adaptive_avg_pool2d")
@@ -83,8 +108,7 @@ def _adaptive_avg_pool(x: Value, sizes: Sequence[int]) -> Value:
     """By a matrix for each axis: windows begin and end where whole pixels do."""
     for axis, after in zip((2, 3), sizes, strict=True):
         before = x.shape[axis]
-        at = np.arange(after)
-        low, high = at * before // after, -(-(at + 1) * before // after)
+        low, high = _cuts(before, after)
         pixels = np.arange(before)
         weights = ((pixels >= low[:, None]) & (pixels < high[:, None])) / (high - low)[:, None]
         x = jnp.moveaxis(

@@ -46,6 +46,8 @@ def convolutional():
         nn.AvgPool2d(3, 2, 1, count_include_pad=False),
         nn.Upsample(scale_factor=1.5, mode="bilinear"),
         nn.MaxPool2d(2, ceil_mode=True),
+        nn.LocalResponseNorm(3),
+        nn.AdaptiveMaxPool2d(4),
         nn.GELU(),
         nn.AdaptiveAvgPool2d(3),
         nn.Dropout(),
