@@ -13,16 +13,7 @@ from advbench.attacks.base import Attack
 from advbench.defenses import DEFENSES
 
 ROOT = Path(__file__).parents[1]
-ROOMS = (
-    "attacks",
-    "defenses",
-    "advbench/bounds",
-    "advbench/certification",
-    "advbench/core",
-    "advbench/data",
-    "advbench/gating",
-    "advbench/nn",
-)
+ROOMS = ("attacks", "defenses", "advbench")
 INTERROGATIVES = re.compile(r"(What|Whether|How|Where|Who|Which|When|As|Why|Whose|That|If)\b")
 
 FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))

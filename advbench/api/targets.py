@@ -1,4 +1,4 @@
-"""What is done about models that only answer queries, and count them."""
+"""Remote models: default attacks, query limits and preflight checks."""
 
 from __future__ import annotations
 
@@ -26,12 +26,24 @@ CASCADES = {"score": BY_SCORES, "decision": BY_DECISIONS}
 
 
 def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
-    """Attacks for a model that has no gradient.
+    """Return the default attacks on a model without a gradient.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    norm : str
+        Norm of the threat model.
+
+    Returns
+    -------
+    tuple of str
+        Attacks as typed, in order.
 
     Raises
     ------
     UsageError
-        When none is used by itself under this norm.
+        When this norm has no default attack.
     """
     if norm not in CASCADES[model.access]:
         raise UsageError(f"name the attacks on {model.name} under {norm} with --attack")
@@ -39,19 +51,42 @@ def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
 
 
 def target_of(model: LoadedModel) -> Target | None:
-    """What lies behind the URL, if the model does."""
+    """Return the remote model behind a model.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+
+    Returns
+    -------
+    Target or None
+        None for a model that is computed here.
+    """
     from advbench.remote import Remote
 
     return model.predict.target if isinstance(model.predict, Remote) else None
 
 
 def limited(model: LoadedModel, budget: int | None) -> LoadedModel:
-    """The model, with a bound on what may be asked of it.
+    """Set the query limit of a remote model.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    budget : int or None
+        Query limit.
+
+    Returns
+    -------
+    LoadedModel
+        The same model.
 
     Raises
     ------
     UsageError
-        When it is no target.
+        For a limit on a model that is not remote.
     """
     if target := target_of(model):
         target.budget = budget
@@ -61,7 +96,22 @@ def limited(model: LoadedModel, budget: int | None) -> LoadedModel:
 
 
 def ready(model: LoadedModel, data: Dataset, indices: list[int]) -> LoadedModel:
-    """A target once it was tried with a few of the images; any other model as it is."""
+    """Try a remote model with a few of the images, to learn what it answers; leave any other model unchanged.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    data : Dataset
+        Test images.
+    indices : list of int
+        Indices of the images to attack.
+
+    Returns
+    -------
+    LoadedModel
+        The model, with its access known.
+    """
     from advbench.remote import tried
 
     return tried(model, data.images[indices[:ASKED]], len(data.classes))
@@ -70,7 +120,26 @@ def ready(model: LoadedModel, data: Dataset, indices: list[int]) -> LoadedModel:
 def preflight(
     model: LoadedModel, images: np.ndarray, labels: np.ndarray, *, classes: int, allow_extra_outputs: bool = False
 ) -> list[Flag] | None:
-    """What a target's answers to a few images say, uint8 `[n, H, W, C]`; None for any other model."""
+    """Check the answers of a remote model to a few images.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    images : np.ndarray
+        uint8 `[n, H, W, C]`.
+    labels : np.ndarray
+        int32 `[n]`.
+    classes : int
+        Number of classes of the data.
+    allow_extra_outputs : bool
+        The model may have more outputs than classes.
+
+    Returns
+    -------
+    list of Flag or None
+        None for a model that is not remote.
+    """
     import numpy as np
 
     from advbench.preflight.queries import examine_answers
@@ -83,7 +152,19 @@ def preflight(
 
 
 def announce(model: LoadedModel, attacks: list[AttackSpec], n: int, notify: Callable[[str], None]) -> None:
-    """Say what the attacks may cost, before they begin."""
+    """Say how many queries the attacks may need, before they begin.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model; nothing is said of one that is not remote.
+    attacks : list of AttackSpec
+        Attacks.
+    n : int
+        Number of images.
+    notify : callable
+        Called with one line.
+    """
     if (target := target_of(model)) is None or target.found is None:
         return
     costs = "; ".join(f"{spec.text} {cost(spec)}" for spec in attacks)
@@ -93,6 +174,17 @@ def announce(model: LoadedModel, attacks: list[AttackSpec], n: int, notify: Call
 
 
 def cost(spec: AttackSpec) -> str:
-    """Queries an image, in words."""
+    """Return the number of queries for each image, in words.
+
+    Parameters
+    ----------
+    spec : AttackSpec
+        The attack.
+
+    Returns
+    -------
+    str
+        A number, or a range that holds for the defaults.
+    """
     queries = getattr(spec.attack, "queries", None)
     return f"{queries:,}" if queries else f"{spec.attack.cost} at its defaults"
