@@ -66,7 +66,7 @@ def attack(
     Returns
     -------
     array
-        float32 in [0, 1] of the shape, layout and library of `images`. Images that were not broken are unchanged, and so
+        float32 in [0, 1] of the shape, layout and library of `images`. Images that were not broken are unchanged, as
         are those that the model misclassified already.
 
     Raises

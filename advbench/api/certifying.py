@@ -48,7 +48,7 @@ def certify(
     tell: Callable[[str, int, int], None] = silently,
     **options: Unpack[Options],
 ) -> Certificate:
-    """Prove for as many images as possible that no perturbation within the threat model changes their class.
+    """Prove for as many images as possible that no perturbation within the threat model changes the prediction.
 
     Parameters
     ----------

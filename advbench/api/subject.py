@@ -388,7 +388,7 @@ def _numbers(data: Dataset, named: Sequence[int]) -> list[int]:
 
 
 def _ranges(named: str) -> list[tuple[int, int]]:
-    """Read first and last index of every range, separated by white space or commas, from a text or the file it names."""
+    """Read first and last index of every range, separated by white space or commas, of a text or the file it names."""
     try:
         text = named if re.fullmatch(r"[0-9][0-9,-]*", named) else Path(named).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -69,7 +69,7 @@ def verify(run: Path | str, *, model: Any = None, data: Any = None, weights: Pat
 
 
 def _named(source: str, run: Path) -> str:
-    """Return the name of the model in a result, unless loading it would run code or query a server of others' choice."""
+    """Return the name of the model in a result, unless loading it would run code or query a server."""
     from advbench.remote import is_target
 
     if source == "memory":

@@ -113,5 +113,5 @@ def _value(graph: Graph, at: int, bounds: list[Interval], over: Interval) -> Int
 
 
 def _operands(graph: Graph, at: int, bounds: list[Interval]) -> list[Interval]:
-    """What the operands of a curved node may be."""
+    """Return the intervals of the operands of a curved node."""
     return [of_operand(graph, operand, bounds, bounds[at].low) for operand in graph.nodes[at].operands]

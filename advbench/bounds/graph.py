@@ -170,12 +170,17 @@ class Graph:
         return call
 
     def refined(self, *, boxed: bool) -> tuple[int, ...]:
-        """Curved nodes of which linear bounds say more than intervals do.
+        """Find curved nodes for which linear bounds say more than intervals do.
 
         Parameters
         ----------
         boxed : bool
             Whether the ball is a box, so that intervals are exact up to the first curved nodes.
+
+        Returns
+        -------
+        tuple of int
+            Indices of the nodes.
         """
         bent: list[bool] = []
         found = []

@@ -78,7 +78,24 @@ def of_operand(graph: Graph, operand: Operand, bounds: list[Interval], like: Arr
 
 
 def through(graph: Graph, node: Node, bounds: list[Interval], dtype: jnp.dtype) -> Interval:
-    """Bound the value of one node by those of its operands."""
+    """Bound the value of one node by those of its operands.
+
+    Parameters
+    ----------
+    graph : Graph
+        Computation of the model for one image.
+    node : Node
+        Node to bound.
+    bounds : list[Interval]
+        Interval of every earlier node.
+    dtype : jnp.dtype
+        Type of the computation.
+
+    Returns
+    -------
+    Interval
+        Lower and upper bounds.
+    """
     parents = [bounds[at] for at in node.parents]
     run = graph.function(node, dtype)
     if node.curved or node.name in STRUCTURAL | INDEXED:  # all of these are increasing in every operand

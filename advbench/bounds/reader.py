@@ -163,7 +163,7 @@ class Reader:
         return Unknown()
 
     def _choice(self, condition: Greater, otherwise: Any, chosen: Any, shape: tuple[int, ...]) -> Any:
-        """Convert `where(a > b, a, b)` to a maximum, `where(a > b, b, a)` to a minimum; else a or b must be constant."""
+        """Convert `where(a > b, a, b)` to a maximum, `where(a > b, b, a)` to a minimum; else one must be constant."""
         a, b = condition
         if _same(a, chosen) and _same(b, otherwise):
             return self.maximum(chosen, otherwise, shape)

@@ -1,4 +1,4 @@
-"""What a target file may say: everything about a target that its URL does not."""
+"""Target files: the settings of a remote model that its URL does not contain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answers = Literal["logits", "probabilities", "labels"]
 
 
 class Settings(BaseModel):
-    """Of one target; only `url` must be given."""
+    """Settings of one remote model; only `url` is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -43,6 +43,16 @@ class Settings(BaseModel):
     @classmethod
     def read(cls, path: Path) -> Settings:
         """Read a target file.
+
+        Parameters
+        ----------
+        path : Path
+            The file, JSON.
+
+        Returns
+        -------
+        Settings
+            Its settings.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""JSON over HTTP, with bounds on everything: time, bytes, tries, waits.
+"""JSON over HTTP, with limits on time, bytes, tries and pauses.
 
 Certificates are verified, redirects are not followed, and the token, which comes from the environment alone, is in no
-message. What goes wrong is a `TargetUnavailable` in one line.
+message. Failures are a `TargetUnavailable` in one line.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ class Refused(TargetUnavailable):
 
     @property
     def for_its_size(self) -> bool:
-        """Whether fewer images in a request may be taken: the target says that they are too many at once."""
+        """Whether the server says that the request holds too many images, so that fewer may be accepted."""
         return self.status == 413 or (self.status in (400, 422, 500) and bool(TOO_MANY.search(str(self))))
 
 
 class Transport:
-    """Connections to one target, kept open; safe to use from several threads.
+    """Open connections to one remote model; safe to use from several threads.
 
     Parameters
     ----------
     address : Address
-        Paths of requests are on its host.
+        The host; requests may use any path on it.
     settings : Settings
-        The bounds.
+        Limits.
 
     Raises
     ------
     UsageError
-        When the token can't stand in a header, or would cross a network unencrypted.
+        When the token is not valid in a header, or would be sent unencrypted over a network.
     """
 
     def __init__(self, address: Address, settings: Settings):
@@ -77,17 +77,47 @@ class Transport:
         self._exchange = Exchange(address, settings.timeout, most)
 
     def get(self, path: str) -> Any:
-        """The JSON at a path of the target's host.
+        """Get the JSON at a path of the host.
+
+        Parameters
+        ----------
+        path : str
+            Path on the host.
+
+        Returns
+        -------
+        JSON
+            The answer.
 
         Raises
         ------
         TargetUnavailable
-            When there is no good answer within the bounds.
+            When there is no good answer within the limits.
         """
         return self._json("GET", path, None)
 
     def post(self, path: str, document: Any) -> Any:
-        """The JSON answer to a JSON document; raises as `get`."""
+        """Send a JSON document, and return the JSON answer.
+
+        Parameters
+        ----------
+        path : str
+            Path on the host.
+        document : JSON
+            Content of the request.
+
+        Returns
+        -------
+        JSON
+            The answer.
+
+        Raises
+        ------
+        UsageError
+            When the document is larger than `request_megabytes`.
+        TargetUnavailable
+            When there is no good answer within the limits.
+        """
         body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
         if len(body) > self.settings.request_megabytes * MEGABYTE:
             raise UsageError(
@@ -151,14 +181,25 @@ class Transport:
             time.sleep(min(NAP, left))
 
     def _check(self) -> None:
-        """Go on only if somebody still wants the answer."""
+        """Raise an error if the answer is no longer needed."""
         if (signal := self.should_stop()) is not None:
             raise Interrupted("stopped", signal)
         if self.abandoned:
             raise TargetUnavailable(f"{self.address} was given up")
 
     def clean(self, text: str) -> str:
-        """A line fit for a terminal and a report: short, printable, without the token."""
+        """Make a line fit for a terminal and a report: short, printable, without the token.
+
+        Parameters
+        ----------
+        text : str
+            Any text.
+
+        Returns
+        -------
+        str
+            One line of at most 203 characters.
+        """
         if self._token:
             text = text.replace(self._token, "***")
         line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
