@@ -98,7 +98,7 @@ def _parts(thing: Any) -> list[Any]:
 
 
 def _contents(thing: Any) -> list[Any]:
-    """Of an object that is neither a container nor a function."""
+    """Return the parts of an object that is neither a container nor a function."""
     found = _held(thing)
     if isinstance(thing, MethodType):
         found = [thing.__self__, thing.__func__]

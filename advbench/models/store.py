@@ -34,8 +34,8 @@ Side = Annotated[int, Field(gt=0, le=4096)]
 class Manifest(BaseModel):
     """The content of `model.json`; unknown fields are refused.
 
-    `code` is the user's code that makes the network, if `architecture` is not a name in `MODELS`; `sha256` is the digest
-    of the weights file; `record` is free: how the network was trained, by what command, how well.
+    `code` is the user's code that makes the network, if `architecture` is not in `MODELS`; `sha256` is the digest of
+    the weights file; `record` is free: how the network was trained, by what command, how well.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

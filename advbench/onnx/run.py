@@ -1,4 +1,4 @@
-"""Running nodes one by one, branches and loops among them."""
+"""Execution of nodes one by one, branches and loops included."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ FLOW: Final = ("If", "Loop")
 
 
 class Run:
-    """One run over a batch of `images` images: `values` holds what is computed so far, by name."""
+    """One run over a batch of `images` images: `values` holds the results so far, by name."""
 
     def __init__(self, values: dict[str, Any], images: int):
         self.values, self.images, self.left = values, images, NODES
 
     def __call__(self, nodes: Sequence[Node]) -> None:
         """Run nodes in order.
+
+        Parameters
+        ----------
+        nodes : sequence of Node
+            The nodes.
 
         Raises
         ------
@@ -68,7 +73,7 @@ class Run:
         return tuple(np.asarray(value) if known(value) else value for value in results)
 
     def _body(self, body: Body, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        """Values of a body's outputs; its names are its own, so that they can lie beside all others."""
+        """Run a body and return its outputs; its names are unique, so they can be stored beside all others."""
         self.values.update(zip(body.inputs, inputs, strict=True))
         self(body.nodes)
         return tuple(self.values[name] for name in body.outputs)
@@ -79,7 +84,7 @@ class Run:
         return self._body(node.bodies["then_branch" if bool(condition.item()) else "else_branch"], ())
 
     def _loop(self, node: Node, most: Any = None, condition: Any = None, *carried: Any) -> tuple[Any, ...]:
-        """Unrolled: what is carried from round to round, and what every round adds, stacked."""
+        """Run a loop unrolled: return the carried values, and the outputs of every iteration, stacked."""
         body, kept, at = node.bodies["body"], len(carried), 0
         rounds: list[tuple[Any, ...]] = []
         condition = np.array(True) if condition is None else condition

@@ -50,8 +50,8 @@ class Address:
         Raises
         ------
         UsageError
-            For any other text, and for a URL with a user, a password, a query or a fragment: these may be secret and are
-            not repeated in the message.
+            For any other text, and for a URL with a user, a password, a query or a fragment: these may be secret and
+            are not repeated in the message.
         """
         try:
             parts = urlsplit(text)
@@ -75,7 +75,7 @@ class Address:
 
     @property
     def is_this_machine(self) -> bool:
-        """Whether the host is a loopback address."""
+        """True for a loopback address."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

@@ -51,10 +51,10 @@ def rows_of(said: Any, key: str | None, classes: int | None, n: int, where: obje
 
 
 def taken(columns: Columns, key: str | None, classes: int | None, n: int, where: object) -> np.ndarray:
-    """Choose the named output; else, of outputs with several numbers per image, the one that fits; else one column per class.
+    """Choose the named output; else, of those with several numbers per image, the fitting one; else a column per class.
 
-    Columns are scores of the classes if their names are the numbers from 0 on, or if they hold fractions and there is one
-    for each class; they are then in the order of the data's classes.
+    Columns are scores of the classes if their names are the numbers from 0 on, or if they hold fractions and there is
+    one for each class; they are then in the order of the data's classes.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class Remote(External):
 
     @property
     def spent(self) -> bool:
-        """Whether no more queries are possible, so that attacks end with what they have."""
+        """True once no more queries are possible; attacks then end with what they have."""
         return self.target.ended is not None
 
     def afresh(self) -> Remote:

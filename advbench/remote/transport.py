@@ -42,7 +42,7 @@ class Refused(TargetUnavailable):
 
     @property
     def for_its_size(self) -> bool:
-        """Whether the server says that the request holds too many images, so that fewer may be accepted."""
+        """True if the server says that the request holds too many images, so that fewer may be accepted."""
         return self.status == 413 or (self.status in (400, 422, 500) and bool(TOO_MANY.search(str(self))))
 
 

@@ -37,7 +37,18 @@ class Rejecting(Protocol):
 
 
 def rejects(model: Model) -> bool:
-    """Return whether the model's last logit is not a class but rejects the image."""
+    """Return whether the model's last logit is not a class but rejects the image.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+
+    Returns
+    -------
+    bool
+        True for detectors.
+    """
     return isinstance(model.defended if isinstance(model, Unaware) else model, Rejecting)
 
 
@@ -71,17 +82,52 @@ def _margin(model: Model, x: Array, y: Array) -> Array:
 
 
 def adaptive(model: Model) -> Model:
-    """Return the model that adaptive attacks see."""
+    """Return the model that adaptive attacks see.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+
+    Returns
+    -------
+    Model
+        With its input defenses.
+    """
     return model.defended if isinstance(model, Unaware) else model
 
 
 def judged(model: Model) -> Model:
-    """Return the model that the judge sees: new draws of a randomised model, no cached answers of a remote one."""
+    """Return the model that the judge sees: new draws of a randomised model, no cached answers of a remote one.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+
+    Returns
+    -------
+    Model
+        With its input defenses.
+    """
     if isinstance(model, Unaware):
         return judged(model.defended)
     return model.afresh() if isinstance(model, Randomised | Remote) else model
 
 
 def counted(model: Model, y: Array) -> Model:
-    """Return the model that judges adversarial images with labels `y`, int32 `[B]`; clean images use `model` itself."""
+    """Return the model that judges adversarial images; clean images use `model` itself.
+
+    Parameters
+    ----------
+    model : Model
+        The model that the judge sees.
+    y : Array
+        Labels, int32 `[B]`.
+
+    Returns
+    -------
+    Model
+        For a detector, rejected images count as correct.
+    """
     return model.against(y) if isinstance(model, Rejecting) else model
