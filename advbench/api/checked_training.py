@@ -151,7 +151,7 @@ class Training:
         module = made.abstract(images.shape, len(images.classes))
         if start and (layers := start.put_into(module, made, images.shape, len(images.classes))):
             there = f"{start.classes} classes" if start.classes else "another number of classes"
-            notify(f"note: {', '.join(layers)} begins anew: {start.source} has {there}, not {len(images.classes)}")
+            notify(f"note: {', '.join(layers)} gets new weights: {start.source} has {there}, not {len(images.classes)}")
         return cls(images, size, extra, made, start, objective, _spec(defense), threat, recipe, val)
 
     def run(
@@ -315,17 +315,19 @@ def _faults(out: Path | None) -> Iterator[None]:
     """Turn the errors that end training early into errors with an exit code."""
     from advbench.bounds import Unsupported
 
-    stands = f"; the last good checkpoint stands in {out}" if out else ""
+    kept = f"; the last good checkpoint is in {out}" if out else ""
     try:
         yield
     except Stopped as error:
-        raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
+        raise Interrupted(f"{error}; to continue, repeat the command with --resume", error.signal) from None
     except Diverged as error:
-        raise Diverging(f"{error}{stands}") from None
+        raise Diverging(f"{error}{kept}") from None
     except (CheckpointError, Unsupported) as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        raise UsageError(f"can't write to {out}: {error.strerror or error}; make room, then --resume") from None
+        raise UsageError(
+            f"can't write to {out}: {error.strerror or error}; then repeat the command with --resume"
+        ) from None
 
 
 def _surroundings() -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from advbench.core.spec import ThreatSpec
     from advbench.data import Dataset
 
-IMAGES = 128  # looked at unless told otherwise
+IMAGES = 128  # examined by default
 
 
 class Examined(NamedTuple):

@@ -60,7 +60,7 @@ def classes(texts: Sequence[str] | None) -> dict[str, str] | None:
 
 
 SURROUNDING = ("out", "resume", "command", "should_stop", "notify")
-"""Settings that are about one run of a gate, and so stand in no file of rules."""
+"""Settings of one run of a gate, which no file of rules contains."""
 
 
 def keys(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

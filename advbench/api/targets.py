@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from advbench.data import Dataset
     from advbench.remote.target import Target
 
-IMAGES = 100  # attacked unless told otherwise
-ASKED = 32  # looked at before the attack
+IMAGES = 100  # attacked by default
+ASKED = 32  # examined before the attack
 
 BY_SCORES = dict.fromkeys(("linf", "l2", "l1"), ("square:queries=1000,rescale=true",))
 BY_DECISIONS = {"linf": ("rays:queries=1000",), "l2": ("hopskipjump:steps=10",)}
 CASCADES = {"score": BY_SCORES, "decision": BY_DECISIONS}
-"""Attacks used unless others are named, by what the model answers and by norm."""
+"""Default attacks, by access and by norm."""
 
 
 def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
         When this norm has no default attack.
     """
     if norm not in CASCADES[model.access]:
-        raise UsageError(f"name the attacks on {model.name} under {norm} with --attack")
+        raise UsageError(f"{model.name} has no default attacks under {norm}: name them with --attack")
     return CASCADES[model.access][norm]
 
 
@@ -91,7 +91,7 @@ def limited(model: LoadedModel, budget: int | None) -> LoadedModel:
     if target := target_of(model):
         target.budget = budget
     elif budget is not None:
-        raise UsageError(f"--query-limit is for targets behind a URL; {model.name} is computed here")
+        raise UsageError(f"--query-limit is for remote models; {model.name} is computed here")
     return model
 
 
@@ -168,7 +168,7 @@ def announce(model: LoadedModel, attacks: list[AttackSpec], n: int, notify: Call
     if (target := target_of(model)) is None or target.found is None:
         return
     costs = "; ".join(f"{spec.text} {cost(spec)}" for spec in attacks)
-    bound = f"at most {target.budget:,} in all" if target.budget else "no bound (--query-limit N sets one)"
+    bound = f"at most {target.budget:,} in all" if target.budget else "no query limit (--query-limit N sets one)"
     what = f"{target.transport.address} answers with {target.found.kind}"
     notify(f"{what}; queries for each of {n:,} images: {costs}; {bound}")
 

@@ -144,4 +144,4 @@ def vacant(folders: Iterable[Path], resume: bool) -> None:
         if out.exists() and not out.is_dir():
             raise UsageError(f"{out} is a file: choose another --out")
         if out.exists() and any(out.iterdir()) and not resume:
-            raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
+            raise UsageError(f"{out} is not empty: continue with --resume, or choose another --out")

@@ -41,7 +41,7 @@ def threat_of(data: Data, norm: str | None, eps: str | None) -> ThreatSpec:
     info = DATASETS.get(known(name) or "")
     if info is None:
         if isinstance(data, str | Path):
-            opened(name)  # told before anything else: there is no such data
+            opened(name)  # first of all, refuse data that do not exist
         if norm is None or eps is None:
             raise UsageError(unknown_threat(name))
         return ThreatSpec.parse(norm, eps)

@@ -73,9 +73,9 @@ def _named(source: str, run: Path) -> str:
     from advbench.remote import is_target
 
     if source == "memory":
-        raise UsageError(f"the model of {run} was in memory: give it")
+        raise UsageError(f"the model of {run} was in memory: pass it as `model`")
     if ":" in source or is_target(source):
-        what = f"the model of {run} is code or a URL, which verifying uses"
+        what = f"the model of {run} is code or a URL, which verification runs or queries"
         raise UsageError(f"{what}: if you trust it, add --model {source}")
     return source
 

@@ -21,14 +21,26 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Ref:
-    """A value that depends on the image: the output of node number `at`."""
+    """A value that depends on the image: the output of a node.
+
+    Parameters
+    ----------
+    at : int
+        Index of the node.
+    """
 
     at: int
 
 
 @dataclass(frozen=True)
 class Const:
-    """A value that does not depend on the image: number `at` of the graph's constants."""
+    """A value that does not depend on the image.
+
+    Parameters
+    ----------
+    at : int
+        Index in the constants of the graph.
+    """
 
     at: int
 

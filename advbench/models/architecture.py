@@ -26,7 +26,7 @@ from advbench.nn.frozen import evaluating
 
 Shape = tuple[int, int, int]
 FORM = "write it as a class or function (shape, classes, *, rngs)"
-SUBJECTS = 2  # images that a new network is tried on, without computing anything
+SUBJECTS = 2  # images that a new network is traced on
 
 
 class Code(BaseModel):
@@ -200,7 +200,7 @@ def examine(module: nnx.Module, name: str, shape: Shape, classes: int) -> None:
     _require_logits(logits, name, classes)
     paths = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(state)]
     if len(jax.tree.leaves(after)) != len(paths):
-        raise UsageError(f"{name} keeps more variables once it was called: let it return logits alone, and sow nothing")
+        raise UsageError(f"{name} adds variables when it is called: return logits alone, and do not sow")
     ends = zip(paths, closed.jaxpr.invars, closed.jaxpr.outvars[-len(paths) :], strict=False)
     if moved := next((path for path, before, now in ends if before is not now), None):
         raise UsageError(
@@ -252,7 +252,7 @@ def remembered(code: Code, run: Path) -> Architecture:
     name = f"name it, if you trust it: {code} --weights {run}, or load_model({str(run)!r}, arch={str(code)!r})"
     if not code.where:
         raise UsageError(
-            f"{run} was made by {code.factory}, which no file has: load_model({str(run)!r}, arch={code.factory})"
+            f"{run} was made by {code.factory}, which is not in a file: load_model({str(run)!r}, arch={code.factory})"
         )
     if not _trusted(code).exists():
         raise UsageError(f"{run} needs the code {code}, which was never trained with on this machine: {name}")

@@ -18,7 +18,7 @@ MODES: Final = {
     "inference": "True",
     "use_running_average": "True",
 }
-"""What arguments by which a model is told its mode are in evaluation."""
+"""Values in evaluation of the arguments that set the mode of a model."""
 
 
 def is_made_by(thing: Any, library: str, kind: str) -> bool:

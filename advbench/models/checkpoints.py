@@ -60,7 +60,7 @@ def fill(module: Any, path: Path) -> None:
         told = ", ".join(".".join(keys) or "the file itself" for keys in fitting)
         example = "".join(f"[{key!r}]" for key in list(fitting)[-1])
         raise UsageError(
-            f"{path} holds several sets of weights for this module ({told}): save the one that is meant, like "
+            f"{path} holds several sets of weights for this module ({told}): save the right one alone, like "
             f"torch.save(torch.load(FILE, weights_only=True){example}, NEW)"
         )
     module.load_state_dict(states[0])

@@ -79,7 +79,7 @@ def load(path: Path) -> Exported:
     except ImportError as error:
         raise UsageError(f"{path} needs the package flatbuffers: pip install 'advbench[export]'") from error
     except Exception as error:  # whatever damaged bytes make of a reader
-        raise CorruptFile(f"{path} is damaged or no jax.export file ({type(error).__name__})") from error
+        raise CorruptFile(f"{path} is damaged, or not a jax.export file ({type(error).__name__})") from error
     if strange := sorted(calls - HARMLESS):
         raise UsageError(f"{path} calls {', '.join(strange)}: only plain array operations are run from a file")
     if not has_gradient:
@@ -100,7 +100,7 @@ def _check_digest(path: Path, actual: str) -> None:
         return
     expected = (_bytes(beside).decode("ascii", "replace").split() or ["nothing"])[0]
     if expected != actual:
-        raise CorruptFile(f"{path} is damaged or foreign: sha256 expected {expected[:64]}, actual {actual}")
+        raise CorruptFile(f"{path} is damaged or replaced: sha256 expected {expected[:64]}, actual {actual}")
 
 
 def _custom_calls(exported: Any) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _checked(path: Path, exported: Any, digest: str) -> Exported:
         raise UsageError(f"{path} gives {_kinds(gives)}, not logits float32[B,K]")
     if not all(isinstance(width, int) for width in widths):
         raise UsageError(f"{path} does not fix the number of classes")
-    classes = widths[0] if len(gives) == 1 and widths[0] > 1 else None  # one logit may stand for two classes
+    classes = widths[0] if len(gives) == 1 and widths[0] > 1 else None  # one logit may mean two classes
     if (here := jax.default_backend()) not in exported.platforms:
         platforms = ", ".join(exported.platforms)
         raise UsageError(f'{path} is for {platforms}, this is {here}: export it with platforms=["cpu", "cuda"]')

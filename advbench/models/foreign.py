@@ -35,7 +35,7 @@ KINDS: Final = {
     **dict.fromkeys((".safetensors",), ("has no model.json beside it, so it holds weights alone", TORCH)),
     **dict.fromkeys((".gz", ".zip", ".tar", ".tgz", ".xz"), ("is an archive", "unpack it and name what is in it")),
 }
-"""What a file is and what to do instead, by the end of its name."""
+"""Kind of a file and what to do instead, by the end of its name."""
 
 FOLDERS: Final = {
     "saved_model.pb": ("is a TensorFlow SavedModel", f"{ONNX} (tf2onnx), serve it behind HTTP, or {KERAS}"),

@@ -82,12 +82,12 @@ class Initial:
         for name in sorted(shapes.keys() - settled):
             has = f"{name} {list(shapes[name])}"
             if name in left:
-                faults.append(f"{has} is {list(left.pop(name))} there")
+                faults.append(f"{has} is given as {list(left.pop(name))}")
             elif near := _nearest(name, shapes[name], {other: left[other] for other in left.keys() - shapes.keys()}):
-                faults.append(f"{has} is not there, nearest is {near} {list(left.pop(near))}")
+                faults.append(f"{has} is not given, the nearest is {near} {list(left.pop(near))}")
             else:
-                faults.append(f"{has} is not there")
-        return faults + [f"{name} {list(size)} has no place here" for name, size in sorted(left.items())]
+                faults.append(f"{has} is not given")
+        return faults + [f"{name} {list(size)} is given but not needed" for name, size in sorted(left.items())]
 
 
 def read(spec: str | Path) -> Initial:

@@ -113,7 +113,7 @@ def _find(
     if told := kind_of(path):
         raise UsageError(told)
     if path.is_file():
-        raise UsageError(f"{spec} is no model that can be read: {EXPECTED}")
+        raise UsageError(f"{spec} is not a model of a known kind: {EXPECTED}")
     if path.parent != Path():
         raise UsageError(f"no model at {spec}: {EXPECTED}")
     raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")

@@ -21,7 +21,7 @@ THREATS: Final = {
     "Linf": {"norm": "linf", "eps": "8/255"},
     "L2": {"norm": "l2", "eps": "0.5"},
 }
-"""What its leaderboards for CIFAR-10 and CIFAR-100 are for."""
+"""Threat models of its leaderboards for CIFAR-10 and CIFAR-100."""
 
 
 class Zoo(NamedTuple):
@@ -62,7 +62,9 @@ def load(spec: str) -> Zoo:
         from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
     except Exception as error:  # whatever packages that do not fit each other may raise
         why = " ".join(str(error).split())
-        raise UsageError(f"{spec} needs the packages robustbench and torch, and they fail: {why[:200]}") from error
+        raise UsageError(
+            f"{spec} needs the packages robustbench and torch, and importing them fails: {why[:200]}"
+        ) from error
     zoo = model_zoo.model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat)]
     name = found("RobustBench model", name, zoo)
     file = FOLDER / dataset / threat / f"{name}.pt"

@@ -196,7 +196,7 @@ def read_arrays(path: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
     weights = _read(path)
     actual = hashlib.sha256(weights).hexdigest()
     if sha256 is not None and actual != sha256:
-        raise CorruptFile(f"{path} is damaged or foreign: sha256 expected {sha256}, actual {actual}")
+        raise CorruptFile(f"{path} is damaged or replaced: sha256 expected {sha256}, actual {actual}")
     try:
         arrays: dict[str, np.ndarray] = parse_tensors(weights)
     except SafetensorError as error:

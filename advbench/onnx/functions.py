@@ -9,7 +9,7 @@ from advbench.core.errors import UsageError
 from advbench.onnx.nodes import printable, text
 
 OLDEST: Final = 7  # opset whose meanings the operators here have
-NODES: Final = 20_000  # that a model may have, functions put in place
+NODES: Final = 20_000  # that a model may have, functions inlined
 
 
 def inlined(model: Any, path: Path) -> Any:
@@ -42,12 +42,12 @@ def inlined(model: Any, path: Path) -> Any:
         _size(key, functions, sizes, (), path)
     if (count := _count(model.graph.node, sizes)) > NODES:
         raise UsageError(
-            f"{path} has {count} nodes with its functions put in place; more than {NODES} are not supported"
+            f"{path} has {count} nodes after its functions are inlined; more than {NODES} are not supported"
         )
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:  # whatever onnx says of functions that don't fit
-        raise UsageError(f"{path}: its functions can't be put in place: {_line(error)}") from None
+        raise UsageError(f"{path}: its functions can't be inlined: {_line(error)}") from None
 
 
 def _size(key: Any, functions: dict[Any, Any], sizes: dict[Any, int], above: tuple[Any, ...], path: Path) -> int:
@@ -116,7 +116,7 @@ def converted(model: Any, opset: int, path: Path) -> Any:
         return new
     except Exception as error:  # whatever onnx says of what it can't convert
         raise UsageError(
-            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export it anew"
+            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export it again with a newer opset"
         ) from None
 
 

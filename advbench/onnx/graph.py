@@ -90,7 +90,7 @@ class Graph:
         values: dict[str, Any] = {"": None, **self.constants, **weights, self.input: x}
         Run(values, len(x))(self.nodes)
         if missing := [name for name in self.outputs if name not in values]:
-            raise UsageError(f"the output {printable(missing[0])!r} is one that its operator is not known to give")
+            raise UsageError(f"the output {printable(missing[0])!r} is not supported by the operator that computes it")
         found = {name: jnp.asarray(values[name]) for name in self.outputs}
         return found if len(found) > 1 else found[self.outputs[0]]
 
@@ -125,10 +125,10 @@ def build(program: Program, path: Path) -> tuple[Graph, Weights]:
     there = {"", program.input, *program.arrays}
     for node in nodes:
         if missing := [name for name in node.inputs if name not in there]:
-            raise UsageError(f"{path}: {node.called} needs {printable(missing[0])!r}, which nothing before it gives")
+            raise UsageError(f"{path}: {node.called} needs {printable(missing[0])!r}, which no node before it computes")
         there.update(node.outputs)
     if missing := [name for name in program.outputs if name not in there]:
-        raise UsageError(f"{path} has no node that gives its output {printable(missing[0])!r}")
+        raise UsageError(f"{path} has no node that computes its output {printable(missing[0])!r}")
     used = {*program.outputs}.union(*(node.reads() for node in nodes))
     arrays = {name: array for name, array in program.arrays.items() if name in used}
     weights = {name: jnp.asarray(_of_bytes(array)) for name, array in arrays.items() if _is_weight(array)}

@@ -193,7 +193,7 @@ class Reader:
         op, domain = text(proto.op_type), text(proto.domain)
         return Node(
             op=op if domain in ONNX_DOMAINS else f"{domain}::{op}",
-            name=text(proto.name) or f"{op} that gives {', '.join(map(text, proto.output))}",
+            name=text(proto.name) or f"{op} computing {', '.join(map(text, proto.output))}",
             inputs=inputs,
             outputs=outputs,
             attributes=attributes,

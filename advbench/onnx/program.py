@@ -112,7 +112,7 @@ def parse(path: Path) -> Program:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
-        raise UsageError("ONNX files need a package more: pip install 'advbench[onnx]'") from None
+        raise UsageError("ONNX files need the package onnx: pip install 'advbench[onnx]'") from None
     content = read(path)
     try:
         graph = (model := onnx.load_model_from_string(content)).graph

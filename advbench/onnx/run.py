@@ -43,14 +43,14 @@ class Run:
             if self.left < 0:
                 raise UsageError(f"{node.called}: loops included, more than {NODES} operations are not supported")
             if missing := [name for name in node.inputs if name not in self.values]:
-                givers = [f"{each.called} is not known to give" for each in nodes if missing[0] in each.outputs]
-                why = (givers or ["nothing before it gives"])[0]
+                givers = [f"is an unsupported output of {each.called}" for each in nodes if missing[0] in each.outputs]
+                why = (givers or ["no node before it computes"])[0]
                 raise UsageError(f"{node.called} needs {printable(missing[0])!r}, which {why}")
             with np.errstate(all="ignore"):
                 results = self._results(node, [self.values[name] for name in node.inputs])
             for name, result in zip(node.outputs, results, strict=False):
                 if math.prod(result.shape) > LARGEST * self.images:
-                    raise UsageError(f"{node.called} asks for an array of shape {list(result.shape)}")
+                    raise UsageError(f"{node.called} would make an array of shape {list(result.shape)}: too large")
                 self.values[name] = result
             self.values[""] = None
 
@@ -89,17 +89,17 @@ class Run:
         rounds: list[tuple[Any, ...]] = []
         condition = np.array(True) if condition is None else condition
         if not known(most, condition):
-            raise Untranslatable("how often it runs depends on the pixels or on weights")
+            raise Untranslatable("the number of iterations depends on the pixels or on weights")
         while (most is None or at < int(most.item())) and bool(condition.item()):
             condition, *outputs = self._body(body, (np.array(at, np.int64), condition, *carried))
             if not known(condition):
-                raise Untranslatable("how often it runs depends on the pixels or on weights")
+                raise Untranslatable("the number of iterations depends on the pixels or on weights")
             carried, at = tuple(outputs[:kept]), at + 1
             rounds.append(tuple(outputs[kept:]))
             self.left -= 1  # an empty body runs for ever else
             if self.left < 0:
                 raise Untranslatable(f"more than {NODES} operations in one run are not supported")
         if not rounds and len(node.outputs) > kept:
-            raise Untranslatable("it runs not once, and what it should give has no shape")
+            raise Untranslatable("it never runs, and its outputs have no declared shape")
         columns = zip(*rounds, strict=True)
         return (*carried, *((np if known(*column) else jnp).stack(column) for column in columns))

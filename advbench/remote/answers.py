@@ -121,7 +121,7 @@ def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.n
     if kind == "labels":
         labels = rows.argmax(1) if rows.ndim == 2 else rows.astype(np.int64)
         if (rows.ndim == 1 and (labels != rows).any()) or labels.min() < 0 or labels.max() >= classes:
-            raise TargetUnavailable(f"{where} answered what is no class from 0 to {classes - 1}")
+            raise TargetUnavailable(f"{where} answered a label that is not from 0 to {classes - 1}")
         chosen = np.arange(classes) == labels[:, None]
         return np.where(chosen, np.float32(1), np.float32(-1))
     if rows.ndim == 1 and classes == 2:

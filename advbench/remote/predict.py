@@ -90,7 +90,7 @@ class Predict:
         said = answer.get("predictions") if isinstance(answer, dict) else answer
         if not isinstance(said, list | dict):
             there = ", ".join(ascii(key)[:40] for key in list(answer)[:9]) if isinstance(answer, dict) else ""
-            what = f" (there are: {there}); a target file with `request` and `response` says where" if there else ""
+            what = f" (there are: {there}); set `request` and `response` in a target file" if there else ""
             raise TargetUnavailable(f"{self.where} answered without predictions{what}")
         return checked(rows_of(said, self.key, classes, len(encoded), self.where), len(encoded), self.where)
 

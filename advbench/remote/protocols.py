@@ -83,8 +83,8 @@ def protocol_of(address: Address, settings: Settings) -> str:
     if address.path.endswith((":predict", "/invocations")):
         return "predict"
     raise UsageError(
-        f"can't tell how to speak to {address}: expected .../v2/models/NAME, .../v1/models/NAME:predict, "
-        ".../invocations, or a target file that says how"
+        f"can't tell the protocol of {address}: expected .../v2/models/NAME, .../v1/models/NAME:predict, "
+        ".../invocations, or a target file with `protocol`"
     )
 
 

@@ -24,7 +24,7 @@ class Settings(BaseModel):
 
     url: str
     protocol: Literal["v2", "predict", "template"] | None = None  # by default what the URL looks like
-    request: Any = None  # template: JSON in which "{{images}}", "{{image}}" or "{{png}}" stands for the pixels
+    request: Any = None  # template: JSON in which "{{images}}", "{{image}}" or "{{png}}" marks the place of the pixels
     response: str | None = None  # template: the way to the outputs, like "results.*.scores"
     input: str | None = None  # name of the input tensor
     output: str | None = None  # name of the output tensor

@@ -22,10 +22,10 @@ from advbench.remote.protocols import Dialect
 from advbench.remote.settings import Settings
 from advbench.remote.transport import Refused, Transport
 
-Keys = dict[bytes, int]  # digest of an image as it is sent, and where it stands first
+Keys = dict[bytes, int]  # digest of an image as it is sent, and its first index
 
 REMEMBERED: Final = 100_000  # answers; the oldest are forgotten
-PROBE: Final = 8  # images that the target is tried with
+PROBE: Final = 8  # images that the model is tried with
 
 
 class Target:
@@ -120,10 +120,10 @@ class Target:
         first, again = (self._query(dialect, encoded) for _ in range(2))
         self.found = found = found_in(first, self.settings, classes, self.transport.address)
         alone = np.concatenate([self._query(dialect, encoded[at : at + 1]) for at in range(len(encoded))])
-        for other, how in ((again, "when asked again"), (alone, "when asked alone")):
+        for other, how in ((again, "when an image is sent again"), (alone, "when an image is sent alone")):
             if answers.changed(first, other, found.kind, found.resolution):
                 raise InvalidEvaluation(
-                    f"the target answers otherwise {how}: a model that draws random numbers or depends on its batch "
+                    f"the answers of the model change {how}: a model that draws random numbers or depends on its batch "
                     "can't be evaluated by queries"
                 )
 
@@ -208,7 +208,7 @@ class Target:
             before = np.stack([self._memory[keys[at]] for at in known])
             if answers.changed(before, rows[known], self.found.kind, self.found.resolution):
                 where = self.transport.address
-                raise self._end(TargetUnavailable(f"{where} answers otherwise than before on the same images"))
+                raise self._end(TargetUnavailable(f"{where} changed its answers to the same images"))
         self._memory.update(zip(keys, rows, strict=True))
 
     def _query(self, dialect: Dialect, encoded: np.ndarray, reserve: int = 0) -> np.ndarray:
@@ -217,12 +217,12 @@ class Target:
         parts = [encoded[at : at + size] for at in range(0, len(encoded), size)]
         try:
             if self.budget is not None and self.asked + len(encoded) + reserve > self.budget:
-                raise QueriesSpent(f"the budget of {self.budget:,} queries is spent ({self.asked:,} were asked)")
+                raise QueriesSpent(f"the query limit of {self.budget:,} is reached ({self.asked:,} images were sent)")
             self.asked += len(encoded)
             rows = self._at_once(dialect, parts)
             self._form = form = rows[0].shape[1:] if self._form is None else self._form
             if any(part.shape[1:] != form for part in rows):
-                raise TargetUnavailable(f"{self.transport.address} answers in rows of another length than before")
+                raise TargetUnavailable(f"{self.transport.address} answered with rows of another length than before")
         except AdvbenchError as error:
             raise self._end(error) from None
         return np.concatenate(rows)

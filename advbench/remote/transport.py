@@ -70,7 +70,7 @@ class Transport:
         self.should_stop: Callable[[], int | None] = lambda: None
         self._token = os.environ.get(TOKEN, "")
         if self._token and not all(32 < ord(c) < 127 for c in self._token):
-            raise UsageError(f"{TOKEN} holds characters that no token has")
+            raise UsageError(f"{TOKEN} has characters that are not allowed in a header: set it to the token alone")
         if self._token and address.scheme == "http" and not address.is_this_machine:
             raise UsageError(f"{TOKEN} is set, but {address.origin} is not encrypted: use https, or unset it")
         most = int(settings.response_megabytes * MEGABYTE)
@@ -144,7 +144,7 @@ class Transport:
                     return self._document(where, answer)
                 wait = pause(attempt, answer.retry_after)
             if wait > self.settings.longest_wait:
-                raise TargetUnavailable(f"{where} asks to be left alone for {wait:,.0f} s; try again later")
+                raise TargetUnavailable(f"{where} asked to retry after {wait:,.0f} s; try again later")
             with self._counting:
                 self.retries += 1
             self._sleep(wait * random.uniform(1.0, 1.1))
@@ -156,11 +156,13 @@ class Transport:
         try:
             return json.loads(answer.content, parse_constant=_refuse)
         except (ValueError, RecursionError):
-            raise TargetUnavailable(f"{where} answered what is not JSON: {self.clean(_text(answer.content))}") from None
+            raise TargetUnavailable(
+                f"{where} answered something other than JSON: {self.clean(_text(answer.content))}"
+            ) from None
 
     def _said(self, answer: Answer) -> str:
         if 300 <= answer.status < 400:
-            return ": a redirect, which is not followed; name the place itself"
+            return ": a redirect, which is not followed; give the final URL"
         hint = f" (is {TOKEN} right?)" if answer.status in (401, 403) else ""
         text = self.clean(_text(answer.content))
         return (f": {text}" if text else "") + hint
@@ -185,7 +187,7 @@ class Transport:
         if (signal := self.should_stop()) is not None:
             raise Interrupted("stopped", signal)
         if self.abandoned:
-            raise TargetUnavailable(f"{self.address} was given up")
+            raise TargetUnavailable(f"no more requests are sent to {self.address}, since one failed")
 
     def clean(self, text: str) -> str:
         """Make a line fit for a terminal and a report: short, printable, without the token.

@@ -130,7 +130,7 @@ class V2:
         if error.status == 404:
             return "is the model's name right?"
         return f"the server does not describe its input, which was sent as {self.tensor!r}: " + (
-            "say `input`, and --input-layout where it is another than [B, H, W, C], by a target file"
+            "set `input` in a target file, and --input-layout if its layout is not [B, H, W, C]"
         )
 
     def _rows(self, answer: Any, n: int, classes: int | None) -> np.ndarray | None:
@@ -242,5 +242,5 @@ def _dims(shape: Any, where: str) -> list[int]:
     if shape is None or shape == []:
         return []
     if not isinstance(shape, list) or not all(type(d) is int for d in shape) or len(shape) > 8:
-        raise TargetUnavailable(f"{where} answered metadata with a shape that is none")
+        raise TargetUnavailable(f"{where} answered metadata whose shape is not a list of integers")
     return shape

@@ -121,7 +121,17 @@ class Transform(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Transformed:
-    """A `Model`, or one draw of a randomised model, that sees transformed images."""
+    """A `Model`, or one draw of a randomised model, that sees transformed images.
+
+    Attributes
+    ----------
+    transform : pytree
+        Has `apply`, and `stand_in` if `adaptive`.
+    inner : callable
+        Maps images, and a key for one draw, to logits.
+    adaptive : bool
+        Attacks differentiate `stand_in` instead of `apply`.
+    """
 
     transform: Any  # a pytree with `apply`, and `stand_in` if adaptive
     inner: Any  # maps images, and a key for one draw, to logits

@@ -18,7 +18,15 @@ from advbench.remote import Remote
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Unaware:
-    """A defended `Model`, with the undefended network that non-adaptive attacks see instead."""
+    """A defended `Model`, with the undefended network that non-adaptive attacks see instead.
+
+    Attributes
+    ----------
+    defended : Model
+        Sees images after the input defense.
+    bare : Model
+        Has no input defense.
+    """
 
     defended: Model
     bare: Model

@@ -25,13 +25,13 @@ def _attention(node: Node, q: Value, k: Value, v: Value, mask: Value = None, *ca
     root = jnp.asarray(np.sqrt(scale), q.dtype)
     groups = q.shape[1] // k.shape[1]
     if groups * k.shape[1] != q.shape[1]:
-        raise Untranslatable(f"{q.shape[1]} heads ask {k.shape[1]}")
+        raise Untranslatable(f"{q.shape[1]} query heads do not fit {k.shape[1]} key heads")
     k, v = (jnp.repeat(value, groups, 1) if groups > 1 else value for value in (k, v))
     scores = jnp.einsum("bhqd,bhkd->bhqk", q * root, k * root, precision=HIGHEST)
     bias = _bias(node, mask, scores)
     if cap := settings.get("softcap", 0.0):
         if bias is not None and node.opset < 24:
-            raise Untranslatable("softcap with a mask, whose order opset 23 leaves open")
+            raise Untranslatable("softcap with a mask is not supported: opset 23 does not say which comes first")
         scores = cap * jnp.tanh(scores / cap)
     y = jnp.einsum("bhqk,bhkd->bhqd", _softmax(scores, bias, settings.get("softmax_precision")), v, precision=HIGHEST)
     return y.transpose(0, 2, 1, 3).reshape(len(y), y.shape[2], -1) if rows else y

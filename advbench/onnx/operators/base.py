@@ -124,7 +124,7 @@ def sized(shape: Iterable[int]) -> tuple[int, ...]:
     """
     shape = tuple(shape)
     if math.prod(shape) > KNOWN or any(side < 0 for side in shape):
-        raise Untranslatable(f"a constant of shape {list(shape)} is asked for")
+        raise Untranslatable(f"a constant of shape {list(shape)} is too large or has a negative side")
     return shape
 
 
@@ -149,5 +149,5 @@ def axis_of(axis: int, rank: int) -> int:
         When there is no such axis.
     """
     if not -rank <= axis < rank:
-        raise Untranslatable(f"axis {axis} of {rank} is asked for")
+        raise Untranslatable(f"there is no axis {axis} in {rank} axes")
     return axis % rank

@@ -63,7 +63,7 @@ NUMPY = {
     "Where": "where",
     "Xor": "logical_xor",
 }
-"""What NumPy has too. Of two operands and more inputs, the function is applied again and again."""
+"""Operators that NumPy has too. A function of two operands is applied repeatedly to more inputs."""
 
 JAX = {
     "Erf": jax.lax.erf,
@@ -173,7 +173,7 @@ def _cast_like(_node: Node, x: Value, like: Value) -> Value:
 def _to(x: Value, dtype: Any) -> Value:
     """Convert to a type; known whole numbers keep 64 bits, other types are those that JAX has."""
     if dtype.kind in "OSU":
-        raise Untranslatable("text is asked for")
+        raise Untranslatable("text is not supported")
     if known(x) and dtype != np.float64:
         return x.astype(dtype)
     return x.astype(jax.dtypes.canonicalize_dtype(dtype))

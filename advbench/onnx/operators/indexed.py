@@ -11,7 +11,7 @@ from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, sized, xp
 
 JOINS = {"add": "add", "mul": "multiply", "max": "max", "min": "min"}
-"""How numbers that are written join those that are there, as JAX calls it."""
+"""Methods of JAX that combine the numbers written with those in place, by reduction."""
 UFUNCS = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 

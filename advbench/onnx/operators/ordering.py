@@ -17,7 +17,7 @@ def _top(node: Node, x: Value, k: Value = None) -> tuple[Value, Value]:
     count = ints(k)[0] if k is not None else node.attributes["k"]
     axis = axis_of(node.attributes.get("axis", -1), x.ndim)
     if not 0 <= count <= x.shape[axis]:
-        raise Untranslatable(f"{count} of {x.shape[axis]} are asked for")
+        raise Untranslatable(f"the {count} largest of {x.shape[axis]} don't exist")
     module, largest = xp(x), node.attributes.get("largest", 1)
     if largest:  # backwards, so that the order of ties is kept where all is turned around
         order = x.shape[axis] - 1 - module.flip(module.argsort(module.flip(x, axis), axis, stable=True), axis)

@@ -16,7 +16,7 @@ from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import HIGHEST, OPERATORS, Untranslatable, Value, axis_of, known, operator
 
 ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"})
-"""Operators whose exact slope is 0 nearly everywhere."""
+"""Operators whose exact gradient is 0 nearly everywhere."""
 
 BATCHED = frozenset({"DynamicQuantizeLinear"})
 """Operators that mix the images of a batch, so that each is run alone."""

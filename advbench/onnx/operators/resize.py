@@ -157,7 +157,7 @@ def _upsample(node: Node, x: Value, scales: Value = None) -> Value:
         raise Untranslatable(f"mode {mode}")
     whole = all(np.all(axis.places("asymmetric") % 1 == 0) for axis in axes.values() if axis.scale < 1)
     if mode == "nearest" and not whole:
-        raise Untranslatable("which pixels are nearest is not laid down where an image shrinks by this factor")
+        raise Untranslatable("the nearest pixels are not defined where an image shrinks by this factor")
     return _resized(node, x, axes, "asymmetric", nearest="floor")
 
 
@@ -183,7 +183,7 @@ def _axes(node: Node, x: Value, roi: Value, scales: Value, sizes: Value) -> dict
             chosen = {"not_larger": min, "not_smaller": max}[policy](factors)
             factors, after = [chosen] * len(along), [int(chosen * n + 0.5) for n in before]
     if min(factors) <= 0 or min(after) < 1 or max(after) > SIDE:
-        raise Untranslatable(f"sides {before} should become {after}")
+        raise Untranslatable(f"sides {before} can't become {after}")
     edges = [0.0] * len(along) + [1.0] * len(along)
     if _attribute(node, "coordinate", "half_pixel") == "tf_crop_and_resize":
         if roi is None or roi.size != len(edges):
@@ -200,7 +200,7 @@ def _resized(node: Node, x: Value, axes: dict[int, Axis], coordinates: str, near
     if mode not in ("nearest", *kernels) or (mode == "nearest" and antialias):
         raise Untranslatable(f"mode {mode}" + " with antialias" * antialias)
     if mode == "nearest" and coordinates == "tf_crop_and_resize":
-        raise Untranslatable("which pixels are nearest is not agreed on for coordinates of mode tf_crop_and_resize")
+        raise Untranslatable("runtimes disagree on the nearest pixels for coordinates of mode tf_crop_and_resize")
     rounded = ROUNDED.get(nearest or str(node.attributes.get("nearest_mode", "round_prefer_floor")))
     if rounded is None:
         raise Untranslatable(f"nearest_mode {node.attributes['nearest_mode']}")

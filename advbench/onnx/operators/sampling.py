@@ -12,7 +12,7 @@ from advbench.onnx.operators.base import Untranslatable, Value, ints, operator
 
 CUBIC = -0.75  # the coefficient that PyTorch and ONNX Runtime have
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
-"""What the modes were called before opset 20."""
+"""Names of the modes before opset 20."""
 
 
 @operator("GridSample")
@@ -94,7 +94,7 @@ def _affine_grid(node: Node, theta: Value, size: Value) -> Value:
         raise Untranslatable(f"images of {len(sides) - 2} axes")
     aligned = bool(node.attributes.get("align_corners"))
     if aligned and 1 in sides[2:]:
-        raise Untranslatable("where one pixel lies between corners is what runtimes disagree on")
+        raise Untranslatable("runtimes disagree on the position of a single pixel with align_corners")
     shrunk = [1.0 if aligned else (side - 1) / side for side in sides[2:]]
     rows, columns = (
         np.linspace(-1, 1, side, dtype=np.float32) * np.float32(by) if side > 1 else np.zeros(1, np.float32)
