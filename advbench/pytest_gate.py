@@ -29,7 +29,7 @@ THREAT: Final = {
     "norm": "norm",
     "eps": "eps",
 }
-"""Settings that stand under `[[gate.threats]]` in advbench.toml, by their names there; all others stand in `[gate]`."""
+"""Settings of `[[gate.threats]]` in advbench.toml, by their names there; all others belong to `[gate]`."""
 
 NO_MODEL: Final = (
     "no model: give @pytest.mark.robust(model=...), override the fixture robust_model, "

@@ -284,7 +284,7 @@ class Trainer:
         found = Accuracy(best["clean"], best["fgsm"], best["robust"])
         if self.defense.robust and watchdog.one_step_only(found):
             self.say(
-                f"these weights withstand single steps only: FGSM accuracy {found.fgsm:.1%}, "
+                f"these weights are robust to single steps only: FGSM accuracy {found.fgsm:.1%}, "
                 f"{self.defense.against} {found.robust:.1%}; train on more steps, or with a smaller eps"
             )
 

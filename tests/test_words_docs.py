@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 
 from .documents import ROOT, Document, documents
+from .words import RETIRED
 
 LONGEST = 30  # words in a sentence
-RETIRED = re.compile(
-    r"\b(stands?|standing|stood|withstands?|withstood|withstand|fell|fallen|fool(?:s|ed|ing)?|craft(?:s|ed|ing)?|climb(?:s|ed|ing)?"
-    r"|slopes?|dwindl\w+|told|afresh|unaware)\b",
-    re.IGNORECASE,
-)
-"""Words that the glossary replaced."""
-
 WRITTEN = re.compile(r"<!-- (.+): begin -->.*?<!-- \1: end -->", re.DOTALL)
 """What a script writes between markers, and its tests look after."""
 

@@ -1,1 +1,1 @@
-"""What `import advbench` offers: the command line, the gate and the pytest plugin call the same."""
+"""The functions of `import advbench`, which the command line, the gate and the pytest plugin call too."""

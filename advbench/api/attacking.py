@@ -35,10 +35,10 @@ def attack(
     std: Any = None,
     layout: str | None = None,
 ) -> Any:
-    """Attack images, and return those that the model misclassifies then; the others as they are.
+    """Attack images, and return the adversarial ones; images that were not broken are returned unchanged.
 
-    The attack proposes, with all its restarts and target classes; the judge predicts and measures every proposal again.
-    So what is returned differs from `images` exactly where the attack succeeded within the threat model.
+    The attack proposes images, with all its restarts and target classes; the judge predicts and measures every proposal
+    again. So the returned images differ from `images` exactly where the attack succeeded within the threat model.
 
     Parameters
     ----------
@@ -49,30 +49,30 @@ def attack(
     labels : array
         Integers `[N]`.
     attack : str or Attack
-        One attack, like `"pgd:steps=100,restarts=5"` or `PGD(steps=100)`; of a suite each attack in turn.
+        One attack, like `"pgd:steps=100,restarts=5"` or `PGD(steps=100)`; a suite runs each of its attacks in turn.
     norm : {"linf", "l2", "l1", "l0", "any"}
-        With eps the threat model.
+        Norm of the threat model.
     eps : str or number
-        Perturbation budget, white being 1.
+        Perturbation budget, for pixels from 0 to 1.
     seed : int
-        Fixes every random start, with the image's place.
+        Fixes every random start, together with the index of the image.
     batch_size : int
         Images in a batch; results do not depend on it.
     input_layout, mean, std
         As for `advbench.evaluate`.
     layout : {"nhwc", "nchw"}, optional
-        Order of the images' axes, where their shape leaves it open.
+        Order of the images' axes, if their shape is ambiguous.
 
     Returns
     -------
     array
-        float32 in [0, 1] of the shape, layout and library of `images`; what was not broken is unchanged, and so is what
-        the model misclassified already.
+        float32 in [0, 1] of the shape, layout and library of `images`. Images that were not broken are unchanged, as
+        are those that the model misclassified already.
 
     Raises
     ------
     UsageError
-        For images, labels, an attack or a threat model that do not fit, in one line.
+        In one line, for images, labels, an attack or a threat model that do not fit.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def _one(threats: list[ThreatSpec]) -> list[ThreatSpec]:
 
 
 def _data(images: Any, labels: Any, layout: str | None) -> tuple[Dataset, bool]:
-    """Arrays as a data set whose images are float32, not rounded; and whether channels came first."""
+    """Make a data set whose images are float32 and not rounded; return it, and whether channels came first."""
     from advbench.core.arrays import CHANNELS
     from advbench.data import Dataset
 
@@ -142,7 +142,7 @@ def _data(images: Any, labels: Any, layout: str | None) -> tuple[Dataset, bool]:
 
 
 def _fitted(model: LoadedModel, data: Dataset) -> tuple[LoadedModel, Dataset]:
-    """The model in the layout that fits, and the data with as many classes as it tells apart."""
+    """Return the model in the layout that fits, and the data with as many classes as the model has logits."""
     from advbench.core.images import pixels
     from advbench.core.outputs import expecting
     from advbench.preflight.layout import PROBE, find_layout
@@ -154,7 +154,7 @@ def _fitted(model: LoadedModel, data: Dataset) -> tuple[LoadedModel, Dataset]:
 
 
 def _like(images: Any, found: np.ndarray) -> Any:
-    """As an array of the library that the images are of."""
+    """Return `found` as an array of the same library as `images`."""
     if "torch" in sys.modules and isinstance(images, sys.modules["torch"].Tensor):
         return sys.modules["torch"].from_numpy(np.ascontiguousarray(found)).to(images.device)
     import jax

@@ -1,4 +1,4 @@
-"""What is proven of a model, beside what attacks break."""
+"""Certificates: proofs of robustness, optionally joined with the result of an attack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ How = Literal["crown", "crown-ibp", "ibp", "smoothing"]
 
 
 def silently(_: str, __: int, ___: int) -> None:
-    """Tell nobody."""
+    """Ignore progress.
+
+    Parameters
+    ----------
+    _, __, ___
+        Name of the model, images done, and images in total.
+    """
 
 
 @accepts_former_names
@@ -42,7 +48,7 @@ def certify(
     tell: Callable[[str, int, int], None] = silently,
     **options: Unpack[Options],
 ) -> Certificate:
-    """Prove of as many images as possible that nothing in the ball around them is misclassified.
+    """Prove for as many images as possible that no perturbation within the threat model changes the prediction.
 
     Parameters
     ----------
@@ -51,28 +57,28 @@ def certify(
     method : {"crown", "crown-ibp", "ibp", "smoothing"}
         "crown" is tightest, "ibp" cheapest; "smoothing" takes any model, in L2.
     run : Result or Path, optional
-        Result of an attack on the same images to join, image by image, or its run directory; data, images and threat
-        are then its own unless given.
+        Result of an attack on the same images, or its run directory, to join image by image. Data, images and threat
+        model are then those of the run, unless they are given.
     sigma : float
-        Smoothing: deviation of the noise, white being 1.
+        Smoothing: standard deviation of the noise, in units where pixels range from 0 to 1.
     samples, selection : int
-        Smoothing: draws an image, and draws that select its class.
+        Smoothing: draws for each image, and draws that select its class.
     alpha : float
-        Smoothing: chance that a radius is wrong, below 0.5.
+        Smoothing: probability that a radius is wrong, below 0.5.
     tell : callable
-        Told the model's name, and how many of how many images are done.
+        Called with the name of the model, the images done and the images in total.
     **options
         As for `advbench.evaluate`; with `attacks`, the same images are attacked too.
 
     Returns
     -------
     Certificate
-        With a row an image. An image both certified and broken is the flag that makes both invalid.
+        One row for each image. An image that is both certified and broken adds the flag that makes both invalid.
 
     Raises
     ------
     UsageError
-        When the model gives no logits, can't be bounded, or the method does not serve the norm.
+        When the model gives no logits or can't be bounded, or the method does not support the norm.
 
     Examples
     --------
@@ -94,7 +100,19 @@ def certify(
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How to certify; what follows the name is of smoothing alone."""
+    """A certification method and its settings.
+
+    Attributes
+    ----------
+    name : {"crown", "crown-ibp", "ibp", "smoothing"}
+        The method.
+    sigma : float
+        Smoothing: standard deviation of the noise, above 0.
+    samples, selection : int
+        Smoothing: draws for each image, and draws that select its class.
+    alpha : float
+        Smoothing: probability that a radius is wrong, between 0 and 0.5.
+    """
 
     name: How = "crown"
     sigma: float = 0.25
@@ -104,12 +122,12 @@ class Method:
 
     @property
     def bounds(self) -> Any:
-        """What `advbench.certification.certify` takes.
+        """The method as `advbench.certification.certify` takes it.
 
         Raises
         ------
         UsageError
-            For numbers that smoothing can't have.
+            For a sigma or an alpha out of range.
         """
         from advbench.certification import Smoothing
 
@@ -122,7 +140,17 @@ class Method:
 
 @dataclass(frozen=True)
 class Proof:
-    """One model with all that is needed to certify it, and the result to join, if any."""
+    """One model with all that is needed to certify it, and the result to join, if any.
+
+    Attributes
+    ----------
+    job : Job
+        Model, images and one threat model.
+    method : Method
+        Certification method.
+    run : Result or None
+        Result of an attack, to join.
+    """
 
     job: Job
     method: Method
@@ -130,7 +158,23 @@ class Proof:
 
     @classmethod
     def of(cls, model: Any, data: Any, settings: Settings, method: Method, run: Result | Path | str | None) -> Proof:
-        """Load what is needed.
+        """Load the model, the data and the result to join.
+
+        Parameters
+        ----------
+        model, data : Any
+            As for `advbench.evaluate`.
+        settings : Settings
+            All other options; with `attacks`, the same images can be attacked too.
+        method : Method
+            Certification method.
+        run : Result, Path or None
+            Result to join, or its run directory.
+
+        Returns
+        -------
+        Proof
+            Ready to run.
 
         Raises
         ------
@@ -151,12 +195,22 @@ class Proof:
         return cls(_job(model, data, settings, joined), method, joined)
 
     def __call__(self, tell: Callable[[str, int, int], None] = silently) -> Certificate:
-        """Prove what can be proven.
+        """Certify the images.
+
+        Parameters
+        ----------
+        tell : callable
+            Called with the name of the model, the images done and the images in total.
+
+        Returns
+        -------
+        Certificate
+            One row for each image.
 
         Raises
         ------
         UsageError
-            When the model gives no logits, can't be bounded, or the method does not serve the norm.
+            When the model gives no logits or can't be bounded, or the method does not support the norm.
         """
         from advbench.certification import certify as prove
 
@@ -174,13 +228,26 @@ class Proof:
         )
 
     def joined(self, certificate: Certificate, attack: Callable[[], list[Result]] | None) -> Certificate:
-        """The certificate, image by image beside the result of an attack: of the run, or of one made now."""
+        """Join the certificate, image by image, with the result of an attack.
+
+        Parameters
+        ----------
+        certificate : Certificate
+            The certificate.
+        attack : callable or None
+            Runs an attack and returns its results, of which the first is joined. None: join the stored result, if any.
+
+        Returns
+        -------
+        Certificate
+            Joined, or unchanged where there is no result.
+        """
         result = attack()[0] if attack else self.run
         return certificate.joined(result) if result else certificate
 
 
 def _job(model: Any, data: Any, settings: Settings, joined: Result | None) -> Job:
-    """The model, images and threat; the images of the run to join, unless told otherwise."""
+    """Load model, images and threat model; by default the images of the run to join."""
     whole = joined and settings.n is None and settings.indices is None
     if joined and data is None:
         data = _same(joined, settings)
@@ -197,7 +264,7 @@ def _job(model: Any, data: Any, settings: Settings, joined: Result | None) -> Jo
 
 
 def _same(joined: Result, settings: Settings) -> Any:
-    """The data of a run, read as they were unless declared otherwise."""
+    """Load the data of a run, read in the same way unless `settings` declare another."""
     from advbench.api.subject import looking
     from advbench.data import DATASETS, Reading, load
 

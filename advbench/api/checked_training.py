@@ -1,4 +1,4 @@
-"""A training that was checked before any compute, and what is written of it."""
+"""A training run: settings checked before any computation, the run, and its record."""
 
 from __future__ import annotations
 
@@ -44,14 +44,38 @@ Arch = str | Callable[..., Any]
 
 
 class Diverging(AdvbenchError):
-    """Training broke down; the last good checkpoint is kept."""
+    """Training diverged; the last good checkpoint is kept."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
 class Training:
-    """A training that was checked before any compute; each seed runs it for itself."""
+    """A training whose settings were checked before any computation; `run` trains with one seed.
+
+    Attributes
+    ----------
+    data : Dataset
+        Training images.
+    size : int
+        Number of images to use, from the first on.
+    extra : Extra or None
+        More training images.
+    made : Architecture
+        The network.
+    init : Initial or None
+        Weights to start from.
+    defense : Defense
+        Training objective.
+    spec : str
+        The defense as typed.
+    threat : ThreatSpec
+        Threat model to train against.
+    recipe : Recipe
+        Optimizer, schedule and the like.
+    val : Dataset or None
+        Images to choose the weights by, instead of training images held out.
+    """
 
     data: Dataset
     size: int  # of its images, the first ones
@@ -81,18 +105,25 @@ class Training:
         init: str | Path | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> Training:
-        """Read data and settings; what is quickest to refuse comes first. Parameters as `train`.
+        """Read data and settings; the quickest checks come first.
 
         Parameters
         ----------
+        data, arch, defense, norm, eps, recipe, train_size, extra_data, reading, init, notify
+            As for `advbench.train`.
         validation : int, optional
-            Images to choose the weights by; by default 1,000, or a tenth of few that are your own. Data of your own
-            that have the splits train, val and test give val for it, all of it up to 1,000.
+            Images to choose the weights by; by default 1,000, or a tenth of a small data set of your own. Data of your
+            own with splits train, val and test use images of val, by default up to 1,000.
+
+        Returns
+        -------
+        Training
+            Ready to run.
 
         Raises
         ------
         AdvbenchError
-            For whatever can't work.
+            For data or settings that can't work.
         """
         threat = threat_of(data, norm, eps)
         objective = build("defense", defense, DEFENSES, DEFENSE_NAMES) if isinstance(defense, str) else defense
@@ -120,7 +151,7 @@ class Training:
         module = made.abstract(images.shape, len(images.classes))
         if start and (layers := start.put_into(module, made, images.shape, len(images.classes))):
             there = f"{start.classes} classes" if start.classes else "another number of classes"
-            notify(f"note: {', '.join(layers)} begins anew: {start.source} has {there}, not {len(images.classes)}")
+            notify(f"note: {', '.join(layers)} gets new weights: {start.source} has {there}, not {len(images.classes)}")
         return cls(images, size, extra, made, start, objective, _spec(defense), threat, recipe, val)
 
     def run(
@@ -133,14 +164,36 @@ class Training:
         listeners: Sequence[Listener] = (),
         command: str | None = None,
     ) -> LoadedModel:
-        """Train with this seed and write the network to `out`, if any.
+        """Train with one seed, and write the network to `out`, if given.
 
         Parameters
         ----------
+        seed : int
+            Seed of weights, batches and random starts.
+        out : Path or None
+            Run directory.
+        resume : bool
+            Continue from the newest good checkpoint in `out`.
         should_stop : callable
-            Asked before every step; the number of a signal ends training after a checkpoint.
+            Called before every step; if it returns the number of a signal, training ends after a checkpoint.
+        listeners : sequence of Listener
+            Called with the metrics of each epoch.
         command : str, optional
-            What was typed, for the record; by default the call in Python.
+            The command as typed, for the record; by default the call in Python.
+
+        Returns
+        -------
+        LoadedModel
+            The network with the best weights.
+
+        Raises
+        ------
+        Diverging
+            When the loss, a gradient or a weight is not finite.
+        Interrupted
+            When `should_stop` asked to stop.
+        UsageError
+            When a checkpoint does not fit, the network can't be bounded, or `out` can't be written.
         """
         recipe = replace(self.recipe, seed=seed)
         with _faults(out):
@@ -179,7 +232,7 @@ class Training:
             return self._released(fitted.module, record, out)
 
     def _validating(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Images and labels of the split that is there for it, as many as the recipe says, evenly from all of it."""
+        """Return images and labels of the validation split, if any: evenly spaced, as many as the recipe says."""
         if self.val is None:
             return None
         held = self.recipe.validation
@@ -187,7 +240,7 @@ class Training:
         return self.val.images[some], self.val.labels[some]
 
     def _module(self, seed: int) -> tuple[nnx.Module, list[str]]:
-        """The network to start from, and which of its layers do not have the weights that were given."""
+        """Make the network; return it, and the names of layers that do not have the given initial weights."""
         shape, classes = self.data.shape, len(self.data.classes)
         module = self.made.create(shape, classes, seed)
         return module, self.init.put_into(module, self.made, shape, classes) if self.init else []
@@ -206,7 +259,7 @@ class Training:
         return LoadedModel(called, predict, shape, classes, name, manifest.digest, manifest.record, source)
 
     def _about(self) -> dict[str, str]:
-        """More of what a resumed run must share."""
+        """Return further facts that a resumed run must share."""
         about = {"model": self.made.name, "native convolutions": native.status()}
         if self.made.code:
             about["code of the model"] = self.made.code.sha256
@@ -215,7 +268,7 @@ class Training:
         return about
 
     def _call(self, recipe: Recipe) -> str:
-        """The call in Python, for a record; data and code by their names."""
+        """Return the call in Python, for the record; data and code by their names."""
         default = Recipe()
         what = [f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(default, f.name)]
         given = {"norm": self.threat.norm, "eps": self.threat.eps.text} | {n: getattr(recipe, n) for n in what}
@@ -228,7 +281,7 @@ class Training:
         return {"init": {"source": self.init.source, "digest": self.init.digest, "replaced": replaced}}
 
     def _own(self) -> dict[str, Any]:
-        """What one's own data were: where they lay, how they were read, what their classes are called."""
+        """Return the record of data of the user's own: source, split, reading, classes and digest."""
         data = self.data
         if data.reading is None and data.name in DATASETS:
             return {}
@@ -248,7 +301,7 @@ class Training:
 
 
 def _spec(defense: str | Defense) -> str:
-    """A defense as it would be typed."""
+    """Return a defense as it would be typed."""
     if isinstance(defense, str):
         return defense
     kind = type(defense)
@@ -259,20 +312,22 @@ def _spec(defense: str | Defense) -> str:
 
 @contextmanager
 def _faults(out: Path | None) -> Iterator[None]:
-    """Turn what ends training early into the errors that callers know."""
+    """Turn the errors that end training early into errors with an exit code."""
     from advbench.bounds import Unsupported
 
-    stands = f"; the last good checkpoint stands in {out}" if out else ""
+    kept = f"; the last good checkpoint is in {out}" if out else ""
     try:
         yield
     except Stopped as error:
-        raise Interrupted(f"{error}; go on with the same command and --resume", error.signal) from None
+        raise Interrupted(f"{error}; to continue, repeat the command with --resume", error.signal) from None
     except Diverged as error:
-        raise Diverging(f"{error}{stands}") from None
+        raise Diverging(f"{error}{kept}") from None
     except (CheckpointError, Unsupported) as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        raise UsageError(f"can't write to {out}: {error.strerror or error}; make room, then --resume") from None
+        raise UsageError(
+            f"can't write to {out}: {error.strerror or error}; then repeat the command with --resume"
+        ) from None
 
 
 def _surroundings() -> dict[str, Any]:

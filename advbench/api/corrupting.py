@@ -1,4 +1,4 @@
-"""How a model does on corrupted images."""
+"""Accuracy of a model on corrupted images."""
 
 from __future__ import annotations
 
@@ -26,15 +26,26 @@ def corrupted(
 
     Parameters
     ----------
-    model, data : as for `advbench.evaluate`.
+    model, data : Any
+        As for `advbench.evaluate`.
     settings : Settings
-    kinds, severities : which; by default all that there are for such images.
-    tell : told the model's name and the kind, and how many of how many are done, after each kind.
+        All other options.
+    kinds : sequence of str, optional
+        Kinds of corruption; by default all that suit such images.
+    severities : sequence of int, optional
+        Severities from 1 to 5; by default all.
+    tell : callable
+        Called after each kind with the name of the model, the kind, and the measurements done and in total.
+
+    Returns
+    -------
+    Corruptions
+        Accuracy for each kind and severity.
 
     Raises
     ------
     AdvbenchError
-        For a model or data that are not there or do not fit, and an unknown kind.
+        For a model or data that are missing or do not fit, and for an unknown kind.
     """
     from advbench.core.names import found
     from advbench.data.corruptions import SEVERITIES

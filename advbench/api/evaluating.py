@@ -1,4 +1,4 @@
-"""Evaluate a model from Python as `advbench attack` does."""
+"""Evaluation of a model from Python, equal to `advbench attack`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: Any, data: Any = None, *, norm: str | None = None, eps: Eps | None = None, **options: Unpack[Options]
 ) -> Result:
-    """Attack a model, and report how many images withstand everything: what `advbench attack` does.
+    """Attack a model, and report its clean and robust accuracy, as `advbench attack` does.
 
     Parameters
     ----------
@@ -35,71 +35,73 @@ def evaluate(
         Images are uint8 or floats in [0, 1], `[N, H, W, C]` or `[N, C, H, W]`; labels are integers `[N]`. Floats are
         rounded to 256 levels. Arrays are taken to have as many classes as the model has outputs.
     norm : {"linf", "l2", "l1", "l0", "any"}
-        May be left out where the model or the data have a usual threat.
+        Norm of the threat model; optional where the model or the data have a default.
     eps : str or number
-        Perturbation budget, white being 1: `"8/255"`, 0.03.
+        Perturbation budget, for pixels from 0 to 1: `"8/255"`, 0.03.
     attacks : str, Attack or sequence of these
-        Like `"pgd:steps=100,restarts=5"`, `PGD(steps=100)` or `"autoattack"`, in this order, cheap ones first. By
-        default FGSM, APGD, APGD on the DLR loss, and APGD towards classes; in L2 also Carlini-Wagner.
+        Like `"pgd:steps=100,restarts=5"`, `PGD(steps=100)` or `"autoattack"`; they run in this order, so put cheap ones
+        first. By default FGSM, APGD, APGD on the DLR loss, and targeted APGD; in L2 also Carlini-Wagner.
     n : int
         Attack the first `n` images; by default 1,000.
     indices : sequence of int or str
-        Which images instead, by number.
+        Indices of the images to attack instead.
     seed : int, default 0
         Fixes every random start.
     batch_size : int, default 128
         Images in a batch; results do not depend on it.
     preflight : bool or {"none", "fast", "full"}, default True
-        Look first for what makes numbers worthless. True and "fast" examine the model and look for masked gradients
-        by short attacks, "full" by all checks; "none" examines the model alone; False looks at nothing.
+        Checks before the attacks. True and "fast" examine the model and look for masked gradients by short attacks,
+        "full" by all checks; "none" examines the model alone; False checks nothing.
     force : bool
-        Attack even where the preflight says that numbers will mean nothing.
+        Attack even if the preflight checks say that the numbers will mean nothing.
     out : Path
-        Run directory for the result, the adversarial images and a journal, from which `resume` goes on.
+        Run directory for the result, the adversarial images and a journal, from which `resume` continues.
     resume : bool
-        Go on with the run in `out`, or begin it.
+        Continue the run in `out`, or begin it.
     cascade : bool, default True
-        Attack only images that earlier attacks left unbroken. False lets every attack try every image, to compare them.
+        Attack only images that earlier attacks did not break. False lets every attack try every image, to compare them.
     doublings : int, default 2
-        How often an attack that has not converged may double its steps, or its restarts.
+        Number of times that an attack that has not converged may double its steps, or its restarts.
     time_limit : str or float
         Stop after this time, `"5m"` or seconds; the result is then incomplete.
     input_layout, mean, std
-        Order of axes that the network was made for, like "nchw", and what is subtracted from pixels in [0, 1] and
-        divides them before it sees them; by default as the network's library has it, and nothing.
+        Order of axes that the network expects, like "nchw", and the values that are subtracted from pixels in [0, 1]
+        and then divide them; by default the order of the network's library, and none.
     classes : sequence of str or path
         Names of the classes, label 0 first.
     resize, crop, interpolation, transparent, skip_corrupt
-        How image files are read; see `advbench.data.Reading`.
+        Reading of image files; see `advbench.data.Reading`.
     expect_clean : str or float
         Clean accuracy that the model is known to have; another one makes the result invalid.
     logits, allow_extra_outputs
-        Which of several outputs holds the logits; whether there may be more logits than classes.
+        Name of the output that holds the logits, if there are several; whether there may be more logits than classes.
     input_defense, adaptive
-        Defenses at inference, like `"jpeg:quality=75"`, and whether attacks know of them.
+        Input defenses, like `"jpeg:quality=75"`, and whether attacks are adaptive.
     translate
         Attacks compute a translation of a PyTorch module to JAX, unless False; the judge asks the module itself.
     eot_samples : int
-        Draws averaged in each pass, for a randomised model.
+        Draws averaged in each forward pass of a randomised model.
     weights, query_limit
-        As on the command line: for a model that is named.
+        As on the command line, for a model that is named.
     progress, should_stop, notify, command
-        Callables told after every batch, asked before every batch for a signal's number, and told notes and findings
-        in a line each; and what was typed, for the record.
+        Callables: called after every batch; called before every batch, and returning the number of a signal to stop;
+        called with each note and flag as a line. And the command as typed, for the record.
+    **options
+        All of the above from `attacks` on.
 
     Returns
     -------
     Result
-        With one row per image, and the findings of the preflight among its `flags`.
+        One row for each image; flags of the preflight checks are among its `flags`.
 
     Raises
     ------
     InvalidEvaluation
-        When the preflight says that no number would mean anything, and `force` is not given.
+        When the preflight checks say that no number would mean anything, and `force` is not given.
     UsageError
         For a model, data, attacks or settings that do not fit, in one line.
     AdvbenchError
-        For whatever else keeps it from a result.
+        For anything else that prevents a result.
 
     Warns
     -----
@@ -145,7 +147,7 @@ def curve(
 ) -> list[Result]:
     """Evaluate at several eps of one norm; nothing recompiles between them.
 
-    An image broken at a smaller eps lies in every larger ball: it is carried over and not attacked again, so robust
+    An image broken at a smaller eps is broken at every larger one: it is carried over and not attacked again, so robust
     accuracy never rises with eps.
 
     Parameters
@@ -160,12 +162,12 @@ def curve(
     Returns
     -------
     list of Result
-        One per eps, from the smallest to the largest; the last is incomplete where a target ended.
+        One for each eps, from the smallest to the largest; the last is incomplete if a remote model stopped answering.
 
     Raises
     ------
     AdvbenchError
-        As `evaluate`; also where an eps is there twice.
+        As `evaluate`; also when an eps occurs twice.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Preflight of a model alone, without an evaluation to follow."""
+"""Preflight checks of a model alone, without an evaluation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from advbench.core.spec import ThreatSpec
     from advbench.data import Dataset
 
-IMAGES = 128  # looked at unless told otherwise
+IMAGES = 128  # examined by default
 
 
 class Examined(NamedTuple):
-    """A model and what was found."""
+    """A model and its preflight checks."""
 
     model: LoadedModel
     accuracy: float
@@ -31,17 +31,24 @@ class Examined(NamedTuple):
 
 
 def examined(model: Any, data: Any, settings: Settings) -> Examined:
-    """Look at a model on `settings.n` test images, drawn by `settings.seed`; for masked gradients if "full".
+    """Examine a model on `settings.n` test images, drawn by `settings.seed`; also its gradients if preflight is "full".
 
     Parameters
     ----------
-    model, data : as for `advbench.evaluate`.
+    model, data : Any
+        As for `advbench.evaluate`.
     settings : Settings
+        All other options.
+
+    Returns
+    -------
+    Examined
+        The model, its clean accuracy, the flags, and the checks that were made.
 
     Raises
     ------
     AdvbenchError
-        For a model or data that are not there or do not fit.
+        For a model or data that are missing or do not fit.
     """
     from advbench.preflight.expected import accuracy_range
     from advbench.wrappers import wrapped
@@ -96,7 +103,7 @@ def _examine(model: LoadedModel, test: Dataset, settings: Settings, threat: Thre
 
 
 def _masking(model: LoadedModel, test: Dataset, chosen: np.ndarray, threat: ThreatSpec, seed: int) -> list[Flag]:
-    """All checks, under this threat; a surrogate learns from images that were not chosen."""
+    """Run all gradient masking checks; a surrogate is trained on images that were not chosen."""
     import numpy as np
 
     from advbench.core.images import pixels

@@ -1,4 +1,4 @@
-"""What a gate is asked for: rules from a file or from flags."""
+"""Rules of a gate, from a file or from options."""
 
 from __future__ import annotations
 
@@ -20,19 +20,35 @@ NOTHING = (
 
 
 def schema() -> str:
-    """The JSON Schema of the configuration, ended by a newline."""
+    """Return the JSON Schema of the configuration file.
+
+    Returns
+    -------
+    str
+        JSON, ended by a newline.
+    """
     from advbench.gating.rules import json_schema
 
     return json.dumps(json_schema(), indent=1) + "\n"
 
 
 def classes(texts: Sequence[str] | None) -> dict[str, str] | None:
-    """`cat=20%`, each class once -> a table.
+    """Read `cat=20%` and the like into a table.
+
+    Parameters
+    ----------
+    texts : sequence of str or None
+        One text for each class.
+
+    Returns
+    -------
+    dict or None
+        Share by class; None for no texts.
 
     Raises
     ------
     UsageError
-        For anything else.
+        For a text of another form, or a class that occurs twice.
     """
     found: dict[str, str] = {}
     for text in texts or ():
@@ -44,28 +60,28 @@ def classes(texts: Sequence[str] | None) -> dict[str, str] | None:
 
 
 SURROUNDING = ("out", "resume", "command", "should_stop", "notify")
-"""Settings that are about one run of a gate, and so stand in no file of rules."""
+"""Settings of one run of a gate, which no file of rules contains."""
 
 
 def keys(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of an evaluation as keys of `[gate]`, and those that no file can hold, as they are.
+    """Write settings of an evaluation as keys of `[gate]`; keep apart those that no file can hold.
 
     Parameters
     ----------
     given : mapping
-        As `advbench.evaluate` takes them, and `model` and `data`; None is not given.
+        Options of `advbench.evaluate`, and `model` and `data`; None counts as not given.
 
     Returns
     -------
     written : dict
-        Text and numbers by key, like `{"batch-size": 64}`; of an object its name.
+        Text and numbers by key, like `{"batch-size": 64}`; for an object its name.
     objects : dict
-        By the names of `advbench.evaluate`: objects, and `SURROUNDING`.
+        Objects, and the settings in `SURROUNDING`, by the names of `advbench.evaluate`.
 
     Raises
     ------
     UsageError
-        For a setting that a gate has none of.
+        For a setting that a gate does not have.
     """
     from advbench.api.settings import number_text
     from advbench.api.subject import texts_of
@@ -103,7 +119,7 @@ _OTHERS = ("cascade", "force", "doublings", "progress")
 
 
 def _text(attack: Any) -> str:
-    """An attack as it would be typed."""
+    """Return an attack as it would be typed."""
     if isinstance(attack, str):
         return attack
     from advbench.attacks import Attack
@@ -121,12 +137,34 @@ def written(
     update: bool,
     notify: Callable[[str], None],
 ) -> tuple[GateRules, Source]:
-    """The rules, from a file or from flags but never from both; settings that were typed go before the file's.
+    """Read rules from a file or from options, never from both; options override the settings of a file.
+
+    Parameters
+    ----------
+    target : str or None
+        A model, or a file of rules that ends in `.toml`.
+    settings : mapping
+        Settings of the evaluation, by key of `[gate]`; None counts as not given.
+    overall : mapping
+        Rules without a threat model, by key.
+    threat : mapping
+        One threat model and its rules, by key.
+    update : bool
+        A baseline is to be written.
+    notify : callable
+        Called with each note as a line.
+
+    Returns
+    -------
+    GateRules
+        The rules.
+    Source
+        File and lines that they come from.
 
     Raises
     ------
     UsageError
-        In one line, for rules that are wrong, in two places, or nowhere.
+        In one line, for rules that are wrong, given twice, or missing.
     """
     from advbench.gating.source import (
         Source,
@@ -158,7 +196,7 @@ def written(
 
 
 def _whole(rules: GateRules, source: Source, update: bool) -> None:
-    """Refuse what is valid line by line, and yet asks for nothing."""
+    """Refuse rules that are valid one by one but together ask for nothing."""
     from advbench.gating.rules import rules_of
 
     asked = rules_of(rules)
@@ -180,7 +218,20 @@ def _whole(rules: GateRules, source: Source, update: bool) -> None:
 
 
 def summary(rules: GateRules, source: Source) -> str:
-    """What `--check` says."""
+    """Summarise valid rules in a line, for `--check`.
+
+    Parameters
+    ----------
+    rules : GateRules
+        The rules.
+    source : Source
+        File that they come from, if any.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     from advbench.gating.rules import rules_of
 
     asked = rules_of(rules)

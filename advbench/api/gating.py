@@ -1,4 +1,4 @@
-"""A gate from its rules to its verdict."""
+"""Gates, from their rules to a verdict."""
 
 from __future__ import annotations
 
@@ -48,34 +48,39 @@ def gate(
     update_baseline: bool = False,
     **options: Unpack[GateOptions],
 ) -> Gate:
-    """Decide whether a model is as robust as it must be: what `advbench gate` does, without ending the process.
+    """Decide whether a model meets rules about its accuracy, as `advbench gate` does, without ending the process.
 
-    Images are drawn at random until every rule is certain, on bounds that hold at every look.
+    Images are drawn at random until every rule is certain, with bounds that hold at every stopping time.
 
     Parameters
     ----------
     model : Any
-        As for `advbench.evaluate`; or a file of rules, `advbench.toml`, to which what is given here is added. Without
-        any rule here, the one of the working directory is read.
+        As for `advbench.evaluate`; or a file of rules, `advbench.toml`, to which the other arguments are added. Without
+        any rule among the arguments, the file of the working directory is read.
     data : Any
         As for `advbench.evaluate`.
     norm, eps
         The threat model of the rules below.
     min_robust, min_clean, min_worst_class : str or float
-        Robust accuracy, clean accuracy, and robust accuracy of every class, at least: `"40%"` or 0.4.
+        Smallest robust accuracy, clean accuracy, and robust accuracy of every class: `"40%"` or 0.4.
     min_class : mapping
-        Robust accuracy of single classes, by name, at least.
+        Smallest robust accuracy of single classes, by name.
     max_drop : str or float
-        Robust accuracy lost against `baseline`, at most.
+        Largest loss of robust accuracy compared with `baseline`.
     error_rate : float, default 0.05
-        Probability, at most, that the verdict is wrong, over all rules.
+        Largest probability that the verdict is wrong, over all rules.
     allow_flags : sequence of str
-        Findings that do not make the gate invalid.
+        Flags that do not make the gate invalid.
     baseline : path
-        What an earlier model withstood; with `update_baseline` it is written, on `baseline_images` images.
+        File with the outcomes of an earlier model.
+    baseline_images : int, optional
+        Number of images in a new baseline.
+    update_baseline : bool
+        Write `baseline` instead of comparing with it.
     **options
-        As for `advbench.evaluate`, but for these: `n` is by default all images, and `batch_size`, the images between
-        two looks, 64; each threat has a run directory of its own in `out`; a gate always looks at the model first.
+        As for `advbench.evaluate`, except for these: `n` is by default all images; `batch_size`, the number of images
+        between two decisions, is 64; each threat model has a run directory of its own in `out`; a gate always examines
+        the model first.
 
     Returns
     -------
@@ -85,9 +90,9 @@ def gate(
     Raises
     ------
     UsageError
-        For rules that can't be meant, in one line.
+        For rules that make no sense, in one line.
     AdvbenchError
-        For whatever else keeps it from a verdict.
+        For anything else that prevents a verdict.
 
     Examples
     --------
@@ -133,7 +138,18 @@ def decided(
     update: bool = False,
     **given: Unpack[GateOptions],
 ) -> Found:
-    """Decide a gate: load it, and run it; the parameters are those of `loaded`."""
+    """Load a gate and run it.
+
+    Parameters
+    ----------
+    rules, source, model, data, update, **given
+        As for `loaded`.
+
+    Returns
+    -------
+    Found
+        The gate, its results, and a new baseline if one was asked for.
+    """
     gate = loaded(rules, source, model=model, data=data, update=update, **given)
     return gate(given.get("should_stop", never))
 
@@ -151,16 +167,27 @@ def loaded(
 
     Parameters
     ----------
-    rules, source : what is asked for, and where it is written.
-    model, data : as for `advbench.evaluate`; by default those that the rules name.
-    update : whether a new baseline is to be made instead of comparing with the old one.
-    **given : what the rules can't hold, like attacks that are objects, and what surrounds this run; `out` holds a run
-        directory for each threat.
+    rules : GateRules
+        The rules.
+    source : Source
+        File and lines that they come from.
+    model, data : Any
+        As for `advbench.evaluate`; by default those that the rules name.
+    update : bool
+        Make a new baseline instead of comparing with the old one.
+    **given
+        Settings that rules can't hold, such as attacks that are objects; `out` holds a run directory for each threat
+        model.
+
+    Returns
+    -------
+    Loaded
+        Ready to run.
 
     Raises
     ------
     AdvbenchError
-        For whatever keeps it from a verdict.
+        For anything that prevents a verdict.
     """
     from advbench.gating.baseline import Baseline
     from advbench.gating.run import Run
@@ -182,7 +209,17 @@ def loaded(
 
 @dataclass(frozen=True)
 class Loaded:
-    """A gate whose model and data are here."""
+    """A gate with its model and data loaded.
+
+    Attributes
+    ----------
+    run : Run
+        The gate to run.
+    settings : Settings
+        Settings of its evaluations.
+    began : float
+        Start of the gate, by `time.monotonic`, in seconds.
+    """
 
     run: Run
     settings: Settings
@@ -190,11 +227,24 @@ class Loaded:
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """Name of the model."""
         return self.run.subject.model.name
 
     def __call__(self, should_stop: Callable[[], int | None] = never, tell: Callable[[str], None] = quietly) -> Found:
-        """Decide; `should_stop` is asked before every batch for a signal's number, `tell` told after every block."""
+        """Decide the gate.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Called before every batch; if it returns the number of a signal, the gate stops.
+        tell : callable
+            Called with a line after every block of images.
+
+        Returns
+        -------
+        Found
+            The gate, its results, and a new baseline if one was asked for.
+        """
         run = self.run
         run.should_stop, run.tell = should_stop, tell
         run.doctor, run.masking = _preflight(run.subject, run.rules, self.settings)
@@ -203,14 +253,14 @@ class Loaded:
 
 
 def _settings(rules: GateRules, given: GateOptions) -> Settings:
-    """What rules and evaluations may be told alike; the time is the whole gate's."""
+    """Return the settings that rules and evaluations share, but for the time limit, which is that of the whole gate."""
     shared = Settings.names() & type(rules).model_fields.keys() - {"time_limit"}
     told: dict[str, Any] = {**{name: getattr(rules, name) for name in shared}, **given}
     return Settings(**told | {"weights": rules.weights and Path(rules.weights)})
 
 
 def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Subject:
-    """Load the model and its data, and read threats and attacks."""
+    """Load the model and its data, and read threat models and attacks."""
     from advbench.gating.subject import Subject, drawn
 
     loaded, images, chosen = defended(model, data, settings, most=sys.maxsize)
@@ -221,7 +271,7 @@ def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Sub
 
 
 def _allowed(rules: GateRules, source: Source) -> None:
-    """Refuse to allow findings that there are not: a slip there would switch nothing off."""
+    """Refuse to allow flags that do not exist: a typing error would allow nothing."""
     from advbench.preflight import CHECKS, TRANSLATED
     from advbench.preflight.expected import EXPECTED
     from advbench.preflight.masking import ASKED
@@ -232,7 +282,7 @@ def _allowed(rules: GateRules, source: Source) -> None:
 
 
 def _preflight(what: Subject, rules: GateRules, settings: Settings) -> tuple[list[Flag], list[list[Flag]]]:
-    """What the doctor finds, and what hides gradients under each threat; nothing more once no number can stand."""
+    """Return the flags of the model, and those of gradient masking by threat model: none after a fatal flag."""
     order = what.order.tolist()
 
     def job(threats: list[ThreatSpec], attacks: list[AttackSpec]) -> Job:

@@ -1,4 +1,4 @@
-"""From what was asked to results: one model with all that is needed to attack it."""
+"""One model with all that is needed to attack it: from settings to results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,23 @@ POOL = 4096  # more images, on which the full checks train a surrogate
 
 @dataclass(frozen=True)
 class Job:
-    """One model with all that is needed to attack it; everything asked has been checked."""
+    """One model with all that is needed to attack it; everything has been checked.
+
+    Attributes
+    ----------
+    model : LoadedModel
+        The model, with its input defenses.
+    data : Dataset
+        Test images.
+    indices : list of int
+        Indices of the images to attack.
+    threats : list of ThreatSpec
+        Threat models, one for each eps.
+    attacks : list of AttackSpec
+        Attacks, in order.
+    settings : Settings
+        All options.
+    """
 
     model: LoadedModel
     data: Dataset
@@ -39,12 +55,19 @@ class Job:
 
     @classmethod
     def of(cls, model: Any, data: Any, settings: Settings) -> Job:
-        """Load the model and its data, and fill in what was left out.
+        """Load the model and its data, and fill in defaults.
 
         Parameters
         ----------
-        model, data : as for `advbench.evaluate`.
+        model, data : Any
+            As for `advbench.evaluate`.
         settings : Settings
+            All other options.
+
+        Returns
+        -------
+        Job
+            Ready to run.
 
         Raises
         ------
@@ -59,14 +82,28 @@ class Job:
 
     @classmethod
     def several(cls, models: Sequence[Any], data: Any, settings: Settings) -> list[Job]:
-        """One job a model, on the same images under the same threat.
+        """Make one job for each model, on the same images under the same threat model.
 
-        What was declared of pixels is for those models that don't say it themselves.
+        Preprocessing options apply to models that do not declare their own.
+
+        Parameters
+        ----------
+        models : sequence
+            Each as for `advbench.evaluate`.
+        data : Any
+            As for `advbench.evaluate`.
+        settings : Settings
+            All other options.
+
+        Returns
+        -------
+        list of Job
+            In the order of the models.
 
         Raises
         ------
         AdvbenchError
-            As `of`, and where numbers could not be put side by side.
+            As `of`, and when the numbers could not be compared.
         """
         from advbench.core.preprocess import OwnPreprocessing
 
@@ -87,12 +124,17 @@ class Job:
         return jobs
 
     def run(self) -> list[Result]:
-        """Examine the model and attack it; a result per eps.
+        """Examine the model and attack it.
+
+        Returns
+        -------
+        list of Result
+            One for each eps.
 
         Raises
         ------
         InvalidEvaluation
-            Where the preflight says that no number would mean anything, unless forced.
+            When the preflight checks say that no number would mean anything, unless forced.
         AdvbenchError
             As `advbench.evaluation.evaluate`.
         """
@@ -113,7 +155,7 @@ class Job:
         return [evaluate(*what, self.threats[0], **told)]
 
     def _preflight(self) -> list[Flag]:
-        """What the doctor says; findings that make every number worthless end the evaluation here."""
+        """Run the preflight checks; a flag that makes every number worthless ends the evaluation."""
         if self.settings.looks == "off":
             return self._known()
         flags = self.doctor()
@@ -125,13 +167,19 @@ class Job:
         return flags if fatal else flags + self.masking()
 
     def _known(self) -> list[Flag]:
-        """What is known of the data."""
+        """Return the notes on the data as flags."""
         from advbench.core.flag import Flag
 
         return [Flag(name="data_note", level="note", evidence={}, message=note) for note in self.data.notes]
 
     def doctor(self) -> list[Flag]:
-        """What makes numbers of this model worthless, told too; asked is the network itself, not its translation."""
+        """Examine the model itself, not its translation, and announce the findings.
+
+        Returns
+        -------
+        list of Flag
+            Notes on the data, and flags of the model.
+        """
         from advbench.core.images import pixels
         from advbench.core.translated import originals
         from advbench.preflight import examine
@@ -149,7 +197,7 @@ class Job:
         return self._known() + self._told(flags + self._unexpected())
 
     def _unexpected(self) -> list[Flag]:
-        """Whether clean accuracy is what was said."""
+        """Return a flag if the clean accuracy is not the expected one."""
         from advbench.core.images import parts
         from advbench.preflight import clean_accuracy, expected
 
@@ -161,7 +209,13 @@ class Job:
         return expected(right / len(self.indices), len(self.indices), str(self.settings.expect_clean))
 
     def masking(self) -> list[Flag]:
-        """Signs that gradients hide adversarial images; they don't end the evaluation, but mark its result."""
+        """Look for signs of gradient masking; these flags mark the result but do not end the evaluation.
+
+        Returns
+        -------
+        list of Flag
+            Empty where the settings ask for no such check, or the model has no gradient.
+        """
         import numpy as np
 
         from advbench.core.images import pixels
@@ -197,12 +251,30 @@ class Job:
 def defended(
     model: Any, data: Any, settings: Settings, *, most: int | None = None
 ) -> tuple[LoadedModel, Dataset, list[int]]:
-    """As `subject`: the model behind the defenses and within the bounds that the settings name.
+    """Load a model and its data as `subject` does, and apply the input defenses, draws and query limit of the settings.
+
+    Parameters
+    ----------
+    model, data : Any
+        As for `advbench.evaluate`.
+    settings : Settings
+        All other options.
+    most : int, optional
+        Number of images by default.
+
+    Returns
+    -------
+    LoadedModel
+        The defended model.
+    Dataset
+        Test images.
+    list of int
+        Indices of the images to attack.
 
     Raises
     ------
     AdvbenchError
-        When there is none such.
+        When the model or the data are missing or do not fit the settings.
     """
     from advbench.preflight.expected import accuracy_range
     from advbench.wrappers import wrapped
@@ -222,13 +294,33 @@ def armed(
     threats: Sequence[ThreatSpec],
     asked: Sequence[Sequence[Any] | None],
 ) -> tuple[LoadedModel, list[list[AttackSpec]]]:
-    """The model, a target once it was tried, and its attacks under every threat: those asked for, else the usual ones.
+    """Read the attacks for every threat model: those asked for, or the default ones.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model; a remote one is first tried with a few images.
+    data : Dataset
+        Test images.
+    indices : list of int
+        Indices of the images to attack.
+    threats : sequence of ThreatSpec
+        Threat models.
+    asked : sequence
+        Attacks for each threat model; None for the default ones.
+
+    Returns
+    -------
+    LoadedModel
+        The model.
+    list of list of AttackSpec
+        Attacks for each threat model.
 
     Raises
     ------
     AdvbenchError
-        For attacks that can't serve a threat, or need what the model does not answer; the latter before a target is
-        asked anything.
+        For attacks that do not support a threat model, or need more access than the model gives. The latter is checked
+        before a remote model gets a query.
     """
     from advbench.attacks.spec import attacks_of
     from advbench.evaluation.access import check_access
@@ -251,17 +343,28 @@ AS_THEY_ARE = ("seed", "batch_size", "resume", "doublings", "command", "progress
 
 
 def pool(data: Dataset) -> int:
-    """How many of the first images a surrogate may be trained on: as float32 they lie in memory, all at once."""
+    """Return how many of the first images a surrogate may be trained on: all of them are held in memory as float32.
+
+    Parameters
+    ----------
+    data : Dataset
+        Test images.
+
+    Returns
+    -------
+    int
+        At most 4096 images and 512 MiB.
+    """
     return min(POOL, MEMORY // (4 * math.prod(data.shape)), len(data))
 
 
 def _scale_free(spec: AttackSpec) -> bool:
-    """Whether an attack works at any scale of the logits: all do but those that climb the cross-entropy."""
+    """Return whether an attack works at any scale of the logits: all but those that maximise cross-entropy or KL do."""
     return getattr(spec.attack, "loss", "") not in ("ce", "kl")
 
 
 def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
-    """A randomised model with as many draws a pass as asked for."""
+    """Return a randomised model with the given number of draws in each forward pass."""
     from advbench.attacks import Randomised
 
     if draws is None:

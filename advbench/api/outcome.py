@@ -1,4 +1,4 @@
-"""Whether results stand, and why not."""
+"""Errors and warnings for results that can't be trusted or are incomplete."""
 
 from __future__ import annotations
 
@@ -20,25 +20,53 @@ ENDS = {
 
 
 def refuse_invalid(flags: Iterable[Flag]) -> None:
-    """Raise InvalidEvaluation where a flag says that the numbers can't be trusted."""
+    """Raise an error if a flag says that the numbers can't be trusted.
+
+    Parameters
+    ----------
+    flags : iterable of Flag
+        Flags of results.
+
+    Raises
+    ------
+    InvalidEvaluation
+        Naming the flags of level `invalid`.
+    """
     if names := dict.fromkeys(flag.name for flag in flags if flag.level == "invalid"):
         raise InvalidEvaluation(f"these numbers can't be trusted: {', '.join(names)}")
 
 
 def warn_of_invalid(flags: Iterable[Flag], but: Sequence[str] = ()) -> None:
-    """Warn whoever called the Python API of numbers that can't be trusted; call from the public function itself."""
+    """Warn the caller of the Python API of numbers that can't be trusted; call it from the public function itself.
+
+    Parameters
+    ----------
+    flags : iterable of Flag
+        Flags of results.
+    but : sequence of str
+        Names of flags to leave out.
+    """
     names = dict.fromkeys(flag.name for flag in flags if flag.level == "invalid" and flag.name not in but)
     if names:
         warnings.warn(f"these numbers can't be trusted: {', '.join(names)}; see result.flags", stacklevel=3)
 
 
 def conclude(results: Sequence[Result]) -> None:
-    """Turn results that don't stand into the error that says so.
+    """Raise the error that belongs to results which are invalid or incomplete.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Results of one command.
 
     Raises
     ------
-    InvalidEvaluation, TargetUnavailable, Inconclusive
-        When the numbers can't be trusted, a target failed, or there are none.
+    InvalidEvaluation
+        When the numbers can't be trusted.
+    TargetUnavailable
+        When a remote model failed.
+    Inconclusive
+        When an attack was skipped, or nothing was evaluated.
     """
     refuse_invalid(flag for result in results for flag in result.flags)
     codes = {result.exit_code for result in results}

@@ -1,4 +1,4 @@
-"""Make jax ready, once, for commands that compute."""
+"""Preparation of jax for commands that compute."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ MISCOMPILES = {"0.10.2": "jax-ml/jax#39103"}
 
 
 def prepare() -> None:
-    """Keep compiled programs on disk, so that the next command starts at once. Call before jax is imported.
+    """Keep compiled programs on disk, so that the next command starts faster. Call it before jax is imported.
 
-    They go to the platform's cache folder. `JAX_COMPILATION_CACHE_DIR` names another, and
-    `JAX_ENABLE_COMPILATION_CACHE=false` keeps none.
+    They are stored in the cache folder of the platform. `JAX_COMPILATION_CACHE_DIR` names another folder, and
+    `JAX_ENABLE_COMPILATION_CACHE=false` stores none.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def prepare() -> None:
 
 
 def _folder() -> Path:
-    """Where programs for this kind of processor are kept: those compiled for another one may crash."""
+    """Make and return the folder for programs of this kind of processor: those compiled for another one may crash."""
     import platformdirs
 
     processor = platform.machine() + platform.processor()

@@ -1,4 +1,4 @@
-"""What an evaluation may be told: one object for Python, the command line, the gate and pytest."""
+"""Settings of an evaluation: one object for Python, the command line, the gate and pytest."""
 
 from __future__ import annotations
 
@@ -24,11 +24,23 @@ Numbers = str | float | Sequence[float]
 
 
 def quietly(_: object) -> None:
-    """Tell nobody."""
+    """Ignore a message.
+
+    Parameters
+    ----------
+    _ : object
+        The message.
+    """
 
 
 def never() -> int | None:
-    """Never stop."""
+    """Never ask to stop.
+
+    Returns
+    -------
+    None
+        No signal.
+    """
     return None
 
 
@@ -68,7 +80,7 @@ class GateOptions(TypedDict, total=False):
 
 
 class Options(GateOptions, total=False):
-    """Keyword arguments of `evaluate` and `curve`: and those that a gate has no use for."""
+    """Keyword arguments of `evaluate` and `curve`: those of `GateOptions`, and those that a gate does not have."""
 
     cascade: bool
     force: bool
@@ -78,32 +90,33 @@ class Options(GateOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an evaluation is told beside the model and the data; `None` leaves it to what is known of them.
+    """Options of an evaluation besides the model and the data; None takes the default of the model or the data.
 
     Attributes
     ----------
     norm : str, optional
-        linf, l2, l1, l0 or any; by default what the model was trained for, else what is usual for the data set.
+        linf, l2, l1, l0 or any; by default that of the model's training, else that of the data set.
     eps : str, number or sequence of these, optional
-        Perturbation budget, white being 1: `"8/255"`, 0.03; several for a curve.
+        Perturbation budget, for pixels from 0 to 1: `"8/255"`, 0.03; several for a curve.
     attacks : str, Attack or sequence of these, optional
-        Cheap ones first, with settings if any; by default FGSM and APGD on several losses, by norm and access.
+        Attacks in order, cheap ones first; by default FGSM and APGD on several losses, by norm and access.
     n : int, optional
-        Attack the first `n` images; by default 1,000, or 100 of a target behind a URL.
+        Attack the first `n` images; by default 1,000, or 100 for a remote model.
     indices : str or sequence of int, optional
-        Which images instead; text as on the command line, `0-99,500`.
+        Indices of the images to attack instead; text as on the command line, `0-99,500`.
     input_layout, mean, std : str or numbers, optional
-        Order of axes that the network was made for, and what is subtracted from pixels in [0, 1] and divides them.
+        Order of axes that the network expects, and the values that are subtracted from pixels in [0, 1] and then divide
+        them.
     resize, crop, interpolation, transparent, skip_corrupt
-        How image files are read: see `advbench.data.Reading`.
+        Reading of image files: see `advbench.data.Reading`.
     classes : path or sequence of str, optional
-        Names of the classes, label 0 first, or a file with one a line.
+        Names of the classes, label 0 first, or a file with one name in each line.
     weights : Path, optional
-        Put into the PyTorch or Keras model that `file.py:factory` makes.
+        Weights for the PyTorch or Keras model that `file.py:factory` makes.
     expect_clean : str or float, optional
-        Clean accuracy that the model is known to have; another one is the flag `unexpected_clean`.
+        Clean accuracy that the model is known to have; another one gives the flag `unexpected_clean`.
     logits : str, optional
-        Which of several outputs holds the logits.
+        Name of the output that holds the logits, if there are several.
     allow_extra_outputs : bool
         The model may have more outputs than the data has classes.
     seed : int
@@ -111,35 +124,39 @@ class Settings:
     batch_size : int
         Images in a batch; results do not depend on it.
     out : Path, optional
-        Run directory: result, adversarial images, journal.
+        Run directory for the result, the adversarial images and a journal.
     resume : bool
-        Go on with the run in `out`.
+        Continue the run in `out`.
     cascade : bool
-        Attack only images that earlier attacks left unbroken. False lets every attack try every image, to compare them.
+        Attack only images that earlier attacks did not break. False lets every attack try every image, to compare them.
     force : bool
-        Attack even where the preflight says that numbers will mean nothing.
+        Attack even if the preflight checks say that the numbers will mean nothing.
     preflight : bool or {"none", "fast", "full"}
-        How hard to look for what makes numbers worthless before the attacks: True is "fast"; "none" looks at the model
-        but not for masked gradients; False looks at nothing.
+        Checks before the attacks: True and "fast" examine the model and look for masked gradients by short attacks,
+        "full" by all checks; "none" examines the model alone; False checks nothing.
     time_limit : str or float, optional
         Stop after this time, `"60s"` or seconds; the attack that breaks most images per second runs first.
     query_limit : int, optional
-        Images sent to a model behind a URL, at most.
+        Largest number of images sent to a remote model.
     eot_samples : int, optional
-        Draws averaged in each pass, for a randomised model.
+        Draws averaged in each forward pass of a randomised model.
     input_defense : str or sequence of str, optional
-        Defenses at inference, in the order in which images meet them.
+        Input defenses, in the order in which images pass them.
     adaptive : bool
-        Attacks know of these.
+        Attacks know the input defenses.
     translate : bool
         Attacks compute a translation of a PyTorch module to JAX, where that is the same function to rounding; the judge
         asks the module itself either way.
     doublings : int
-        How often an attack that has not converged may double its steps, or its restarts.
+        Number of times that an attack that has not converged may double its steps, or its restarts.
     command : str
-        What was typed, for the record.
-    progress, should_stop, notify : callable
-        Told after every batch; asked before every batch for a signal's number; told notes and findings in a line each.
+        The command as typed, for the record.
+    progress : callable
+        Called after every batch.
+    should_stop : callable
+        Called before every batch; returns the number of a signal to stop, else None.
+    notify : callable
+        Called with each note and flag as a line.
     """
 
     norm: str | None = None
@@ -187,19 +204,25 @@ class Settings:
 
     @classmethod
     def names(cls) -> frozenset[str]:
-        """Of all there is to set."""
+        """Return the names of all settings.
+
+        Returns
+        -------
+        frozenset of str
+            Field names.
+        """
         return frozenset(each.name for each in fields(cls))
 
     @property
     def looks(self) -> str:
-        """How hard the preflight looks: off, none, fast or full."""
+        """Extent of the preflight checks: off, none, fast or full."""
         if isinstance(self.preflight, bool):
             return "fast" if self.preflight else "off"
         return self.preflight
 
     @property
     def eps_text(self) -> str | None:
-        """All eps as the command line has them: `2/255,8/255`."""
+        """All eps as the command line takes them: `2/255,8/255`."""
         if self.eps is None or isinstance(self.eps, str):
             return self.eps
         several = self.eps if isinstance(self.eps, Sequence) else [self.eps]
@@ -207,14 +230,14 @@ class Settings:
 
     @property
     def preprocess(self) -> Preprocess:
-        """What is declared of pixels."""
+        """Declared preprocessing."""
         from advbench.core.preprocess import Preprocess
 
         return Preprocess.parse(self.input_layout, number_text(self.mean), number_text(self.std))
 
     @property
     def reading(self) -> Reading:
-        """What is declared of image files."""
+        """Declared reading of image files."""
         from dataclasses import replace
 
         from advbench.core.reading import Reading
@@ -229,7 +252,7 @@ class Settings:
 
     @property
     def seconds(self) -> float | None:
-        """The time that there is."""
+        """Time limit in seconds."""
         return self.time_limit if isinstance(self.time_limit, int | float) else seconds(self.time_limit)
 
 
@@ -238,9 +261,12 @@ def show_options(function: Any, without: Sequence[str] = (), **defaults: Any) ->
 
     Parameters
     ----------
-    function : callable that takes `**options`.
-    without : options that it has none of.
-    **defaults : its own, where they are others than those of `Settings`.
+    function : callable
+        Takes `**options`.
+    without : sequence of str
+        Options that it does not have.
+    **defaults
+        Defaults of the function that differ from those of `Settings`.
     """
     shown = inspect.signature(function)
     own = [each for name, each in shown.parameters.items() if name != "options"]
@@ -256,12 +282,22 @@ def show_options(function: Any, without: Sequence[str] = (), **defaults: Any) ->
 
 
 def seconds(limit: str | None) -> float | None:
-    """`90`, `60s`, `5m` or `1h` -> seconds.
+    """Read a time like `90`, `60s`, `5m` or `1h`.
+
+    Parameters
+    ----------
+    limit : str or None
+        The time as typed.
+
+    Returns
+    -------
+    float or None
+        Seconds; None for None.
 
     Raises
     ------
     UsageError
-        For anything else.
+        For any other text.
     """
     if limit is None:
         return None
@@ -272,12 +308,23 @@ def seconds(limit: str | None) -> float | None:
 
 
 def _number(value: Any) -> str:
-    """A number as text that reads back as the same."""
+    """Return a number as text that reads back as the same number."""
     return str(value) if isinstance(value, Fraction | int) else repr(float(value))
 
 
 def number_text(values: Numbers | None) -> str | None:
-    """Numbers as the command line has them: `0.5,0.25`."""
+    """Write numbers as the command line takes them: `0.5,0.25`.
+
+    Parameters
+    ----------
+    values : str, number or sequence of number, or None
+        One or several numbers.
+
+    Returns
+    -------
+    str or None
+        Text; None for None.
+    """
     if values is None or isinstance(values, str):
         return values
     several: Any = values if hasattr(values, "__len__") else [values]

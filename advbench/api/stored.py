@@ -53,10 +53,20 @@ def read(paths: Sequence[Path]) -> Found:
 def one(path: Path) -> Run:
     """Read the only result at a path.
 
+    Parameters
+    ----------
+    path : Path
+        Run directory or JSON file.
+
+    Returns
+    -------
+    Run
+        The result and its place.
+
     Raises
     ------
     UsageError
-        When there are several, or none.
+        When there are several results, or none.
     """
     runs = read([path]).runs
     if len(runs) != 1:

@@ -1,4 +1,4 @@
-"""What is attacked, from what was asked: a model, its test images, threats, and the attacks unless others are named."""
+"""Model, test images, threat models and default attacks, from what the user named."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ IMAGES = 1000  # attacked unless told otherwise
 PAUSE = 10.0  # seconds between lines of progress
 
 CASCADE = ("fgsm", "apgd", "apgd:loss=dlr")
-"""Attacks used unless others are named: cheap ones first, then those that are hard to hide from, and then, which breaks
-most of what they leave, APGD towards classes."""
+"""Attacks used unless others are named; targeted APGD follows them.
+
+Cheap attacks first, then strong ones; targeted APGD breaks most of the images that are left.
+"""
 FEWEST = 4  # classes that the targeted DLR loss needs; with fewer the margin takes its place
 TARGETS = 9  # of that, as published; all wrong classes where there are fewer
 CASCADE_L2 = ("cw:rounds=5,steps=100",)
@@ -34,12 +36,30 @@ CASCADE_L2 = ("cw:rounds=5,steps=100",)
 def subject(
     model: Any, data: Any, settings: Settings, *, most: int | None = None
 ) -> tuple[LoadedModel, Dataset, list[int]]:
-    """The model, its test images or those given, and which of them: the first `most` that are here unless told.
+    """Load the model and its test images, and choose the images to attack.
+
+    Parameters
+    ----------
+    model, data : Any
+        As for `advbench.evaluate`.
+    settings : Settings
+        All other options.
+    most : int, optional
+        Number of images by default; else 1,000, or 100 for a remote model.
+
+    Returns
+    -------
+    LoadedModel
+        The model.
+    Dataset
+        Test images.
+    list of int
+        Indices of the images to attack.
 
     Raises
     ------
     AdvbenchError
-        When one of them is not there.
+        When the model or the data are missing or do not fit.
     """
     loaded, images = model_and_data(model, data, settings)
     usual = IMAGES if loaded.access == "gradient" else targets.IMAGES
@@ -47,12 +67,26 @@ def subject(
 
 
 def model_and_data(model: Any, data: Any, settings: Settings) -> tuple[LoadedModel, Dataset]:
-    """The model, its input layout and its logits found out, and the test images that it or the user names.
+    """Load the model, find out its input layout and its logits, and load the test images.
 
     Parameters
     ----------
-    model, data : as for `advbench.evaluate`.
+    model, data : Any
+        As for `advbench.evaluate`.
     settings : Settings
+        All other options.
+
+    Returns
+    -------
+    LoadedModel
+        The model.
+    Dataset
+        Test images, those given or those that the model was trained for.
+
+    Raises
+    ------
+    AdvbenchError
+        When the model or the data are missing or do not fit.
     """
     from advbench.core.images import pixels
     from advbench.core.outputs import expecting
@@ -71,7 +105,22 @@ def model_and_data(model: Any, data: Any, settings: Settings) -> tuple[LoadedMod
 
 
 def accelerated(model: LoadedModel, data: Dataset, settings: Settings) -> LoadedModel:
-    """The model as attacks compute it: see `advbench.models.acceleration`."""
+    """Replace a model by faster code for attacks, if there is any: see `advbench.models.acceleration`.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Model as given.
+    data : Dataset
+        Images on which both are compared.
+    settings : Settings
+        Whether to translate, and who is told.
+
+    Returns
+    -------
+    LoadedModel
+        Model for the attacks; its `execution` records what was done.
+    """
     from advbench.core.images import pixels
     from advbench.models import acceleration
     from advbench.models.agreement import IMAGES
@@ -81,12 +130,24 @@ def accelerated(model: LoadedModel, data: Dataset, settings: Settings) -> Loaded
 
 
 def model_of(model: Any, settings: Settings) -> LoadedModel:
-    """The model that is named, or that is one.
+    """Load a named model, or adapt one in memory.
+
+    Parameters
+    ----------
+    model : Any
+        As for `advbench.evaluate`.
+    settings : Settings
+        Preprocessing and weights.
+
+    Returns
+    -------
+    LoadedModel
+        The model.
 
     Raises
     ------
     AdvbenchError
-        When there is none, or it can't be used as it is.
+        When there is no such model, or it can't be used as it is.
     """
     from advbench.core.loaded import LoadedModel
     from advbench.core.preprocess import OwnPreprocessing
@@ -105,7 +166,21 @@ def model_of(model: Any, settings: Settings) -> LoadedModel:
 
 
 def data_of(model: LoadedModel, data: Any, settings: Settings) -> Dataset:
-    """The test images that the user gives or names, else the model; read as declared, else as it was trained.
+    """Load the test images: those given or named, else those of the model, read as declared, else as in training.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    data : Any
+        As for `advbench.evaluate`.
+    settings : Settings
+        Reading of image files, and a callable for notes.
+
+    Returns
+    -------
+    Dataset
+        Test images.
 
     Raises
     ------
@@ -143,7 +218,7 @@ def data_of(model: LoadedModel, data: Any, settings: Settings) -> Dataset:
 
 
 def _arrays(data: Sequence[Any], reading: Reading) -> Dataset:
-    """A pair of arrays as a data set."""
+    """Make a data set of a pair of arrays."""
     from advbench.data import Dataset, Reading
 
     if len(data) != 2:
@@ -157,7 +232,20 @@ def _arrays(data: Sequence[Any], reading: Reading) -> Dataset:
 
 
 def widened(model: LoadedModel, data: Dataset) -> Dataset:
-    """Arrays do not say how many classes there are: as many as the model tells apart, unless asking costs queries."""
+    """Give arrays, which do not say how many classes there are, as many classes as the model has logits.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model; a remote one is not asked, since that would cost queries.
+    data : Dataset
+        Arrays as a data set.
+
+    Returns
+    -------
+    Dataset
+        With at least the former classes.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -176,7 +264,20 @@ def widened(model: LoadedModel, data: Dataset) -> Dataset:
 
 
 def looking(name: str, notify: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Tell how many images were looked at, where there are many."""
+    """Make a callback that reports every few seconds how many images were read.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data.
+    notify : callable
+        Called with each report as a line.
+
+    Returns
+    -------
+    callable
+        Takes the images done and in total.
+    """
     last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
@@ -189,14 +290,40 @@ def looking(name: str, notify: Callable[[str], None]) -> Callable[[int, int], No
 
 
 def texts_of(given: Any) -> list[Any] | None:
-    """One or several, as a list; None for none."""
+    """Put one or several things into a list.
+
+    Parameters
+    ----------
+    given : Any
+        One thing, a sequence, or None.
+
+    Returns
+    -------
+    list or None
+        None for None.
+    """
     if given is None:
         return None
     return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
 
 
 def cascade(model: LoadedModel, norm: str, classes: int) -> tuple[str, ...]:
-    """The attacks used in a norm unless others are named, by what the model answers and how many classes there are."""
+    """Return the default attacks, by what the model answers, the norm and the number of classes.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    norm : str
+        Norm of the threat model.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    tuple of str
+        Attacks as typed, in order.
+    """
     if model.access != "gradient":
         return targets.cascade(model, norm)
     towards = f"apgd:loss={'dlr' if classes >= FEWEST else 'margin'},targets={min(TARGETS, max(classes - 1, 1))}"
@@ -204,12 +331,28 @@ def cascade(model: LoadedModel, norm: str, classes: int) -> tuple[str, ...]:
 
 
 def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | None) -> list[ThreatSpec]:
-    """Norm and eps: what was typed, else what the model was trained for, else the data set's.
+    """Read the threat models: as typed, else the one that the model was trained for, else the default of the data set.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    dataset : str
+        Name of the data.
+    norm : str or None
+        Norm as typed.
+    eps : str or None
+        One or several eps, separated by commas.
+
+    Returns
+    -------
+    list of ThreatSpec
+        One for each eps.
 
     Raises
     ------
     UsageError
-        For what is no threat, or an eps that is missing for this norm.
+        For text that is no threat model, or an eps that is missing for this norm.
     """
     from advbench.attacks import NORMS
     from advbench.core.names import found
@@ -270,7 +413,7 @@ def _numbers(data: Dataset, named: Sequence[int]) -> list[int]:
 
 
 def _ranges(named: str) -> list[tuple[int, int]]:
-    """First and last of every range, by white space or commas: of what was typed if it is one, else of a file."""
+    """Read first and last index of every range, separated by white space or commas, of a text or the file it names."""
     try:
         text = named if re.fullmatch(r"[0-9][0-9,-]*", named) else Path(named).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

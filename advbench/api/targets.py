@@ -1,4 +1,4 @@
-"""What is done about models that only answer queries, and count them."""
+"""Remote models: default attacks, query limits and preflight checks."""
 
 from __future__ import annotations
 
@@ -16,52 +16,102 @@ if TYPE_CHECKING:
     from advbench.data import Dataset
     from advbench.remote.target import Target
 
-IMAGES = 100  # attacked unless told otherwise
-ASKED = 32  # looked at before the attack
+IMAGES = 100  # attacked by default
+ASKED = 32  # examined before the attack
 
 BY_SCORES = dict.fromkeys(("linf", "l2", "l1"), ("square:queries=1000,rescale=true",))
 BY_DECISIONS = {"linf": ("rays:queries=1000",), "l2": ("hopskipjump:steps=10",)}
 CASCADES = {"score": BY_SCORES, "decision": BY_DECISIONS}
-"""Attacks used unless others are named, by what the model answers and by norm."""
+"""Default attacks, by access and by norm."""
 
 
 def cascade(model: LoadedModel, norm: str) -> tuple[str, ...]:
-    """Attacks for a model that has no gradient.
+    """Return the default attacks on a model without a gradient.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    norm : str
+        Norm of the threat model.
+
+    Returns
+    -------
+    tuple of str
+        Attacks as typed, in order.
 
     Raises
     ------
     UsageError
-        When none is used by itself under this norm.
+        When this norm has no default attack.
     """
     if norm not in CASCADES[model.access]:
-        raise UsageError(f"name the attacks on {model.name} under {norm} with --attack")
+        raise UsageError(f"{model.name} has no default attacks under {norm}: name them with --attack")
     return CASCADES[model.access][norm]
 
 
 def target_of(model: LoadedModel) -> Target | None:
-    """What lies behind the URL, if the model does."""
+    """Return the remote model behind a model.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+
+    Returns
+    -------
+    Target or None
+        None for a model that is computed here.
+    """
     from advbench.remote import Remote
 
     return model.predict.target if isinstance(model.predict, Remote) else None
 
 
 def limited(model: LoadedModel, budget: int | None) -> LoadedModel:
-    """The model, with a bound on what may be asked of it.
+    """Set the query limit of a remote model.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    budget : int or None
+        Query limit.
+
+    Returns
+    -------
+    LoadedModel
+        The same model.
 
     Raises
     ------
     UsageError
-        When it is no target.
+        For a limit on a model that is not remote.
     """
     if target := target_of(model):
         target.budget = budget
     elif budget is not None:
-        raise UsageError(f"--query-limit is for targets behind a URL; {model.name} is computed here")
+        raise UsageError(f"--query-limit is for remote models; {model.name} is computed here")
     return model
 
 
 def ready(model: LoadedModel, data: Dataset, indices: list[int]) -> LoadedModel:
-    """A target once it was tried with a few of the images; any other model as it is."""
+    """Try a remote model with a few of the images, to learn what it answers; leave any other model unchanged.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    data : Dataset
+        Test images.
+    indices : list of int
+        Indices of the images to attack.
+
+    Returns
+    -------
+    LoadedModel
+        The model, with its access known.
+    """
     from advbench.remote import tried
 
     return tried(model, data.images[indices[:ASKED]], len(data.classes))
@@ -70,7 +120,26 @@ def ready(model: LoadedModel, data: Dataset, indices: list[int]) -> LoadedModel:
 def preflight(
     model: LoadedModel, images: np.ndarray, labels: np.ndarray, *, classes: int, allow_extra_outputs: bool = False
 ) -> list[Flag] | None:
-    """What a target's answers to a few images say, uint8 `[n, H, W, C]`; None for any other model."""
+    """Check the answers of a remote model to a few images.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model.
+    images : np.ndarray
+        uint8 `[n, H, W, C]`.
+    labels : np.ndarray
+        int32 `[n]`.
+    classes : int
+        Number of classes of the data.
+    allow_extra_outputs : bool
+        The model may have more outputs than classes.
+
+    Returns
+    -------
+    list of Flag or None
+        None for a model that is not remote.
+    """
     import numpy as np
 
     from advbench.preflight.queries import examine_answers
@@ -83,16 +152,39 @@ def preflight(
 
 
 def announce(model: LoadedModel, attacks: list[AttackSpec], n: int, notify: Callable[[str], None]) -> None:
-    """Say what the attacks may cost, before they begin."""
+    """Say how many queries the attacks may need, before they begin.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model; nothing is said of one that is not remote.
+    attacks : list of AttackSpec
+        Attacks.
+    n : int
+        Number of images.
+    notify : callable
+        Called with one line.
+    """
     if (target := target_of(model)) is None or target.found is None:
         return
     costs = "; ".join(f"{spec.text} {cost(spec)}" for spec in attacks)
-    bound = f"at most {target.budget:,} in all" if target.budget else "no bound (--query-limit N sets one)"
+    bound = f"at most {target.budget:,} in all" if target.budget else "no query limit (--query-limit N sets one)"
     what = f"{target.transport.address} answers with {target.found.kind}"
     notify(f"{what}; queries for each of {n:,} images: {costs}; {bound}")
 
 
 def cost(spec: AttackSpec) -> str:
-    """Queries an image, in words."""
+    """Return the number of queries for each image, in words.
+
+    Parameters
+    ----------
+    spec : AttackSpec
+        The attack.
+
+    Returns
+    -------
+    str
+        A number, or a range that holds for the defaults.
+    """
     queries = getattr(spec.attack, "queries", None)
     return f"{queries:,}" if queries else f"{spec.attack.cost} at its defaults"

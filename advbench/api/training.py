@@ -37,7 +37,7 @@ def train(
     listeners: Sequence[Listener] = (),
     **settings: Unpack[Settings],
 ) -> LoadedModel:
-    """Train a network, robustly or not, and keep the weights that withstand most on images held out.
+    """Train a network, and keep the weights with the highest robust accuracy on the validation images.
 
     Parameters
     ----------
@@ -51,48 +51,50 @@ def train(
     defense : str or Defense
         Like "trades:beta=6,steps=10", or an object like `TRADES(beta=6.0)`.
     norm : {"linf", "l2", "l1"}, optional
-        By default the data set's; data of your own have none.
+        By default that of the data set; required for data of your own.
     eps : str or float, optional
-        Perturbation budget in pixel units, white being 1, like "8/255"; by default the data set's, likewise.
+        Perturbation budget, for pixels from 0 to 1, like "8/255"; by default that of the data set; required for data of
+        your own.
     out : str or Path, optional
-        Run directory, which gets model, metrics and checkpoints; by default nothing is written.
+        Run directory for the model, metrics and checkpoints; by default nothing is written.
     resume : bool
-        Go on from the newest good checkpoint in `out`. The number of epochs may grow where `Recipe.may_grow`.
+        Continue from the newest good checkpoint in `out`. The number of epochs may grow where `Recipe.may_grow`.
     init : str or Path, optional
         Weights to start from: a run directory, a released model's name, or a `.safetensors` file. The head is replaced
-        where they are for another number of classes.
+        if they are for another number of classes.
     recipe : Recipe, optional
-        How to train; its fields can also be given one by one.
+        Training settings; its fields can also be given one by one.
     train_size : int, optional
         Use only the first images.
     extra_data : str or Path, optional
         An `.npz` file of more training images: `image` uint8 `[N, H, W, C]` and `label` `[N]`.
     reading : Reading, optional
-        How image files of your own are brought to size.
+        Resizing and cropping of image files of your own.
     notify : callable, optional
-        Told a line after each epoch, and whatever else is worth to be known.
+        Called with a line after each epoch, and with notes.
     listeners : sequence of Listener
-        Told all of it as numbers.
+        Called with the metrics of each epoch.
     **settings
-        Fields of `Recipe`: `epochs=20`, `batch_size=128`, `seed=0`, `lr=1e-3`, `schedule="cosine"`, ...; they go before
-        those of `recipe`. `validation`, the number of images held out, is 1,000, or a tenth of few. Data of your own in
-        train, val and test splits hold out none: up to that many of val choose the weights, by default 1,000.
+        Fields of `Recipe`: `epochs=20`, `batch_size=128`, `seed=0`, `lr=1e-3`, `schedule="cosine"`, ...; they override
+        those of `recipe`. `validation`, the number of images held out, is 1,000, or a tenth of a small data set. Data
+        of your own with train, val and test splits hold out none: images of val choose the weights, by default up to
+        1,000.
 
     Returns
     -------
     LoadedModel
-        With the best weights, in evaluation mode; `record` says how they came about, `record["validation"]` how good
-        they are on the images held out.
+        With the best weights, in evaluation mode; `record` describes the training, and `record["validation"]` gives the
+        accuracies on the validation images.
 
     Raises
     ------
     UsageError
-        For whatever can't work, before any compute; for a folder `out` that holds something, without `resume`; for
-        weights `init` of another architecture.
+        For data or settings that can't work, before any computation; for a folder `out` that is not empty, without
+        `resume`; for weights `init` of another architecture.
     DataUnavailable
-        The data can't be had.
+        When the data are missing and can't be downloaded.
     Diverging
-        The loss, a gradient or a weight is not finite; the last good checkpoint stands.
+        When the loss, a gradient or a weight is not finite; the last good checkpoint is kept.
 
     Examples
     --------
@@ -124,15 +126,22 @@ def train(
 
 
 def vacant(folders: Iterable[Path], resume: bool) -> None:
-    """Refuse run directories that hold something, unless they are to be gone on with.
+    """Refuse run directories that are not empty, unless training is to be resumed.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Run directories.
+    resume : bool
+        Training is to be resumed.
 
     Raises
     ------
     UsageError
-        Naming the first.
+        Naming the first such directory.
     """
     for out in folders:
         if out.exists() and not out.is_dir():
             raise UsageError(f"{out} is a file: choose another --out")
         if out.exists() and any(out.iterdir()) and not resume:
-            raise UsageError(f"{out} is not empty: go on with --resume, or choose another --out")
+            raise UsageError(f"{out} is not empty: continue with --resume, or choose another --out")

@@ -1,4 +1,4 @@
-"""What a network is trained on and chosen by, and what it is to withstand."""
+"""Training images, validation images and threat model of a training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,30 @@ Data = str | Path | Dataset | tuple[Any, ...]
 
 
 def threat_of(data: Data, norm: str | None, eps: str | None) -> ThreatSpec:
-    """The threat as given, else the data set's; told before data are read."""
+    """Read the threat model as given, else take that of the data set; it is checked before data are read.
+
+    Parameters
+    ----------
+    data : str, Path, Dataset or tuple
+        As for `advbench.train`.
+    norm, eps : str or None
+        As typed.
+
+    Returns
+    -------
+    ThreatSpec
+        Threat model to train against.
+
+    Raises
+    ------
+    UsageError
+        When there are no such data, or the threat model is missing or wrong.
+    """
     name = data.name if isinstance(data, Dataset) else "the data" if isinstance(data, tuple) else str(data)
     info = DATASETS.get(known(name) or "")
     if info is None:
         if isinstance(data, str | Path):
-            opened(name)  # told before anything else: there is no such data
+            opened(name)  # first of all, refuse data that do not exist
         if norm is None or eps is None:
             raise UsageError(unknown_threat(name))
         return ThreatSpec.parse(norm, eps)
@@ -31,7 +49,27 @@ def threat_of(data: Data, norm: str | None, eps: str | None) -> ThreatSpec:
 
 
 def training_images(data: Data, reading: Reading | None, notify: Callable[[str], None]) -> Dataset:
-    """The images to train on."""
+    """Load the images to train on.
+
+    Parameters
+    ----------
+    data : str, Path, Dataset or tuple
+        As for `advbench.train`.
+    reading : Reading or None
+        Reading of image files.
+    notify : callable
+        Called with reports on progress as lines.
+
+    Returns
+    -------
+    Dataset
+        Training images.
+
+    Raises
+    ------
+    AdvbenchError
+        When there are no such data.
+    """
     if isinstance(data, str | Path):
         return load(data, "train", reading=reading, tell=looking(str(data), notify))
     if reading:
@@ -46,7 +84,29 @@ def training_images(data: Data, reading: Reading | None, notify: Callable[[str],
 def validation_images(
     data: Data, images: Dataset, reading: Reading | None, notify: Callable[[str], None]
 ) -> Dataset | None:
-    """The split to choose the weights by, where the data have one."""
+    """Load the split to choose the weights by, if the data have one.
+
+    Parameters
+    ----------
+    data : str, Path, Dataset or tuple
+        As for `advbench.train`.
+    images : Dataset
+        Training images.
+    reading : Reading or None
+        Reading of image files.
+    notify : callable
+        Called with notes as lines.
+
+    Returns
+    -------
+    Dataset or None
+        None if training images are to be held out instead.
+
+    Raises
+    ------
+    UsageError
+        When its images or classes differ from those of the training split.
+    """
     if not isinstance(data, str | Path) or images.split != "train":
         return None
     found = validation(data, reading=reading, tell=looking(str(data), notify))

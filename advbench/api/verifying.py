@@ -1,4 +1,4 @@
-"""Whether what a run says is true."""
+"""Verification of a run directory."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 def verify(run: Path | str, *, model: Any = None, data: Any = None, weights: Path | None = None) -> Verification:
-    """Recompute every claim of a run from its stored images, on a code path of its own.
+    """Recompute every claim of a run from its stored images, on a separate code path.
 
     Parameters
     ----------
     run : Path
         Run directory of an evaluation.
     model : Any
-        The model attacked, as for `advbench.evaluate`; needed where it was in memory, is the user's code, or is a URL.
+        The attacked model, as for `advbench.evaluate`; needed if it was in memory, is the user's code, or is a URL.
     data : Any
-        The data attacked; needed where they were in memory or code made them.
+        The attacked data; needed if they were in memory or made by code.
     weights : Path, optional
-        Put into the PyTorch or Keras model that `file.py:factory` makes.
+        Weights for the PyTorch or Keras model that `file.py:factory` makes.
 
     Returns
     -------
     Verification
-        Every claim, with what is against it; `failures` is empty where all hold.
+        Every claim, with the evidence against it; `failures` is empty if all claims hold.
 
     Raises
     ------
@@ -69,13 +69,13 @@ def verify(run: Path | str, *, model: Any = None, data: Any = None, weights: Pat
 
 
 def _named(source: str, run: Path) -> str:
-    """What the result says of its model, unless that would run code or ask a server that someone else chose."""
+    """Return the name of the model in a result, unless loading it would run code or query a server."""
     from advbench.remote import is_target
 
     if source == "memory":
-        raise UsageError(f"the model of {run} was in memory: give it")
+        raise UsageError(f"the model of {run} was in memory: pass it as `model`")
     if ":" in source or is_target(source):
-        what = f"the model of {run} is code or a URL, which verifying uses"
+        what = f"the model of {run} is code or a URL, which verification runs or queries"
         raise UsageError(f"{what}: if you trust it, add --model {source}")
     return source
 

@@ -21,12 +21,12 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Ref:
-    """A value that depends on the image.
+    """A value that depends on the image: the output of a node.
 
     Parameters
     ----------
     at : int
-        Number of the node of which it is the output.
+        Index of the node.
     """
 
     at: int
@@ -39,7 +39,7 @@ class Const:
     Parameters
     ----------
     at : int
-        Number of the constant in the graph.
+        Index in the constants of the graph.
     """
 
     at: int
@@ -184,7 +184,7 @@ class Graph:
         return call
 
     def refined(self, *, boxed: bool) -> tuple[int, ...]:
-        """Curved nodes of which linear bounds say more than intervals do.
+        """Find curved nodes for which linear bounds say more than intervals do.
 
         Parameters
         ----------
@@ -193,8 +193,8 @@ class Graph:
 
         Returns
         -------
-        tuple[int, ...]
-            Numbers of the nodes, in order.
+        tuple of int
+            Indices of the nodes.
         """
         bent: list[bool] = []
         found = []

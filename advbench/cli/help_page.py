@@ -116,7 +116,7 @@ def _default(param: Any) -> str:
 
 
 def _styled(text: str) -> Text:
-    """Text whose parts between backticks stand out; nothing in it is markup."""
+    """Highlight the parts of a text between backticks; nothing in it is markup."""
     from rich.text import Text
 
     found = Text()

@@ -1,4 +1,4 @@
-"""What a factory may return, and how each kind becomes a model. No framework is imported but by the user's code."""
+"""Models from whatever a user's factory returns. Only the user's code imports frameworks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NHWC: Final = ("nhwc",)
 
 
 class Adapted(NamedTuple):
-    """A model, the order of axes that it takes, and what is worth to be said of it."""
+    """A model, the orders of axes that it may take, and facts for the record."""
 
     predict: Model
     layouts: tuple[str, ...]
@@ -35,12 +35,17 @@ def adapt(made: Any, spec: str) -> Adapted:
         A Flax NNX module; a PyTorch module; a Keras 3 model; a pair `(module, variables)` of Flax Linen or
         `(apply, params)`; or a callable from images to logits.
     spec : str
-        Who returned it, for messages.
+        Name of the factory, for messages.
+
+    Returns
+    -------
+    Adapted
+        The model, its possible layouts, and facts for the record.
 
     Raises
     ------
     UsageError
-        It is none of these, or can't be evaluated as it is.
+        When it is none of these, or can't be evaluated as it is.
     """
     if isinstance(made, nnx.Module) and callable(made):
         refuse_alone(made, spec)
@@ -67,12 +72,21 @@ def adapt(made: Any, spec: str) -> Adapted:
 def fill(made: Any, weights: Path, spec: str) -> None:
     """Put the weights of a file into what a factory returned.
 
+    Parameters
+    ----------
+    made : Any
+        A PyTorch or Keras model, changed in place.
+    weights : Path
+        File of weights.
+    spec : str
+        Name of the factory, for messages.
+
     Raises
     ------
     UsageError
-        It is neither a PyTorch nor a Keras model, or the weights are for another.
+        When it is neither a PyTorch nor a Keras model, or the weights are for another model.
     CorruptFile
-        The file can't be read.
+        When the file can't be read.
     """
     if is_torch(made):
         from advbench.models import checkpoints
@@ -88,17 +102,39 @@ def fill(made: Any, weights: Path, spec: str) -> None:
 
 
 def is_torch(thing: Any) -> bool:
-    """Whether it is a `torch.nn.Module`."""
+    """Return whether an object is a `torch.nn.Module`.
+
+    Parameters
+    ----------
+    thing : Any
+        Any object.
+
+    Returns
+    -------
+    bool
+        False while PyTorch is not imported.
+    """
     return is_made_by(thing, "torch.nn", "Module")
 
 
 def is_keras(thing: Any) -> bool:
-    """Whether it is a `keras.Model`."""
+    """Return whether an object is a `keras.Model`.
+
+    Parameters
+    ----------
+    thing : Any
+        Any object.
+
+    Returns
+    -------
+    bool
+        False while Keras is not imported.
+    """
     return is_made_by(thing, "keras", "Model")
 
 
 def _with_params(function: Any, params: Any) -> Model:
-    """`(apply, params)`, or a Linen module and its variables; wrapped, as a jit key needs a hash."""
+    """Make a model of `(apply, params)`, or of a Linen module and its variables: wrapped, as jit keys need a hash."""
     apply: Callable[..., Any] = function.apply if is_made_by(function, "flax.linen", "Module") else function
 
     def with_params(params: Any, images: jax.Array) -> Any:
@@ -108,7 +144,7 @@ def _with_params(function: Any, params: Any) -> Model:
 
 
 def _alone(model: Any) -> Model:
-    """A callable: a pytree's arrays are arguments of compiled programs, and what else it holds is not."""
+    """Make a model of a callable: the arrays of a pytree become arguments of compiled programs, other leaves do not."""
     leaves, form = jax.tree.flatten(model)
     arrays = {at: leaf for at, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)}
 

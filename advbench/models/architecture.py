@@ -1,4 +1,4 @@
-"""A network to train: by name, or by the user's code, for images of any shape and any number of classes."""
+"""Networks to train, by name or by the user's code, for images of any shape and any number of classes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from advbench.nn.frozen import evaluating
 
 Shape = tuple[int, int, int]
 FORM = "write it as a class or function (shape, classes, *, rngs)"
-SUBJECTS = 2  # images that a new network is tried on, without computing anything
+SUBJECTS = 2  # images that a new network is traced on
 
 
 class Code(BaseModel):
     """The user's code that makes a network, as a manifest names it.
 
-    `where` is `file.py` or `package.module` as it was typed, "" where no file has it; `sha256` is that of the file.
+    `where` is `file.py` or `package.module` as typed, or "" for code that is in no file; `sha256` is the digest of the
+    file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,22 +47,22 @@ class Code(BaseModel):
 
     @property
     def digest(self) -> str:
-        """One sha256 for the network that this code makes; where it lies does not count."""
+        """One sha256 for the network that this code makes; the folder of the file does not count."""
         return hashlib.sha256(f"{self.factory}\n{self.sha256}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network whose weights are yet to be drawn.
+    """A network whose weights are not drawn yet.
 
     Attributes
     ----------
     name : str
         A name in `MODELS`, or `file.py:factory`.
     make : callable
-        What makes it; takes as many of shape, classes and rngs as its signature asks for.
+        Makes the network; takes those of shape, classes and rngs that its signature names.
     code : Code or None
-        The user's code, where it is no name.
+        The user's code, for a network that is not in `MODELS`.
     """
 
     name: str
@@ -75,16 +76,21 @@ class Architecture:
         Parameters
         ----------
         shape : tuple of int
-            Of an image, (H, W, C).
+            Image shape (H, W, C).
         classes : int
             Number of logits K.
         seed : int
             Fixes the weights and the dropout masks.
 
+        Returns
+        -------
+        nnx.Module
+            Maps images `[B, H, W, C]` to logits `[B, K]`.
+
         Raises
         ------
         UsageError
-            When the user's code fails, or makes what can't be trained.
+            When the user's code fails, or makes something that can't be trained.
         """
         if self.code is None:
             return MODELS[self.name](shape, classes, rngs=nnx.Rngs(seed))
@@ -98,7 +104,19 @@ class Architecture:
 
     @own_settings()
     def abstract(self, shape: Shape, classes: int) -> nnx.Module:
-        """The network without values, found fit for these images; nothing is computed.
+        """Trace the network without computing values, and check that it suits these images.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Image shape (H, W, C).
+        classes : int
+            Number of logits K.
+
+        Returns
+        -------
+        nnx.Module
+            With shapes and types in place of arrays.
 
         Raises
         ------
@@ -112,12 +130,17 @@ class Architecture:
 
 
 def find(spec: str | Callable[..., Any] | Architecture) -> Architecture:
-    """Read what names a network to train; of code this runs the file, and makes nothing yet.
+    """Find the network to train that a text or object names. A file of code is run, but no network is made.
 
     Parameters
     ----------
     spec : str or callable
         A name in `MODELS`; `file.py:factory` or `package.module:factory`; or the class or function itself.
+
+    Returns
+    -------
+    Architecture
+        The network, without weights.
 
     Raises
     ------
@@ -140,21 +163,21 @@ def find(spec: str | Callable[..., Any] | Architecture) -> Architecture:
 
 
 def examine(module: nnx.Module, name: str, shape: Shape, classes: int) -> None:
-    """Refuse what can't be trained, before anything is computed: the network is only traced.
+    """Refuse a network that can't be trained; it is only traced, nothing is computed.
 
     Parameters
     ----------
     module : nnx.Module
-        What the user's code made, with values or without.
+        Made by the user's code, with or without values.
     name : str
-        Of that code, to begin each message.
+        Name of that code, at the begin of each message.
     shape, classes
-        Of the images, and how many logits they need.
+        Image shape (H, W, C), and number of logits.
 
     Raises
     ------
     UsageError
-        In one line: it has no parameters, does not take these images, gives other than logits `[B, K]`,
+        In one line, when it has no parameters, does not take these images, gives anything but logits `[B, K]`,
         or changes itself in evaluation mode.
     """
     if not jax.tree.leaves(nnx.state(module, nnx.Param)):
@@ -177,7 +200,7 @@ def examine(module: nnx.Module, name: str, shape: Shape, classes: int) -> None:
     _require_logits(logits, name, classes)
     paths = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(state)]
     if len(jax.tree.leaves(after)) != len(paths):
-        raise UsageError(f"{name} keeps more variables once it was called: let it return logits alone, and sow nothing")
+        raise UsageError(f"{name} adds variables when it is called: return logits alone, and do not sow")
     ends = zip(paths, closed.jaxpr.invars, closed.jaxpr.outvars[-len(paths) :], strict=False)
     if moved := next((path for path, before, now in ends if before is not now), None):
         raise UsageError(
@@ -191,7 +214,13 @@ def _called(model: Any, images: jax.Array) -> Any:
 
 
 def trust(code: Code) -> None:
-    """Remember that the user ran this code here, so that a run directory that names it may be loaded."""
+    """Record that the user ran this code here, so that a run directory that names it may be loaded.
+
+    Parameters
+    ----------
+    code : Code
+        The code.
+    """
     with contextlib.suppress(OSError):
         path = _trusted(code)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,19 +228,31 @@ def trust(code: Code) -> None:
 
 
 def remembered(code: Code, run: Path) -> Architecture:
-    """The network that a run directory was trained with, if this user trained with the same code here.
+    """Return the network that a run directory was trained with, if this user trained with the same code here.
 
-    A file that someone sent must not choose what runs: other code has to be named by whoever loads it.
+    A file from someone else must not choose the code that runs: other code has to be named by whoever loads it.
+
+    Parameters
+    ----------
+    code : Code
+        The code that the manifest names.
+    run : Path
+        Run directory, for messages.
+
+    Returns
+    -------
+    Architecture
+        The network, without weights.
 
     Raises
     ------
     UsageError
-        The file is missing or was changed, or its code was never trained with here; with what to do.
+        When the file is missing or changed, or its code was never trained with here; it says what to do.
     """
     name = f"name it, if you trust it: {code} --weights {run}, or load_model({str(run)!r}, arch={str(code)!r})"
     if not code.where:
         raise UsageError(
-            f"{run} was made by {code.factory}, which no file has: load_model({str(run)!r}, arch={code.factory})"
+            f"{run} was made by {code.factory}, which is not in a file: load_model({str(run)!r}, arch={code.factory})"
         )
     if not _trusted(code).exists():
         raise UsageError(f"{run} needs the code {code}, which was never trained with on this machine: {name}")
@@ -234,7 +275,7 @@ def _require_same(code: Code, actual: str, run: Path) -> None:
 
 
 def _trusted(code: Code) -> Path:
-    """Of a module its name counts too, since finding it runs the packages above it."""
+    """Return the file that marks code as trusted. The name of a module counts, since finding it runs its packages."""
     where = "" if code.where.endswith(".py") else code.where
     key = hashlib.sha256(f"{where}\n{code.factory}\n{code.sha256}".encode()).hexdigest()
     return platformdirs.user_cache_path("advbench", appauthor=False) / "trained-code" / key
@@ -251,7 +292,7 @@ def _require_logits(logits: Any, name: str, classes: int) -> None:
 
 
 def _made(make: Callable[..., Any], name: str, shape: Shape, classes: int, rngs: nnx.Rngs) -> Any:
-    """Call a factory with as much as it takes."""
+    """Call a factory with the arguments that it takes."""
     is_class = isinstance(make, type)
     signature = inspect.signature(make.__init__ if is_class else make)
     for given in (((shape, classes), {"rngs": rngs}), ((shape, classes), {}), ((), {"rngs": rngs}), ((), {})):
@@ -269,7 +310,7 @@ def _name(make: Callable[..., Any]) -> str:
 
 
 def _code_of(make: Callable[..., Any], name: str) -> Code:
-    """Where a class or function is defined, if a file has it at its top level; else what is known of it."""
+    """Return file and digest of a class or function at the top level of a file; else a digest of its source."""
     try:
         file = inspect.getsourcefile(make)
     except TypeError:

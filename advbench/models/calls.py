@@ -1,4 +1,4 @@
-"""Calls that other JAX libraries' models need: told by their signatures, and said where a model is called otherwise."""
+"""Calling conventions of other JAX libraries, and errors that show the call to write."""
 
 from __future__ import annotations
 
@@ -18,21 +18,41 @@ MODES: Final = {
     "inference": "True",
     "use_running_average": "True",
 }
-"""What arguments by which a model is told its mode are in evaluation."""
+"""Values in evaluation of the arguments that set the mode of a model."""
 
 
 def is_made_by(thing: Any, library: str, kind: str) -> bool:
-    """Whether it is of a library's class; only what has been imported can have made it."""
+    """Return whether an object is an instance of a library's class, without importing the library.
+
+    Parameters
+    ----------
+    thing : Any
+        Any object.
+    library, kind : str
+        Module and class, like "flax.linen" and "Module".
+
+    Returns
+    -------
+    bool
+        False while the library is not imported.
+    """
     return library in sys.modules and isinstance(thing, getattr(sys.modules[library], kind, ()))
 
 
 def refuse_pair(function: Any, second: Any, spec: str) -> None:
-    """Refuse a pair that looks like `(apply, params)` and can't be called as such.
+    """Refuse a pair that looks like `(apply, params)` but can't be called as such.
+
+    Parameters
+    ----------
+    function, second : Any
+        The pair.
+    spec : str
+        Name of the factory, for messages.
 
     Raises
     ------
     UsageError
-        Naming the call to write.
+        With the call to write.
     """
     names = _required(function)
     if is_made_by(function, "equinox", "Module"):
@@ -50,7 +70,14 @@ def refuse_pair(function: Any, second: Any, spec: str) -> None:
 
 
 def refuse_other(made: Any, spec: str) -> None:
-    """Refuse what is no model, naming the call to write where it holds one.
+    """Refuse an object that is not a model, with the call to write if it contains one.
+
+    Parameters
+    ----------
+    made : Any
+        Returned by the factory.
+    spec : str
+        Name of the factory, for messages.
 
     Raises
     ------
@@ -65,12 +92,19 @@ def refuse_other(made: Any, spec: str) -> None:
 
 
 def refuse_alone(made: Any, spec: str) -> None:
-    """Refuse what can't be called on images alone.
+    """Refuse a model that can't be called on images alone.
+
+    Parameters
+    ----------
+    made : Any
+        Returned by the factory.
+    spec : str
+        Name of the factory, for messages.
 
     Raises
     ------
     UsageError
-        Naming what to return.
+        With the object to return.
     """
     if is_made_by(made, "flax.linen", "Module"):
         raise UsageError(f"{spec} returned a Flax Linen module without its variables: return (net, variables)")
@@ -82,17 +116,19 @@ def refuse_alone(made: Any, spec: str) -> None:
 
 
 def hinted(function: Callable[..., Any], model: Any) -> Callable[..., Any]:
-    """The same function; where it fails, the error names the call to write, if `model` shows by its kind what that is.
+    """Wrap a function so that its errors show the call to write, where the kind of the model implies one.
 
     Parameters
     ----------
     function : callable
+        Takes arrays.
     model : Any
-        What the factory returned to be called.
+        The model that the function calls, as the factory returned it.
 
     Returns
     -------
     callable
+        With the same results.
     """
     if not (hint := _hint(model)):
         return function
@@ -117,7 +153,7 @@ def _hint(model: Any) -> str:
 
 
 def _call(function: Any, names: list[str]) -> str:
-    """The function to return in place of the model, with these arguments in evaluation mode."""
+    """Return the code of a function to return instead of the model, with these arguments in evaluation mode."""
     more = ", ".join(f"{name}={MODES.get(name, '...')}" for name in names)
     if _is_linen(function):
         return f"return (lambda variables, images: net.apply(variables, images, {more}), variables)"
@@ -127,7 +163,7 @@ def _call(function: Any, names: list[str]) -> str:
 
 
 def _equinox(net: Any) -> str:
-    """The function to return in place of a module, with what else its call asks for."""
+    """Return the code of a function to return instead of a module, with the further arguments of its call."""
     names = _parameters(type(net).__call__)
     more = "".join(f", {name}=None" for name in ("key", "rng") if name in names)
     call = "eqx.nn.inference_mode(net)"
@@ -142,7 +178,7 @@ def _equinox(net: Any) -> str:
 
 
 def _haiku(apply: str, names: list[str]) -> str:
-    """The pair to return in place of one whose apply takes these arguments."""
+    """Return the code of a pair to return instead of one whose apply takes these arguments."""
     given = [{"rng": "None"}.get(name, name) for name in names[1:] if name in ("state", "rng")]
     behind = [f"{name}={MODES[name]}" for name in names[1:] if name in MODES]
     first = "[0]" if "state" in given else ""  # of the logits and the next state
@@ -151,12 +187,12 @@ def _haiku(apply: str, names: list[str]) -> str:
 
 
 def _is_linen(function: Any) -> bool:
-    """Whether it is a Linen module or the `apply` of one."""
+    """Return whether a function is a Linen module, or the `apply` of one."""
     return is_made_by(getattr(function, "__self__", function), "flax.linen", "Module")
 
 
 def _called(function: Any) -> Any:
-    """What is called in the end: the `__call__` of a Linen module for the module or its `apply`."""
+    """Return the function that is called in the end: `__call__` for a Linen module or its `apply`."""
     return getattr(function, "__self__", function).__call__ if _is_linen(function) else function
 
 
@@ -168,7 +204,7 @@ def _parameters(function: Any) -> dict[str, inspect.Parameter]:
 
 
 def _required(function: Any) -> list[str]:
-    """Names of what has to be given."""
+    """Return the names of the required arguments."""
     gathered = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     given = _parameters(_called(function)).items()
     return [name for name, each in given if each.default is each.empty and each.kind not in gathered]

@@ -1,4 +1,4 @@
-"""Weights for a PyTorch module among all that training scripts write beside and around them."""
+"""Weights for a PyTorch module, found in the various files that training scripts write."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ State = Mapping[str, Any]
 
 
 class Found(NamedTuple):
-    """A set of weights in a file: under which keys, and the arrays by name."""
+    """One set of weights in a file: the keys that lead to it, and its arrays by name."""
 
     keys: tuple[str, ...]  # from the outermost dictionary to it
     state: State
 
 
 def fill(module: Any, path: Path) -> None:
-    """Put the weights of a checkpoint into a module: every name, no other, each of its shape.
+    """Put the weights of a checkpoint into a module: all names must agree, and all shapes.
 
     Parameters
     ----------
     module : torch.nn.Module
+        Changed in place.
     path : Path
-        `.safetensors`, or what `torch.save` wrote of a state dict, alone or within dictionaries, beside whatever else
-        `weights_only=True` reads: no code in it runs. One prefix that all names share (`module.`, `_orig_mod.`,
-        `model.`, `1.`) may be there or missing, and so may `num_batches_tracked`.
+        `.safetensors`, or what `torch.save` wrote of a state dict, alone or within dictionaries, beside anything else
+        that `weights_only=True` reads: no code in it runs. One prefix that all names share (`module.`, `_orig_mod.`,
+        `model.`, `1.`) may be present or missing, and so may `num_batches_tracked`.
 
     Raises
     ------
     UsageError
-        There is no such file, PyTorch is too old to read it safely, it is for another module, or several sets of
+        When there is no such file, PyTorch is too old to read it safely, it is for another module, or several sets of
         weights fit.
     CorruptFile
-        It can't be read, or holds what is not read.
+        When it can't be read, or holds more than weights.
     """
     held = _read(path)
     candidates = list(_candidates(held))
@@ -59,14 +60,14 @@ def fill(module: Any, path: Path) -> None:
         told = ", ".join(".".join(keys) or "the file itself" for keys in fitting)
         example = "".join(f"[{key!r}]" for key in list(fitting)[-1])
         raise UsageError(
-            f"{path} holds several sets of weights for this module ({told}): save the one that is meant, like "
+            f"{path} holds several sets of weights for this module ({told}): save the right one alone, like "
             f"torch.save(torch.load(FILE, weights_only=True){example}, NEW)"
         )
     module.load_state_dict(states[0])
 
 
 def _candidates(held: Any, keys: tuple[str, ...] = ()) -> Iterator[Found]:
-    """Every dictionary with arrays by name, from the outermost on."""
+    """Yield every dictionary of arrays by name, outer ones first."""
     if not isinstance(held, Mapping) or len(keys) == DEPTH:
         return
     named = {name: value for name, value in held.items() if isinstance(name, str)}
@@ -77,7 +78,7 @@ def _candidates(held: Any, keys: tuple[str, ...] = ()) -> Iterator[Found]:
 
 
 def _fitted(state: State, wanted: State) -> State | None:
-    """The arrays that a module wants, by its own names, or None where names or shapes don't agree."""
+    """Return the arrays under the names of the module, or None if names or shapes don't agree."""
     held = _weights(state, wanted)
     for ours in _without_prefixes(held):
         for prefix in {"", _prefix(wanted)}:
@@ -91,7 +92,7 @@ def _fitted(state: State, wanted: State) -> State | None:
 
 
 def _weights(state: State, wanted: State) -> State:
-    """Arrays, and whatever else the module keeps, but no counters and accuracies beside them, `n_averaged` for one."""
+    """Select the arrays, and anything else that the module keeps, but not counters and accuracies like `n_averaged`."""
     return {
         name: value
         for name, value in state.items()
@@ -100,7 +101,7 @@ def _weights(state: State, wanted: State) -> State:
 
 
 def _without_prefixes(state: State) -> Iterator[State]:
-    """The same arrays, with ever more of the prefix left out that all names share."""
+    """Yield the same arrays, with ever more of the prefix removed that all names share."""
     yield state
     while (prefix := _prefix(state)) and len(state):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -108,7 +109,7 @@ def _without_prefixes(state: State) -> Iterator[State]:
 
 
 def _prefix(state: State) -> str:
-    """The first part of all names, with its dot; "" where they share none."""
+    """Return the first part of all names, with its dot; "" if they share none."""
     firsts = {name.partition(".")[0] if "." in name else "" for name in state}
     return f"{first}." if len(firsts) == 1 and (first := firsts.pop()) else ""
 
@@ -118,7 +119,7 @@ def _same(one: State, other: State) -> bool:
 
 
 def _refusal(path: Path, candidates: list[Found], wanted: State) -> str:
-    """In one line the set of weights that is nearest to what the module wants, and where both differ."""
+    """Describe in one line the set of weights that is nearest to the module's, and the differences."""
     stated = [
         Found(each.keys, arrays) for each in candidates for arrays in _without_prefixes(_weights(each.state, wanted))
     ]
@@ -136,7 +137,7 @@ def _refusal(path: Path, candidates: list[Found], wanted: State) -> str:
 
 
 def _pairs(held: State, wanted: State, same: set[str], prefix: str) -> Iterator[str]:
-    """What differs, the nearest names of both sides beside each other; `prefix` was left out of those held."""
+    """Yield the differences, the nearest names of both sides as a pair; `prefix` was removed from the names held."""
     left = [name for name in held if name not in same]
     for name in (name for name in wanted if name not in same and not name.endswith(COUNTERS)):
         alike = [other for other in left if _shape(held[other]) == _shape(wanted[name])]
@@ -148,7 +149,7 @@ def _pairs(held: State, wanted: State, same: set[str], prefix: str) -> Iterator[
 
 
 def _within(held: State, wanted: State) -> str:
-    """What to do where one side is a part of the other, behind a normalisation for instance."""
+    """Say what to do if one side is a part of the other, for instance behind a normalisation."""
     for prefix, part in _parts(held):
         if _fitted(part, wanted):
             return f"; its {prefix!r} alone is what the module wants: let the factory make all of it, or save that part"
@@ -159,7 +160,7 @@ def _within(held: State, wanted: State) -> str:
 
 
 def _parts(state: State) -> Iterator[tuple[str, State]]:
-    """The arrays of each first part of names, without it."""
+    """Yield the arrays of each first part of names, without that part."""
     for prefix in sorted({f"{name.partition('.')[0]}." for name in state if "." in name}):
         yield prefix, {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
@@ -173,7 +174,7 @@ def _shape(value: Any) -> list[int] | str:
 
 
 def _told(held: Any) -> str:
-    """What a file holds in place of arrays."""
+    """Describe the content of a file without arrays."""
     if not isinstance(held, Mapping):
         return type(held).__name__
     return f"a dictionary of {', '.join(f'{key} ({type(value).__name__})' for key, value in list(held.items())[:9])}"
@@ -199,7 +200,7 @@ def _read(path: Path) -> Any:
 
 
 def _why_not(path: Path, error: Exception) -> str:
-    """Why PyTorch does not read a file with `weights_only=True`."""
+    """Explain why PyTorch does not read a file with `weights_only=True`."""
     if path.suffix == ".pt2":
         return f"{path} is a program of torch.export: return torch.export.load(FILE).module() in the factory"
     if "TorchScript" in str(error):
@@ -217,7 +218,7 @@ def _why_not(path: Path, error: Exception) -> str:
 
 
 def _refused(path: Path) -> list[str]:
-    """Types and functions that a file needs, and that are not allowed; none where that can't be told."""
+    """List types and functions that a file needs and that are not allowed; empty if they can't be found out."""
     import torch
 
     try:

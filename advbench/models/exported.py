@@ -1,4 +1,4 @@
-"""Models as `jax.export` wrote them: a compiled function with its weights, and no code of Python's."""
+"""Models written by `jax.export`: a compiled function with its weights, without Python code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HARMLESS: Final = {
 
 
 class Exported(NamedTuple):
-    """What a file holds."""
+    """The content of an exported file."""
 
     predict: Model
     shape: tuple[int, int, int] | None  # (H, W, C), where the export fixed it
@@ -54,13 +54,18 @@ def load(path: Path) -> Exported:
         The bytes of `jax.export.Exported.serialize(vjp_order=1)`. A file `path` + ".sha256" beside it, as `sha256sum`
         writes it, must agree.
 
+    Returns
+    -------
+    Exported
+        The model and its digest.
+
     Raises
     ------
     UsageError
-        There is no such file, or no flatbuffers package to read it; it holds no gradient; it is for other devices, or
-        is no function from images to logits.
+        When there is no such file, or no flatbuffers package to read it; when it has no gradient, is for other devices,
+        or is not a function from images to logits.
     CorruptFile
-        The digest differs, or the bytes are no export of this kind.
+        When the digest differs, or the bytes are not an export of this kind.
     """
     blob = _bytes(path)
     digest = hashlib.sha256(blob).hexdigest()
@@ -74,7 +79,7 @@ def load(path: Path) -> Exported:
     except ImportError as error:
         raise UsageError(f"{path} needs the package flatbuffers: pip install 'advbench[export]'") from error
     except Exception as error:  # whatever damaged bytes make of a reader
-        raise CorruptFile(f"{path} is damaged or no jax.export file ({type(error).__name__})") from error
+        raise CorruptFile(f"{path} is damaged, or not a jax.export file ({type(error).__name__})") from error
     if strange := sorted(calls - HARMLESS):
         raise UsageError(f"{path} calls {', '.join(strange)}: only plain array operations are run from a file")
     if not has_gradient:
@@ -95,11 +100,11 @@ def _check_digest(path: Path, actual: str) -> None:
         return
     expected = (_bytes(beside).decode("ascii", "replace").split() or ["nothing"])[0]
     if expected != actual:
-        raise CorruptFile(f"{path} is damaged or foreign: sha256 expected {expected[:64]}, actual {actual}")
+        raise CorruptFile(f"{path} is damaged or replaced: sha256 expected {expected[:64]}, actual {actual}")
 
 
 def _custom_calls(exported: Any) -> Iterator[str]:
-    """Names of what the program calls that is no operation of StableHLO."""
+    """Yield the names of custom calls: those that are not operations of StableHLO."""
     with mlir.make_ir_context() as context:
         module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
         found: list[str] = []
@@ -114,7 +119,7 @@ def _custom_calls(exported: Any) -> Iterator[str]:
 
 
 def _checked(path: Path, exported: Any, digest: str) -> Exported:
-    """Refuse what is no classifier on these devices."""
+    """Refuse anything but a classifier for these devices."""
     takes, gives = exported.in_avals, exported.out_avals
     if len(takes) != 1 or not 2 <= len(takes[0].shape) <= 4 or takes[0].dtype != jnp.float32:
         raise UsageError(f"{path} takes {_kinds(takes)}, not images float32[B,H,W,C]")
@@ -124,7 +129,7 @@ def _checked(path: Path, exported: Any, digest: str) -> Exported:
         raise UsageError(f"{path} gives {_kinds(gives)}, not logits float32[B,K]")
     if not all(isinstance(width, int) for width in widths):
         raise UsageError(f"{path} does not fix the number of classes")
-    classes = widths[0] if len(gives) == 1 and widths[0] > 1 else None  # one logit may stand for two classes
+    classes = widths[0] if len(gives) == 1 and widths[0] > 1 else None  # one logit may mean two classes
     if (here := jax.default_backend()) not in exported.platforms:
         platforms = ", ".join(exported.platforms)
         raise UsageError(f'{path} is for {platforms}, this is {here}: export it with platforms=["cpu", "cuda"]')
@@ -139,7 +144,7 @@ def _kinds(avals: Any) -> str:
 
 
 def _in_batches(exported: Any, size: int) -> Any:
-    """A function of a fixed number of images, for any number."""
+    """Make a function of any number of images from one of a fixed number."""
 
     def predict(x: Array) -> Any:
         rows = -(-len(x) // size) * size

@@ -1,7 +1,7 @@
-"""One digest for a model that is somebody's code, so that a changed one is never taken for the same.
+"""A digest of a model that is the user's code, so that a changed model is never taken for the same.
 
 It covers the file of the factory and every array and number that can be reached from what the factory returned and from
-the user's modules: in pytrees, attributes, closures and globals. Libraries are not looked into.
+the user's modules: in pytrees, attributes, closures and globals. Libraries are not covered.
 """
 
 import functools
@@ -28,7 +28,22 @@ _INSTALLED = {"site-packages", "dist-packages"}  # of the user, the system, or a
 
 
 def fingerprint(module: ModuleType, factory: str, made: Any) -> str:
-    """Digest of what `module.factory()` made, as 64 hexadecimal digits."""
+    """Compute the digest of what `module.factory()` made.
+
+    Parameters
+    ----------
+    module : module
+        Module of the factory.
+    factory : str
+        Name of the factory.
+    made : Any
+        Returned by the factory.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     digest = hashlib.sha256(factory.encode())
     if source := inspect.getsourcefile(module):
         digest.update(Path(source).read_bytes())
@@ -38,7 +53,12 @@ def fingerprint(module: ModuleType, factory: str, made: Any) -> str:
 
 
 def digest_of(made: Any) -> str:
-    """Digest of a model in memory: every array and number within reach, and the code of its functions.
+    """Compute the digest of a model in memory: every array and number within reach, and the code of its functions.
+
+    Parameters
+    ----------
+    made : Any
+        The model.
 
     Returns
     -------
@@ -61,13 +81,13 @@ def digest_of(made: Any) -> str:
 
 
 def _bytes(leaf: Any) -> bytes:
-    """Of an array or tensor, with its type and shape."""
+    """Return the bytes of an array or tensor, with its type and shape."""
     raw = _tensor_bytes(leaf) if _is_tensor(leaf) else _array(leaf).tobytes()
     return f"{leaf.dtype}{tuple(leaf.shape)}".encode() + raw
 
 
 def _parts(thing: Any) -> list[Any]:
-    """What an object in memory is made of."""
+    """Return the parts of an object in memory."""
     if isinstance(thing, Mapping):
         return [part for pair in sorted(thing.items(), key=lambda pair: repr(pair[0])) for part in pair]
     if isinstance(thing, ModuleType | type):
@@ -78,7 +98,7 @@ def _parts(thing: Any) -> list[Any]:
 
 
 def _contents(thing: Any) -> list[Any]:
-    """Of an object that is neither a container nor a function."""
+    """Return the parts of an object that is neither a container nor a function."""
     found = _held(thing)
     if isinstance(thing, MethodType):
         found = [thing.__self__, thing.__func__]
@@ -113,7 +133,7 @@ def _names(code: CodeType) -> list[str]:
 
 
 def _program(thing: Any) -> Iterator[bytes]:
-    """Kind of an object, and the compiled code of a function, or of all functions of a class of the user's."""
+    """Yield the class of an object, and the compiled code of a function, or of all functions of a user's class."""
     kind = thing if isinstance(thing, FunctionType | type) else type(thing)
     yield kind.__qualname__.encode()
     functions = [kind] if isinstance(kind, FunctionType) else vars(kind).values() if _is_users(kind) else ()
@@ -133,7 +153,7 @@ def _instructions(code: CodeType) -> Iterator[bytes]:
 
 
 def _values(things: list[Any]) -> Iterator[bytes]:
-    """Bytes of every array and number within reach; what was opened is kept: ids are unique among the living."""
+    """Yield the bytes of every array and number within reach. Visited objects are kept: ids stay unique."""
     opened: dict[int, Any] = {}
     while things:
         thing = things.pop()
@@ -171,7 +191,7 @@ def _tensor_bytes(tensor: Any) -> bytes:
 
 
 def _held(thing: Any) -> list[Any]:
-    """What an object of the user's refers to; a model too, whoever wrote its class."""
+    """Return the objects that a user's object refers to; those of a model too, whoever wrote its class."""
     if isinstance(thing, functools.partial):
         return [thing.func, thing.args, thing.keywords]
     if isinstance(thing, MethodType):

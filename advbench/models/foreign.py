@@ -1,4 +1,4 @@
-"""Files and folders of kinds that are not read: what each is, and the way in."""
+"""Files and folders that are not read as models: a name for each kind, and another way to use it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KINDS: Final = {
     **dict.fromkeys((".safetensors",), ("has no model.json beside it, so it holds weights alone", TORCH)),
     **dict.fromkeys((".gz", ".zip", ".tar", ".tgz", ".xz"), ("is an archive", "unpack it and name what is in it")),
 }
-"""What a file is and what to do instead, by the end of its name."""
+"""Kind of a file and what to do instead, by the end of its name."""
 
 FOLDERS: Final = {
     "saved_model.pb": ("is a TensorFlow SavedModel", f"{ONNX} (tf2onnx), serve it behind HTTP, or {KERAS}"),
@@ -54,16 +54,17 @@ FOLDERS: Final = {
 
 
 def kind_of(path: Path) -> str | None:
-    """Say in one line what a file or folder is that is not read as a model, and what to do.
+    """Describe in one line a file or folder that is not read as a model, and what to do.
 
     Parameters
     ----------
     path : Path
+        File or folder.
 
     Returns
     -------
     str or None
-        None where nothing is known of its kind.
+        None for an unknown kind.
     """
     if path.is_dir():
         known = next((about for name, about in FOLDERS.items() if (path / name).exists()), None)
@@ -80,7 +81,7 @@ def _line(path: Path, about: tuple[str, str]) -> str:
 
 
 def _code(path: Path) -> str:
-    """Which functions of a file of code could make the model."""
+    """List the functions of a file of code that could make the model."""
     if found := makers(path):
         return (
             f"{path} is code: name the function in it that makes the model, {' or '.join(f'{path}:{n}' for n in found)}"

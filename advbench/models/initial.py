@@ -1,4 +1,4 @@
-"""Weights to start from: those of another network, its head replaced where the number of classes is another."""
+"""Weights to start from: those of another network, without its head if the number of classes differs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Initial:
     Attributes
     ----------
     source : str
-        What named them.
+        The name as typed.
     arrays : dict
-        By dotted path.
+        Arrays by dotted path.
     classes : int or None
-        Logits of the network that they are of, where a manifest says so.
+        Number of logits of their network, if a manifest says so.
     digest : str
-        sha256 of that network, or of the file where there is no manifest.
+        sha256 of that network, or of the file if there is no manifest.
     """
 
     source: str
@@ -47,9 +47,9 @@ class Initial:
         Parameters
         ----------
         module : nnx.Module
-            As `made` makes it for `shape` and `classes`; changed in place, but only if all fits.
+            As `made` makes it for `shape` and `classes`; changed in place, but only if all weights fit.
         made, shape, classes
-            How it was made; another number of classes tells which of its weights are the head.
+            Its architecture, image shape and number of classes, which tell the weights of the head from others.
 
         Returns
         -------
@@ -59,7 +59,7 @@ class Initial:
         Raises
         ------
         UsageError
-            The weights are of another architecture; names what fits least ill.
+            When the weights are of another architecture; it names the nearest ones.
         """
         wanted = store.variables(module)
         shapes = {name: tuple(variable.get_value().shape) for name, variable in wanted.items()}
@@ -76,18 +76,18 @@ class Initial:
         return sorted({name.rpartition(".")[0] or name for name in replaced})
 
     def _faults(self, shapes: dict[str, tuple[int, ...]], settled: set[str]) -> list[str]:
-        """What has no counterpart, each with the nearest there is."""
+        """List the arrays without a counterpart, each with the nearest candidate."""
         left = {name: array.shape for name, array in self.arrays.items() if name not in settled}
         faults = []
         for name in sorted(shapes.keys() - settled):
             has = f"{name} {list(shapes[name])}"
             if name in left:
-                faults.append(f"{has} is {list(left.pop(name))} there")
+                faults.append(f"{has} is given as {list(left.pop(name))}")
             elif near := _nearest(name, shapes[name], {other: left[other] for other in left.keys() - shapes.keys()}):
-                faults.append(f"{has} is not there, nearest is {near} {list(left.pop(near))}")
+                faults.append(f"{has} is not given, the nearest is {near} {list(left.pop(near))}")
             else:
-                faults.append(f"{has} is not there")
-        return faults + [f"{name} {list(size)} has no place here" for name, size in sorted(left.items())]
+                faults.append(f"{has} is not given")
+        return faults + [f"{name} {list(size)} is given but not needed" for name, size in sorted(left.items())]
 
 
 def read(spec: str | Path) -> Initial:
@@ -99,12 +99,17 @@ def read(spec: str | Path) -> Initial:
         A run directory, the name of a released model, or a `.safetensors` file, whose `model.json` is checked if it
         lies beside it.
 
+    Returns
+    -------
+    Initial
+        The weights.
+
     Raises
     ------
     UsageError
-        There is no such thing.
+        When there are no such weights.
     CorruptFile
-        The file is damaged, or no safetensors.
+        When the file is damaged, or not in safetensors format.
     """
     from advbench.models.load import RELEASED, meant, released
 
@@ -126,7 +131,7 @@ def read(spec: str | Path) -> Initial:
 
 
 def _heads(shapes: dict[str, tuple[int, ...]], made: Architecture, shape: Shape, classes: int) -> dict[str, list[bool]]:
-    """Weights that depend on the number of classes, and which of their axes do."""
+    """Find the weights whose shape depends on the number of classes, and the axes that do."""
     other = store.variables(nnx.eval_shape(lambda: made.create(shape, classes + 1, 0)))
     sizes = {name: tuple(variable.get_value().shape) for name, variable in other.items()}
     return {
@@ -137,14 +142,14 @@ def _heads(shapes: dict[str, tuple[int, ...]], made: Architecture, shape: Shape,
 
 
 def _is_other_head(there: tuple[int, ...], here: tuple[int, ...], axes: list[bool] | None) -> bool:
-    """Whether shapes differ, and only along axes that the number of classes sets."""
+    """Return whether shapes differ, and only along axes that depend on the number of classes."""
     if axes is None or there == here or len(there) != len(here):
         return False
     return all(a == b or free for a, b, free in zip(there, here, axes, strict=True))
 
 
 def _nearest(name: str, size: tuple[int, ...], others: dict[str, tuple[int, ...]]) -> str | None:
-    """The other name that is most alike, those of the same shape first."""
+    """Return the most similar name, preferring arrays of the same shape."""
 
     def alike(other: str) -> tuple[bool, float]:
         return others[other] == size, SequenceMatcher(None, name, other).ratio()

@@ -12,19 +12,24 @@ from advbench.core.model import Model
 
 
 def pure(model: Any, spec: str) -> Model:
-    """A model's outputs, in inference mode, as a pytree of its weights.
+    """Make a model's outputs, in inference mode, a pure function whose pytree holds the weights.
 
     Parameters
     ----------
     model : keras.Model
-        Images [B, H, W, C] float32 to logits [B, K], or to several outputs; built, so that it has weights.
+        Maps images [B, H, W, C] float32 to logits [B, K], or to several outputs; built, so that it has weights.
     spec : str
-        Who made it, for messages.
+        Name of the factory, for messages.
+
+    Returns
+    -------
+    Model
+        Maps images to the outputs.
 
     Raises
     ------
     UsageError
-        Keras runs on another backend, or the model is not built.
+        When Keras runs on another backend, or the model is not built.
     """
     import keras
 
@@ -43,7 +48,13 @@ def pure(model: Any, spec: str) -> Model:
 
 
 def record() -> dict[str, Any]:
-    """The framework's version."""
+    """Return the version of the framework, for the record.
+
+    Returns
+    -------
+    dict
+        `{"framework": "keras VERSION"}`.
+    """
     import keras
 
     return {"framework": f"keras {keras.__version__}"}
@@ -52,12 +63,19 @@ def record() -> dict[str, Any]:
 def fill(model: Any, path: Path) -> None:
     """Put weights from a `.weights.h5` file into a built model.
 
+    Parameters
+    ----------
+    model : keras.Model
+        Changed in place.
+    path : Path
+        File written by `model.save_weights`.
+
     Raises
     ------
     UsageError
-        It is another kind of file: whole models hold more than weights, and are not opened.
+        When it is another kind of file: whole models hold more than weights, and are not opened.
     CorruptFile
-        It can't be read, or is for another model.
+        When it can't be read, or is for another model.
     """
     if not path.name.endswith(".weights.h5"):
         raise UsageError(f"{path} is not a .weights.h5 file: write one with model.save_weights('NAME.weights.h5')")

@@ -1,4 +1,4 @@
-"""One way to name a model: a run directory, a weights file, a released model, or the user's own code."""
+"""Models by name: a run directory, a weights file, a released model, a remote model, or the user's code."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,37 +34,45 @@ def load_model(
     *,
     arch: str | Callable[..., Any] | None = None,
 ) -> LoadedModel:
-    """Load the model that a command line names.
+    """Load a model by the name that the command line takes.
 
     Parameters
     ----------
     spec : str
         A directory holding `model.json`; a `.safetensors` file with `model.json` beside it; an `.onnx`, `.onnx.gz` or
-        `.jaxexport` file; the name of a released model; `robustbench:NAME`; the URL of a target or a `.target.json`
-        file, as `advbench.remote.open_target` takes them; or `package.module:factory` or `file.py:factory`, where
-        `factory()` returns what `adapt` knows: a Flax, PyTorch or Keras model, or a callable from images [B, H, W, C]
-        in [0, 1] to logits [B, K]. This runs the user's code.
+        `.jaxexport` file; the name of a released model; `robustbench:NAME`; the URL of a remote model or a
+        `.target.json` file, as `advbench.remote.open_target` takes them; or `package.module:factory` or
+        `file.py:factory`, where `factory()` returns what `adapt` takes: a Flax, PyTorch or Keras model, or a callable
+        from images [B, H, W, C] in [0, 1] to logits [B, K]. This runs the user's code.
     preprocess : Preprocess
-        What to do to images before the network sees them; a stored model does it itself.
+        Applied to images before the network sees them; a stored model has its own.
     weights : Path, optional
-        Put into the PyTorch or Keras model that the user's code returned; or the run directory or `.safetensors` file
-        of a network that was trained with this code.
+        Weights for the PyTorch or Keras model that the user's code returned; or the run directory or `.safetensors`
+        file of a network that was trained with this code.
     arch : str or callable, optional
-        The code that a run directory was trained with, where it is not found by itself: `file.py:factory`, or the class
-        or function.
+        The code that a run directory was trained with, if it is not found by itself: `file.py:factory`, or the class or
+        function.
 
     Returns
     -------
     LoadedModel
+        The model, its name, digest and record.
 
     Raises
     ------
     UsageError
-        There is no such model, the user's code fails, or what it returns is no model.
+        When there is no such model, the user's code fails, or what it returns is not a model.
     CorruptFile
-        The files are damaged.
+        When the files are damaged.
     DataUnavailable
-        What has to be downloaded can't be.
+        When a download fails.
+
+    Examples
+    --------
+    >>> import advbench
+    >>> model = advbench.load_model("mnist-pgd")
+    >>> model.shape, model.classes, model.dataset
+    ((28, 28, 1), 10, 'mnist')
     """
     if is_target(spec):
         if weights:
@@ -105,19 +113,36 @@ def _find(
     if told := kind_of(path):
         raise UsageError(told)
     if path.is_file():
-        raise UsageError(f"{spec} is no model that can be read: {EXPECTED}")
+        raise UsageError(f"{spec} is not a model of a known kind: {EXPECTED}")
     if path.parent != Path():
         raise UsageError(f"no model at {spec}: {EXPECTED}")
     raise UsageError(f"{unknown('model', spec, released())}; or a run directory, a .safetensors file, file.py:factory")
 
 
 def meant(spec: str) -> str:
-    """The released model that is plainly meant, or what was typed."""
+    """Return the released model that a text names, whatever its case and punctuation.
+
+    Parameters
+    ----------
+    spec : str
+        The name as typed.
+
+    Returns
+    -------
+    str
+        Name of a released model, or `spec` itself.
+    """
     return next((name for name in released() if plain(name) == plain(spec) and "/" not in spec), spec)
 
 
 def released() -> list[str]:
-    """Names of the models that come with the package."""
+    """List the released models.
+
+    Returns
+    -------
+    list of str
+        Sorted names.
+    """
     return sorted(manifest.parent.name for manifest in RELEASED.glob(f"*/{store.MANIFEST}"))
 
 
@@ -142,7 +167,7 @@ def _zoo(spec: str, preprocess: Preprocess) -> LoadedModel:
 
 
 def _is_run(weights: Path) -> bool:
-    """Whether weights are a network of ours, with its manifest."""
+    """Return whether weights are a network stored by advbench, with its manifest."""
     return (weights if weights.is_dir() else weights.parent).joinpath(store.MANIFEST).is_file()
 
 

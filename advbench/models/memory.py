@@ -1,4 +1,4 @@
-"""A network that is in memory already, as a `LoadedModel`: whatever `adapt` knows, and plain functions."""
+"""Models in memory: anything that `adapt` takes, and plain functions, as a `LoadedModel`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ GIVEN = "the model given"
 
 @own_settings()
 def of_object(made: Any, preprocess: Preprocess = AS_IS) -> LoadedModel:
-    """Make a model ready to be attacked of what is in memory.
+    """Make a `LoadedModel` of an object in memory.
 
     Parameters
     ----------
     made : Any
         A callable from images `[B, H, W, C]` float32 in [0, 1] to logits `[B, K]`; a Flax NNX module; a bound Linen
         module; a pair `(module, variables)` of Linen or `(apply, params)`; a `torch.nn.Module`; or a Keras 3 model. An
-        Equinox module takes one image as a rule: give `lambda images: jax.vmap(module)(images)`.
+        Equinox module usually takes one image: give `lambda images: jax.vmap(module)(images)`.
     preprocess : Preprocess
-        What to do to images before the network sees them.
+        Applied to images before the network sees them.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def of_object(made: Any, preprocess: Preprocess = AS_IS) -> LoadedModel:
     Raises
     ------
     UsageError
-        When it is no model, or can't be evaluated as it is.
+        When it is not a model, or can't be evaluated as it is.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def of_object(made: Any, preprocess: Preprocess = AS_IS) -> LoadedModel:
 
 
 def _name(made: Any) -> str:
-    """Short, for tables."""
+    """Return a short name, for tables."""
     thing = made[0] if isinstance(made, tuple) and made else made
     while isinstance(thing, functools.partial):
         thing = thing.func
@@ -64,7 +64,7 @@ def _name(made: Any) -> str:
 
 
 def _adapted(made: Any) -> Adapted:
-    """As `adapt`, of what no factory returned; a bound Linen module brings its variables."""
+    """Adapt an object that no factory returned; a bound Linen module brings its variables."""
     if is_made_by(made, "flax.linen", "Module") and made.scope is not None:
         made = made.unbind()
     try:

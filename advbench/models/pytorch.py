@@ -1,4 +1,4 @@
-"""PyTorch modules, run by PyTorch itself: its logits and its gradients, to the last bit."""
+"""PyTorch modules, run by PyTorch itself: exactly its logits and its gradients."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ AS_BYTES: Final = (
 
 
 def external(module: Any, spec: str) -> tuple[External, dict[str, Any]]:
-    """Make a model of a module, in evaluation mode, on the device and in the layout that it is in.
+    """Make a model of a module, in evaluation mode, on its own device and in its own layout.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Images, usually `[B, C, H, W]` float32, to logits `[B, K]` of any float type, or to several outputs. It is put
-        in evaluation mode for good.
+        Maps images, usually `[B, C, H, W]` float32, to logits `[B, K]` of any float type, or to several outputs. It is
+        put in evaluation mode and stays in it.
     spec : str
-        Who made it, for messages.
+        Name of the factory, for messages.
 
     Returns
     -------
     External
-        Takes images in the module's layout.
+        Takes images in the layout of the module.
     dict
-        The framework's version, and whether the module had been in training mode.
+        Version of the framework, and whether the module was in training mode.
 
     Raises
     ------
     UsageError
-        Parameters are not float32.
+        When parameters are not float32.
     """
     import torch
 
@@ -77,7 +77,7 @@ def _model(module: Any, device: Any, wanted: Wanted) -> External:
 
 
 class _Network:
-    """A module as `External` wants it."""
+    """A module with the functions that `External` needs."""
 
     def __init__(self, module: Any, device: Any, wanted: Wanted):
         self.module, self.device, self.wanted = module, device, wanted

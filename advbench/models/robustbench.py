@@ -1,4 +1,4 @@
-"""Models of RobustBench's zoo (Croce et al. 2021, arXiv 2010.09670), as its own package builds and loads them."""
+"""Models of RobustBench (Croce et al. 2021, arXiv 2010.09670), built and loaded by its own package."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ THREATS: Final = {
     "Linf": {"norm": "linf", "eps": "8/255"},
     "L2": {"norm": "l2", "eps": "0.5"},
 }
-"""What its leaderboards for CIFAR-10 and CIFAR-100 are for."""
+"""Threat models of its leaderboards for CIFAR-10 and CIFAR-100."""
 
 
 class Zoo(NamedTuple):
-    """A model of the zoo."""
+    """A model of RobustBench."""
 
     name: str
     predict: External  # takes images [B, C, H, W]
@@ -37,14 +37,24 @@ class Zoo(NamedTuple):
 def load(spec: str) -> Zoo:
     """Load `robustbench:NAME`, for CIFAR-10 under Linf, or `robustbench:DATASET/THREAT/NAME`.
 
-    RobustBench itself looks for `models/DATASET/THREAT/NAME.pt`, and downloads it if it is not there.
+    RobustBench itself looks for `models/DATASET/THREAT/NAME.pt`, and downloads it if it is missing.
+
+    Parameters
+    ----------
+    spec : str
+        The name as typed.
+
+    Returns
+    -------
+    Zoo
+        The model, its data set and record.
 
     Raises
     ------
     UsageError
-        RobustBench is not installed, or has no such model, or can't read its file.
+        When RobustBench is not installed, has no such model, or can't read its file.
     DataUnavailable
-        The file is not there and can't be downloaded.
+        When the file is missing and can't be downloaded.
     """
     dataset, threat, name = _parts(spec)
     try:
@@ -52,7 +62,9 @@ def load(spec: str) -> Zoo:
         from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
     except Exception as error:  # whatever packages that do not fit each other may raise
         why = " ".join(str(error).split())
-        raise UsageError(f"{spec} needs the packages robustbench and torch, and they fail: {why[:200]}") from error
+        raise UsageError(
+            f"{spec} needs the packages robustbench and torch, and importing them fails: {why[:200]}"
+        ) from error
     zoo = model_zoo.model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat)]
     name = found("RobustBench model", name, zoo)
     file = FOLDER / dataset / threat / f"{name}.pt"

@@ -1,7 +1,7 @@
-"""A trained network on disk: `model.safetensors` and the manifest `model.json` that vouches for it.
+"""Trained networks on disk: `model.safetensors`, and the manifest `model.json` with its digest.
 
-Nothing is ever unpickled. The manifest is written last, each file beside its place and then renamed, so a kill at any
-moment leaves a pair that either verifies or is refused.
+Nothing is ever unpickled. The manifest is written last, each file beside its place and then renamed. So after a kill at
+any moment the pair either verifies or is refused.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ Side = Annotated[int, Field(gt=0, le=4096)]
 
 
 class Manifest(BaseModel):
-    """What `model.json` holds; unknown fields are refused.
+    """The content of `model.json`; unknown fields are refused.
 
-    `code` is the user's that makes the network, where `architecture` is no name of ours; `sha256` is that of the
-    weights file; `record` is free: how the network was trained, by what command, how well.
+    `code` is the user's code that makes the network, if `architecture` is not in `MODELS`; `sha256` is the digest of
+    the weights file; `record` is free: how the network was trained, by what command, how well.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,7 +65,20 @@ def pack(
     dataset: str | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, Manifest]:
-    """Bytes of the weights file, and the manifest that vouches for it; parameters as `save`."""
+    """Make the bytes of the weights file, and its manifest.
+
+    Parameters
+    ----------
+    module, architecture, shape, classes, dataset, record
+        As for `save`.
+
+    Returns
+    -------
+    bytes
+        Content of `model.safetensors`.
+    Manifest
+        Content of `model.json`.
+    """
     made = find(architecture)
     weights = pack_tensors({name: np.asarray(value.get_value()) for name, value in variables(module).items()})
     manifest = Manifest(
@@ -90,12 +103,12 @@ def save(
     dataset: str | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write a network into `folder`, which is made if need be.
+    """Write a network into a folder, which is made if needed.
 
     Parameters
     ----------
     folder : Path
-        Gets `model.safetensors` and `model.json`; older ones are replaced.
+        Gets `model.safetensors` and `model.json`; existing ones are replaced.
     module : nnx.Module
         A network that `architecture` made for `shape` and `classes`. Parameters and batch statistics are stored, the
         state of random generators is not.
@@ -112,7 +125,7 @@ def save(
     Raises
     ------
     OSError
-        Nothing is left half written: the former files stand.
+        When writing fails; the former files are kept whole.
     """
     given: Any = {"shape": shape, "classes": classes, "dataset": dataset, "record": record}
     weights, manifest = pack(module, architecture=architecture, **given)
@@ -131,7 +144,7 @@ def load(path: Path, arch: str | Callable[..., Any] | Architecture | None = None
     path : Path
         A folder with `model.safetensors` and `model.json`, or a `.safetensors` file with `model.json` beside it.
     arch : str or callable, optional
-        What makes the network, by default what the manifest says: a name, or code that this user trained with here.
+        Architecture of the network; by default that of the manifest: a name, or code that this user trained with here.
 
     Returns
     -------
@@ -141,10 +154,10 @@ def load(path: Path, arch: str | Callable[..., Any] | Architecture | None = None
     Raises
     ------
     CorruptFile
-        The sha256 differs (both are named), the file is no safetensors, or arrays are missing, unexpected or of
-        another shape or type (all are named).
+        When the sha256 differs (both are named), the file is not in safetensors format, or arrays are missing,
+        unexpected or of another shape or type (all are named).
     UsageError
-        A file is missing, the architecture is unknown, or its code is missing, changed or not known here.
+        When a file is missing, the architecture is unknown, or its code is missing, changed or not trusted here.
     """
     weights_path = path / WEIGHTS if path.is_dir() else path
     manifest = read_manifest(weights_path.with_name(MANIFEST))
@@ -159,11 +172,31 @@ def load(path: Path, arch: str | Callable[..., Any] | Architecture | None = None
 
 
 def read_arrays(path: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
-    """Read a `.safetensors` file; with the sha256 that it must have, if there is one to compare with."""
+    """Read a `.safetensors` file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    sha256 : str, optional
+        Expected digest, in hexadecimal digits.
+
+    Returns
+    -------
+    dict
+        Arrays by dotted path.
+
+    Raises
+    ------
+    UsageError
+        When the file can't be read.
+    CorruptFile
+        When the digest differs, or the file is not in safetensors format.
+    """
     weights = _read(path)
     actual = hashlib.sha256(weights).hexdigest()
     if sha256 is not None and actual != sha256:
-        raise CorruptFile(f"{path} is damaged or foreign: sha256 expected {sha256}, actual {actual}")
+        raise CorruptFile(f"{path} is damaged or replaced: sha256 expected {sha256}, actual {actual}")
     try:
         arrays: dict[str, np.ndarray] = parse_tensors(weights)
     except SafetensorError as error:
@@ -172,7 +205,25 @@ def read_arrays(path: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read `model.json`; raises UsageError when there is none and CorruptFile when it is not valid."""
+    """Read `model.json`.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Manifest
+        Its content.
+
+    Raises
+    ------
+    UsageError
+        When the file can't be read.
+    CorruptFile
+        When it is not valid.
+    """
     text = _read(path)
     try:
         return Manifest.model_validate_json(text)
@@ -181,18 +232,43 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def variables(module: nnx.Module) -> dict[str, nnx.Variable[Any]]:
-    """Give everything that is learned, by dotted path; dropout's random state is not."""
+    """List everything that is learned; the random state of dropout is not.
+
+    Parameters
+    ----------
+    module : nnx.Module
+        The network.
+
+    Returns
+    -------
+    dict
+        Variables by dotted path.
+    """
     learned = nnx.state(module, nnx.Not(nnx.RngState))
     return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(learned)}
 
 
 def blank(made: Architecture, shape: tuple[int, int, int], classes: int) -> nnx.Module:
-    """Build the network without drawing its weights; only dropout's random state is real.
+    """Build the network without drawing its weights; only the random state of dropout is real.
+
+    Parameters
+    ----------
+    made : Architecture
+        The architecture.
+    shape : tuple of int
+        Image shape (H, W, C).
+    classes : int
+        Number of logits.
+
+    Returns
+    -------
+    nnx.Module
+        With shapes and types in place of weights.
 
     Raises
     ------
     UsageError
-        The user's code fails, or makes what is no network for these images.
+        When the user's code fails, or does not make a network for these images.
     """
     module = made.abstract(shape, classes)
     nnx.update(module, jax.jit(lambda: nnx.state(made.create(shape, classes, 0), nnx.RngState))())

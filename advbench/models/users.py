@@ -1,4 +1,4 @@
-"""The user's own code: a factory in a file or a module, and what is made of what it returns."""
+"""Models from the user's code: a factory in a file or a module."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from advbench.models.fingerprint import fingerprint
 
 
 class Users(NamedTuple):
-    """A model of the user's code, and what `LoadedModel` should say of it."""
+    """A model from the user's code, and facts for its `LoadedModel`."""
 
     name: str
     predict: Model  # takes images in the first of `layouts`
@@ -21,7 +21,7 @@ class Users(NamedTuple):
 
 
 def users_model(where: str, factory: str, weights: Path | None = None) -> Users:
-    """Call `factory()` of a file or module, which may return anything that `adapt` knows.
+    """Call `factory()` of a file or module, which may return anything that `adapt` takes.
 
     Parameters
     ----------
@@ -30,14 +30,19 @@ def users_model(where: str, factory: str, weights: Path | None = None) -> Users:
     factory : str
         Name of a function without arguments.
     weights : Path, optional
-        Put into what it returned, a PyTorch or Keras model.
+        Weights for the PyTorch or Keras model that it returned.
+
+    Returns
+    -------
+    Users
+        The model, its layouts, digest and record.
 
     Raises
     ------
     UsageError
-        The code fails, or returns what is no model; the weights do not fit.
+        When the code fails, returns anything but a model, or the weights do not fit.
     CorruptFile
-        The weights can't be read.
+        When the weights can't be read.
     """
     spec = f"{where}:{factory}"
     os.environ.setdefault("KERAS_BACKEND", "jax")  # read once, when Keras is first imported

@@ -28,17 +28,17 @@ def load(path: Path, preprocess: Preprocess) -> LoadedModel:
     path : Path
         `.onnx` or `.onnx.gz`.
     preprocess : Preprocess
-        As declared; without a layout, those that the input's shape allows stand in `LoadedModel.layouts`.
+        Declared preprocessing; without a layout, `LoadedModel.layouts` lists those that the input's shape allows.
 
     Returns
     -------
     LoadedModel
-        Its `compare` asks ONNX Runtime.
+        Its `compare` runs ONNX Runtime.
 
     Raises
     ------
     UsageError
-        In one line, for whatever keeps the file from being read or translated.
+        In one line, when the file can't be read or translated.
     """
     from advbench.core.loaded import LoadedModel
 
@@ -59,7 +59,7 @@ def load(path: Path, preprocess: Preprocess) -> LoadedModel:
 
 
 def _layouts(shape: tuple[int | None, ...]) -> tuple[str, ...]:
-    """Orders of axes that an input of this shape may have, the likeliest first."""
+    """List the orders of axes that an input of this shape may have, the most likely first."""
     if len(shape) == 2:
         return ("flat-chw", "flat-hwc", "flat-cwh", "flat-whc")
     if len(shape) == 3:
@@ -71,7 +71,7 @@ def _layouts(shape: tuple[int | None, ...]) -> tuple[str, ...]:
 
 
 def _image(shape: tuple[int | None, ...], layouts: tuple[str, ...]) -> tuple[int, int, int] | None:
-    """Image shape (H, W, C), where all layouts agree on it."""
+    """Return the image shape (H, W, C), if all layouts agree on it."""
     if len(shape) != 4 or len(layouts) != 2:
         return None
     c, h, w = shape[1:] if layouts[0] == "nchw" else (shape[3], *shape[1:3])

@@ -1,4 +1,4 @@
-"""Whether the translation computes what ONNX Runtime does, where that is installed."""
+"""Comparison of the translation with ONNX Runtime, if that is installed."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ def compare(path: Path, graph: Graph, model: LoadedModel, images: Any) -> Flag |
     path : Path
         The file that the model comes from.
     graph : Graph
-        Its translation, which knows the batch size and the names of input and output.
+        Its translation, with the batch size and the names of input and output.
     model : LoadedModel
-        The model with its preprocessing in front.
-    images : float32 `[n, H, W, C]` in [0, 1]; the first 64 are looked at.
+        The model with its preprocessing.
+    images : Array
+        float32 `[n, H, W, C]` in [0, 1]; the first 64 are compared.
 
     Returns
     -------
     Flag or None
-        `translation`, `invalid` where a logit is off by more than 1e-5 of the largest, within which another class
-        can win only by a tie, or by as many more as steps of half precision are coarser than those of float32, where
-        the graph computes anything in it; a `note` where ONNX Runtime is missing or can't run the file. Of a graph
-        that quantises activations, else the note `straight_through`.
+        `translation`: `invalid` if a logit differs by more than 1e-5 of the largest, a difference that can change the
+        class only at a tie. The tolerance is larger for graphs that compute in half precision, in proportion to its
+        rounding. A `note` if ONNX Runtime is missing or can't run the file. Otherwise the note `straight_through` for a
+        graph that quantises activations, else None.
     """
     found = _compared(path, graph, model, images[:IMAGES])
     if not graph.rounds or (found is not None and found.level == "invalid"):
@@ -91,7 +92,7 @@ def _note(what: str) -> Flag:
 
 
 def _types(program: Any) -> Iterator[str]:
-    """Names of the types of all values that a program computes, also within its parts."""
+    """Return the names of the types of all values that a program computes, those of inner graphs included."""
     for equation in program.eqns:
         yield from (str(value.aval.dtype) for value in equation.outvars if hasattr(value.aval, "dtype"))
         for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr")):

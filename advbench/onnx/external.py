@@ -1,4 +1,4 @@
-"""Weights that an ONNX file keeps in other files beside itself."""
+"""Weights that an ONNX file keeps in other files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from advbench.core.errors import CorruptFile, UsageError
 
 
 class External:
-    """Reads what a model file refers to, within the file's own folder only.
+    """Reader of the files that a model file refers to, in the folder of the model only.
 
-    `digest` is the running sha256 of all that was read.
+    `digest` is the running sha256 of everything read.
     """
 
     def __init__(self, model: Path):
@@ -21,14 +21,19 @@ class External:
         self.digest = hashlib.sha256()
 
     def load(self, tensor: Any) -> None:
-        """Put a tensor's data into it.
+        """Load the data of a tensor into it.
+
+        Parameters
+        ----------
+        tensor : TensorProto
+            Changed in place.
 
         Raises
         ------
         UsageError
             When the data lies outside the model's folder, or can't be read.
         CorruptFile
-            When it is not as long as the tensor's shape and type ask for.
+            When its length does not fit the tensor's shape and type.
         """
         from onnx import TensorProto, helper
 
@@ -51,7 +56,7 @@ class External:
         del tensor.external_data[:]
 
     def _inside(self, location: str) -> Path:
-        """The file meant, which must lie within the folder, links followed."""
+        """Return the file, which must be in the folder after links are followed."""
         windows = PureWindowsPath(location)  # which knows both kinds of slash
         path = self.folder / location
         lawful = location and not windows.anchor and ".." not in windows.parts and "\0" not in location

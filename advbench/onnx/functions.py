@@ -1,4 +1,4 @@
-"""What is done to a model before it is read: its own functions put in place, old meanings brought up to date."""
+"""Preparation of a model before it is read: functions inlined, old opsets converted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ from advbench.core.errors import UsageError
 from advbench.onnx.nodes import printable, text
 
 OLDEST: Final = 7  # opset whose meanings the operators here have
-NODES: Final = 20_000  # that a model may have, functions put in place
+NODES: Final = 20_000  # that a model may have, functions inlined
 
 
 def inlined(model: Any, path: Path) -> Any:
-    """The model without functions of its own, each call replaced by what the function does.
+    """Replace each call of a function that the model defines by the nodes of the function.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model.
+    path : Path
+        The file, for messages.
+
+    Returns
+    -------
+    ModelProto
+        Without functions.
 
     Raises
     ------
@@ -30,16 +42,16 @@ def inlined(model: Any, path: Path) -> Any:
         _size(key, functions, sizes, (), path)
     if (count := _count(model.graph.node, sizes)) > NODES:
         raise UsageError(
-            f"{path} has {count} nodes with its functions put in place; more than {NODES} are not supported"
+            f"{path} has {count} nodes after its functions are inlined; more than {NODES} are not supported"
         )
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:  # whatever onnx says of functions that don't fit
-        raise UsageError(f"{path}: its functions can't be put in place: {_line(error)}") from None
+        raise UsageError(f"{path}: its functions can't be inlined: {_line(error)}") from None
 
 
 def _size(key: Any, functions: dict[Any, Any], sizes: dict[Any, int], above: tuple[Any, ...], path: Path) -> int:
-    """Nodes of a function, those of the functions that it calls included."""
+    """Count the nodes of a function, those of the functions that it calls included."""
     if key in above or len(above) > 100:
         raise UsageError(f"{path}: its function {printable(key[1])!r} calls itself")
     if key not in sizes:
@@ -51,7 +63,7 @@ def _size(key: Any, functions: dict[Any, Any], sizes: dict[Any, int], above: tup
 
 
 def _nodes(nodes: Any) -> Any:
-    """Nodes, and those of graphs within."""
+    """Yield nodes, and those of inner graphs."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
@@ -67,12 +79,26 @@ def _count(nodes: Any, sizes: dict[Any, int]) -> int:
 
 
 def converted(model: Any, opset: int, path: Path) -> Any:
-    """A model of an opset before 7 in the meanings of that one, by onnx's own converter.
+    """Convert a model of an opset before 7 to opset 7, by onnx's own converter.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model.
+    opset : int
+        Its opset.
+    path : Path
+        The file, for messages.
+
+    Returns
+    -------
+    ModelProto
+        Of opset 7.
 
     Raises
     ------
     UsageError
-        When it can't convert the model.
+        When the converter fails.
     """
     from onnx import ModelProto, version_converter
 
@@ -90,7 +116,7 @@ def converted(model: Any, opset: int, path: Path) -> Any:
         return new
     except Exception as error:  # whatever onnx says of what it can't convert
         raise UsageError(
-            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export it anew"
+            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export a newer one"
         ) from None
 
 

@@ -28,22 +28,22 @@ Weights = dict[str, Array]
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """`graph(weights, x)` gives the output for a batch of inputs, or several by name.
+    """A function `graph(weights, x)` from a batch of inputs to the output, or to several by name.
 
     Attributes
     ----------
     nodes : tuple of Node
-        Those that the output needs, in order.
+        Nodes that the output needs, in order.
     constants : dict
         Arrays known beforehand; weights come as arguments, so that they are not compiled into programs.
     input : str
         Name of the images.
     outputs : tuple of str
-        Names of what is given.
+        Names of the outputs.
     dtype : str
-        What the input is converted to.
+        Type that the input is converted to.
     batch : int or None
-        The one batch size that the graph can do; other batches are cut into such groups.
+        The only batch size that the graph supports; other batches are cut into such groups.
     """
 
     nodes: tuple[Node, ...]
@@ -55,11 +55,23 @@ class Graph:
 
     @property
     def rounds(self) -> bool:
-        """Whether activations are quantised, so that gradients pass straight through steps."""
+        """True if activations are quantised, so that gradients pass straight through steps."""
         return any(node.op in ROUNDING for node in every(self.nodes))
 
     def __call__(self, weights: Weights, x: Array) -> Any:
-        """Run on `x` [B, ...], float32; the output is a JAX array [B, ...], or a dictionary of several.
+        """Run the graph.
+
+        Parameters
+        ----------
+        weights : dict
+            Arrays by name.
+        x : Array
+            float32 `[B, ...]`.
+
+        Returns
+        -------
+        Array or dict
+            The output `[B, ...]`, or several by name.
 
         Raises
         ------
@@ -78,30 +90,32 @@ class Graph:
         values: dict[str, Any] = {"": None, **self.constants, **weights, self.input: x}
         Run(values, len(x))(self.nodes)
         if missing := [name for name in self.outputs if name not in values]:
-            raise UsageError(f"the output {printable(missing[0])!r} is one that its operator is not known to give")
+            raise UsageError(f"the output {printable(missing[0])!r} is not supported by the operator that computes it")
         found = {name: jnp.asarray(values[name]) for name in self.outputs}
         return found if len(found) > 1 else found[self.outputs[0]]
 
 
 def build(program: Program, path: Path) -> tuple[Graph, Weights]:
-    """Make a program fit to be run.
+    """Make a program ready to run.
 
     Parameters
     ----------
     program : Program
-        As `parse` gives it.
+        From `parse`.
     path : Path
-        Named in errors.
+        The file, for messages.
 
     Returns
     -------
-    Graph, dict
-        The graph, and its weights by name.
+    Graph
+        The graph.
+    dict
+        Its weights by name.
 
     Raises
     ------
     UsageError
-        Naming all operators that are not supported; or a node whose input nothing gives, as in a graph with a cycle.
+        Naming all operators that are not supported; or a node whose input no node computes, as in a graph with a cycle.
     """
     program = replace(program, outputs=_runnable(program))
     nodes = _needed(program, program.outputs)
@@ -111,10 +125,10 @@ def build(program: Program, path: Path) -> tuple[Graph, Weights]:
     there = {"", program.input, *program.arrays}
     for node in nodes:
         if missing := [name for name in node.inputs if name not in there]:
-            raise UsageError(f"{path}: {node.called} needs {printable(missing[0])!r}, which nothing before it gives")
+            raise UsageError(f"{path}: {node.called} needs {printable(missing[0])!r}, which no node before it computes")
         there.update(node.outputs)
     if missing := [name for name in program.outputs if name not in there]:
-        raise UsageError(f"{path} has no node that gives its output {printable(missing[0])!r}")
+        raise UsageError(f"{path} has no node that computes its output {printable(missing[0])!r}")
     used = {*program.outputs}.union(*(node.reads() for node in nodes))
     arrays = {name: array for name, array in program.arrays.items() if name in used}
     weights = {name: jnp.asarray(_of_bytes(array)) for name, array in arrays.items() if _is_weight(array)}
@@ -130,23 +144,35 @@ def _is_weight(array: np.ndarray) -> bool:
 
 
 def _of_bytes(array: np.ndarray) -> np.ndarray:
-    """Types of four bits as those of eight, which every device has."""
+    """Convert types of four bits to those of eight, which every device has."""
     return array.astype(array.dtype.name.replace("int4", "int8")) if array.dtype.name in FEW_BITS else array
 
 
 def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> tuple[Graph, int | None]:
-    """Try the graph, without computing, on a batch of two.
+    """Trace the graph on a batch of two, without computing.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph.
+    weights : dict
+        Arrays by name.
+    program : Program
+        The file that it comes from.
+    path : Path
+        The file, for messages.
 
     Returns
     -------
-    Graph, int or None
-        The graph, with a batch of 1 where that is all it can do though it doesn't say so; and the number of logits,
-        None where the size of the images, or which output they are, is left open.
+    Graph
+        With a batch of 1 if it supports no other, though it doesn't say so.
+    int or None
+        Number of logits; None if the size of the images, or the output that holds the logits, is open.
 
     Raises
     ------
     UsageError
-        When a node can't be run, or what comes out is not `[2, K]`.
+        When a node can't be run, or the output is not `[2, K]`.
     """
     if None in program.shape[1:]:
         return graph, None
@@ -170,18 +196,18 @@ def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> t
 
 
 def _runnable(program: Program) -> tuple[str, ...]:
-    """The outputs that no unsupported operator keeps from being given, if there are any."""
+    """Return the outputs that depend on supported operators alone."""
     able = [name for name in program.outputs if all(_supported(node) for node in _needed(program, (name,)))]
     return tuple(able) or program.outputs
 
 
 def _supported(node: Node) -> bool:
-    """A branch that is not taken may hold anything."""
+    """Return whether a node can be translated; branches are not checked, since one of them is never taken."""
     return node.op in OPERATORS or node.op in FLOW
 
 
 def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
-    """The nodes that these outputs depend on, in the file's order."""
+    """Return the nodes that these outputs depend on, in the order of the file."""
     wanted, kept = set(outputs), []
     for node in reversed(program.nodes):
         if wanted.intersection(node.outputs):

@@ -1,4 +1,4 @@
-"""The nodes of an ONNX graph and of graphs within it, as plain Python, every name in them being one value's alone."""
+"""The nodes of an ONNX graph and its inner graphs, as plain Python; every name belongs to one value only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ ONNX_DOMAINS: Final = ("", "ai.onnx")
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A branch, or what is done in a loop: a graph that also sees the values around it."""
+    """A branch or the body of a loop: a graph that also sees the values around it.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        Nodes in order.
+    inputs, outputs : tuple of str
+        Names of the arrays.
+    """
 
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
@@ -26,7 +34,21 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operation: arrays of these names in, arrays of those names out; an absent input has an empty name."""
+    """One operation.
+
+    Attributes
+    ----------
+    op, name : str
+        Operator, with its domain unless it is ONNX's own, and name of the node.
+    inputs, outputs : tuple of str
+        Names of the arrays; an absent input has an empty name.
+    attributes : dict
+        Settings by name.
+    opset : int
+        Version of the operators.
+    bodies : mapping
+        Inner graphs by name.
+    """
 
     op: str
     name: str
@@ -38,11 +60,17 @@ class Node:
 
     @property
     def called(self) -> str:
-        """The node as errors name it."""
+        """Name of the node in messages."""
         return f"node {printable(self.name)!r} ({printable(self.op)})"
 
     def reads(self) -> set[str]:
-        """Names that it may read: its inputs, and all that its bodies speak of."""
+        """Return the names that the node may read: its inputs, and those that its bodies mention.
+
+        Returns
+        -------
+        set of str
+            Names.
+        """
         found = set(self.inputs)
         for body in self.bodies.values():
             found.update(body.outputs, *(node.reads() for node in body.nodes))
@@ -50,7 +78,18 @@ class Node:
 
 
 def every(nodes: Iterable[Node]) -> Iterator[Node]:
-    """All nodes, those within others too."""
+    """Yield all nodes, those of inner graphs included.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+        Outer nodes.
+
+    Returns
+    -------
+    iterator of Node
+        All nodes.
+    """
     for node in nodes:
         yield node
         for body in node.bodies.values():
@@ -58,19 +97,41 @@ def every(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def printable(name: str) -> str:
-    """A name out of a file, fit for one line."""
+    """Make a name from a file fit for one line.
+
+    Parameters
+    ----------
+    name : str
+        Any text.
+
+    Returns
+    -------
+    str
+        At most 80 printable characters.
+    """
     return "".join(c if c.isprintable() else "?" for c in name[:80])
 
 
 def text(name: str | bytes) -> str:
-    """A name out of a file; where it is no UTF-8, protobuf gives bytes."""
+    """Decode a name from a file: protobuf gives bytes for one that is not UTF-8.
+
+    Parameters
+    ----------
+    name : str or bytes
+        From protobuf.
+
+    Returns
+    -------
+    str
+        Text.
+    """
     return name if isinstance(name, str) else name.decode(errors="replace")
 
 
 class Reader:
-    """Reads graphs, one within another.
+    """Reader of graphs, inner ones included.
 
-    `arrays` gathers initializers and constants, of inner graphs too; `data` reads what lies in other files.
+    `arrays` gathers initializers and constants of all graphs; `data` reads those in other files.
     """
 
     def __init__(self, path: Path, opset: int, graph: Any):
@@ -82,9 +143,23 @@ class Reader:
     def read(
         self, graph: Any, scope: Mapping[str, str], *, inner: bool = False
     ) -> tuple[tuple[Node, ...], dict[str, str]]:
-        """Nodes in order, and what the graph's names have become.
+        """Read a graph. Names of an inner graph that occur elsewhere are changed.
 
-        Names of an inner graph that another graph has too are changed; those of the values around it are in `scope`.
+        Parameters
+        ----------
+        graph : GraphProto
+            The graph.
+        scope : mapping
+            Current names of the values around it.
+        inner : bool
+            It is an inner graph.
+
+        Returns
+        -------
+        tuple of Node
+            Nodes in order.
+        dict
+            Current names by those in the file.
         """
         if graph.sparse_initializer:
             raise UsageError(f"{self.path} has sparse weights, which are not supported")
@@ -118,7 +193,7 @@ class Reader:
         op, domain = text(proto.op_type), text(proto.domain)
         return Node(
             op=op if domain in ONNX_DOMAINS else f"{domain}::{op}",
-            name=text(proto.name) or f"{op} that gives {', '.join(map(text, proto.output))}",
+            name=text(proto.name) or f"{op} computing {', '.join(map(text, proto.output))}",
             inputs=inputs,
             outputs=outputs,
             attributes=attributes,
@@ -134,7 +209,7 @@ class Reader:
         return new
 
     def _attributes(self, proto: Any, names: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Body]]:
-        """Settings by name, and graphs by name."""
+        """Return the settings by name, and the inner graphs by name."""
         from onnx import AttributeProto, helper
 
         found: dict[str, Any] = {}
@@ -163,7 +238,25 @@ class Reader:
         return found, bodies
 
     def array(self, tensor: Any) -> np.ndarray:
-        """The array of a tensor; float64, which JAX computes in float32, becomes that."""
+        """Convert a tensor to an array; float64 becomes float32, in which JAX computes.
+
+        Parameters
+        ----------
+        tensor : TensorProto
+            The tensor.
+
+        Returns
+        -------
+        np.ndarray
+            Its values.
+
+        Raises
+        ------
+        UsageError
+            When it holds text.
+        CorruptFile
+            When its data are damaged.
+        """
         from onnx import TensorProto, numpy_helper
 
         called = printable(text(tensor.name)) or "a tensor"

@@ -26,10 +26,24 @@ FLOATS: Final = ("float32", "float64", "float16", "bfloat16")
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """What an ONNX file says.
+    """The content of an ONNX file.
 
-    `shape` is that of the input, with None where it is open; `outputs` are those that may be logits; `digest` is the
-    sha256 of all that was read.
+    Attributes
+    ----------
+    nodes : tuple of Node
+        Nodes in order.
+    arrays : dict
+        Constant arrays by name.
+    input : str
+        Name of the images.
+    shape : tuple of int or None
+        Shape of the input; None for an open side.
+    dtype : str
+        Type of the input.
+    outputs : tuple of str
+        Outputs that may be logits.
+    digest : str
+        sha256 of everything read.
     """
 
     nodes: tuple[Node, ...]
@@ -42,14 +56,24 @@ class Program:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a model file, `.gz` unpacked.
+    """Read the bytes of a model file; `.gz` is unpacked.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bytes
+        Its content.
 
     Raises
     ------
     UsageError
         When it can't be read, or holds more than `LIMIT` bytes.
     CorruptFile
-        When it is no gzip file, or a damaged one.
+        When it is not a gzip file, or damaged.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -64,21 +88,31 @@ def read(path: Path) -> bytes:
 
 
 def parse(path: Path) -> Program:
-    """Read an ONNX file, with the data that it keeps beside itself.
+    """Read an ONNX file, with the data that it keeps in other files.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Program
+        Its content.
 
     Raises
     ------
     UsageError
-        When the `onnx` package is missing, the file can't be read, keeps data outside its folder, or is no image
-        classifier in float with one input.
+        When the `onnx` package is missing; when the file can't be read or keeps data outside its folder; when it is not
+        an image classifier in float with one input.
     CorruptFile
-        When it is no ONNX file, or a damaged one.
+        When it is not an ONNX file, or damaged.
     """
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
-        raise UsageError("ONNX files need a package more: pip install 'advbench[onnx]'") from None
+        raise UsageError("ONNX files need the package onnx: pip install 'advbench[onnx]'") from None
     content = read(path)
     try:
         graph = (model := onnx.load_model_from_string(content)).graph
@@ -125,12 +159,12 @@ def _input(graph: Any, arrays: dict[str, np.ndarray], path: Path) -> tuple[str, 
 
 
 def _sides(kind: Any) -> tuple[int | None, ...]:
-    """The declared shape of a tensor, None where a side is open."""
+    """Return the declared shape of a tensor, with None for an open side."""
     return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
 
 
 def _outputs(graph: Any, path: Path) -> tuple[str, ...]:
-    """All outputs but those that are declared as what no logits are: whole numbers, or not a row for each image."""
+    """Return all outputs but those declared as something else than logits: integers, or not a row for each image."""
     from onnx import TensorProto, helper
 
     def fits(value: Any) -> bool:

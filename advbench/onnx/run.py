@@ -1,4 +1,4 @@
-"""Running nodes one by one, branches and loops among them."""
+"""Execution of nodes one by one, branches and loops included."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ FLOW: Final = ("If", "Loop")
 
 
 class Run:
-    """One run over a batch of `images` images: `values` holds what is computed so far, by name."""
+    """One run over a batch of `images` images: `values` holds the results so far, by name."""
 
     def __init__(self, values: dict[str, Any], images: int):
         self.values, self.images, self.left = values, images, NODES
 
     def __call__(self, nodes: Sequence[Node]) -> None:
         """Run nodes in order.
+
+        Parameters
+        ----------
+        nodes : sequence of Node
+            The nodes.
 
         Raises
         ------
@@ -38,14 +43,14 @@ class Run:
             if self.left < 0:
                 raise UsageError(f"{node.called}: loops included, more than {NODES} operations are not supported")
             if missing := [name for name in node.inputs if name not in self.values]:
-                givers = [f"{each.called} is not known to give" for each in nodes if missing[0] in each.outputs]
-                why = (givers or ["nothing before it gives"])[0]
+                givers = [f"is an unsupported output of {each.called}" for each in nodes if missing[0] in each.outputs]
+                why = (givers or ["no node before it computes"])[0]
                 raise UsageError(f"{node.called} needs {printable(missing[0])!r}, which {why}")
             with np.errstate(all="ignore"):
                 results = self._results(node, [self.values[name] for name in node.inputs])
             for name, result in zip(node.outputs, results, strict=False):
                 if math.prod(result.shape) > LARGEST * self.images:
-                    raise UsageError(f"{node.called} asks for an array of shape {list(result.shape)}")
+                    raise UsageError(f"{node.called} would make an array of shape {list(result.shape)}: too large")
                 self.values[name] = result
             self.values[""] = None
 
@@ -68,7 +73,7 @@ class Run:
         return tuple(np.asarray(value) if known(value) else value for value in results)
 
     def _body(self, body: Body, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        """Values of a body's outputs; its names are its own, so that they can lie beside all others."""
+        """Run a body and return its outputs; its names are unique, so they can be stored beside all others."""
         self.values.update(zip(body.inputs, inputs, strict=True))
         self(body.nodes)
         return tuple(self.values[name] for name in body.outputs)
@@ -79,22 +84,22 @@ class Run:
         return self._body(node.bodies["then_branch" if bool(condition.item()) else "else_branch"], ())
 
     def _loop(self, node: Node, most: Any = None, condition: Any = None, *carried: Any) -> tuple[Any, ...]:
-        """Unrolled: what is carried from round to round, and what every round adds, stacked."""
+        """Run a loop unrolled: return the carried values, and the outputs of every iteration, stacked."""
         body, kept, at = node.bodies["body"], len(carried), 0
         rounds: list[tuple[Any, ...]] = []
         condition = np.array(True) if condition is None else condition
         if not known(most, condition):
-            raise Untranslatable("how often it runs depends on the pixels or on weights")
+            raise Untranslatable("the number of iterations depends on the pixels or on weights")
         while (most is None or at < int(most.item())) and bool(condition.item()):
             condition, *outputs = self._body(body, (np.array(at, np.int64), condition, *carried))
             if not known(condition):
-                raise Untranslatable("how often it runs depends on the pixels or on weights")
+                raise Untranslatable("the number of iterations depends on the pixels or on weights")
             carried, at = tuple(outputs[:kept]), at + 1
             rounds.append(tuple(outputs[kept:]))
             self.left -= 1  # an empty body runs for ever else
             if self.left < 0:
                 raise Untranslatable(f"more than {NODES} operations in one run are not supported")
         if not rounds and len(node.outputs) > kept:
-            raise Untranslatable("it runs not once, and what it should give has no shape")
+            raise Untranslatable("it never runs, and its outputs have no declared shape")
         columns = zip(*rounds, strict=True)
         return (*carried, *((np if known(*column) else jnp).stack(column) for column in columns))

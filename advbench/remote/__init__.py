@@ -1,4 +1,4 @@
-"""Models behind HTTP, which answer queries and give nothing else: a URL, or a target file, to a `LoadedModel`."""
+"""Remote models, which only answer queries: from a URL or a target file to a `LoadedModel`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,23 @@ __all__ = ["Remote", "is_target", "open_target", "tried"]
 
 
 def is_target(spec: str) -> bool:
-    """Whether this names a target: a URL or a target file."""
+    """Return whether a text names a remote model: a URL or a target file.
+
+    Parameters
+    ----------
+    spec : str
+        A name as typed.
+
+    Returns
+    -------
+    bool
+        By its form alone; nothing is opened.
+    """
     return spec.lower().startswith(tuple(f"{scheme}:" for scheme in SCHEMES)) or spec.endswith(SUFFIX)
 
 
 def open_target(spec: str, preprocess: Preprocess = AS_IS, queries: int | None = None) -> LoadedModel:
-    """A target as a model, once its metadata are read; no image is sent yet.
+    """Open a remote model and read its metadata; no image is sent yet.
 
     Parameters
     ----------
@@ -40,16 +51,21 @@ def open_target(spec: str, preprocess: Preprocess = AS_IS, queries: int | None =
         `https://host/v2/models/NAME`, `https://host/v1/models/NAME:predict`, `https://host/invocations`, or a target
         file, whose name ends in `.target.json`.
     preprocess : Preprocess
-        How the target wants its images, where its metadata don't say, or it takes normalised ones.
+        The form of images that the model expects, if its metadata don't say so, or images must be normalised.
     queries : int, optional
-        The most images that may be asked.
+        Query limit.
+
+    Returns
+    -------
+    LoadedModel
+        Without shape and classes, which are known once it is tried.
 
     Raises
     ------
     UsageError
-        When the spec or the file is wrong.
+        When the URL or the file is wrong.
     TargetUnavailable
-        When the target does not answer, or not as it should.
+        When the server does not answer, or not by the protocol.
     """
     from advbench.core.loaded import LoadedModel
 
@@ -82,14 +98,21 @@ def open_target(spec: str, preprocess: Preprocess = AS_IS, queries: int | None =
 
 
 def tried(model: LoadedModel, images: np.ndarray, classes: int) -> LoadedModel:
-    """A target once it was found out, with a few images, what it answers; any other model as it is.
+    """Try a remote model with a few images, to learn what it answers; return any other model unchanged.
 
     Parameters
     ----------
+    model : LoadedModel
+        The model.
     images : np.ndarray
         uint8 `[n, H, W, C]`.
     classes : int
-        Of the data.
+        Number of classes of the data.
+
+    Returns
+    -------
+    LoadedModel
+        With its access and the number of pixel levels.
 
     Raises
     ------
@@ -110,6 +133,6 @@ def _metadata(protocol: str, address: Address, transport: Transport) -> Any:
 
 
 def _short(address: Address) -> str:
-    """A name for tables: the model's, where the path has one."""
+    """Return a name for tables: that of the model, if the path has one."""
     names = [part for part in address.path.removesuffix(":predict").removesuffix("/infer").split("/") if part]
     return names[names.index("models") + 1] if "models" in names[:-1] else f"{address.host}:{address.port}"

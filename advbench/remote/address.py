@@ -1,4 +1,4 @@
-"""Where a target is: a URL that holds nothing secret, since it goes into results and messages."""
+"""The URL of a remote model. It holds nothing secret, since it is part of results and messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed URL, without user, query and fragment."""
+    """A parsed URL, without user, query and fragment.
+
+    Attributes
+    ----------
+    scheme : {"http", "https"}
+        Whether requests are encrypted.
+    host : str
+        Name or IP address.
+    port : int
+        Port, given or the usual one.
+    path : str
+        Path, at least "/".
+    """
 
     scheme: str
     host: str
@@ -25,11 +37,21 @@ class Address:
     def parse(cls, text: str) -> Address:
         """Read `https://host[:port]/path`.
 
+        Parameters
+        ----------
+        text : str
+            The URL as typed.
+
+        Returns
+        -------
+        Address
+            Its parts.
+
         Raises
         ------
         UsageError
-            When it is no such URL, or holds a user, a password, a query or a fragment: these may be secret and are
-            not repeated in the message.
+            For any other text, and for a URL with a user, a password, a query or a fragment: these may be secret and
+            are not repeated in the message.
         """
         try:
             parts = urlsplit(text)
@@ -47,13 +69,13 @@ class Address:
 
     @property
     def origin(self) -> str:
-        """`https://host:port`, the port where it is not the usual one."""
+        """`https://host:port`, without the port if it is the usual one."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}" + (f":{self.port}" if self.port != PORTS[self.scheme] else "")
 
     @property
     def is_this_machine(self) -> bool:
-        """Whether it is a loopback address."""
+        """True for a loopback address."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

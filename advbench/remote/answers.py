@@ -1,4 +1,4 @@
-"""What a target's numbers are, and the logits that attacks and judge are shown for them."""
+"""Answers of a remote model: their kind, and the logits that attacks and judge get for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STRAY = 0.05  # share of labels that may flip at the boundary
 
 
 class Found(NamedTuple):
-    """What a target turned out to give."""
+    """Kind and form of the answers of a remote model."""
 
     kind: Answers
     classes: int  # as many as there are logits
@@ -23,16 +23,32 @@ class Found(NamedTuple):
 
 
 def found_in(rows: np.ndarray, settings: Settings, classes: int, where: object) -> Found:
-    """What the first answers show, `[n, K]` or `[n]`, unless the settings say it.
+    """Find out kind and form of the first answers, unless the settings declare them.
 
-    One score for each image serves where the data has two classes: it is the logit or the probability of class 1.
+    One score for each image is accepted if the data has two classes: it is the logit or the probability of class 1.
+
+    Parameters
+    ----------
+    rows : np.ndarray
+        Answers to different images, `[n, K]` or `[n]`.
+    settings : Settings
+        The target file.
+    classes : int
+        Number of classes of the data.
+    where : object
+        The URL, for messages.
+
+    Returns
+    -------
+    Found
+        Kind, number of classes and resolution.
 
     Raises
     ------
     UsageError
         When there are fewer scores than classes in the data.
     TargetUnavailable
-        When they can't be understood.
+        When the answers can't be understood.
     """
     kind = settings.answers or kind_of(rows, where, classes)
     width = rows.shape[1] if rows.ndim == 2 else settings.classes or classes
@@ -42,14 +58,28 @@ def found_in(rows: np.ndarray, settings: Settings, classes: int, where: object) 
 
 
 def kind_of(rows: np.ndarray, where: object, classes: int | None = None) -> Answers:
-    """Whether answers to different images, `[n, K]` or `[n]`, are logits, probabilities or labels.
+    """Classify answers as logits, probabilities or labels.
 
-    Probabilities that are all exactly 0 or 1 tell no more than labels, and count as these.
+    Probabilities that are all exactly 0 or 1 tell no more than labels, and count as labels.
+
+    Parameters
+    ----------
+    rows : np.ndarray
+        Answers to different images, `[n, K]` or `[n]`.
+    where : object
+        The URL, for messages.
+    classes : int, optional
+        Number of classes of the data.
+
+    Returns
+    -------
+    {"logits", "probabilities", "labels"}
+        The kind.
 
     Raises
     ------
     TargetUnavailable
-        When there is one number for each image which is no label.
+        When there is one number for each image which is not a label.
     """
     if rows.ndim == 1:
         if (rows == np.rint(rows)).all() and rows.min() >= 0:
@@ -63,19 +93,35 @@ def kind_of(rows: np.ndarray, where: object, classes: int | None = None) -> Answ
 
 
 def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.ndarray:
-    """Logits `[n, K]` float32: as they are, the logarithm of probabilities, or 1 for the label and -1 elsewhere.
+    """Convert answers to logits: unchanged, the logarithm of probabilities, or 1 for the label and -1 elsewhere.
 
     One score for each image, `[n]`, of two classes becomes `[0, z]`, where z is the logit of class 1.
+
+    Parameters
+    ----------
+    rows : np.ndarray
+        Answers, `[n, K]` or `[n]`.
+    kind : {"logits", "probabilities", "labels"}
+        Their kind.
+    classes : int
+        Number of logits.
+    where : object
+        The URL, for messages.
+
+    Returns
+    -------
+    np.ndarray
+        Logits, float32 `[n, K]`.
 
     Raises
     ------
     TargetUnavailable
-        When the rows are no such answers.
+        When the rows are not answers of this kind.
     """
     if kind == "labels":
         labels = rows.argmax(1) if rows.ndim == 2 else rows.astype(np.int64)
         if (rows.ndim == 1 and (labels != rows).any()) or labels.min() < 0 or labels.max() >= classes:
-            raise TargetUnavailable(f"{where} answered what is no class from 0 to {classes - 1}")
+            raise TargetUnavailable(f"{where} answered a label that is not from 0 to {classes - 1}")
         chosen = np.arange(classes) == labels[:, None]
         return np.where(chosen, np.float32(1), np.float32(-1))
     if rows.ndim == 1 and classes == 2:
@@ -94,7 +140,7 @@ def logits(rows: np.ndarray, kind: Answers, classes: int, where: object) -> np.n
 
 
 def _both(rows: np.ndarray, kind: Answers, where: object) -> np.ndarray:
-    """Logits of both classes, `[n, 2]`, of the score of class 1."""
+    """Convert scores of class 1, `[n]`, to logits of both classes, `[n, 2]`."""
     if kind == "probabilities":
         if rows.min() < 0 or rows.max() > 1:
             raise TargetUnavailable(f"{where} answered a probability beyond [0, 1]")
@@ -103,7 +149,18 @@ def _both(rows: np.ndarray, kind: Answers, where: object) -> np.ndarray:
 
 
 def resolution(rows: np.ndarray) -> float:
-    """The step to which scores are rounded, at least 0.0001; 0 where they are not."""
+    """Find the step to which scores are rounded.
+
+    Parameters
+    ----------
+    rows : np.ndarray
+        Scores, `[n, K]` or `[n]`.
+
+    Returns
+    -------
+    float
+        0.1, 0.01, 0.001 or 0.0001; 0 for scores that are not rounded.
+    """
     for step in (0.1, 0.01, 0.001, 0.0001):
         if np.allclose(rows / step, np.rint(rows / step), rtol=0, atol=1e-6):
             return step
@@ -111,7 +168,22 @@ def resolution(rows: np.ndarray) -> float:
 
 
 def changed(before: np.ndarray, after: np.ndarray, kind: Answers, step: float) -> bool:
-    """Whether answers to the same images differ by more than rounding; `step` is their resolution."""
+    """Return whether answers to the same images differ by more than rounding.
+
+    Parameters
+    ----------
+    before, after : np.ndarray
+        Answers, `[n, K]` or `[n]`.
+    kind : {"logits", "probabilities", "labels"}
+        Their kind.
+    step : float
+        Their resolution.
+
+    Returns
+    -------
+    bool
+        Labels may differ in 5 % of the images, since batching on the server may change a tie.
+    """
     if before.shape != after.shape:
         return True
     if kind == "labels":

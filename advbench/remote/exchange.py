@@ -1,4 +1,4 @@
-"""One request and its answer over HTTP/1.1, in a bounded time and a bounded number of bytes."""
+"""One request and its answer over HTTP/1.1, with limits on time and bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEGABYTE = 1 << 20
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """The answer to one request."""
 
     status: int
     retry_after: str | None
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 class Broken(Exception):
-    """There is no whole answer; `again` says whether another try may help."""
+    """No complete answer; `again` says whether another try may help."""
 
     def __init__(self, reason: str, again: bool = True):
         super().__init__(reason)
@@ -32,16 +32,16 @@ class Broken(Exception):
 
 
 class Exchange:
-    """Connections to one host, kept open; safe to use from several threads.
+    """Open connections to one host; safe to use from several threads.
 
     Parameters
     ----------
     address : Address
         The host, and whether to encrypt; certificates are verified.
     timeout : float
-        Seconds for one whole answer.
+        Seconds for one complete answer.
     most : int
-        Bytes of an answer.
+        Largest number of bytes in an answer.
     """
 
     def __init__(self, address: Address, timeout: float, most: int):
@@ -53,10 +53,26 @@ class Exchange:
     def __call__(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         """Send a request.
 
+        Parameters
+        ----------
+        method : {"GET", "POST"}
+            HTTP method.
+        path : str
+            Path on the host.
+        body : bytes or None
+            Content of the request.
+        headers : dict
+            Headers by name.
+
+        Returns
+        -------
+        Answer
+            Status, Retry-After header and content.
+
         Raises
         ------
         Broken
-            When no whole answer comes back within the bounds.
+            When no complete answer comes back within the limits.
         """
         connection = self._connected()
         late: list[bool] = []
@@ -104,7 +120,7 @@ class Exchange:
         return connection
 
     def _content(self, response: HTTPResponse) -> bytes:
-        """The body, read only as far as is allowed."""
+        """Read the body, up to the limit."""
         if response.getheader("Content-Encoding", "identity").lower() != "identity":
             raise Broken("answers compressed, which was not asked for", again=False)
         content = response.read(self.most + 1)
@@ -121,7 +137,7 @@ def _close(connections: list[HTTPConnection]) -> None:
 
 
 def _cut(connection: HTTPConnection, late: list[bool]) -> None:
-    """End what takes too long, however slowly it still drips."""
+    """Close a connection whose answer takes too long, even if bytes still arrive."""
     late.append(True)
     if connection.sock is not None:
         with suppress(OSError):

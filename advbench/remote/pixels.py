@@ -1,4 +1,4 @@
-"""How images are written for a target, and what of them arrives."""
+"""Images in the form that a remote model expects."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LEVELS = 255  # above black, of an 8-bit pixel
 
 @dataclass(frozen=True)
 class Pixels:
-    """The form in which a target takes images.
+    """The form in which a remote model takes images.
 
     Attributes
     ----------
     range : {"0..1", "0..255", "uint8"}
         Floats in [0, 1] or [0, 255], or whole numbers from 0 to 255.
     preprocess : Preprocess
-        Order of axes; mean and std, in units of white, are for floats in [0, 1] only.
+        Order of axes; mean and std, for pixels from 0 to 1, are for floats in [0, 1] only.
 
     Raises
     ------
@@ -40,13 +40,21 @@ class Pixels:
 
     @property
     def levels(self) -> int | None:
-        """Steps from black to white that arrive; None where pixels arrive as they are."""
+        """Steps from black to white that the model can receive; None if pixels are not rounded."""
         return LEVELS if self.range == "uint8" else None
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """Images `[B, H, W, C]` float32 in [0, 1], as the target takes them: uint8 or float32, B first.
+        """Convert images to the form that the model takes, in NumPy alone, since compiled programs wait for it.
 
-        In NumPy alone, since compiled programs wait for it.
+        Parameters
+        ----------
+        images : np.ndarray
+            float32 `[B, H, W, C]` in [0, 1].
+
+        Returns
+        -------
+        np.ndarray
+            uint8 or float32, B first.
         """
         if self.range == "uint8":
             images = np.rint(images * np.float32(LEVELS)).clip(0, LEVELS).astype(np.uint8)
@@ -61,12 +69,26 @@ class Pixels:
 
 
 def layout_for(dims: Sequence[int], shape: tuple[int, ...], where: str) -> str:
-    """The first layout in which an image (H, W, C) fits a tensor's dimensions behind the batch; -1 fits all.
+    """Find the first layout in which an image fits the dimensions of a tensor.
+
+    Parameters
+    ----------
+    dims : sequence of int
+        Dimensions after the batch; -1 fits any size.
+    shape : tuple of int
+        Image shape (H, W, C).
+    where : str
+        The URL, for messages.
+
+    Returns
+    -------
+    str
+        A layout, like "nchw".
 
     Raises
     ------
     UsageError
-        When none does.
+        When no layout fits.
     """
     image = np.zeros((1, *shape), np.uint8)
     for layout in LAYOUTS:
@@ -79,7 +101,18 @@ def layout_for(dims: Sequence[int], shape: tuple[int, ...], where: str) -> str:
 
 
 def numbers(data: Any) -> np.ndarray | None:
-    """Nested lists of JSON as an array of finite numbers, or None where they are something else."""
+    """Convert nested lists of JSON to an array of finite numbers.
+
+    Parameters
+    ----------
+    data : JSON
+        Any JSON value.
+
+    Returns
+    -------
+    np.ndarray or None
+        None if it is anything else.
+    """
     try:
         array = np.array(data)
     except (ValueError, OverflowError, RecursionError):

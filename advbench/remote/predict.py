@@ -1,4 +1,4 @@
-"""`instances` in, `predictions` out: TensorFlow Serving, KServe V1, and MLflow's `/invocations`."""
+"""The protocol with `instances` and `predictions`: TensorFlow Serving, KServe V1, and MLflow's `/invocations`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,19 @@ FLOATS = ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")
 
 @dataclass(frozen=True)
 class Predict:
-    """One model of such a server. `name`, `pixels` and `batch` as a `Dialect` has them."""
+    """One model of such a server.
+
+    Attributes
+    ----------
+    where : str
+        The URL, for messages.
+    path : str
+        Path of requests.
+    key : str or None
+        Name of the output, if a prediction holds several.
+    pixels, batch, name
+        As for `Dialect`.
+    """
 
     where: str
     path: str
@@ -35,7 +47,31 @@ class Predict:
     def found(
         cls, address: Address, settings: Settings, about: Any, shape: tuple[int, ...], preprocess: Preprocess
     ) -> Self:
-        """Understand the metadata, where there are some."""
+        """Read the metadata, if there are any.
+
+        Parameters
+        ----------
+        address : Address
+            The URL.
+        settings : Settings
+            The target file.
+        about : Any
+            Metadata, or None.
+        shape : tuple of int
+            Image shape (H, W, C).
+        preprocess : Preprocess
+            Declared preprocessing.
+
+        Returns
+        -------
+        Predict
+            Ready for requests.
+
+        Raises
+        ------
+        UsageError
+            When the model does not take such images.
+        """
         kind, dims = _signature(about)
         if kind not in (None, "DT_UINT8", *FLOATS):
             raise UsageError(f"{address} takes {ascii(kind)[:40]}; images can be sent as uint8 or floats")
@@ -54,13 +90,26 @@ class Predict:
         said = answer.get("predictions") if isinstance(answer, dict) else answer
         if not isinstance(said, list | dict):
             there = ", ".join(ascii(key)[:40] for key in list(answer)[:9]) if isinstance(answer, dict) else ""
-            what = f" (there are: {there}); a target file with `request` and `response` says where" if there else ""
+            what = f" (there are: {there}); set `request` and `response` in a target file" if there else ""
             raise TargetUnavailable(f"{self.where} answered without predictions{what}")
         return checked(rows_of(said, self.key, classes, len(encoded), self.where), len(encoded), self.where)
 
 
 def metadata(address: Address, transport: Transport) -> Any:
-    """What the server says of the model; only TensorFlow Serving says anything."""
+    """Get the metadata of a model; only TensorFlow Serving has any.
+
+    Parameters
+    ----------
+    address : Address
+        The URL.
+    transport : Transport
+        Sends the request.
+
+    Returns
+    -------
+    JSON or None
+        None if there are none.
+    """
     if address.path.endswith(":predict"):
         with suppress(Refused):
             return transport.get(address.path.removesuffix(":predict") + "/metadata")
@@ -68,7 +117,7 @@ def metadata(address: Address, transport: Transport) -> Any:
 
 
 def _signature(about: Any) -> tuple[str | None, list[int]]:
-    """Type and dimensions of the only input, as far as the metadata tell."""
+    """Return type and dimensions of the only input, if the metadata contain them."""
     try:
         (tensor,) = about["metadata"]["signature_def"]["signature_def"]["serving_default"]["inputs"].values()
         dims = [int(dim["size"]) for dim in tensor["tensor_shape"]["dim"]]

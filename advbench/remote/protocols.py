@@ -1,4 +1,4 @@
-"""What protocols have in common, and which one a URL speaks."""
+"""The common interface of protocols, and the protocol that belongs to a URL."""
 
 from __future__ import annotations
 
@@ -16,44 +16,65 @@ from advbench.remote.transport import Transport
 
 
 class Dialect(Protocol):
-    """How one target is spoken to."""
+    """Requests and answers of one remote model."""
 
     @property
     def name(self) -> str:
-        """Of the protocol, for reports."""
+        """Name of the protocol, for reports."""
 
     @property
     def pixels(self) -> Pixels:
-        """The form of images."""
+        """Form of images."""
 
     @property
     def batch(self) -> int:
-        """The most images in a request."""
+        """Largest number of images in a request."""
 
     def ask(self, transport: Transport, encoded: np.ndarray, classes: int | None) -> np.ndarray:
-        """Answers for images encoded by `pixels`, at most `batch`; of several outputs the one that fits `classes`.
+        """Send images, and return the outputs.
+
+        Parameters
+        ----------
+        transport : Transport
+            Sends the request.
+        encoded : np.ndarray
+            Images encoded by `pixels`, at most `batch`.
+        classes : int or None
+            Number of classes of the data, to choose among several outputs.
 
         Returns
         -------
         np.ndarray
-            `[B, K]` or `[B]` (labels), as numbers came.
+            `[B, K]`, or `[B]` for labels, numbers unchanged.
 
         Raises
         ------
         TargetUnavailable
-            When the answer is not that.
+            When the answer has another form.
         UsageError
             When several outputs could be meant.
         """
 
 
 def protocol_of(address: Address, settings: Settings) -> str:
-    """The protocol that the settings name, or the URL's path shows.
+    """Return the protocol that the settings name, or that the path of the URL implies.
+
+    Parameters
+    ----------
+    address : Address
+        The URL.
+    settings : Settings
+        The target file.
+
+    Returns
+    -------
+    {"v2", "predict", "template"}
+        The protocol.
 
     Raises
     ------
     UsageError
-        When neither does.
+        When neither says so.
     """
     if settings.protocol or settings.request is not None:
         return settings.protocol or "template"
@@ -62,18 +83,27 @@ def protocol_of(address: Address, settings: Settings) -> str:
     if address.path.endswith((":predict", "/invocations")):
         return "predict"
     raise UsageError(
-        f"can't tell how to speak to {address}: expected .../v2/models/NAME, .../v1/models/NAME:predict, "
-        ".../invocations, or a target file that says how"
+        f"can't tell the protocol of {address}: expected .../v2/models/NAME, .../v1/models/NAME:predict, "
+        ".../invocations, or a target file with `protocol`"
     )
 
 
 def fitting(arrays: Mapping[str, np.ndarray], classes: int | None, where: object) -> str:
-    """Name of the output that holds scores, or else labels, by `outputs.chosen`.
+    """Return the name of the output that holds scores, or else labels, by `outputs.chosen`.
 
     Parameters
     ----------
     arrays : mapping
         Outputs of numbers, each with a row or a number for each image.
+    classes : int or None
+        Number of classes of the data.
+    where : object
+        The URL, for messages.
+
+    Returns
+    -------
+    str
+        A key of `arrays`.
 
     Raises
     ------
@@ -91,12 +121,43 @@ def fitting(arrays: Mapping[str, np.ndarray], classes: int | None, where: object
 
 
 def shown(name: str) -> str:
-    """A target's name for something, fit for a message."""
+    """Make a name from a server fit for a message.
+
+    Parameters
+    ----------
+    name : str
+        Any text.
+
+    Returns
+    -------
+    str
+        At most 40 ASCII characters.
+    """
     return ascii(name)[1:-1][:40]
 
 
 def checked(rows: np.ndarray | None, n: int, where: object) -> np.ndarray:
-    """Rows for `n` images, or a TargetUnavailable."""
+    """Check that there is one row for each image.
+
+    Parameters
+    ----------
+    rows : np.ndarray or None
+        Outputs; None for outputs that are not numbers.
+    n : int
+        Number of images.
+    where : object
+        The URL, for messages.
+
+    Returns
+    -------
+    np.ndarray
+        `[n, K]` or `[n]`.
+
+    Raises
+    ------
+    TargetUnavailable
+        When the outputs have another form.
+    """
     if rows is None:
         raise TargetUnavailable(f"{where} answered outputs that are not finite numbers in rows of one length")
     rows = rows.reshape(row_shape(rows.shape)) if rows.ndim else rows

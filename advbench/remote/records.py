@@ -1,4 +1,4 @@
-"""Scores among what a target answers by name: outputs beside each other, records, or one column for each class."""
+"""Scores among named answers: several outputs, records, or one column for each class."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def rows_of(said: Any, key: str | None, classes: int | None, n: int, where: obje
     key : str, optional
         Name of the output to take.
     classes : int, optional
-        Of the data.
+        Number of classes of the data.
     n : int
-        Images that were asked about.
+        Number of images in the request.
     where : object
-        The target, for messages.
+        The URL, for messages.
 
     Returns
     -------
     np.ndarray or None
-        None where it holds no numbers.
+        None if it holds no numbers.
 
     Raises
     ------
@@ -51,15 +51,28 @@ def rows_of(said: Any, key: str | None, classes: int | None, n: int, where: obje
 
 
 def taken(columns: Columns, key: str | None, classes: int | None, n: int, where: object) -> np.ndarray:
-    """The output named; else of those with several numbers an image the one that fits; else a column for each class.
+    """Choose the named output; else, of those with several numbers per image, the fitting one; else a column per class.
 
-    Columns are the classes' scores where their names are the numbers from 0, or where they hold fractions and are as
-    many as the classes; these then are in the data's order.
+    Columns are scores of the classes if their names are the numbers from 0 on, or if they hold fractions and there is
+    one for each class; they are then in the order of the data's classes.
 
     Parameters
     ----------
     columns : mapping
-        Arrays by name; None for what holds no numbers.
+        Arrays by name; None for an output without numbers.
+    key : str or None
+        Name of the output to take.
+    classes : int or None
+        Number of classes of the data.
+    n : int
+        Number of images in the request.
+    where : object
+        The URL, for messages.
+
+    Returns
+    -------
+    np.ndarray
+        `[n, K]` or `[n]`.
 
     Raises
     ------
@@ -93,7 +106,7 @@ def taken(columns: Columns, key: str | None, classes: int | None, n: int, where:
 
 
 def _each_class(single: Mapping[str, np.ndarray], classes: int | None) -> list[str]:
-    """Names of the columns with one class each, in the order of classes; none where they are something else."""
+    """Return the names of columns with one class each, in the order of classes; empty if they are anything else."""
     numbered = sorted((name for name in single if name.isascii() and name.isdigit()), key=int)
     if len(numbered) > 1 and [int(name) for name in numbered] == list(range(len(numbered))):
         return numbered

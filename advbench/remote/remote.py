@@ -1,4 +1,4 @@
-"""A target as a model that attacks and judge can call."""
+"""A remote model in the form that attacks and judge call."""
 
 from __future__ import annotations
 
@@ -13,25 +13,61 @@ from advbench.remote.target import Target
 @jax.tree_util.register_static
 @dataclass(frozen=True, eq=False)
 class Remote(External):
-    """A target as a `Model`, without a gradient."""
+    """A remote model as a `Model`, without a gradient.
+
+    Attributes
+    ----------
+    target : Target
+        Sends the queries.
+    judging : Remote or None
+        The same model for the judge, which repeats every query.
+    """
 
     target: Target = field(kw_only=True)
     judging: Remote | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(cls, target: Target) -> Remote:
-        """The model that attacks see; `afresh()` is what the judge sees."""
+        """Make the model that attacks see; its `afresh()` is what the judge sees.
+
+        Parameters
+        ----------
+        target : Target
+            Sends the queries.
+
+        Returns
+        -------
+        Remote
+            The model.
+        """
         return cls(target.ask, target=target, judging=cls(target.confirm, target=target))
 
     @property
     def spent(self) -> bool:
-        """Whether nothing more can be asked, so that attacks end with what they have."""
+        """True once no more queries are possible; attacks then end with what they have."""
         return self.target.ended is not None
 
     def afresh(self) -> Remote:
-        """The same model, with every answer asked for again."""
+        """Return the same model, with every query sent again instead of answered from memory.
+
+        Returns
+        -------
+        Remote
+            The model for the judge.
+        """
         return self.judging or self
 
     def width(self, shape: tuple[int, ...]) -> int:
-        """K, as found when the target was tried."""
+        """Return the number of logits, known once the model was tried.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of one batch.
+
+        Returns
+        -------
+        int
+            K.
+        """
         return self.target.found.classes if self.target.found else super().width(shape)

@@ -1,4 +1,4 @@
-"""How long to wait before a request is tried again."""
+"""Pauses before a request is sent again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ FIRST = 0.5  # seconds; doubled from try to try
 
 
 def pause(attempt: int, retry_after: str | None, now: datetime | None = None) -> float:
-    """Seconds until the next try.
+    """Compute the pause until the next try.
 
     Parameters
     ----------
     attempt : int
-        Tries so far, less one.
+        Number of tries so far, less one.
     retry_after : str or None
-        The header of that name (RFC 9110, section 10.2.3): seconds, or a date; what can't be read is ignored.
+        The header of that name (RFC 9110, section 10.2.3): seconds, or a date; anything else is ignored.
     now : datetime, optional
-        For tests.
+        The current time, for tests.
+
+    Returns
+    -------
+    float
+        Seconds.
     """
     backoff = FIRST * 2.0**attempt
     text = (retry_after or "").strip()

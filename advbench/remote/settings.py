@@ -1,4 +1,4 @@
-"""What a target file may say: everything about a target that its URL does not."""
+"""Target files: the settings of a remote model that its URL does not contain."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Answers = Literal["logits", "probabilities", "labels"]
 
 
 class Settings(BaseModel):
-    """Of one target; only `url` must be given."""
+    """Settings of one remote model; only `url` is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     url: str
     protocol: Literal["v2", "predict", "template"] | None = None  # by default what the URL looks like
-    request: Any = None  # template: JSON in which "{{images}}", "{{image}}" or "{{png}}" stands for the pixels
+    request: Any = None  # template: JSON in which "{{images}}", "{{image}}" or "{{png}}" marks the place of the pixels
     response: str | None = None  # template: the way to the outputs, like "results.*.scores"
     input: str | None = None  # name of the input tensor
     output: str | None = None  # name of the output tensor
@@ -43,6 +43,16 @@ class Settings(BaseModel):
     @classmethod
     def read(cls, path: Path) -> Settings:
         """Read a target file.
+
+        Parameters
+        ----------
+        path : Path
+            The file, JSON.
+
+        Returns
+        -------
+        Settings
+            Its settings.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""A model behind HTTP: asked within a budget, never twice for the same image, and only while it answers the same."""
+"""A remote model: queries within a limit, never twice for the same image, and only while its answers are consistent."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ from advbench.remote.protocols import Dialect
 from advbench.remote.settings import Settings
 from advbench.remote.transport import Refused, Transport
 
-Keys = dict[bytes, int]  # digest of an image as it is sent, and where it stands first
+Keys = dict[bytes, int]  # digest of an image as it is sent, and its first index
 
 REMEMBERED: Final = 100_000  # answers; the oldest are forgotten
-PROBE: Final = 8  # images that the target is tried with
+PROBE: Final = 8  # images that the model is tried with
 
 
 class Target:
-    """Images in, logits out, over a transport.
+    """A function from images to logits, over a transport.
 
     Parameters
     ----------
     dialect : callable
-        Image shape (H, W, C) to how the target is spoken to.
+        Maps an image shape (H, W, C) to the `Dialect` for such images.
     transport : Transport
+        Sends requests.
     settings : Settings
+        The target file.
     budget : int, optional
-        The most images that may be asked; from then on `QueriesSpent` is raised.
+        Query limit; further queries raise `QueriesSpent`.
 
     Attributes
     ----------
     asked, remembered : int
-        Images asked of the target, and answered from memory.
+        Images sent to the server, and answered from memory.
     ended : AdvbenchError or None
-        Why nothing more is asked.
+        Reason why no more queries are sent.
     found : Found or None
-        What the target gives, once it was tried.
+        Kind and form of the answers, once the model was tried.
     classes : int or None
-        Of the data, by which of several outputs the scores are told.
+        Number of classes of the data, to choose among several outputs.
     """
 
     def __init__(
@@ -73,31 +75,42 @@ class Target:
         self._threads = ThreadPoolExecutor(settings.concurrency)
 
     def dialect(self, shape: tuple[int, ...]) -> Dialect:
-        """How it is spoken to about images of this shape."""
+        """Return the `Dialect` for images of a shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Image shape (H, W, C).
+
+        Returns
+        -------
+        Dialect
+            The same for each call.
+        """
         if shape not in self._dialects:
             self._dialects[shape] = self._dialect_for(shape)
         return self._dialects[shape]
 
     @property
     def access(self) -> Literal["score", "decision"]:
-        """What attacks can use, as far as is known."""
+        """Access that attacks have, as far as is known."""
         kind = self.found.kind if self.found else self.settings.answers
         return "decision" if kind == "labels" else "score"
 
     def probe(self, images: np.ndarray, classes: int) -> None:
-        """Try the target: what it gives, and whether always and alone the same.
+        """Try the model: find out the kind of its answers, and check that they neither vary nor depend on the batch.
 
         Parameters
         ----------
         images : np.ndarray
             float32 `[n, H, W, C]` in [0, 1]; the first 8 are used.
         classes : int
-            How many the data has, for targets that answer with labels, or with several outputs.
+            Number of classes of the data, for models that answer with labels, or with several outputs.
 
         Raises
         ------
         InvalidEvaluation
-            When it answers at random, or by what else is in the request.
+            When its answers are random, or depend on the other images of the request.
         AdvbenchError
             As `ask`.
         """
@@ -107,28 +120,54 @@ class Target:
         first, again = (self._query(dialect, encoded) for _ in range(2))
         self.found = found = found_in(first, self.settings, classes, self.transport.address)
         alone = np.concatenate([self._query(dialect, encoded[at : at + 1]) for at in range(len(encoded))])
-        for other, how in ((again, "when asked again"), (alone, "when asked alone")):
+        for other, how in ((again, "when an image is sent again"), (alone, "when an image is sent alone")):
             if answers.changed(first, other, found.kind, found.resolution):
                 raise InvalidEvaluation(
-                    f"the target answers otherwise {how}: a model that draws random numbers or depends on its batch "
+                    f"the answers of the model change {how}: a model that draws random numbers or depends on its batch "
                     "can't be evaluated by queries"
                 )
 
     def ask(self, images: np.ndarray) -> np.ndarray:
-        """Logits `[B, K]` float32 for attacks; the same image is asked only once.
+        """Return logits for attacks; the same image is sent only once.
 
-        So much of the budget is left alone that what an attack ends with can still be judged.
+        Enough of the query limit is left to judge what an attack ends with.
+
+        Parameters
+        ----------
+        images : np.ndarray
+            float32 `[B, H, W, C]` in [0, 1].
+
+        Returns
+        -------
+        np.ndarray
+            Logits, float32 `[B, K]`.
 
         Raises
         ------
         TargetUnavailable, QueriesSpent, Interrupted
-            From then on always, for images that are not known yet.
+            From then on for all images that are not in memory.
         """
         self._widest = max(self._widest, len(images))
         return self._logits(images, self._recall)
 
     def confirm(self, images: np.ndarray) -> np.ndarray:
-        """As `ask`, but all are asked of the target, and compared with what it answered before."""
+        """Return logits for the judge: as `ask`, but every image is sent, and its answer compared with the former one.
+
+        Parameters
+        ----------
+        images : np.ndarray
+            float32 `[B, H, W, C]` in [0, 1].
+
+        Returns
+        -------
+        np.ndarray
+            Logits, float32 `[B, K]`.
+
+        Raises
+        ------
+        TargetUnavailable, QueriesSpent, Interrupted
+            Also when an answer has changed.
+        """
         return self._logits(images, self._compare)
 
     def _logits(self, images: np.ndarray, fetch: Callable[[Dialect, np.ndarray, Keys], None]) -> np.ndarray:
@@ -147,7 +186,7 @@ class Target:
             raise self._end(error) from None
 
     def _recall(self, dialect: Dialect, encoded: np.ndarray, first: Keys) -> None:
-        """Ask for what is not remembered."""
+        """Send the images that are not in memory."""
         new = [key for key in first if key not in self._memory]
         for key in first.keys() & self._memory.keys():
             self._memory.move_to_end(key)
@@ -159,7 +198,7 @@ class Target:
         self.remembered += len(encoded) - len(new)
 
     def _compare(self, dialect: Dialect, encoded: np.ndarray, first: Keys) -> None:
-        """Ask for all, and compare; what was left of the budget for this may be spent."""
+        """Send all images and compare the answers; the part of the query limit that was left for this may be used."""
         if self.ended and not isinstance(self.ended, QueriesSpent):
             raise self.ended
         keys = list(first)
@@ -169,27 +208,27 @@ class Target:
             before = np.stack([self._memory[keys[at]] for at in known])
             if answers.changed(before, rows[known], self.found.kind, self.found.resolution):
                 where = self.transport.address
-                raise self._end(TargetUnavailable(f"{where} answers otherwise than before on the same images"))
+                raise self._end(TargetUnavailable(f"{where} changed its answers to the same images"))
         self._memory.update(zip(keys, rows, strict=True))
 
     def _query(self, dialect: Dialect, encoded: np.ndarray, reserve: int = 0) -> np.ndarray:
-        """Rows for images that are all asked, within the budget less a reserve, in requests side by side."""
+        """Send all images, within the query limit less a reserve, in parallel requests."""
         size = min(dialect.batch, self._most or dialect.batch)
         parts = [encoded[at : at + size] for at in range(0, len(encoded), size)]
         try:
             if self.budget is not None and self.asked + len(encoded) + reserve > self.budget:
-                raise QueriesSpent(f"the budget of {self.budget:,} queries is spent ({self.asked:,} were asked)")
+                raise QueriesSpent(f"the query limit of {self.budget:,} is reached ({self.asked:,} images were sent)")
             self.asked += len(encoded)
             rows = self._at_once(dialect, parts)
             self._form = form = rows[0].shape[1:] if self._form is None else self._form
             if any(part.shape[1:] != form for part in rows):
-                raise TargetUnavailable(f"{self.transport.address} answers in rows of another length than before")
+                raise TargetUnavailable(f"{self.transport.address} answered with rows of another length than before")
         except AdvbenchError as error:
             raise self._end(error) from None
         return np.concatenate(rows)
 
     def _at_once(self, dialect: Dialect, parts: list[np.ndarray]) -> list[np.ndarray]:
-        """Answers to several requests; the first failure is raised without waiting for the others."""
+        """Send several requests; the first failure is raised without waiting for the others."""
         futures = [self._threads.submit(self._in_one, dialect, part) for part in parts]
         done, rest = wait(futures, return_when=FIRST_EXCEPTION)
         for future in rest:
@@ -199,7 +238,7 @@ class Target:
         return [future.result() for future in futures]
 
     def _in_one(self, dialect: Dialect, part: np.ndarray) -> np.ndarray:
-        """Answers to one request, or to halves of it where the target says that it takes fewer images at once."""
+        """Send one request, or halves of it if the server says that it takes fewer images at once."""
         most = self._most or len(part)
         if len(part) > most:
             return np.concatenate([self._in_one(dialect, each) for each in (part[:most], part[most:])])
@@ -213,14 +252,20 @@ class Target:
         return self._in_one(dialect, part)
 
     def _end(self, error: AdvbenchError) -> AdvbenchError:
-        """From now on nothing is asked, unless by the judge when only the budget is spent."""
+        """Send no more queries, except those of the judge if only the query limit was reached."""
         self.ended = error
         if not isinstance(error, QueriesSpent):
             self.transport.abandoned = True
         return error
 
     def account(self) -> dict[str, Any]:
-        """What was asked and at what cost, for the record."""
+        """Return the number and cost of queries, for the record.
+
+        Returns
+        -------
+        dict
+            Protocol, kind of answers, and counts.
+        """
         dialect = next(iter(self._dialects.values()), None)
         return {
             "protocol": dialect.name if dialect else "",

@@ -1,4 +1,4 @@
-"""Any other JSON: a target file holds the request as a template, and the way to the outputs in the answer."""
+"""Any other JSON protocol: a target file holds a template of the request, and the path to the outputs in the answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACES: Final = {
 
 
 class Template:
-    """A target that takes a document of its own; attributes as a `Dialect` has them."""
+    """A remote model with a protocol of its own; attributes as for `Dialect`."""
 
     name = "template"
 
@@ -62,7 +62,7 @@ class Template:
         return checked(rows, len(encoded), self.where)
 
     def _followed(self, answer: Any, steps: list[str]) -> Any:
-        """What the way leads to: a key, a place in a list, or `*` for each of a list."""
+        """Return the value at a path of keys, indices, and `*` for each element of a list."""
         for at, step in enumerate(steps):
             if step == "*" and isinstance(answer, list):
                 return [self._followed(each, steps[at + 1 :]) for each in answer]
@@ -92,7 +92,7 @@ def _filled(node: Any, place: str, filling: Any) -> Any:
 
 
 def _png(image: np.ndarray) -> str:
-    """A uint8 image [H, W, C] as PNG, which keeps every pixel, in base64."""
+    """Encode a uint8 image [H, W, C] as PNG, which is lossless, in base64."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()

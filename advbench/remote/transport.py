@@ -1,7 +1,7 @@
-"""JSON over HTTP, with bounds on everything: time, bytes, tries, waits.
+"""JSON over HTTP, with limits on time, bytes, tries and pauses.
 
 Certificates are verified, redirects are not followed, and the token, which comes from the environment alone, is in no
-message. What goes wrong is a `TargetUnavailable` in one line.
+message. Failures are a `TargetUnavailable` in one line.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ class Refused(TargetUnavailable):
 
     @property
     def for_its_size(self) -> bool:
-        """Whether fewer images in a request may be taken: the target says that they are too many at once."""
+        """True if the server says that the request holds too many images, so that fewer may be accepted."""
         return self.status == 413 or (self.status in (400, 422, 500) and bool(TOO_MANY.search(str(self))))
 
 
 class Transport:
-    """Connections to one target, kept open; safe to use from several threads.
+    """Open connections to one remote model; safe to use from several threads.
 
     Parameters
     ----------
     address : Address
-        Paths of requests are on its host.
+        The host; requests may use any path on it.
     settings : Settings
-        The bounds.
+        Limits.
 
     Raises
     ------
     UsageError
-        When the token can't stand in a header, or would cross a network unencrypted.
+        When the token is not valid in a header, or would be sent unencrypted over a network.
     """
 
     def __init__(self, address: Address, settings: Settings):
@@ -70,24 +70,54 @@ class Transport:
         self.should_stop: Callable[[], int | None] = lambda: None
         self._token = os.environ.get(TOKEN, "")
         if self._token and not all(32 < ord(c) < 127 for c in self._token):
-            raise UsageError(f"{TOKEN} holds characters that no token has")
+            raise UsageError(f"{TOKEN} has characters that are not allowed in a header: set it to the token alone")
         if self._token and address.scheme == "http" and not address.is_this_machine:
             raise UsageError(f"{TOKEN} is set, but {address.origin} is not encrypted: use https, or unset it")
         most = int(settings.response_megabytes * MEGABYTE)
         self._exchange = Exchange(address, settings.timeout, most)
 
     def get(self, path: str) -> Any:
-        """The JSON at a path of the target's host.
+        """Get the JSON at a path of the host.
+
+        Parameters
+        ----------
+        path : str
+            Path on the host.
+
+        Returns
+        -------
+        JSON
+            The answer.
 
         Raises
         ------
         TargetUnavailable
-            When there is no good answer within the bounds.
+            When there is no good answer within the limits.
         """
         return self._json("GET", path, None)
 
     def post(self, path: str, document: Any) -> Any:
-        """The JSON answer to a JSON document; raises as `get`."""
+        """Send a JSON document, and return the JSON answer.
+
+        Parameters
+        ----------
+        path : str
+            Path on the host.
+        document : JSON
+            Content of the request.
+
+        Returns
+        -------
+        JSON
+            The answer.
+
+        Raises
+        ------
+        UsageError
+            When the document is larger than `request_megabytes`.
+        TargetUnavailable
+            When there is no good answer within the limits.
+        """
         body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
         if len(body) > self.settings.request_megabytes * MEGABYTE:
             raise UsageError(
@@ -114,7 +144,7 @@ class Transport:
                     return self._document(where, answer)
                 wait = pause(attempt, answer.retry_after)
             if wait > self.settings.longest_wait:
-                raise TargetUnavailable(f"{where} asks to be left alone for {wait:,.0f} s; try again later")
+                raise TargetUnavailable(f"{where} asked to retry after {wait:,.0f} s; try again later")
             with self._counting:
                 self.retries += 1
             self._sleep(wait * random.uniform(1.0, 1.1))
@@ -126,11 +156,13 @@ class Transport:
         try:
             return json.loads(answer.content, parse_constant=_refuse)
         except (ValueError, RecursionError):
-            raise TargetUnavailable(f"{where} answered what is not JSON: {self.clean(_text(answer.content))}") from None
+            raise TargetUnavailable(
+                f"{where} answered something other than JSON: {self.clean(_text(answer.content))}"
+            ) from None
 
     def _said(self, answer: Answer) -> str:
         if 300 <= answer.status < 400:
-            return ": a redirect, which is not followed; name the place itself"
+            return ": a redirect, which is not followed; give the final URL"
         hint = f" (is {TOKEN} right?)" if answer.status in (401, 403) else ""
         text = self.clean(_text(answer.content))
         return (f": {text}" if text else "") + hint
@@ -151,14 +183,25 @@ class Transport:
             time.sleep(min(NAP, left))
 
     def _check(self) -> None:
-        """Go on only if somebody still wants the answer."""
+        """Raise an error if the answer is no longer needed."""
         if (signal := self.should_stop()) is not None:
             raise Interrupted("stopped", signal)
         if self.abandoned:
-            raise TargetUnavailable(f"{self.address} was given up")
+            raise TargetUnavailable(f"no more requests are sent to {self.address}, since one failed")
 
     def clean(self, text: str) -> str:
-        """A line fit for a terminal and a report: short, printable, without the token."""
+        """Make a line fit for a terminal and a report: short, printable, without the token.
+
+        Parameters
+        ----------
+        text : str
+            Any text.
+
+        Returns
+        -------
+        str
+            One line of at most 203 characters.
+        """
         if self._token:
             text = text.replace(self._token, "***")
         line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

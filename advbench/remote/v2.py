@@ -25,7 +25,25 @@ FLOATS = ("FP32", "FP64", "FP16", "BF16")
 
 @dataclass(frozen=True)
 class V2:
-    """One model of such a server. `name`, `pixels` and `batch` as a `Dialect` has them."""
+    """One model of such a server.
+
+    Attributes
+    ----------
+    where : str
+        The URL, for messages.
+    path : str
+        Path of requests.
+    tensor, datatype : str
+        Name and type of the input.
+    output : str or None
+        Name of the output, if there are several.
+    fixed : bool
+        Every request must hold exactly `batch` images.
+    described : bool
+        The server describes its input.
+    pixels, batch, name
+        As for `Dialect`.
+    """
 
     where: str
     path: str
@@ -42,7 +60,31 @@ class V2:
     def found(
         cls, address: Address, settings: Settings, about: Any, shape: tuple[int, ...], preprocess: Preprocess
     ) -> Self:
-        """Understand the model's metadata."""
+        """Read the metadata of the model.
+
+        Parameters
+        ----------
+        address : Address
+            The URL.
+        settings : Settings
+            The target file.
+        about : Any
+            Metadata.
+        shape : tuple of int
+            Image shape (H, W, C).
+        preprocess : Preprocess
+            Declared preprocessing.
+
+        Returns
+        -------
+        V2
+            Ready for requests.
+
+        Raises
+        ------
+        UsageError
+            When the model does not take such images.
+        """
         path = model_path(address)
         where = address.origin + path
         tensor = _tensor(about.get("inputs"), settings.input, where)
@@ -84,15 +126,15 @@ class V2:
         return checked(self._rows(answer, len(encoded), classes), len(encoded), self.where)[:n]
 
     def _undescribed(self, error: Refused) -> str:
-        """What may be wrong where the server has no metadata."""
+        """Suggest a reason for an error where the server has no metadata."""
         if error.status == 404:
             return "is the model's name right?"
         return f"the server does not describe its input, which was sent as {self.tensor!r}: " + (
-            "say `input`, and --input-layout where it is another than [B, H, W, C], by a target file"
+            "set `input` in a target file, and --input-layout if its layout is not [B, H, W, C]"
         )
 
     def _rows(self, answer: Any, n: int, classes: int | None) -> np.ndarray | None:
-        """The only output, or else the one that `taken` tells."""
+        """Return the only output, or else the one that `taken` chooses."""
         outputs = answer.get("outputs") if isinstance(answer, dict) else None
         if not isinstance(outputs, list) or not outputs or not all(isinstance(o, dict) for o in outputs):
             raise TargetUnavailable(f"{self.where} answered without outputs")
@@ -104,16 +146,49 @@ class V2:
 
 
 def model_path(address: Address) -> str:
-    """The path of the model's metadata."""
+    """Return the path of the metadata.
+
+    Parameters
+    ----------
+    address : Address
+        The URL.
+
+    Returns
+    -------
+    str
+        Like "/v2/models/NAME".
+
+    Raises
+    ------
+    UsageError
+        For a URL of another form.
+    """
     if not (match := PATH.fullmatch(address.path)):
         raise UsageError(f"{address} should end like .../v2/models/NAME or .../v2/models/NAME/versions/1")
     return match[1]
 
 
 def metadata(address: Address, transport: Transport) -> dict[str, Any]:
-    """What the server says of the model; some have no metadata.
+    """Get the metadata of a model; some servers have none.
 
-    Triton keeps the largest batch in the model's configuration, an extension of the protocol that others lack.
+    Triton keeps the largest batch in the configuration of the model, an extension of the protocol that others lack.
+
+    Parameters
+    ----------
+    address : Address
+        The URL.
+    transport : Transport
+        Sends the requests.
+
+    Returns
+    -------
+    dict
+        Empty if there are none.
+
+    Raises
+    ------
+    TargetUnavailable
+        When the server fails, or the metadata have another form.
     """
     path = model_path(address)
     try:
@@ -135,7 +210,7 @@ def metadata(address: Address, transport: Transport) -> dict[str, Any]:
 
 
 def _most(about: dict[str, Any]) -> int:
-    """The most images in a request, as far as the metadata tell."""
+    """Return the largest number of images in a request, as far as the metadata say."""
     inner = about.get("parameters")
     said = [place.get("max_batch_size") for place in (about, inner) if isinstance(place, dict)]
     return min((most for most in said if type(most) is int and most > 0), default=sys.maxsize)
@@ -151,7 +226,7 @@ def _shaped(output: dict[str, Any]) -> np.ndarray | None:
 
 
 def _tensor(inputs: Any, name: str | None, where: str) -> dict[str, Any]:
-    """What is said of the input; some servers say nothing."""
+    """Return the description of the input; empty if the server gives none."""
     tensors = [t for t in inputs if isinstance(t, dict)] if isinstance(inputs, list) else []
     if name is not None and tensors:
         tensors = [t for t in tensors if t.get("name") == name]
@@ -167,5 +242,5 @@ def _dims(shape: Any, where: str) -> list[int]:
     if shape is None or shape == []:
         return []
     if not isinstance(shape, list) or not all(type(d) is int for d in shape) or len(shape) > 8:
-        raise TargetUnavailable(f"{where} answered metadata with a shape that is none")
+        raise TargetUnavailable(f"{where} answered metadata whose shape is not a list of integers")
     return shape

@@ -46,7 +46,13 @@ class Wrapper(ABC):
         """
 
     def identity(self) -> str:
-        """Return a text that identifies the defense and its settings, for the digest of the defended model."""
+        """Return a text that identifies the defense and its settings, for the digest of the defended model.
+
+        Returns
+        -------
+        str
+            By default the name of the class with all settings.
+        """
         return repr(self)
 
     @abstractmethod
@@ -78,11 +84,33 @@ class Transform(Wrapper):
     """An input defense that changes the image before the model sees it, deterministically."""
 
     def apply(self, x: Array) -> Array:
-        """Transform images `[B, H, W, C]` in [0, 1] to images of the same shape, as published."""
+        """Transform images, as published.
+
+        Parameters
+        ----------
+        x : Array
+            Images `[B, H, W, C]` in [0, 1].
+
+        Returns
+        -------
+        Array
+            Images of the same shape.
+        """
         raise NotImplementedError
 
     def stand_in(self, x: Array) -> Array:
-        """Return what attacks differentiate instead of `apply` (BPDA): by default `x`, which is close to `apply(x)`."""
+        """Return what attacks differentiate instead of `apply` (BPDA): by default `x`, which is close to `apply(x)`.
+
+        Parameters
+        ----------
+        x : Array
+            Images `[B, H, W, C]` in [0, 1].
+
+        Returns
+        -------
+        Array
+            Images of the same shape.
+        """
         return x
 
     def wrap(self, model: Model, shape: Shape, *, adaptive: bool) -> Model:
@@ -93,7 +121,17 @@ class Transform(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Transformed:
-    """A `Model`, or one draw of a randomised model, that sees transformed images."""
+    """A `Model`, or one draw of a randomised model, that sees transformed images.
+
+    Attributes
+    ----------
+    transform : pytree
+        Has `apply`, and `stand_in` if `adaptive`.
+    inner : callable
+        Maps images, and a key for one draw, to logits.
+    adaptive : bool
+        Attacks differentiate `stand_in` instead of `apply`.
+    """
 
     transform: Any  # a pytree with `apply`, and `stand_in` if adaptive
     inner: Any  # maps images, and a key for one draw, to logits
@@ -132,6 +170,17 @@ def before(transform: Any, model: Model, *, adaptive: bool) -> Model:
 
 
 def static(wrapper: type) -> type:
-    """Register a class as a pytree without leaves, so that its settings are static; return the class."""
+    """Register a class as a pytree without leaves, so that its settings are static.
+
+    Parameters
+    ----------
+    wrapper : type
+        A frozen dataclass.
+
+    Returns
+    -------
+    type
+        The same class.
+    """
     jax.tree_util.register_static(wrapper)
     return wrapper

@@ -19,7 +19,15 @@ from advbench.remote import Remote
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Unaware:
-    """A defended `Model`, with the undefended network that non-adaptive attacks see instead."""
+    """A defended `Model`, with the undefended network that non-adaptive attacks see instead.
+
+    Attributes
+    ----------
+    defended : Model
+        Sees images after the input defense.
+    bare : Model
+        Has no input defense.
+    """
 
     defended: Model
     bare: Model
@@ -38,7 +46,18 @@ class Rejecting(Protocol):
 
 
 def rejects(model: Model) -> bool:
-    """Return whether the model's last logit is not a class but rejects the image."""
+    """Return whether the model's last logit is not a class but rejects the image.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+
+    Returns
+    -------
+    bool
+        True for detectors.
+    """
     return isinstance(model.defended if isinstance(model, Unaware) else model, Rejecting)
 
 
@@ -72,7 +91,18 @@ def _margin(model: Model, x: Array, y: Array) -> Array:
 
 
 def adaptive(model: Model) -> Model:
-    """Return the model that adaptive attacks see."""
+    """Return the model that adaptive attacks see.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+
+    Returns
+    -------
+    Model
+        With its input defenses.
+    """
     return model.defended if isinstance(model, Unaware) else model
 
 
@@ -80,6 +110,16 @@ def judged(model: Model) -> Model:
     """Return the model that the judge sees.
 
     It is the network itself instead of its translation, has new draws if randomised, and no cached answers if remote.
+
+    Parameters
+    ----------
+    model : Model
+        The model as the evaluation holds it.
+
+    Returns
+    -------
+    Model
+        With its input defenses; in place of a translation, the network itself.
     """
     if isinstance(model, Unaware):
         return judged(model.defended)
@@ -88,5 +128,18 @@ def judged(model: Model) -> Model:
 
 
 def counted(model: Model, y: Array) -> Model:
-    """Return the model that judges adversarial images with labels `y`, int32 `[B]`; clean images use `model` itself."""
+    """Return the model that judges adversarial images; clean images use `model` itself.
+
+    Parameters
+    ----------
+    model : Model
+        The model that the judge sees.
+    y : Array
+        Labels, int32 `[B]`.
+
+    Returns
+    -------
+    Model
+        For a detector, rejected images count as correct.
+    """
     return model.against(y) if isinstance(model, Rejecting) else model

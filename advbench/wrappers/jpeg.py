@@ -64,7 +64,20 @@ class Jpeg(Transform):
 
 
 def table(standard: str, quality: int) -> np.ndarray:
-    """Return a quantisation table scaled to a quality, float32 `[8, 8]`, whole numbers from 1 to 255."""
+    """Scale a quantisation table to a quality.
+
+    Parameters
+    ----------
+    standard : str
+        The 64 numbers of the table for quality 50.
+    quality : int
+        Quality from 1 to 100.
+
+    Returns
+    -------
+    np.ndarray
+        float32 `[8, 8]`, whole numbers from 1 to 255.
+    """
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     values = np.array(standard.split(), int).reshape(8, 8)
     scaled: np.ndarray = np.clip((values * scale + 50) // 100, 1, 255)

@@ -80,7 +80,17 @@ class Purify(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Purifier:
-    """The transform of `Purify`, with the generator's weights."""
+    """The transform of `Purify`, with the generator's weights.
+
+    Attributes
+    ----------
+    generator : Generator
+        Maps latent vectors to images.
+    steps : int
+        Steps of the search.
+    rate : float
+        Learning rate of the search.
+    """
 
     generator: Generator
     steps: int = field(metadata={"static": True})

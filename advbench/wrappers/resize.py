@@ -50,7 +50,15 @@ class RandomResize(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Resized:
-    """One draw of the randomised model."""
+    """One draw of the randomised model.
+
+    Attributes
+    ----------
+    model : Model
+        Sees resized and padded images.
+    smallest : float
+        Smallest side, as a fraction of the image's.
+    """
 
     model: Model
     smallest: float

@@ -60,7 +60,17 @@ class FeatureSqueezing(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Detector:
-    """A `Model` with a logit for "rejected" after those of the classes."""
+    """A `Model` with a logit for "rejected" after those of the classes.
+
+    Attributes
+    ----------
+    model : Model
+        Maps images to logits `[B, K]`.
+    squeezed : tuple of Model
+        The same on squeezed images.
+    threshold : float
+        Distance of predictions from which on an image is rejected.
+    """
 
     model: Model
     squeezed: tuple[Model, ...]
@@ -89,6 +99,13 @@ class Against:
 
     For a rejected image the logits are those of the version with the smallest margin, so that gradients change the
     prediction of all versions. Gradients of the softmax distance alone would vanish where the network is confident.
+
+    Attributes
+    ----------
+    detector : Detector
+        The defended model.
+    y : Array
+        Labels, int32 `[B]`.
     """
 
     detector: Detector

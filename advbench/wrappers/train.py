@@ -23,7 +23,20 @@ BATCH = 128
 
 
 def blank(shape: Shape, seed: int) -> Generator:
-    """Initialise a generator: He-normal kernels (He et al. 2015, arXiv 1502.01852), zero biases."""
+    """Initialise a generator: He-normal kernels (He et al. 2015, arXiv 1502.01852), zero biases.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Image shape (H, W, C).
+    seed : int
+        Seed of the kernels.
+
+    Returns
+    -------
+    Generator
+        Untrained.
+    """
     pixels = prod(shape)
     sides = [(pixels, HIDDEN), (HIDDEN, LATENT), (HIDDEN, LATENT), (LATENT, HIDDEN), (HIDDEN, pixels)]
     keys = jax.random.split(jax.random.key(seed), len(LAYERS))
@@ -35,7 +48,22 @@ def blank(shape: Shape, seed: int) -> Generator:
 
 
 def bound(generator: Generator, x: Array, key: Array) -> Array:
-    """Compute the mean negative evidence lower bound of images `[B, H, W, C]` in [0, 1], with Bernoulli pixels."""
+    """Compute the mean negative evidence lower bound of images, with Bernoulli pixels.
+
+    Parameters
+    ----------
+    generator : Generator
+        A variational autoencoder.
+    x : Array
+        Images `[B, H, W, C]` in [0, 1].
+    key : Array
+        Random key of the latent noise.
+
+    Returns
+    -------
+    Array
+        Scalar, in nats per image.
+    """
     mean, log_variance = generator.posterior(x)
     z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key, mean.shape)
     pixels = optax.sigmoid_binary_cross_entropy(generator.logits(z), x.reshape(len(x), -1)).sum(1)

@@ -101,7 +101,7 @@ def test_a_run_killed_and_then_terminated_ends_with_the_same_bytes(whole, tmp_pa
     _, stderr = terminated.communicate(timeout=600)
     assert terminated.returncode == 143, stderr
     assert "resumed after step" in stderr
-    assert "go on with the same command and --resume" in stderr
+    assert "to continue, repeat the command with --resume" in stderr
     assert "Traceback" not in stderr
 
     code, _, stderr = train(*RUN, "--out", out, "--resume")

@@ -17,14 +17,32 @@ from advbench.models.aten.operators import OPERATORS
 
 @dataclass(frozen=True)
 class Ref:
-    """The value that a step of this name gave."""
+    """Output of an earlier step.
+
+    Parameters
+    ----------
+    name : str
+        Name of the step.
+    """
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operator: what it gives, its name in `OPERATORS`, and its arguments."""
+    """One operator of the graph.
+
+    Parameters
+    ----------
+    name : str
+        Name of its output.
+    target : str
+        Its name in `OPERATORS`.
+    args : tuple[Any, ...]
+        Positional arguments; a `Ref` for an output of another step.
+    kwargs : dict[str, Any]
+        Arguments by name, likewise.
+    """
 
     name: str
     target: str

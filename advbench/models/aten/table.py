@@ -19,7 +19,18 @@ HIGHEST: Final = lax.Precision.HIGHEST  # else GPUs multiply in TF32, which flip
 
 
 def entered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function into `OPERATORS`."""
+    """Enter a function into `OPERATORS`.
+
+    Parameters
+    ----------
+    *names : str
+        Names without the namespace `aten`; with the overload if that has another meaning.
+
+    Returns
+    -------
+    Callable[[Callable[..., Any]], Callable[..., Any]]
+        Decorator of the function.
+    """
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         OPERATORS.update((name if name.startswith("python.") else f"aten.{name}", function) for name in names)
@@ -29,10 +40,36 @@ def entered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def as_onnx(op: str, *inputs: Value, **attributes: Any) -> Any:
-    """Compute what ONNX has the same operator for; `attributes` are its own."""
+    """Compute by an operator that ONNX has too.
+
+    Parameters
+    ----------
+    op : str
+        Name of the operator in ONNX.
+    *inputs : Value
+        Its inputs.
+    **attributes
+        Its attributes, by their names in ONNX.
+
+    Returns
+    -------
+    Any
+        Its output.
+    """
     return ONNX[op](Node(op, op, (), (), attributes, 20), *inputs)
 
 
 def number(dtype: str | None) -> Any:
-    """The type of that name, of those that JAX has."""
+    """Return the type of that name, of those that JAX has.
+
+    Parameters
+    ----------
+    dtype : str or None
+        Name, like `float32`.
+
+    Returns
+    -------
+    Any
+        The type; None for None.
+    """
     return None if dtype is None else jax.dtypes.canonicalize_dtype(jax.numpy.dtype(dtype))

@@ -98,7 +98,7 @@ def _adaptive_max_pool(x: Value, sizes: Sequence[int]) -> tuple[Value, None]:
 
 
 def _cuts(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of the windows begins and ends."""
+    """Return where each of the windows begins and ends."""
     at = np.arange(after)
     return at * before // after, -(-(at + 1) * before // after)
 

@@ -1,4 +1,4 @@
-"""Attention as one operator, and what goes with it in transformers: rotary embeddings."""
+"""Attention as one operator, and the rotary embeddings of transformers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, operato
 
 @operator("Attention")
 def _attention(node: Node, q: Value, k: Value, v: Value, mask: Value = None, *cache: Value) -> Value:
-    """softmax(q k^T scale + mask) v, by head; rows that may look at nothing give 0.
+    """Compute softmax(q k^T scale + mask) v, by head; rows that are fully masked give 0.
 
-    Only the first output is given. Caches of keys and values are of no use to a classifier, and refused.
+    Only the first output is returned. Caches of keys and values are of no use to a classifier, and refused.
     """
     if any(value is not None for value in cache):
         raise Untranslatable("keys and values of earlier calls, or their lengths, are not supported")
@@ -25,25 +25,25 @@ def _attention(node: Node, q: Value, k: Value, v: Value, mask: Value = None, *ca
     root = jnp.asarray(np.sqrt(scale), q.dtype)
     groups = q.shape[1] // k.shape[1]
     if groups * k.shape[1] != q.shape[1]:
-        raise Untranslatable(f"{q.shape[1]} heads ask {k.shape[1]}")
+        raise Untranslatable(f"{q.shape[1]} query heads do not fit {k.shape[1]} key heads")
     k, v = (jnp.repeat(value, groups, 1) if groups > 1 else value for value in (k, v))
     scores = jnp.einsum("bhqd,bhkd->bhqk", q * root, k * root, precision=HIGHEST)
     bias = _bias(node, mask, scores)
     if cap := settings.get("softcap", 0.0):
         if bias is not None and node.opset < 24:
-            raise Untranslatable("softcap with a mask, whose order opset 23 leaves open")
+            raise Untranslatable("softcap with a mask is not supported: opset 23 does not say which comes first")
         scores = cap * jnp.tanh(scores / cap)
     y = jnp.einsum("bhqk,bhkd->bhqd", _softmax(scores, bias, settings.get("softmax_precision")), v, precision=HIGHEST)
     return y.transpose(0, 2, 1, 3).reshape(len(y), y.shape[2], -1) if rows else y
 
 
 def _by_head(x: Value, heads: int) -> Value:
-    """[B, L, heads * D] -> [B, heads, L, D]."""
+    """Reshape [B, L, heads * D] to [B, heads, L, D]."""
     return jnp.asarray(x).reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
 
 def _bias(node: Node, mask: Value, scores: Value) -> Value:
-    """What is added to the scores: -inf where a query may not look, None where all may look everywhere."""
+    """Return the bias of the scores: -inf where a query is masked; None without a mask."""
     queries, keys = scores.shape[-2:]
     found = None
     if mask is not None:
@@ -66,7 +66,7 @@ def _bias(node: Node, mask: Value, scores: Value) -> Value:
 
 
 def _softmax(scores: Value, bias: Value, precision: int | None) -> Value:
-    """In the type asked for; where a whole row is hidden, neither values nor gradients are NaN."""
+    """Compute the softmax in the type asked for; a row that is fully masked gives no NaN in values and gradients."""
     from onnx import helper
 
     kind = scores.dtype
@@ -86,7 +86,7 @@ def _softmax(scores: Value, bias: Value, precision: int | None) -> Value:
 
 @operator("RotaryEmbedding")
 def _rotary(node: Node, x: Value, cosines: Value, sines: Value, positions: Value = None) -> Value:
-    """Pairs of numbers are turned by angles that depend on the position: halves, or neighbours if `interleaved`."""
+    """Rotate pairs of numbers by angles that depend on the position: halves, or neighbours if `interleaved`."""
     x = jnp.asarray(x)
     heads, rows = x, x.ndim == 3
     if rows:

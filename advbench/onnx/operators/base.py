@@ -1,7 +1,7 @@
-"""What all operators share.
+"""Common parts of all operators.
 
-A value is a NumPy array where it is known before any image is seen (shapes, indices, small constants), and a JAX array
-where it follows from images or weights. What follows from known values alone stays in NumPy.
+A value is a NumPy array if it is known before any image is seen (shapes, indices, small constants), and a JAX array if
+it depends on images or weights. Results of known values alone stay in NumPy.
 """
 
 from __future__ import annotations
@@ -25,11 +25,22 @@ HIGHEST: Final = jax.lax.Precision.HIGHEST  # else GPUs multiply in TF32, which 
 
 
 class Untranslatable(Exception):
-    """What a graph asks of an operator, and what is not supported; or what makes no sense."""
+    """A node that is not supported, or that makes no sense; the message says why."""
 
 
 def operator(*names: str) -> Callable[[Handler], Handler]:
-    """Enter a function into `OPERATORS`."""
+    """Make a decorator that enters a function into `OPERATORS`.
+
+    Parameters
+    ----------
+    *names : str
+        Names of operators.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
 
     def enter(function: Handler) -> Handler:
         OPERATORS.update(dict.fromkeys(names, function))
@@ -39,32 +50,104 @@ def operator(*names: str) -> Callable[[Handler], Handler]:
 
 
 def known(*values: Value) -> bool:
-    """Whether values don't depend on images or weights; absent ones don't."""
+    """Return whether no value depends on images or weights; absent ones don't.
+
+    Parameters
+    ----------
+    *values : np.ndarray, Array or None
+        Values.
+
+    Returns
+    -------
+    bool
+        True if all are NumPy's or None.
+    """
     return all(value is None or isinstance(value, np.ndarray | np.generic) for value in values)
 
 
 def xp(*values: Value) -> Any:
-    """The module that computes with these values: NumPy if all are known, `jax.numpy` else."""
+    """Return the module that computes with these values.
+
+    Parameters
+    ----------
+    *values : np.ndarray, Array or None
+        Values.
+
+    Returns
+    -------
+    module
+        NumPy if all are known, else `jax.numpy`.
+    """
     return np if known(*values) else jnp
 
 
 def ints(value: Value) -> tuple[int, ...]:
-    """Whole numbers that a shape depends on."""
+    """Return the whole numbers of a value that a shape depends on.
+
+    Parameters
+    ----------
+    value : np.ndarray
+        A known value.
+
+    Returns
+    -------
+    tuple of int
+        Its elements.
+
+    Raises
+    ------
+    Untranslatable
+        When it is not known.
+    """
     if not known(value):
         raise Untranslatable("a shape or an index depends on the pixels or on weights")
     return tuple(int(v) for v in np.asarray(value).ravel())
 
 
 def sized(shape: Iterable[int]) -> tuple[int, ...]:
-    """The shape of a known value, unless that would be too large to be one."""
+    """Check the shape of a known value.
+
+    Parameters
+    ----------
+    shape : iterable of int
+        The shape.
+
+    Returns
+    -------
+    tuple of int
+        The same.
+
+    Raises
+    ------
+    Untranslatable
+        When it has more than `KNOWN` elements, or a negative side.
+    """
     shape = tuple(shape)
     if math.prod(shape) > KNOWN or any(side < 0 for side in shape):
-        raise Untranslatable(f"a constant of shape {list(shape)} is asked for")
+        raise Untranslatable(f"a constant of shape {list(shape)} is too large or has a negative side")
     return shape
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """An axis counted from the front; negative ones count from the back."""
+    """Return the number of an axis, counted from the front.
+
+    Parameters
+    ----------
+    axis : int
+        Number of the axis; negative ones count from the back.
+    rank : int
+        Number of axes.
+
+    Returns
+    -------
+    int
+        From 0 to `rank` - 1.
+
+    Raises
+    ------
+    Untranslatable
+        When there is no such axis.
+    """
     if not -rank <= axis < rank:
-        raise Untranslatable(f"axis {axis} of {rank} is asked for")
+        raise Untranslatable(f"there is no axis {axis} in {rank} axes")
     return axis % rank

@@ -1,4 +1,4 @@
-"""Operators that work number by number."""
+"""Elementwise operators."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ NUMPY = {
     "Where": "where",
     "Xor": "logical_xor",
 }
-"""What NumPy has too. Of two operands and more inputs, the function is applied again and again."""
+"""Operators that NumPy has too. A function of two operands is applied repeatedly to more inputs."""
 
 JAX = {
     "Erf": jax.lax.erf,
@@ -96,7 +96,7 @@ for _name, _compute in JAX.items():
 
 
 def _module(*values: Value) -> Any:
-    """NumPy or JAX, once the result is known not to be too large."""
+    """Return NumPy or JAX, after a check that a known result is not too large."""
     if known(*values):
         sized(np.broadcast_shapes(*(value.shape for value in values)))
     return xp(*values)
@@ -104,7 +104,7 @@ def _module(*values: Value) -> Any:
 
 @operator("Div")
 def _div(_node: Node, a: Value, b: Value) -> Value:
-    """Whole numbers are divided towards zero."""
+    """Divide; whole numbers are rounded towards zero."""
     module = _module(a, b)
     if a.dtype.kind == "f" or not np.issubdtype(a.dtype, np.integer):
         return module.true_divide(a, b).astype(a.dtype)
@@ -122,7 +122,7 @@ def _mod(node: Node, a: Value, b: Value) -> Value:
 
 @operator("Pow")
 def _pow(_node: Node, x: Value, y: Value) -> Value:
-    """A known whole power is a product, whose gradient is finite at 0."""
+    """Raise to a power; a known whole power is a product, whose gradient is finite at 0."""
     if known(y) and not known(x) and y.size == 1 and y.ndim <= x.ndim and float(y) == round(float(y)) and abs(y) <= 64:
         return jax.lax.integer_pow(x, int(y.item()))
     return _module(x, y).power(x, y).astype(x.dtype)
@@ -146,7 +146,7 @@ def _clip(node: Node, x: Value, low: Value = None, high: Value = None) -> Value:
 
 
 def _between(x: Value, low: Any, high: Any) -> Value:
-    """Clip; at the bounds themselves the slope is 0, as ReLU's and PyTorch's ReLU6 is."""
+    """Clip; at the bounds themselves the gradient is 0, as for ReLU and PyTorch's ReLU6."""
     module = xp(x, *(bound for bound in (low, high) if hasattr(bound, "dtype")))
     if low is not None:
         x = module.where(x <= low, module.asarray(low, x.dtype), x)
@@ -171,9 +171,9 @@ def _cast_like(_node: Node, x: Value, like: Value) -> Value:
 
 
 def _to(x: Value, dtype: Any) -> Value:
-    """Known whole numbers keep 64 bits; else types are those that JAX has."""
+    """Convert to a type; known whole numbers keep 64 bits, other types are those that JAX has."""
     if dtype.kind in "OSU":
-        raise Untranslatable("text is asked for")
+        raise Untranslatable("text is not supported")
     if known(x) and dtype != np.float64:
         return x.astype(dtype)
     return x.astype(jax.dtypes.canonicalize_dtype(dtype))

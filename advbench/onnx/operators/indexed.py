@@ -1,4 +1,4 @@
-"""Operators that read and write numbers at places that other numbers tell."""
+"""Operators that read and write elements at computed indices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, sized, xp
 
 JOINS = {"add": "add", "mul": "multiply", "max": "max", "min": "min"}
-"""How numbers that are written join those that are there, as JAX calls it."""
+"""Methods of JAX that combine the numbers written with those in place, by reduction."""
 UFUNCS = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 def _written(node: Node, x: Value, places: tuple[Any, ...], updates: Value) -> Value:
-    """A copy of `x` in which `updates` are written at `places`."""
+    """Return a copy of `x` with `updates` written at `places`."""
     how = node.attributes.get("reduction", "none")
     if how not in ("none", *JOINS):
         raise Untranslatable(f"there is no reduction {how!r}")
@@ -32,7 +32,7 @@ def _written(node: Node, x: Value, places: tuple[Any, ...], updates: Value) -> V
 
 
 def _within(indices: Value, sides: tuple[int, ...]) -> None:
-    """Refuse known indices that are out of range; JAX would leave them out."""
+    """Refuse known indices that are out of range; JAX would ignore them."""
     if not known(indices) or not indices.size:
         return
     flat = indices.reshape(-1, len(sides))
@@ -42,14 +42,14 @@ def _within(indices: Value, sides: tuple[int, ...]) -> None:
 
 @operator("ScatterND")
 def _scatter_rows(node: Node, x: Value, indices: Value, updates: Value) -> Value:
-    """Each row of the last axis of `indices` tells where in the first axes of `x` a part is written."""
+    """Write parts of `x`; each row of the last axis of `indices` is the index of one part, in the first axes."""
     _within(indices, x.shape[: indices.shape[-1]])
     return _written(node, x, tuple(xp(indices).moveaxis(indices, -1, 0)), updates)
 
 
 @operator("ScatterElements", "Scatter")
 def _scatter_elements(node: Node, x: Value, indices: Value, updates: Value) -> Value:
-    """Each number is written where it lies in `indices`, but along one axis, where its index tells."""
+    """Write each number at its own place in `indices`, except along one axis, where the index is given."""
     axis = axis_of(node.attributes.get("axis", 0), x.ndim)
     _within(indices, (x.shape[axis],))
     places: list[Any] = list(np.ix_(*map(np.arange, indices.shape)))
@@ -59,7 +59,7 @@ def _scatter_elements(node: Node, x: Value, indices: Value, updates: Value) -> V
 
 @operator("GatherND")
 def _gather_rows(node: Node, x: Value, indices: Value) -> Value:
-    """Each row of the last axis of `indices` tells which part is read, behind `batch_dims` axes that both have."""
+    """Read parts of `x`; each row of the last axis of `indices` is an index, behind `batch_dims` common axes."""
     shared = node.attributes.get("batch_dims", 0)
     _within(indices, x.shape[shared : shared + indices.shape[-1]])
     parts = tuple(xp(indices).moveaxis(indices, -1, 0))
@@ -77,7 +77,7 @@ def _non_zero(_node: Node, x: Value) -> Value:
 
 @operator("Compress")
 def _compress(node: Node, x: Value, condition: Value) -> Value:
-    """The parts along an axis, of `x` as a row where there is none, that a condition chooses."""
+    """Select by a condition along an axis; without an axis, from `x` as one row."""
     if not known(condition):
         raise Untranslatable("how much is kept depends on the pixels or on weights")
     (kept,) = np.nonzero(condition)
@@ -96,7 +96,7 @@ def _eye(node: Node, x: Value) -> Value:
 
 @operator("ReverseSequence")
 def _reverse(node: Node, x: Value, lengths: Value) -> Value:
-    """The first numbers along the time axis in reverse, for each row as many as its length."""
+    """Reverse the first elements along the time axis, in each row as many as its length."""
     along, rows = node.attributes.get("time_axis", 0), node.attributes.get("batch_axis", 1)
     if {along, rows} != {0, 1}:
         raise Untranslatable(f"time on axis {along} and rows on axis {rows}")

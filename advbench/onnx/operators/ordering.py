@@ -1,4 +1,4 @@
-"""Operators that order numbers, or run along them."""
+"""Operators that sort, or accumulate along an axis."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, k
 
 @operator("TopK")
 def _top(node: Node, x: Value, k: Value = None) -> tuple[Value, Value]:
-    """The largest (or smallest) numbers in order, and where they are; of ties the first."""
+    """Return the largest (or smallest) numbers in order, and their indices; of ties the first."""
     count = ints(k)[0] if k is not None else node.attributes["k"]
     axis = axis_of(node.attributes.get("axis", -1), x.ndim)
     if not 0 <= count <= x.shape[axis]:
-        raise Untranslatable(f"{count} of {x.shape[axis]} are asked for")
+        raise Untranslatable(f"the {count} largest of {x.shape[axis]} don't exist")
     module, largest = xp(x), node.attributes.get("largest", 1)
     if largest:  # backwards, so that the order of ties is kept where all is turned around
         order = x.shape[axis] - 1 - module.flip(module.argsort(module.flip(x, axis), axis, stable=True), axis)
@@ -29,7 +29,7 @@ def _top(node: Node, x: Value, k: Value = None) -> tuple[Value, Value]:
 
 @operator("CumSum")
 def _running_sum(node: Node, x: Value, axis: Value) -> Value:
-    """`exclusive`: without the number itself; `reverse`: from the end."""
+    """Compute the cumulative sum. `exclusive`: without the number itself; `reverse`: from the end."""
     module, at = xp(x), axis_of(ints(axis)[0], x.ndim)
     x = module.flip(x, at) if node.attributes.get("reverse") else x
     total = module.cumsum(x, at).astype(x.dtype)
@@ -68,7 +68,7 @@ def _triangle(node: Node, x: Value, k: Value = None) -> Value:
 
 @operator("OneHot")
 def _one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Value:
-    """Negative indices count from the end; those that are out of range give a row of the first value."""
+    """Make one-hot rows; negative indices count from the end, those out of range give a row of the first value."""
     (count,) = ints(depth)
     off, on = values
     axis = axis_of(node.attributes.get("axis", -1), indices.ndim + 1)

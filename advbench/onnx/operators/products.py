@@ -40,6 +40,7 @@ def _einsum(node: Node, *parts: Value) -> Value:
 
 def _reduction(name: str, compute: Callable[..., Value]) -> None:
     def run(node: Node, x: Value, axes: Value = None) -> Value:
+        """Before opset 13, all axes from `axis` on count as one."""
         along = setting(node, "axes", axes) or None
         if along is None and node.attributes.get("noop_with_empty_axes"):
             return x
@@ -94,10 +95,10 @@ def _layer_norm(node: Node, x: Value, scale: Value, shift: Value = None) -> Valu
 
 @operator("RMSNormalization")
 def _rms_norm(node: Node, x: Value, scale: Value) -> Value:
-    """In float32, unless the input has 64 bits."""
+    """Normalise by the root mean square, in float32 unless the input has 64 bits."""
     axes = tuple(range(axis_of(node.attributes.get("axis", -1), x.ndim), x.ndim))
     if node.attributes.get("stash_type", 1) != 1:
-        raise Untranslatable("squares should be summed in float32")
+        raise Untranslatable("only stash_type 1 (float32) is supported")
     wide = x.astype(jnp.float32)
     y = wide * jax.lax.rsqrt((wide * wide).mean(axes, keepdims=True) + node.attributes.get("epsilon", 1e-5))
     return y.astype(x.dtype) * scale
@@ -120,7 +121,7 @@ def _instance_norm(node: Node, x: Value, scale: Value, shift: Value) -> Value:
 
 @operator("GroupNormalization")
 def _group_norm(node: Node, x: Value, scale: Value, shift: Value) -> Value:
-    """Before opset 21, scale and shift are by group."""
+    """Normalise by group; before opset 21, scale and shift are by group too."""
     groups = node.attributes["num_groups"]
     grouped = x.reshape(x.shape[0], groups, -1)
     y = _standardised(grouped, (2,), node).reshape(x.shape)
@@ -133,7 +134,7 @@ def _group_norm(node: Node, x: Value, scale: Value, shift: Value) -> Value:
 def _local_response(node: Node, x: Value) -> Value:
     size, beta = node.attributes["size"], node.attributes.get("beta", 0.75)
     if not 0 < size <= 1024:
-        raise Untranslatable(f"{size} channels at a time are asked for")
+        raise Untranslatable(f"a window of {size} channels is not supported")
     low = (size - 1) // 2
     around = jnp.pad(x * x, [(0, 0), (low, size - 1 - low)] + [(0, 0)] * (x.ndim - 2))
     squares = sum(around[:, at : at + x.shape[1]] for at in range(size))

@@ -1,7 +1,7 @@
 """Quantised numbers: weights exactly, activations with a straight-through gradient.
 
-A number that follows from pixels keeps a float type, though its values are whole: no gradient passes through whole
-numbers. Rounding has slope 1 (Bengio et al. 2013, arXiv 1308.3432), and cutting off at the ends of the range 0.
+A number that depends on pixels keeps a float type, though its values are whole: no gradient passes through integers.
+Rounding has gradient 1 (Bengio et al. 2013, arXiv 1308.3432), and clipping at the ends of the range 0.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from advbench.onnx.nodes import Node
 from advbench.onnx.operators.base import HIGHEST, OPERATORS, Untranslatable, Value, axis_of, known, operator
 
 ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"})
-"""Operators whose exact slope is 0 nearly everywhere."""
+"""Operators whose exact gradient is 0 nearly everywhere."""
 
 BATCHED = frozenset({"DynamicQuantizeLinear"})
 """Operators that mix the images of a batch, so that each is run alone."""
 
 
 def _limits(zero: Value, node: Node) -> tuple[int, int, Any]:
-    """Least and greatest number of the type that is quantised to, and the type."""
+    """Return least and greatest number of the quantised type, and the type."""
     from onnx import helper
 
     kind = np.dtype(np.uint8)
@@ -39,14 +39,14 @@ def _limits(zero: Value, node: Node) -> tuple[int, int, Any]:
 
 
 def _plain(value: Value) -> Value:
-    """Whole numbers as floats, so that they can be computed with."""
+    """Convert whole numbers to floats, to compute with them."""
     if value.dtype.name.startswith(("float8", "float4")):
         raise Untranslatable(f"{value.dtype.name} is not supported")
     return value.astype(np.float32)
 
 
 def _along(node: Node, value: Value, x: Value) -> Value:
-    """A scale or zero point, for the whole of `x`, along an axis, or for blocks of an axis."""
+    """Align a scale or zero point with `x`: one for all, one for each index of an axis, or one for each block of it."""
     if value is None or value.size == 1:
         return value if value is None else value.reshape(())
     axis = axis_of(node.attributes.get("axis", 1), x.ndim)
@@ -71,7 +71,7 @@ def _quantize(node: Node, x: Value, scale: Value, zero: Value = None) -> Value:
 
 
 def _within(steps: Value, shift: Value, low: int, high: int) -> Value:
-    """Round to the nearest whole number, of two the even one; shift; and cut off at the ends of the range."""
+    """Round to the nearest whole number, ties to even; shift; and clip to the range."""
     return jnp.clip(steps + lax.stop_gradient(jnp.round(steps) - steps) + shift, low, high)
 
 
@@ -85,7 +85,7 @@ def _dequantize(node: Node, x: Value, scale: Value, zero: Value = None) -> Value
 
 @operator("DynamicQuantizeLinear")
 def _dynamic(_node: Node, x: Value) -> tuple[Value, Value, Value]:
-    """Scale and zero point follow from the image; gradients don't see that."""
+    """Quantise with scale and zero point of the image itself; gradients ignore that."""
     low, high = jnp.minimum(x.min(), 0), jnp.maximum(x.max(), 0)
     scale = lax.stop_gradient((high - low) / 255)
     scale = jnp.where(scale == 0, 1, scale)
@@ -94,7 +94,7 @@ def _dynamic(_node: Node, x: Value) -> tuple[Value, Value, Value]:
 
 
 def _product(name: str) -> Any:
-    """An operator on floats, whole numbers in them being summed exactly as far as float32 goes."""
+    """Make an operator on floats of one on whole numbers; sums are exact as far as float32 is."""
     compute = OPERATORS[name]
 
     def run(node: Node, a: Value, b: Value) -> Value:
@@ -105,7 +105,7 @@ def _product(name: str) -> Any:
 
 
 def _centred(x: Value, zero: Value, axis: int | None = None) -> Value:
-    """Whole numbers without their zero point, which may be one for each row or output channel."""
+    """Subtract the zero point, which may differ by row or output channel."""
     if zero is None:
         return _plain(x)
     zero = _plain(zero)

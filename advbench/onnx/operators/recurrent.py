@@ -25,7 +25,7 @@ def _dot(x: Any, w: Any) -> Array:
 
 
 def _run(node: Node, arrays: Sequence[Value], starts: Sequence[Value], lengths: Value, cell: Cell) -> tuple[Value, ...]:
-    """All times in each direction: outputs `[L, D, N, H]`, and the last state's parts, `[D, N, H]` each."""
+    """Run all times in each direction: outputs `[L, D, N, H]`, and the parts of the last state, `[D, N, H]` each."""
     x, *weights = map(jnp.asarray, arrays)
     settings = node.attributes
     if "clip" in settings:
@@ -53,7 +53,7 @@ def _run(node: Node, arrays: Sequence[Value], starts: Sequence[Value], lengths: 
 
 
 def _activation(node: Node, usual: Sequence[str]) -> list[Callable[[Array], Array]]:
-    """The activations of one direction, which all directions must have."""
+    """Return the activations of one direction, which must be the same in all directions."""
     names = node.attributes.get("activations") or list(usual)
     names = [name.decode() if isinstance(name, bytes) else name for name in names]
     parts = [names[at : at + len(usual)] for at in range(0, len(names), len(usual))]
@@ -63,7 +63,7 @@ def _activation(node: Node, usual: Sequence[str]) -> list[Callable[[Array], Arra
 
 
 def _biases(weights: Value, biases: Value) -> Value:
-    """Biases `[D, 2 * gates * H]`, 0 where there are none."""
+    """Return biases `[D, 2 * gates * H]`; 0 if there are none."""
     return jnp.zeros((weights.shape[0], 2 * weights.shape[1]), weights.dtype) if biases is None else biases
 
 
@@ -89,7 +89,7 @@ def _rnn(
 def _gru(
     node: Node, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None, h: Value = None
 ) -> tuple[Value, ...]:
-    """Gates in the order update, reset, hidden; PyTorch resets after the product (`linear_before_reset`)."""
+    """GRU, with gates in the order update, reset, hidden; PyTorch resets after the product (`linear_before_reset`)."""
     gate, act = _activation(node, ("Sigmoid", "Tanh"))
     after = bool(node.attributes.get("linear_before_reset"))
 
@@ -124,7 +124,7 @@ def _lstm(
     c: Value = None,
     peepholes: Value = None,
 ) -> tuple[Value, ...]:
-    """Gates in the order input, output, forget, cell."""
+    """LSTM, with gates in the order input, output, forget, cell."""
     if peepholes is not None or node.attributes.get("input_forget"):
         raise Untranslatable("peepholes and joined gates are not supported")
     gate, act, squash = _activation(node, ("Sigmoid", "Tanh", "Tanh"))

@@ -1,4 +1,4 @@
-"""Resizing: each axis by a matrix that depends on sizes alone, so that its gradient is a product as well."""
+"""Resizing: one matrix product along each axis, with a matrix that depends on sizes alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,17 @@ ROUNDED: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its pixels before and after, the factor between them, and the part of it that is looked at."""
+    """Resizing of one axis.
+
+    Attributes
+    ----------
+    before, after : int
+        Pixels before and after.
+    scale : float
+        Factor between them.
+    begin, end : float
+        Region that is read, in fractions of the axis.
+    """
 
     before: int
     after: int
@@ -36,9 +46,19 @@ class Axis:
         return (self.before, self.scale, self.begin, self.end) != (self.after, 1.0, 0.0, 1.0)
 
     def places(self, mode: str) -> np.ndarray:
-        """Where each pixel after comes from, in pixels before, `[after]`.
+        """Compute the position before resizing of each pixel after it.
 
-        In float32, as other runtimes compute it: which of two pixels is the nearest may hang on the last digit.
+        In float32, as other runtimes compute it: the nearest of two pixels may depend on the last digit.
+
+        Parameters
+        ----------
+        mode : str
+            Coordinate transformation, by ONNX's name.
+
+        Returns
+        -------
+        np.ndarray
+            In pixels, `[after]`.
 
         Raises
         ------
@@ -67,7 +87,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What weights the neighbours of a place get: `weigh(distance)`, which is 0 from `reach` on."""
+    """Interpolation weights.
+
+    Attributes
+    ----------
+    weigh : callable
+        From distances in pixels to weights.
+    reach : int
+        Distance from which on weights are 0.
+    """
 
     weigh: Callable[[np.ndarray], np.ndarray]
     reach: int
@@ -79,7 +107,7 @@ def _tent(distance: np.ndarray) -> np.ndarray:
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Keys' convolution kernel (1981), whose slope at 1 is `a`."""
+    """Make Keys' convolution kernel (1981), whose derivative at 1 is `a`."""
 
     def weigh(distance: np.ndarray) -> np.ndarray:
         d = np.abs(distance)
@@ -91,7 +119,7 @@ def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _matrix(axis: Axis, places: np.ndarray, kernel: Kernel, *, antialias: bool, exclude: bool) -> np.ndarray:
-    """Weights `[after, before]`; beyond the border the border's pixel stands, unless it is excluded."""
+    """Compute weights `[after, before]`; beyond the border the border's pixel is repeated, unless it is excluded."""
     shrink = min(axis.scale, 1.0) if antialias else 1.0
     reach = math.ceil(kernel.reach / shrink)
     neighbours = np.floor(places).astype(np.int64)[:, None] + np.arange(-reach, reach + 2)
@@ -110,7 +138,7 @@ def _matrix(axis: Axis, places: np.ndarray, kernel: Kernel, *, antialias: bool, 
 
 @operator("Resize")
 def _resize(node: Node, x: Value, *more: Value) -> Value:
-    """Before opset 11: `x, scales`; since then `x, roi, scales, sizes`."""
+    """Resize. Inputs before opset 11: `x, scales`; since then `x, roi, scales, sizes`."""
     if node.opset < 11:
         return _upsample(node, x, *more)
     roi, scales, sizes = (*more, None, None, None)[:3]
@@ -119,7 +147,7 @@ def _resize(node: Node, x: Value, *more: Value) -> Value:
 
 @operator("Upsample")
 def _upsample(node: Node, x: Value, scales: Value = None) -> Value:
-    """Coordinates are asymmetric; of pixels in between, opset 10 says nothing where an image shrinks."""
+    """Upsample with asymmetric coordinates; opset 10 does not define the nearest pixels when an image shrinks."""
     factors = node.attributes.get("scales") if scales is None else scales
     if factors is None:
         raise Untranslatable("scales are missing")
@@ -129,7 +157,7 @@ def _upsample(node: Node, x: Value, scales: Value = None) -> Value:
         raise Untranslatable(f"mode {mode}")
     whole = all(np.all(axis.places("asymmetric") % 1 == 0) for axis in axes.values() if axis.scale < 1)
     if mode == "nearest" and not whole:
-        raise Untranslatable("which pixels are nearest is not laid down where an image shrinks by this factor")
+        raise Untranslatable("the nearest pixels are not defined where an image shrinks by this factor")
     return _resized(node, x, axes, "asymmetric", nearest="floor")
 
 
@@ -139,7 +167,7 @@ def _attribute(node: Node, which: str, otherwise: str) -> str:
 
 
 def _axes(node: Node, x: Value, roi: Value, scales: Value, sizes: Value) -> dict[int, Axis]:
-    """What is asked for, by axis, of those that change."""
+    """Return the axes to resize, by number."""
     along = [axis_of(axis, x.ndim) for axis in node.attributes.get("axes", range(x.ndim))]
     before = [x.shape[axis] for axis in along]
     roi, scales, sizes = (None if v is None or v.size == 0 else v for v in (roi, scales, sizes))
@@ -155,7 +183,7 @@ def _axes(node: Node, x: Value, roi: Value, scales: Value, sizes: Value) -> dict
             chosen = {"not_larger": min, "not_smaller": max}[policy](factors)
             factors, after = [chosen] * len(along), [int(chosen * n + 0.5) for n in before]
     if min(factors) <= 0 or min(after) < 1 or max(after) > SIDE:
-        raise Untranslatable(f"sides {before} should become {after}")
+        raise Untranslatable(f"sides {before} can't become {after}")
     edges = [0.0] * len(along) + [1.0] * len(along)
     if _attribute(node, "coordinate", "half_pixel") == "tf_crop_and_resize":
         if roi is None or roi.size != len(edges):
@@ -172,7 +200,7 @@ def _resized(node: Node, x: Value, axes: dict[int, Axis], coordinates: str, near
     if mode not in ("nearest", *kernels) or (mode == "nearest" and antialias):
         raise Untranslatable(f"mode {mode}" + " with antialias" * antialias)
     if mode == "nearest" and coordinates == "tf_crop_and_resize":
-        raise Untranslatable("which pixels are nearest is not agreed on for coordinates of mode tf_crop_and_resize")
+        raise Untranslatable("runtimes disagree on the nearest pixels for coordinates of mode tf_crop_and_resize")
     rounded = ROUNDED.get(nearest or str(node.attributes.get("nearest_mode", "round_prefer_floor")))
     if rounded is None:
         raise Untranslatable(f"nearest_mode {node.attributes['nearest_mode']}")
@@ -198,7 +226,7 @@ def _resized(node: Node, x: Value, axes: dict[int, Axis], coordinates: str, near
 
 
 def _taken(x: Value, places: np.ndarray, axis: int) -> Value:
-    """Pixels at places; repeated ones, as most networks have them, by a broadcast, whose gradient is a sum."""
+    """Take pixels at indices; repeated ones, the usual case, by a broadcast, whose gradient is a sum."""
     times, left = divmod(len(places), x.shape[axis])
     if times and not left and np.array_equal(places, np.repeat(np.arange(x.shape[axis]), times)):
         return jnp.repeat(x, times, axis, total_repeat_length=len(places))

@@ -1,4 +1,4 @@
-"""Images read at any place, as spatial transformers do."""
+"""Sampling of images at arbitrary positions, as in spatial transformers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from advbench.onnx.operators.base import Untranslatable, Value, ints, operator
 
 CUBIC = -0.75  # the coefficient that PyTorch and ONNX Runtime have
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
-"""What the modes were called before opset 20."""
+"""Names of the modes before opset 20."""
 
 
 @operator("GridSample")
 def _grid_sample(node: Node, x: Value, grid: Value) -> Value:
-    """Pixels at the places `[N, H, W, 2]`, x before y, -1 and 1 being the image's ends; as PyTorch computes it."""
+    """Sample pixels at positions `[N, H, W, 2]`, x before y, from -1 to 1 across the image, as PyTorch does."""
     if x.ndim != 4:
         raise Untranslatable(f"images of {x.ndim - 2} axes")
     mode = node.attributes.get("mode", "linear")
@@ -41,7 +41,7 @@ def _grid_sample(node: Node, x: Value, grid: Value) -> Value:
 
 
 def _taps(at: Array, mode: str) -> list[tuple[Array, Array]]:
-    """Whole places around each place, and how much each counts."""
+    """Return whole positions around each position, and their weights."""
     if mode == "nearest":
         return [(jnp.round(at), jnp.ones_like(at))]
     first = jnp.floor(jax.lax.stop_gradient(at))
@@ -52,14 +52,14 @@ def _taps(at: Array, mode: str) -> list[tuple[Array, Array]]:
 
 
 def _cubic(far: Array) -> Array:
-    """Cubic convolution (Keys 1981) of a distance up to 2."""
+    """Compute the cubic convolution kernel (Keys 1981) for distances up to 2."""
     near = ((CUBIC + 2) * far - (CUBIC + 3)) * far * far + 1
     outer = CUBIC * (((far - 5) * far + 8) * far - 4)
     return jnp.where(far <= 1, near, outer)
 
 
 def _brought_in(at: Array, side: int, beyond: str, *, aligned: bool) -> Array:
-    """Places beyond the image moved to its edge, or mirrored there."""
+    """Move positions outside the image to its edge, or mirror them there."""
     if beyond == "zeros":
         return at
     if beyond == "reflection":
@@ -74,7 +74,7 @@ def _brought_in(at: Array, side: int, beyond: str, *, aligned: bool) -> Array:
 
 
 def _pixels(x: Array, row: Array, column: Array, beyond: str, *, aligned: bool) -> Array:
-    """Pixels `[N, C, H, W]` at whole places `[N, H, W]`, by what lies beyond the image."""
+    """Return pixels `[N, C, H, W]` at whole positions `[N, H, W]`, with the given padding outside the image."""
     inside = None
     if beyond == "zeros":
         inside = (row >= 0) & (row < x.shape[2]) & (column >= 0) & (column < x.shape[3])
@@ -88,13 +88,13 @@ def _pixels(x: Array, row: Array, column: Array, beyond: str, *, aligned: bool) 
 
 @operator("AffineGrid")
 def _affine_grid(node: Node, theta: Value, size: Value) -> Value:
-    """Places `[N, H, W, 2]` that an affine map `[N, 2, 3]` of the image gives."""
+    """Compute positions `[N, H, W, 2]` under an affine map `[N, 2, 3]` of the image."""
     sides = ints(size)
     if len(sides) != 4:
         raise Untranslatable(f"images of {len(sides) - 2} axes")
     aligned = bool(node.attributes.get("align_corners"))
     if aligned and 1 in sides[2:]:
-        raise Untranslatable("where one pixel lies between corners is what runtimes disagree on")
+        raise Untranslatable("runtimes disagree on the position of a single pixel with align_corners")
     shrunk = [1.0 if aligned else (side - 1) / side for side in sides[2:]]
     rows, columns = (
         np.linspace(-1, 1, side, dtype=np.float32) * np.float32(by) if side > 1 else np.zeros(1, np.float32)

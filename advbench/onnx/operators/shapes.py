@@ -1,4 +1,4 @@
-"""Operators that move numbers and compute shapes."""
+"""Operators that move elements and compute shapes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,22 @@ from advbench.onnx.operators.base import (
 
 
 def setting(node: Node, name: str, given: Value) -> tuple[int, ...] | None:
-    """Whole numbers that older opsets have as an attribute and newer ones as an input."""
+    """Read whole numbers that older opsets have as an attribute and newer ones as an input.
+
+    Parameters
+    ----------
+    node : Node
+        The node.
+    name : str
+        Name of the attribute.
+    given : np.ndarray or None
+        The input.
+
+    Returns
+    -------
+    tuple of int or None
+        None if both are absent.
+    """
     if given is not None:
         return ints(given)
     value = node.attributes.get(name)
@@ -42,7 +57,7 @@ def _size(_node: Node, x: Value) -> Value:
 
 @operator("Reshape")
 def _reshape(node: Node, x: Value, shape: Value) -> Value:
-    """A 0 keeps the side; -1 is what is left over."""
+    """Reshape: 0 keeps a side; -1 is the side that remains."""
     sides = list(ints(shape))
     if not node.attributes.get("allowzero"):
         sides = [x.shape[at] if side == 0 else side for at, side in enumerate(sides)]
@@ -115,7 +130,7 @@ def _gather_elements(node: Node, x: Value, indices: Value) -> Value:
 def _slice(
     node: Node, x: Value, starts: Value = None, ends: Value = None, axes: Value = None, steps: Value = None
 ) -> Value:
-    """As in Python: what reaches beyond an end stops there."""
+    """Slice with Python's rules: bounds beyond an end stop there."""
     first, last = setting(node, "starts", starts), setting(node, "ends", ends)
     if first is None or last is None:
         raise Untranslatable("starts or ends are missing")
@@ -158,7 +173,7 @@ def _range(_node: Node, start: Value, limit: Value, delta: Value) -> Value:
 
 @operator("Pad")
 def _pad(node: Node, x: Value, pads: Value = None, value: Value = None, axes: Value = None) -> Value:
-    """Negative pads crop."""
+    """Pad; negative pads crop."""
     amounts = setting(node, "pads", pads)
     along = ints(axes) if axes is not None else tuple(range(x.ndim))
     if amounts is None or len(amounts) != 2 * len(along):

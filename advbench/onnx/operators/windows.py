@@ -30,7 +30,21 @@ Pooling = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows by axis: their sides, the steps between and within them, and the padding around the image."""
+    """Windows of a convolution or pooling, by axis.
+
+    Attributes
+    ----------
+    sides : tuple of int
+        Sides of a window.
+    strides : tuple of int
+        Steps between windows.
+    dilations : tuple of int
+        Steps within a window.
+    pads : tuple of (int, int)
+        Padding before and after the image.
+    beyond : tuple of int
+        Additional padding after the image, for `ceil_mode`.
+    """
 
     sides: tuple[int, ...]
     strides: tuple[int, ...]
@@ -40,7 +54,27 @@ class Windows:
 
     @classmethod
     def of(cls, node: Node, x: Value, sides: Sequence[int]) -> Windows:
-        """Read a node's attributes, for images [N, C, ...] and windows of these sides."""
+        """Read the attributes of a node.
+
+        Parameters
+        ----------
+        node : Node
+            The node.
+        x : Array
+            Images `[N, C, ...]`.
+        sides : sequence of int
+            Sides of a window.
+
+        Returns
+        -------
+        Windows
+            The windows.
+
+        Raises
+        ------
+        Untranslatable
+            When the attributes do not fit the images.
+        """
         rank = x.ndim - 2
         strides = tuple(node.attributes.get("strides", (1,) * rank))
         dilations = tuple(node.attributes.get("dilations", (1,) * rank))
@@ -53,7 +87,20 @@ class Windows:
         return cls(tuple(sides), strides, dilations, pads, beyond)
 
     def slices(self, x: Value, fill: float) -> Iterator[Value]:
-        """Pixel by pixel of the window, in row-major order, its values in all windows: [N, C, ...] each."""
+        """Yield, for each pixel of the window in row-major order, its values in all windows.
+
+        Parameters
+        ----------
+        x : Array
+            Images `[N, C, ...]`.
+        fill : float
+            Value of the padding.
+
+        Returns
+        -------
+        iterator of Array
+            `[N, C, ...]` each.
+        """
         around = [(low, high, 0) for low, high in self.around()]
         x = lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), (0, 0, 0), *around])
         counts = self.counts(x.shape[2:])
@@ -63,11 +110,28 @@ class Windows:
             yield lax.slice(x, (0, 0, *starts), (*x.shape[:2], *ends), (1, 1, *self.strides))
 
     def around(self) -> list[tuple[int, int]]:
-        """Padding by axis, all of it."""
+        """Return the whole padding by axis.
+
+        Returns
+        -------
+        list of (int, int)
+            Before and after the image.
+        """
         return [(low, high + more) for (low, high), more in zip(self.pads, self.beyond, strict=True)]
 
     def counts(self, padded: Sequence[int]) -> list[int]:
-        """Windows along each axis of a padded image."""
+        """Count windows along each axis.
+
+        Parameters
+        ----------
+        padded : sequence of int
+            Sides of the padded image.
+
+        Returns
+        -------
+        list of int
+            Windows by axis.
+        """
         spans = [(side - 1) * d + 1 for side, d in zip(self.sides, self.dilations, strict=True)]
         counts = [(n - span) // s + 1 for n, span, s in zip(padded, spans, self.strides, strict=True)]
         if min(counts) < 1:
@@ -75,7 +139,24 @@ class Windows:
         return counts
 
     def pooled(self, x: Value, fill: float, join: Callable[[Value, Value], Value], large: Pooling) -> Value:
-        """Values of all windows, [N, C, ...]: pixel by pixel of small ones, whose gradients are fast on CPU."""
+        """Combine the values of all windows: pixel by pixel for small ones, whose gradients are fast on CPU.
+
+        Parameters
+        ----------
+        x : Array
+            Images `[N, C, ...]`.
+        fill : float
+            Value of the padding.
+        join : callable
+            Combines two arrays.
+        large : callable
+            Pooling for large windows.
+
+        Returns
+        -------
+        Array
+            `[N, C, ...]`.
+        """
         if self.is_small():
             return reduce(join, self.slices(x, fill))
         if any(max(pad) >= side * d for pad, side, d in zip(self.pads, self.sides, self.dilations, strict=True)):
@@ -105,7 +186,7 @@ class Windows:
 
 
 def _first_largest(x: Value) -> Value:
-    """The largest pixel of each image and channel, [N, C, 1, ...]; of tied ones the first gets the gradient."""
+    """Return the largest pixel of each image and channel, [N, C, 1, ...]; of tied ones the first gets the gradient."""
     return _largest(x.reshape(*x.shape[:2], -1)).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
@@ -134,7 +215,7 @@ def _pads(node: Node, size: Sequence[int], spans: Sequence[int], strides: Sequen
 
 
 def _beyond(size: int, span: int, stride: int, pads: tuple[int, int]) -> int:
-    """Padding so that a last window fits, unless it would begin behind the image and its padding in front."""
+    """Compute the padding for a last window, unless it would begin after the image and its padding in front."""
     steps = -(-(size + sum(pads) - span) // stride)
     if steps * stride >= size + pads[0]:
         steps -= 1
@@ -143,7 +224,7 @@ def _beyond(size: int, span: int, stride: int, pads: tuple[int, int]) -> int:
 
 @operator("Conv")
 def _conv(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
-    """JAX's own; `advbench.nn.rewrite`, which is put around a graph, has a faster one for CPU."""
+    """Convolve by JAX; `advbench.nn.rewrite`, applied to the whole graph, replaces it by a faster operator on CPU."""
     windows = Windows.of(node, x, kernel.shape[2:])
     y = lax.conv_general_dilated(
         x,
@@ -159,7 +240,7 @@ def _conv(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
 
 @operator("ConvTranspose")
 def _conv_transpose(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
-    """The transpose of a convolution: pixels pulled apart by the strides, then convolved with the flipped kernel."""
+    """Transpose a convolution: spread the pixels by the strides, then convolve with the flipped kernel."""
     if node.attributes.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in node.attributes:
         raise Untranslatable("only explicit padding is supported")
     rank, groups = x.ndim - 2, node.attributes.get("group", 1)
@@ -183,7 +264,7 @@ def _conv_transpose(node: Node, x: Value, kernel: Value, bias: Value = None) -> 
 
 @operator("MaxPool")
 def _max_pool(node: Node, x: Value) -> Value:
-    """Of tied pixels the first in row-major order gets the gradient, as in PyTorch."""
+    """Take the largest pixel; of tied ones the first in row-major order gets the gradient, as in PyTorch."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise Untranslatable(f"the largest of {x.dtype} is not supported")
 
@@ -198,7 +279,7 @@ def _max_pool(node: Node, x: Value) -> Value:
 
 @operator("AveragePool")
 def _average_pool(node: Node, x: Value) -> Value:
-    """Padding counts where `count_include_pad` says so; what `ceil_mode` adds never does."""
+    """Average; padding counts if `count_include_pad` says so, and the padding of `ceil_mode` never does."""
     windows = Windows.of(node, x, node.attributes["kernel_shape"])
     ones = jnp.ones((1, 1, *x.shape[2:]), x.dtype)
     total = windows.pooled(x, 0, jnp.add, lax.add)
@@ -223,7 +304,7 @@ def _global_lp_pool(node: Node, x: Value) -> Value:
 
 
 def _lp(node: Node, x: Value, total: Callable[[Value], Value]) -> Value:
-    """The p-norm of sums; where that is 0 so is its gradient."""
+    """Compute the p-norm from sums; its gradient is 0 where the norm is 0."""
     p = node.attributes.get("p", 2)
     powers = total(lax.integer_pow(jnp.abs(x), p))
     return jnp.where(powers > 0, jnp.where(powers > 0, powers, 1) ** (1 / p), 0)
@@ -231,7 +312,7 @@ def _lp(node: Node, x: Value, total: Callable[[Value], Value]) -> Value:
 
 @operator("Col2Im")
 def _columns_to_image(node: Node, x: Value, size: Value, block: Value) -> Value:
-    """Blocks `[N, C * block, L]` added up where they lie in an image `[N, C, ...]`: the transpose of unfolding."""
+    """Add up blocks `[N, C * block, L]` at their places in an image `[N, C, ...]`: the transpose of unfolding."""
     sides, spans = ints(size), ints(block)
     image = jax.ShapeDtypeStruct((x.shape[0], x.shape[1] // math.prod(spans), *sides), x.dtype)
     windows = Windows.of(node, image, spans)

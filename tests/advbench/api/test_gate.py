@@ -80,7 +80,7 @@ def test_settings_reach_the_model_from_the_file_too(folder, tmp_path):
         ("weights", '"none.pt"', "for PyTorch and Keras"),
         ("expect-clean", '"soon"', "should be an accuracy"),
         ("eot-samples", "3", "for randomised models"),
-        ("query-limit", "9", "for targets behind a URL"),
+        ("query-limit", "9", "for remote models"),
     ):
         (tmp_path / "advbench.toml").write_text(rules.format(f"{key} = {value}"))
         with pytest.raises(UsageError, match=words):

@@ -153,7 +153,7 @@ def test_a_class_will_do_and_an_own_file_knows_it():
         pass
 
     trained = train(Local, out="local")
-    with pytest.raises(UsageError, match="which no file has"):
+    with pytest.raises(UsageError, match="which is not in a file"):
         load_model("local")
     np.testing.assert_array_equal(logits(load_model("local", arch=Local)), logits(trained))
 
@@ -199,7 +199,7 @@ def test_another_number_of_classes_begins_with_a_new_head_and_says_so():
     train(out="run")
     told = []
     model = train(data=arrays(3), init="run", notify=told.append)
-    assert "note: head begins anew: run has 2 classes, not 3" in told
+    assert "note: head gets new weights: run has 2 classes, not 3" in told
     assert model.classes == 3
     assert model.record["init"]["replaced"] == ["head"]
     module, fresh = (find("net.py:Net").create((8, 8, 1), 3, 1) for _ in range(2))
@@ -215,7 +215,7 @@ def test_weights_of_another_architecture_name_the_nearest_pairs():
         train("mlp", init="run")
     words = str(caught.value)
     assert words.startswith("run does not fit mlp: ")
-    assert "layers.0.bias [256] is not there, nearest is first.bias [12]" in words
+    assert "layers.0.bias [256] is not given, the nearest is first.bias [12]" in words
     assert "\n" not in words
     with pytest.raises(UsageError, match=r"first.kernel \[192, 12\] is \[64, 12\] there"):
         train(data=(np.repeat(arrays()[0], 3, -1), arrays()[1]), init="run")

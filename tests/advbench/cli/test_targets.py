@@ -42,7 +42,7 @@ def test_a_target_gives_a_table_with_its_queries(attack, server):
     queries = result["model"]["queries"]
     assert queries["asked"] == server.images
     assert f"{server.images:,} queries" in got.stdout
-    assert "queries for each of 8 images: square:queries=4 4; no bound" in got.stderr
+    assert "queries for each of 8 images: square:queries=4 4; no query limit" in got.stderr
     assert server.seen[-1][1]["Authorization"] == f"Bearer {TOKEN}"
     assert TOKEN not in got.output + Path("r.json").read_text()
 

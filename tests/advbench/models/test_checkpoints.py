@@ -130,7 +130,7 @@ REFUSED = {
     ),
     "two sets": (
         lambda state: {"state_dict": state, "state_dict_ema": {k: v * 2 for k, v in state.items()}},
-        "several sets of weights for this module (state_dict, state_dict_ema): save the one that is meant, like "
+        "several sets of weights for this module (state_dict, state_dict_ema): save the right one alone, like "
         "torch.save(torch.load(FILE, weights_only=True)['state_dict_ema'], NEW)",
     ),
     "a list": (lambda state: [1], "holds list, not a state dict"),

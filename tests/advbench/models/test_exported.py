@@ -90,7 +90,7 @@ def test_truncated_and_foreign_bytes_are_one_line(file, blob):
     cuts = [blob[:n] for n in (0, 1, 4, 9, *range(16, len(blob), len(blob) // 40))]
     for damaged in [*cuts, b"\x00" * 64, b"PK\x03\x04" + b"a" * 100, b"not a model", blob[::-1]]:
         file.write_bytes(damaged)
-        with pytest.raises(CorruptFile, match=r"is damaged or no jax\.export file") as caught:
+        with pytest.raises(CorruptFile, match=r"is damaged, or not a jax\.export file") as caught:
             exported.load(file)
         assert "\n" not in str(caught.value)
 

@@ -203,7 +203,7 @@ FOREIGN = {
     "net.eqx": "eqx.tree_deserialise_leaves",
     "net.engine": "TensorRT engine, which has no gradient",
     "net.safetensors": "holds weights alone: name a factory",
-    "net.xyz": "is no model that can be read",
+    "net.xyz": "is not a model of a known kind",
     "saved/saved_model.pb": "is a TensorFlow SavedModel",
     "orbax/_CHECKPOINT_METADATA": "is an Orbax checkpoint: restore it by orbax.checkpoint",
     "hub/config.json": "AutoModelForImageClassification.from_pretrained",

@@ -352,7 +352,7 @@ def test_v2_without_metadata(server, data, images, status):
     ("status", "message"),
     [
         (404, "is the model's name right"),
-        (422, "does not describe its input, which was sent as 'input-0': say `input`"),
+        (422, "does not describe its input, which was sent as 'input-0': set `input`"),
     ],
 )
 def test_v2_without_metadata_that_refuses_says_what_may_be_wrong(server, data, status, message):
