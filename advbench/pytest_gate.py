@@ -45,7 +45,7 @@ def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
     from advbench.api.gate_rules import keys
     from advbench.api.runtime import prepare
     from advbench.gating.rules import GateRules
-    from advbench.gating.source import Source, validated
+    from advbench.gating.source import RulesSource, validated
 
     with _failing():
         given = _checked(current(settings, _deprecated), {*THREAT, *GateRules.model_fields} - {"threats"})
@@ -55,7 +55,7 @@ def decided(settings: Mapping[str, Any], file: str, line: int) -> Gate:
         asked = given.pop("model")
         rest, objects = keys(given)
         rest["model"] = asked if isinstance(asked, str) else getattr(asked, "__name__", type(asked).__name__)
-        source = Source(file, dict.fromkeys([("threats",), *((name,) for name in rest)], line))
+        source = RulesSource(file, dict.fromkeys([("threats",), *((name,) for name in rest)], line))
         rules = validated({"gate": {**rest, "threats": [threat]}}, source)
         kept = [each for each in (asked, *objects.values()) if not isinstance(each, str)]
         key = repr(rules), *map(id, kept)

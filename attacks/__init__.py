@@ -1,7 +1,7 @@
 """Attack algorithms in pure JAX. A new attack is one file here and one line below."""
 
 from advbench.attacks.apgd import APGD
-from advbench.attacks.base import Aim, Attack, Proposal
+from advbench.attacks.base import Attack, Proposal, TargetedLabels
 from advbench.attacks.bim import BIM
 from advbench.attacks.boundary import Boundary
 from advbench.attacks.cw import CW
@@ -82,7 +82,6 @@ __all__ = [
     "SUITES",
     "TIFGSM",
     "VMIFGSM",
-    "Aim",
     "Attack",
     "Boundary",
     "CWLinf",
@@ -99,6 +98,7 @@ __all__ = [
     "SimBA",
     "Spatial",
     "Square",
+    "TargetedLabels",
     "Threat",
     "UniformNoise",
     "bpda",

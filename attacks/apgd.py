@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.apgd_l1 import SparsePace
-from advbench.attacks.base import Aimed, Proposal, setting
+from advbench.attacks.apgd_l1 import SparseStepSize
+from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import losses, slope
+from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -29,7 +29,7 @@ from advbench.core.threat import TINY, Threat
 MOMENTUM = 0.75  # weight of the new step; the rest is the previous one
 
 
-class Point(NamedTuple):
+class Iterate(NamedTuple):
     """An image with its loss and input gradient."""
 
     x: Array
@@ -37,7 +37,7 @@ class Point(NamedTuple):
     loss: Array
 
 
-class Pace(NamedTuple):
+class StepSize(NamedTuple):
     """Step size of one image in Linf and L2. Counts are since its last checkpoint."""
 
     size: Array  # of a step, in units of eps
@@ -48,24 +48,24 @@ class Pace(NamedTuple):
     best: Array  # loss then
 
     @classmethod
-    def begin(cls, steps: Array | int) -> "Pace":
+    def begin(cls, steps: Array | int) -> "StepSize":
         size, window = jnp.float32(2), jnp.int32(_share(22, steps))
         return cls(size, window, jnp.int32(-1), jnp.int32(0), jnp.bool_(True), jnp.float32(-jnp.inf))
 
-    def review(self, attack: "APGD", x0: Array, best: Point, rose: Array) -> tuple["Pace", Array]:
+    def update(self, attack: "APGD", x0: Array, best: Iterate, rose: Array) -> tuple["StepSize", Array]:
         """Update the step size, and tell whether to return to the best point."""
         steps, rises = self.steps + 1, self.rises + rose
         due = steps == self.window
         stuck = (rises <= attack.rho * steps) | (~self.halved & (best.loss <= self.best))
         narrower = jnp.maximum(self.window - _share(3, attack.steps), _share(6, attack.steps))
-        later = Pace(jnp.where(stuck, self.size / 2, self.size), narrower, 0 * steps, 0 * rises, stuck, best.loss)
+        later = StepSize(jnp.where(stuck, self.size / 2, self.size), narrower, 0 * steps, 0 * rises, stuck, best.loss)
         return _where(due, later, self._replace(steps=steps, rises=rises)), due & stuck
 
-    def move(self, threat: Threat, x0: Array, here: Point, last: Array, first: Array) -> Array:
+    def move(self, threat: Threat, x0: Array, here: Iterate, last: Array, first: Array) -> Array:
         """Take an ascent step, mixed with the previous step."""
-        climbed = threat.project(x0, here.x + self.size * threat.eps * threat.norm.steepest(here.g))
+        ascended = threat.project(x0, here.x + self.size * threat.eps * threat.norm.steepest(here.g))
         new = jnp.where(first, 1.0, MOMENTUM)
-        return threat.project(x0, here.x + new * (climbed - here.x) + (1 - new) * (here.x - last))
+        return threat.project(x0, here.x + new * (ascended - here.x) + (1 - new) * (here.x - last))
 
 
 class State(NamedTuple):
@@ -74,14 +74,14 @@ class State(NamedTuple):
     x: Array
     last: Array  # after a return the best point, as in the authors' code: the abandoned path gives no momentum
     loss: Array  # of the previous iterate, abandoned or not
-    best: Point
-    pace: Pace | SparsePace
-    fooled: Array
+    best: Iterate
+    step_size: StepSize | SparseStepSize
+    misclassified: Array
     gradients: Array
     chosen: Choice | None = None
 
 
-class APGD(Aimed):
+class APGD(Targeted):
     """Auto-PGD with the published settings; losses as in AutoAttack: ce, or dlr aimed at classes.
 
     Parameters
@@ -134,28 +134,28 @@ class APGD(Aimed):
             begun = _begin(attack, wide, x, best)._replace(chosen=chosen if factor == 1 else None)
             ended = iterate(attack, model, wide, x, y, begun, steps + 1)
             best, gradients = ended.best.x, gradients + ended.gradients
-        return proposal(ended.chosen, model, best, y, ended.fooled, gradients, gradients)
+        return proposal(ended.chosen, model, best, y, ended.misclassified, gradients, gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Evaluate the loss where each image is, then move it; misclassified images stay."""
         loss = losses(self.targets)[self.loss]
-        g, logits = slope(model, loss, state.x, y)
-        here = Point(state.x, jnp.where(jnp.isfinite(g), g, 0.0), jax.vmap(loss)(logits, y))
-        fools = settled(model, logits, y) & self.keep
-        after: State = jax.vmap(self._advance, (None, 0, 0, 0, 0))(threat, x, here, fools, state)
+        g, logits = input_gradient(model, loss, state.x, y)
+        here = Iterate(state.x, jnp.where(jnp.isfinite(g), g, 0.0), jax.vmap(loss)(logits, y))
+        succeeds = settled(model, logits, y) & self.keep
+        after: State = jax.vmap(self._advance, (None, 0, 0, 0, 0))(threat, x, here, succeeds, state)
         return after._replace(chosen=consider(state.chosen, model, state.x, y, logits, path=True))
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
-    def _advance(self, threat: Threat, x0: Array, here: Point, fools: Array, state: State) -> State:
-        best = _where(fools | (here.loss > state.best.loss), here, state.best)
-        pace, restart = state.pace.review(self, x0, best, here.loss > state.loss)
+    def _advance(self, threat: Threat, x0: Array, here: Iterate, succeeds: Array, state: State) -> State:
+        best = _where(succeeds | (here.loss > state.best.loss), here, state.best)
+        step_size, restart = state.step_size.update(self, x0, best, here.loss > state.loss)
         begin = _where(restart, best, here)
-        x = pace.move(threat, x0, begin, state.last, state.gradients == 0)
-        moved = State(x, begin.x, here.loss, best, pace, fools, state.gradients + 1, state.chosen)
-        after: State = _where(state.fooled, state, moved)
+        x = step_size.move(threat, x0, begin, state.last, state.gradients == 0)
+        moved = State(x, begin.x, here.loss, best, step_size, succeeds, state.gradients + 1, state.chosen)
+        after: State = _where(state.misclassified, state, moved)
         return after
 
 
@@ -175,7 +175,7 @@ def _start(threat: Threat, x: Array, keys: Array) -> Array:
         if threat.norm.name == "l1":
             return threat.project(x, x + jax.random.normal(key, x.shape))
         d = threat.norm.sample(key, x)
-        return threat.project(x, x + threat.eps * d / jnp.maximum(threat.norm.size(d), TINY))
+        return threat.project(x, x + threat.eps * d / jnp.maximum(threat.norm.length(d), TINY))
 
     return jax.vmap(edge)(keys, x)
 
@@ -184,8 +184,10 @@ def _start(threat: Threat, x: Array, keys: Array) -> Array:
 def _begin(attack: APGD, threat: Threat, x: Array, begin: Array) -> State:
     def one(x0: Array, x: Array) -> State:
         x = threat.project(x0, x)
-        pace = SparsePace.begin(x0, x, attack.large_eps) if threat.norm.name == "l1" else Pace.begin(attack.steps)
-        best = Point(x, jnp.zeros_like(x), jnp.float32(-jnp.inf))
-        return State(x, x, jnp.float32(jnp.inf), best, pace, jnp.bool_(False), jnp.int32(0))
+        step_size = (
+            SparseStepSize.begin(x0, x, attack.large_eps) if threat.norm.name == "l1" else StepSize.begin(attack.steps)
+        )
+        best = Iterate(x, jnp.zeros_like(x), jnp.float32(-jnp.inf))
+        return State(x, x, jnp.float32(jnp.inf), best, step_size, jnp.bool_(False), jnp.int32(0))
 
     return jax.vmap(one)(x, begin)

@@ -17,7 +17,7 @@ from advbench.core.model import Model
 from advbench.core.threat import Threat
 
 
-class Aim(NamedTuple):
+class TargetedLabels(NamedTuple):
     """Reference of a targeted loss.
 
     Parameters
@@ -94,18 +94,18 @@ def setting(*, default: Any) -> Any:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, setting))
-class Plan:
+class PytreeConfig:
     """Frozen dataclass that is also a pytree: plain fields are traced, those made by `setting` are static."""
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_dataclass(dataclass(frozen=True)(cls))
 
 
-class Attack(Plan):
+class Attack(PytreeConfig):
     """Base of all attacks.
 
     Restarts, the cascade and skipping broken images belong to the judge's loop: it calls an attack once for each of
-    `runs`, with fresh keys and with the reference that `aim` gives for that run.
+    `runs`, with fresh keys and with the reference that `loss_reference` gives for that run.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ class Attack(Plan):
     restarts: int = setting(default=1)
 
     def __init_subclass__(cls) -> None:
-        if "aim" in vars(cls):
-            cls.aim = own_settings()(vars(cls)["aim"])  # type: ignore[method-assign]
+        if "loss_reference" in vars(cls):
+            cls.loss_reference = own_settings()(vars(cls)["loss_reference"])  # type: ignore[method-assign]
         if "__call__" in vars(cls):
             cls.__call__ = own_settings()(_aimed(vars(cls)["__call__"]))  # type: ignore[method-assign]
         super().__init_subclass__()
@@ -186,7 +186,7 @@ class Attack(Plan):
         """
         return self.restarts
 
-    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
+    def loss_reference(self, model: Model, x: Array, y: Array, run: int) -> Any:
         """Return the reference of the loss for one run; the labels unless targeted.
 
         Parameters
@@ -219,7 +219,7 @@ class Attack(Plan):
         x : Array
             Clean images, float32 `[B, H, W, C]` in [0, 1].
         y : Any
-            Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, clean logits, or a `Starts`.
+            Reference of the loss, leading axis B: labels int32 `[B]`, a `TargetedLabels`, clean logits, or a `Starts`.
         keys : Array
             One PRNG key per image, so that no result depends on the batch.
 
@@ -244,7 +244,7 @@ def _aimed(call: Callable[..., Proposal]) -> Callable[..., Proposal]:
     return checked
 
 
-class Aimed(Attack):
+class Targeted(Attack):
     """Base of attacks that can also aim at classes: the likeliest wrong ones, one run for each.
 
     Parameters
@@ -263,11 +263,11 @@ class Aimed(Attack):
     def runs(self, classes: int) -> int:
         return self.restarts * max(1, min(self.targets, classes - 1))
 
-    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
+    def loss_reference(self, model: Model, x: Array, y: Array, run: int) -> Any:
         return likely_wrong(model, x, y, run // self.restarts) if self.targets else y
 
 
-def likely_wrong(model: Model, x: Array, y: Array, rank: int) -> Aim:
+def likely_wrong(model: Model, x: Array, y: Array, rank: int) -> TargetedLabels:
     """Aim at the `rank`-th most likely wrong class, 0 the likeliest.
 
     Parameters
@@ -286,13 +286,13 @@ def likely_wrong(model: Model, x: Array, y: Array, rank: int) -> Aim:
     Aim
         Labels and target classes.
     """
-    aim: Aim = _likely_wrong(model, x, y, rank)
-    return aim
+    loss_reference: TargetedLabels = _likely_wrong(model, x, y, rank)
+    return loss_reference
 
 
 @jax.jit
-def _likely_wrong(model: Model, x: Array, y: Array, rank: Array | int) -> Aim:
+def _likely_wrong(model: Model, x: Array, y: Array, rank: Array | int) -> TargetedLabels:
     logits = model(x)
     wrong = jnp.where(jax.nn.one_hot(y, logits.shape[-1], dtype=bool), -jnp.inf, logits)
     order = jnp.argsort(-wrong, axis=-1)
-    return Aim(y, order[:, rank].astype(y.dtype))
+    return TargetedLabels(y, order[:, rank].astype(y.dtype))

@@ -21,7 +21,7 @@ from advbench.attacks.decisions import (
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
-from advbench.attacks.selection import passes, surely_fooled
+from advbench.attacks.selection import passes, surely_misclassified
 from advbench.core.model import Model
 from advbench.core.threat import TINY, Threat
 
@@ -31,7 +31,7 @@ RATES = (0.2, 0.5), (0.1, 0.25)  # below: shrink; above: grow
 CONVERGED = 1e-7  # step to the source below which nothing changes any more
 
 
-class Rate(NamedTuple):
+class SuccessRate(NamedTuple):
     """Latest outcomes of one kind of step, newest last."""
 
     outcomes: Array  # bool [B, window]
@@ -45,8 +45,8 @@ class State(NamedTuple):
     turn: Array
     spherical_step: Array
     source_step: Array
-    on_sphere: Rate
-    whole: Rate
+    on_sphere: SuccessRate
+    whole: SuccessRate
     forwards: Array
 
 
@@ -104,8 +104,8 @@ class Boundary(Attack):
         looking = s.turn % (EVERY + 1) == EVERY
         sphere, proposal = jax.vmap(_propose)(fresh(keys, s.forwards), x, s.x, s.spherical_step, s.source_step)
         query = per_image(looking)(sphere, proposal)
-        hit = surely_fooled(model, query, labels) & active
-        size = jax.vmap(threat.size)
+        hit = surely_misclassified(model, query, labels) & active
+        size = jax.vmap(threat.length)
         closer = size(x, query) < size(x, s.x)  # by construction, except for the box and rounding
 
         on_sphere, grow = _rate(s.on_sphere, hit, looking & active, RATES[0])
@@ -139,20 +139,20 @@ def _propose(key: Array, x0: Array, x: Array, spherical_step: Array, source_step
     return sphere, jnp.clip(sphere + share * (x0 - sphere), 0.0, 1.0)
 
 
-def _rate(rate: Rate, hit: Array, looked: Array, bounds: tuple[float, float]) -> tuple[Rate, Array]:
+def _rate(rate: SuccessRate, hit: Array, looked: Array, bounds: tuple[float, float]) -> tuple[SuccessRate, Array]:
     """Record an outcome; return 1 for a full window of successes, -1 for one of failures, then restart the window."""
     outcomes = per_image(looked)(jnp.concatenate([rate.outcomes[:, 1:], hit[:, None]], 1), rate.outcomes)
     looks = rate.looks + looked
     mean = outcomes.mean(1)
     full = looked & (looks >= outcomes.shape[1])
     grow = jnp.where(full, (mean > bounds[1]).astype(jnp.float32) - (mean < bounds[0]), 0.0)
-    return Rate(outcomes, jnp.where(grow != 0, 0, looks)), grow
+    return SuccessRate(outcomes, jnp.where(grow != 0, 0, looks)), grow
 
 
 @jax.jit
 def _begin(attack: Boundary, begun: Array, found: Array, forwards: Array) -> State:
     none = jnp.zeros(len(begun), jnp.int32)
-    rates = [Rate(jnp.zeros((len(begun), window), bool), none) for window in WINDOW]
+    rates = [SuccessRate(jnp.zeros((len(begun), window), bool), none) for window in WINDOW]
     spherical_step = jnp.full(len(begun), attack.spherical_step, jnp.float32)
     source_step = jnp.where(found, jnp.float32(attack.source_step), 0.0)
     return State(begun, none, spherical_step, source_step, rates[0], rates[1], forwards)

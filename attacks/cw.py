@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal, setting
+from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
 from advbench.attacks.minimum import (
     Best,
-    Search,
+    NormSearch,
     advance,
     search,
     squash,
@@ -37,12 +37,12 @@ class State(NamedTuple):
 
     w: Array
     moments: optax.OptState
-    search: Search
+    search: NormSearch
     best: Best  # its size is the squared L2
     gradients: Array
 
 
-class CW(Aimed):
+class CW(Targeted):
     """Minimum-norm attack; the defaults are those of the authors' code.
 
     Parameters
@@ -99,15 +99,15 @@ class CW(Aimed):
         y, w0 = y
         g, (x_adv, gain, size, cost, seen) = self._slope(model, threat, x, y, state)
         active = ~self.done(state)
-        fools = gain > self.confidence
+        succeeds = gain > self.confidence
         update, moments = jax.vmap(adam.update)(g, state.moments)
-        searched, over = advance(self, state.search, fools, cost)
+        searched, over = advance(self, state.search, succeeds, cost)
         renew = per_image(over)
         return State(
             w=renew(w0, state.w - self.lr * update),
             moments=jax.tree.map(renew, jax.vmap(adam.init)(w0), moments),
             search=searched,
-            best=state.best.or_nearer(x_adv, size, fools & active).or_surer(threat, x, x_adv, seen, active),
+            best=state.best.or_nearer(x_adv, size, succeeds & active).or_surer(threat, x, x_adv, seen, active),
             gradients=state.gradients + active,
         )
 
@@ -119,7 +119,7 @@ class CW(Aimed):
         """Differentiate each image's cost in w; return also the image, its margin, squared L2 and cost."""
 
         def total(w: Array) -> tuple[Array, Any]:
-            x_adv = squash(w, *threat.reach(x))
+            x_adv = squash(w, *threat.pixel_bounds(x))
             logits = model(x_adv)
             seen = look(model, x_adv, y, logits)
             gain = beyond(jax.vmap(losses(self.targets)["margin"])(logits, y), seen)
@@ -134,6 +134,6 @@ class CW(Aimed):
 @jax.jit
 def _begin(attack: CW, threat: Threat, x: Array, keys: Array) -> State:
     begin = jax.vmap(threat.start)(keys, x) if attack.start == "uniform" else x
-    w = unsquash(begin, *threat.reach(x))
+    w = unsquash(begin, *threat.pixel_bounds(x))
     zero, best = jnp.zeros(len(x), jnp.int32), Best(x, jnp.full(len(x), jnp.inf))
     return State(w, jax.vmap(adam.init)(w), search(attack, len(x)), best, zero)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal
+from advbench.attacks.base import Proposal, Targeted
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
 from advbench.attacks.minimum import Best, squash, unsquash
@@ -39,7 +39,7 @@ class State(NamedTuple):
     gradients: Array
 
 
-class CWLinf(Aimed):
+class CWLinf(Targeted):
     """Minimum-norm attack in Linf; the defaults are those of the authors' code.
 
     Parameters

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal, setting
+from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import losses, slope
+from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.minimum import Best, cosine
 from advbench.attacks.rows import scaled
 from advbench.attacks.selection import beyond, look, passes
@@ -31,7 +31,7 @@ class State(NamedTuple):
     best: Best
 
 
-class DDN(Aimed):
+class DDN(Targeted):
     """Minimum-norm attack in L2; the defaults are those of the authors' code, except for `levels`.
 
     The authors round every image to 256 levels, since their images must be files. Here any pixels in [0, 1] are
@@ -87,20 +87,20 @@ class DDN(Aimed):
         """Evaluate the image, then take one ascent step and project onto the new sphere."""
         y, anywhere = y
         x_adv = x + state.d
-        g, logits = slope(model, losses(self.targets)["ce"], x_adv, y)
+        g, logits = input_gradient(model, losses(self.targets)["ce"], x_adv, y)
         seen = look(model, x_adv, y, logits)
-        fools = beyond(jax.vmap(losses(self.targets)["margin"])(logits, y), seen) > 0
+        succeeds = beyond(jax.vmap(losses(self.targets)["margin"])(logits, y), seen) > 0
         direction = jax.vmap(l2.steepest)(jnp.where(jnp.isfinite(g), g, 0.0))
         flat = (direction == 0).all((1, 2, 3), keepdims=True)  # a saturated softmax: take a random direction
         ahead = state.d + scaled(
             cosine(self.step_size, self.step_size / 100, state.step, self.steps), jnp.where(flat, anywhere, direction)
         )
-        radius = state.radius * jnp.where(fools, 1 - self.gamma, 1 + self.gamma)
-        radius = jnp.minimum(radius, jax.vmap(l2.size)(jnp.maximum(x, 1 - x)))  # no image in the box is further away
-        ahead = jnp.clip(x + scaled(radius / jnp.maximum(jax.vmap(l2.size)(ahead), TINY), ahead), 0.0, 1.0)
+        radius = state.radius * jnp.where(succeeds, 1 - self.gamma, 1 + self.gamma)
+        radius = jnp.minimum(radius, jax.vmap(l2.length)(jnp.maximum(x, 1 - x)))  # no image in the box is further away
+        ahead = jnp.clip(x + scaled(radius / jnp.maximum(jax.vmap(l2.length)(ahead), TINY), ahead), 0.0, 1.0)
         if self.levels:
             ahead = jnp.round(ahead * (self.levels - 1)) / (self.levels - 1)
-        best = state.best.or_nearer(x_adv, jax.vmap(l2.size)(state.d), fools).or_surer(threat, x, x_adv, seen)
+        best = state.best.or_nearer(x_adv, jax.vmap(l2.length)(state.d), succeeds).or_surer(threat, x, x_adv, seen)
         return State(ahead - x, radius, state.step + 1, best)
 
     def done(self, state: State) -> Array:

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Plan, Starts
+from advbench.attacks.base import PytreeConfig, Starts
 from advbench.attacks.loop import iterate
 from advbench.attacks.rows import per_image
-from advbench.attacks.selection import surely_fooled
+from advbench.attacks.selection import surely_misclassified
 from advbench.core.model import Model
 from advbench.core.threat import TINY, Threat
 
@@ -35,7 +35,7 @@ class Start(NamedTuple):
     halvings: Array
 
 
-class Search(Plan):
+class BoundarySearch(PytreeConfig):
     """Try candidates until one is misclassified, then bisect the way to the clean image; one query a step.
 
     The candidates are uniform noise, as in the papers; then mixtures of the clean image with noise, as in Foolbox
@@ -51,7 +51,7 @@ class Search(Plan):
         share = jnp.where(state.found, (state.low + state.high) / 2, 1.0)
         query = jnp.clip(x + share[:, None, None, None] * (origin - x), 0.0, 1.0)
         active = ~self.done(state)
-        hit = surely_fooled(model, query, y) & active
+        hit = surely_misclassified(model, query, y) & active
         low, high = narrow(hit, state.low, state.high)
         halving = active & state.found
         return Start(
@@ -95,7 +95,7 @@ def start(model: Model, threat: Threat, x: Array, y: Array | Starts, keys: Array
     none = jnp.zeros(len(x), jnp.int32)
     limit = none + DRAWS + BLENDS + (y.available if isinstance(y, Starts) else 0)
     begun = Start(x, zero > 0, x, zero, one, none, limit, none)
-    ended: Start = iterate(Search(), model, threat, x, (y, keys), begun, DRAWS + BLENDS + STARTS + HALVINGS)
+    ended: Start = iterate(BoundarySearch(), model, threat, x, (y, keys), begun, DRAWS + BLENDS + STARTS + HALVINGS)
     return ended
 
 
@@ -165,7 +165,7 @@ def narrow(hit: Array, low: Array, high: Array) -> tuple[Array, Array]:
     return jnp.where(hit, low, middle), jnp.where(hit, middle, high)
 
 
-def towards(threat: Threat, x0: Array, x: Array, share: Array) -> Array:
+def interpolate(threat: Threat, x0: Array, x: Array, share: Array) -> Array:
     """Interpolate from `x0` to `x` at `share` of the distance: on a line in L2, on a clipped cube in Linf.
 
     Parameters

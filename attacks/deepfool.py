@@ -32,7 +32,7 @@ class State(NamedTuple):
 
     x: Array
     total: Array  # sum of all steps, without overshoot
-    fooled: Array
+    misclassified: Array
     forwards: Array
     gradients: Array
     chosen: Choice | None
@@ -79,7 +79,7 @@ class DeepFool(Attack):
         zero = jnp.zeros(len(x), jnp.int32)  # plus one forward pass to rank the classes
         begun = State(x, jnp.zeros_like(x), jnp.zeros(len(x), bool), zero + 1, zero, choice(model, x, y))
         ended = iterate(self, model, threat, x, (y, others), begun, self.steps)
-        best = Best(ended.x, jnp.where(ended.fooled, 0.0, jnp.inf), ended.chosen)
+        best = Best(ended.x, jnp.where(ended.misclassified, 0.0, jnp.inf), ended.chosen)
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: tuple[Array, Array], state: State) -> State:
@@ -95,8 +95,8 @@ class DeepFool(Attack):
         slopes = jax.vmap(pull)(one_class)[0]  # [classes, B, H, W, C]
         slopes = jnp.where(jnp.isfinite(slopes), slopes, 0.0)
         seen = look(model, state.x, label, logits)
-        done = state.fooled | sure(logits, label, seen)
-        best = Best(state.x, state.forwards, state.chosen).or_surer(threat, x, state.x, seen, ~state.fooled)
+        done = state.misclassified | sure(logits, label, seen)
+        best = Best(state.x, state.forwards, state.chosen).or_surer(threat, x, state.x, seen, ~state.misclassified)
         lead = lead if seen is None else lead - seen.enough[:, None]
         total = state.total + jax.vmap(_to_boundary, (None, 0, 1))(threat, lead, slopes)
         ahead = jnp.clip(x + (1 + self.overshoot) * total, 0.0, 1.0)
@@ -104,14 +104,14 @@ class DeepFool(Attack):
             per_image(done)(state.x, ahead),
             total,
             done,
-            state.forwards + ~state.fooled,
-            state.gradients + jnp.where(state.fooled, 0, others.shape[1]),
+            state.forwards + ~state.misclassified,
+            state.gradients + jnp.where(state.misclassified, 0, others.shape[1]),
             best.chosen,
         )
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
 
 def _to_boundary(threat: Threat, lead: Array, slopes: Array) -> Array:
@@ -120,7 +120,7 @@ def _to_boundary(threat: Threat, lead: Array, slopes: Array) -> Array:
     gains = (directions * slopes).sum((1, 2, 3))  # per unit of the norm
     distances = jnp.where(jnp.isfinite(lead), jnp.abs(lead), 0.0) / jnp.maximum(gains, 1e-8)
     nearest = jnp.argmin(distances)
-    furthest = threat.norm.size(jnp.ones_like(slopes[0]))  # vanishing gradients must not move an image to infinity
+    furthest = threat.norm.length(jnp.ones_like(slopes[0]))  # vanishing gradients must not move an image to infinity
     return (jnp.minimum(distances[nearest], furthest) + NUDGE) * directions[nearest]
 
 

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal, setting
+from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import losses
 from advbench.attacks.minimum import (
     Best,
-    Search,
+    NormSearch,
     advance,
     search,
 )
@@ -32,12 +32,12 @@ class State(NamedTuple):
 
     x: Array
     ahead: Array  # where the gradient is taken: `x` with momentum
-    search: Search
+    search: NormSearch
     best: Best
     gradients: Array
 
 
-class EAD(Aimed):
+class EAD(Targeted):
     """Minimum-norm attack in L1; the defaults are those of the authors' experiments, except for `rule`.
 
     The authors take the adversarial image of the smallest elastic net. Here the threat model is a ball in L1, for which
@@ -114,16 +114,16 @@ class EAD(Aimed):
 
         logits = model(x_new)
         seen = look(model, x_new, y, logits)
-        fools = active & (beyond(jax.vmap(margin)(logits, y), seen) > self.confidence)
+        succeeds = active & (beyond(jax.vmap(margin)(logits, y), seen) > self.confidence)
         l1 = jnp.abs(x_new - x).sum((1, 2, 3))
         size = l1 if self.rule == "l1" else self.beta * l1 + jnp.square(x_new - x).sum((1, 2, 3))
-        searched, over = advance(self, now, fools, cost)
+        searched, over = advance(self, now, succeeds, cost)
         renew = per_image(over)
         return State(
             renew(x, x_new),
             renew(x, ahead),
             searched,
-            state.best.or_nearer(x_new, size, fools).or_surer(threat, x, x_new, seen, active),
+            state.best.or_nearer(x_new, size, succeeds).or_surer(threat, x, x_new, seen, active),
             state.gradients + active,
         )
 

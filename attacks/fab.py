@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import (
-    Aim,
-    Aimed,
     Proposal,
+    Targeted,
+    TargetedLabels,
     setting,
 )
-from advbench.attacks.hyperplane import distance, towards
+from advbench.attacks.hyperplane import distance, project_to_hyperplane
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import label_of, margin
 from advbench.attacks.minimum import Best
@@ -54,7 +54,7 @@ class State(NamedTuple):
     chosen: Choice | None
 
 
-class FAB(Aimed):
+class FAB(Targeted):
     """Minimum-norm attack; with targets, each run goes to the boundary between the label and one class (FAB-T).
 
     Parameters
@@ -93,8 +93,8 @@ class FAB(Aimed):
         if self.steps < 1 or not 0 <= self.alpha_max <= 1 or self.eta < 1 or not 0 < self.beta <= 1:
             raise ValueError("FAB needs steps >= 1, alpha_max in [0, 1], eta >= 1 and beta in (0, 1]")
 
-    def aim(self, model: Model, x: Array, y: Array, run: int) -> Any:
-        y = super().aim(model, x, y, run)
+    def loss_reference(self, model: Model, x: Array, y: Array, run: int) -> Any:
+        y = super().loss_reference(model, x, y, run)
         return Again(y) if run % self.restarts else y
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
@@ -128,15 +128,15 @@ class FAB(Aimed):
         norm = threat.norm
         nearest = jnp.argmin(jax.vmap(distance, (None, 0, 0))(norm, slopes, gaps))
         w, gap = slopes[nearest], gaps[nearest]
-        here = towards(norm, x, w, gap)
-        clean = towards(norm, x0, w, gap + (w * (x0 - x)).sum())
-        far, near = jnp.maximum(norm.size(here), 1e-8), jnp.maximum(norm.size(clean), 1e-8)
+        here = project_to_hyperplane(norm, x, w, gap)
+        clean = project_to_hyperplane(norm, x0, w, gap + (w * (x0 - x)).sum())
+        far, near = jnp.maximum(norm.length(here), 1e-8), jnp.maximum(norm.length(clean), 1e-8)
         alpha = jnp.minimum(far / (far + near), self.alpha_max)
         return jnp.clip((1 - alpha) * (x + self.eta * here) + alpha * (x0 + self.eta * clean), 0.0, 1.0)
 
     def _note(self, threat: Threat, x: Array, state: State, found: Array, success: Array, seen: Look | None) -> State:
         """Keep the nearest adversarial image so far; unless minimising, end at the first within eps."""
-        size = jax.vmap(threat.size)(x, found)
+        size = jax.vmap(threat.length)(x, found)
         better = success & (size < state.size) & ~state.over
         size = jnp.where(better, size, state.size)
         over = jnp.zeros_like(state.over) if self.minimise else size <= threat.eps
@@ -153,7 +153,7 @@ def _planes(model: Model, x: Array, y: Any) -> tuple[Array, Array, Array]:
     logits, pull = jax.vjp(model, x)
     classes = logits.shape[-1]
     label = label_of(y)
-    others = y.target[None] if isinstance(y, Aim) else (label + jnp.arange(1, classes)[:, None]) % classes
+    others = y.target[None] if isinstance(y, TargetedLabels) else (label + jnp.arange(1, classes)[:, None]) % classes
     leads = jax.nn.one_hot(others, classes) - jax.nn.one_hot(label, classes)
     slopes = jax.lax.map(lambda lead: pull(lead)[0], leads) if len(leads) > 1 else pull(leads[0])[0][None]
     gaps = (leads * logits).sum(-1)
@@ -180,13 +180,13 @@ def _end(attack: FAB, model: Model, threat: Threat, x: Array, y: Any, state: Sta
         return beyond(jax.vmap(margin)(logits, label), look(model, x, y, logits))
 
     def search(_: int, ends: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        fools, right, high, low = ends
+        succeeds, right, high, low = ends
         share = jnp.clip(jnp.nan_to_num((high - safe) / (high - low)), 0.0, 1.0)
-        found = fools + _wide(share) * (right - fools)
+        found = succeeds + _wide(share) * (right - succeeds)
         leads = lead(found)
         success = leads > safe / 2
         return (
-            jnp.where(_wide(success), found, fools),
+            jnp.where(_wide(success), found, succeeds),
             jnp.where(_wide(success), right, found),
             jnp.where(success, leads, high),
             jnp.where(success, low, leads),
@@ -198,6 +198,6 @@ def _end(attack: FAB, model: Model, threat: Threat, x: Array, y: Any, state: Sta
     searched = jnp.isfinite(state.size) & ~state.over & (low < 0)
     best = jnp.where(_wide(searched), best, state.best)
     classes = jax.eval_shape(model, x).shape[-1]
-    gradients = state.steps * (1 if isinstance(y, Aim) else classes - 1)
+    gradients = state.steps * (1 if isinstance(y, TargetedLabels) else classes - 1)
     forwards = (2 * state.steps + (SEARCHES + 2) * searched) * passes(model)
     return Best(best, state.size, state.chosen).proposal(model, threat, x, y, forwards, gradients)

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal
+from advbench.attacks.base import Proposal, Targeted
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import losses, slope
+from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.minimum import Best, cosine
 from advbench.attacks.rows import scaled
 from advbench.attacks.selection import beyond, look, passes
@@ -38,7 +38,7 @@ class State(NamedTuple):
     best: Best
 
 
-class FMN(Aimed):
+class FMN(Targeted):
     """Minimum-norm attack in every norm; the defaults are those of the authors' code, except for two.
 
     The code takes 10 steps, for speed; the paper's longest runs take 1,000. And the paper tunes the first step size for
@@ -89,9 +89,9 @@ class FMN(Aimed):
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Evaluate the image, resize the ball, then take one ascent step and project into the ball."""
         margin = losses(self.targets)["margin"]
-        size = jax.vmap(threat.norm.size)
+        size = jax.vmap(threat.norm.length)
         x_adv, length = x + state.d, size(state.d)
-        g, logits = slope(model, margin, x_adv, y)
+        g, logits = input_gradient(model, margin, x_adv, y)
         blocked = ((g > 0) & (x_adv >= 1.0)) | ((g < 0) & (x_adv <= 0.0))  # pixels at the box can't move further
         g = jnp.where(jnp.isfinite(g) & ~blocked, g, 0.0)
         seen = look(model, x_adv, y, logits)
@@ -104,7 +104,7 @@ class FMN(Aimed):
             larger = jnp.maximum(state.radius + 1, jnp.floor(state.radius * (1 + gamma)))
         else:
             smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
-            boundary = jnp.abs(gain) / jnp.maximum(jax.vmap(DUAL[threat.norm.name].size)(g), 1e-12)
+            boundary = jnp.abs(gain) / jnp.maximum(jax.vmap(DUAL[threat.norm.name].length)(g), 1e-12)
             boundary = length + (1 + gamma) * boundary  # on the boundary itself the label still wins
             larger = jnp.where(jnp.isfinite(best.size), larger, jnp.where(jnp.isfinite(boundary), boundary, jnp.inf))
         radius = jnp.where(gain > 0, jnp.minimum(smaller, best.size), larger)

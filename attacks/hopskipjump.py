@@ -18,15 +18,15 @@ from advbench.attacks.base import Attack, Proposal
 from advbench.attacks.decisions import (
     STARTS,
     fresh,
+    interpolate,
     narrow,
     start,
-    towards,
     unit,
 )
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
-from advbench.attacks.selection import passes, surely_fooled
+from advbench.attacks.selection import passes, surely_misclassified
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
@@ -107,16 +107,16 @@ class HopSkipJump(Attack):
         s, pixels = state, x[0].size
         active = ~self.done(s)
         probing, striding, bisecting = ((s.phase == phase) & active for phase in (PROBE, STRIDE, BISECT))
-        size = jax.vmap(threat.size)
+        size = jax.vmap(threat.length)
 
         # Chen et al.: 0.1 at first, then sqrt(d) theta |x - x0| in L2 and d theta |x - x0| in Linf
         delta = jnp.where(s.iteration == 1, 0.1, self.gamma * s.reach / pixels)[:, None, None, None]
         noise = jax.random.normal if threat.norm.name == "l2" else _cube
         probe = jax.vmap(lambda key: unit(noise(key, x.shape[1:])))(fresh(keys, s.forwards))
         move = per_image(probing)(delta * probe, s.stride[:, None, None, None] * s.normal)
-        back = jax.vmap(towards, (None, 0, 0, 0))(threat, x, s.far, (s.low + s.high) / 2)
+        back = jax.vmap(interpolate, (None, 0, 0, 0))(threat, x, s.far, (s.low + s.high) / 2)
         query = jnp.clip(per_image(bisecting)(back, s.x + move), 0.0, 1.0)
-        hit = surely_fooled(model, query, labels) & active
+        hit = surely_misclassified(model, query, labels) & active
         distance = size(x, query)
         better = hit & (distance < s.size)
 
@@ -172,7 +172,7 @@ def _cube(key: Array, shape: tuple[int, ...]) -> Array:
 def _begin(attack: HopSkipJump, threat: Threat, x: Array, begun: Array, found: Array, forwards: Array) -> State:
     """Begin at the adversarial start, with the bisection."""
     zero, none = jnp.zeros(len(x)), jnp.zeros(len(x), jnp.int32)
-    size = jax.vmap(threat.size)(x, begun)
+    size = jax.vmap(threat.length)(x, begun)
     return State(
         x=begun,
         phase=jnp.full(len(x), BISECT),

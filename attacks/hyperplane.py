@@ -15,7 +15,7 @@ FAR = 1e30  # multiplier at which every pixel has used all its room
 HALVINGS = 24  # of L1's threshold: to the last digit of float32
 
 
-def towards(norm: Norm, x: Array, w: Array, gap: Array) -> Array:
+def project_to_hyperplane(norm: Norm, x: Array, w: Array, gap: Array) -> Array:
     """Find the smallest `d` with `gap + w . d = 0` and `x + d` in [0, 1]; the nearest the box allows if there is none.
 
     Parameters

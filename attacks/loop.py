@@ -21,7 +21,7 @@ EXTERNAL = "external"  # primitive of a model that lives outside JAX
 EXPORTED = "call_exported"  # primitive of `jax.export`, whose operations are hidden
 HIDING = (EXTERNAL, EXPORTED)
 CONVOLUTION = "conv_general_dilated"
-SPAN = 200  # steps between batch compactions
+COMPACT_EVERY = 200  # steps between batch compactions
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -66,7 +66,7 @@ class Steps(Protocol):
         x : Array
             Clean images, float32 `[B, H, W, C]` in [0, 1].
         y : Any
-            Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+            Reference of the loss, leading axis B: labels int32 `[B]`, a `TargetedLabels`, or clean logits.
         state : Any
             Pytree, every leaf with leading axis B.
 
@@ -107,7 +107,7 @@ def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
     x : Array
         Clean images, float32 `[B, H, W, C]` in [0, 1].
     y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        Reference of the loss, leading axis B: labels int32 `[B]`, a `TargetedLabels`, or clean logits.
     state : Any
         Pytree, every leaf with leading axis B.
     steps : Array or int
@@ -143,7 +143,9 @@ def iterate(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
     return state
 
 
-def dwindle(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, steps: Array | int) -> Any:
+def iterate_compacting(
+    attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state: Any, steps: Array | int
+) -> Any:
     """Iterate for thousands of steps: finished images leave the batch each time it can be halved.
 
     Parameters, returns and errors are those of `iterate`; every leaf of `y` has leading axis B too.
@@ -159,7 +161,7 @@ def dwindle(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
     x : Array
         Clean images, float32 `[B, H, W, C]` in [0, 1].
     y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        Reference of the loss, leading axis B: labels int32 `[B]`, a `TargetedLabels`, or clean logits.
     state : Any
         Pytree, every leaf with leading axis B.
     steps : Array or int
@@ -174,12 +176,12 @@ def dwindle(attack: Steps, model: Model, threat: Threat, x: Array, y: Any, state
         return iterate(attack, model, threat, x, y, state, steps)
     whole, rows, left = state, jnp.arange(len(x)), int(steps)
     while left > 0:
-        state = iterate(attack, model, threat, x, y, state, min(SPAN, left))
-        left -= SPAN
+        state = iterate(attack, model, threat, x, y, state, min(COMPACT_EVERY, left))
+        left -= COMPACT_EVERY
         done = attack.done(state)
         if done.all():
             break
-        if left > SPAN and 2 * (~done).sum() <= len(x):  # a smaller program pays only if it runs for a while
+        if left > COMPACT_EVERY and 2 * (~done).sum() <= len(x):  # a smaller program pays only if it runs for a while
             whole = _put(whole, rows, state)
             some = jnp.argsort(done)[: (len(x) + 1) // 2]  # unfinished images first
             x, y, state, rows = _take((x, y, state, rows), some)

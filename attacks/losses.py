@@ -1,6 +1,6 @@
 """Losses that attacks maximise: logits `[K]` of one image and its reference in, a scalar out.
 
-Untargeted losses refer to the true label, targeted ones to an `Aim`, `kl` to the clean logits.
+Untargeted losses refer to the true label, targeted ones to a `TargetedLabels`, `kl` to the clean logits.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_softmax
 
-from advbench.attacks.base import Aim, Starts
+from advbench.attacks.base import Starts, TargetedLabels
 from advbench.core.model import Model
 from advbench.core.randomised import Randomised
 
@@ -78,14 +78,14 @@ def dlr(logits: Array, label: Array) -> Array:
     return margin(logits, label) / (top[0] - top[2] + 1e-12)
 
 
-def cross_entropy_to(logits: Array, aim: Aim) -> Array:
+def cross_entropy_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     """Log-likelihood of the target class.
 
     Parameters
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    aim : Aim
+    loss_reference : Aim
         Label and target class of the image.
 
     Returns
@@ -93,17 +93,17 @@ def cross_entropy_to(logits: Array, aim: Aim) -> Array:
     Array
         Scalar, at most 0.
     """
-    return log_softmax(logits)[aim.target]
+    return log_softmax(logits)[loss_reference.target]
 
 
-def margin_to(logits: Array, aim: Aim) -> Array:
+def margin_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     """Target logit minus the best other one.
 
     Parameters
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    aim : Aim
+    loss_reference : Aim
         Label and target class of the image.
 
     Returns
@@ -111,17 +111,17 @@ def margin_to(logits: Array, aim: Aim) -> Array:
     Array
         Scalar; positive when the target is predicted.
     """
-    return -margin(logits, aim.target)
+    return -margin(logits, loss_reference.target)
 
 
-def difference_to(logits: Array, aim: Aim) -> Array:
+def difference_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     """Target logit minus the right one (Gowal et al. 2019, arXiv 1910.09338); other classes don't matter.
 
     Parameters
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    aim : Aim
+    loss_reference : Aim
         Label and target class of the image.
 
     Returns
@@ -129,17 +129,17 @@ def difference_to(logits: Array, aim: Aim) -> Array:
     Array
         Scalar; positive when the target is likelier than the label.
     """
-    return logits[aim.target] - logits[aim.label]
+    return logits[loss_reference.target] - logits[loss_reference.label]
 
 
-def dlr_to(logits: Array, aim: Aim) -> Array:
+def dlr_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     """Targeted DLR (Croce & Hein 2020, arXiv 2003.01690); with fewer than four classes `difference_to`.
 
     Parameters
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    aim : Aim
+    loss_reference : Aim
         Label and target class of the image.
 
     Returns
@@ -147,7 +147,7 @@ def dlr_to(logits: Array, aim: Aim) -> Array:
     Array
         Scalar; positive when the target is likelier than the label.
     """
-    gain = difference_to(logits, aim)
+    gain = difference_to(logits, loss_reference)
     if logits.size < 4:
         return gain
     top = jax.lax.top_k(logits, 4)[0]
@@ -174,7 +174,7 @@ def kl(logits: Array, clean_logits: Array) -> Array:
 
 
 def losses(targets: int) -> dict[str, Loss]:
-    """Return losses by name: those that refer to an `Aim` if there are targets, else those that refer to labels.
+    """Return losses by name: those that refer to `TargetedLabels` if there are targets, else those on labels.
 
     Parameters
     ----------
@@ -197,17 +197,17 @@ def label_of(y: Any) -> Array:
     Parameters
     ----------
     y : Any
-        Labels int32 `[B]`, an `Aim`, a `Starts`, or clean logits `[B, K]`.
+        Labels int32 `[B]`, a `TargetedLabels`, a `Starts`, or clean logits `[B, K]`.
 
     Returns
     -------
     Array
         int32 `[B]`, or the logits.
     """
-    return y.label if isinstance(y, Aim | Starts) else y
+    return y.label if isinstance(y, TargetedLabels | Starts) else y
 
 
-def fooled(logits: Array, y: Any) -> Array:
+def misclassified(logits: Array, y: Any) -> Array:
     """Mark misclassified rows; none where `y` holds clean logits instead of labels.
 
     Parameters
@@ -228,7 +228,7 @@ def fooled(logits: Array, y: Any) -> Array:
     return logits.argmax(-1) != label
 
 
-def slope(model: Model, loss: Loss, x: Array, y: Any) -> tuple[Array, Array]:
+def input_gradient(model: Model, loss: Loss, x: Array, y: Any) -> tuple[Array, Array]:
     """Differentiate each image's own loss with respect to the image.
 
     For a randomised model it is the gradient of the mean loss over its draws (expectation over transformation), with
@@ -243,7 +243,7 @@ def slope(model: Model, loss: Loss, x: Array, y: Any) -> tuple[Array, Array]:
     x : Array
         Images, float32 `[B, H, W, C]` in [0, 1].
     y : Any
-        Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+        Reference of the loss, leading axis B: labels int32 `[B]`, a `TargetedLabels`, or clean logits.
 
     Returns
     -------
@@ -258,5 +258,5 @@ def slope(model: Model, loss: Loss, x: Array, y: Any) -> tuple[Array, Array]:
         logits = model(x)
         return jax.vmap(loss)(logits, y).sum(), logits
 
-    climb: tuple[Array, Array] = jax.grad(total, has_aux=True)(x)
-    return climb
+    gradient: tuple[Array, Array] = jax.grad(total, has_aux=True)(x)
+    return gradient

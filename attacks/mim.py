@@ -15,7 +15,7 @@ from jax import Array
 
 from advbench.attacks.base import Proposal, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import losses, slope
+from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.pgd import PGD, start
 from advbench.attacks.selection import (
     Choice,
@@ -33,7 +33,7 @@ class State(NamedTuple):
     """Per image: position, momentum, and cost. Every leaf has leading axis B."""
 
     x: Array
-    fooled: Array
+    misclassified: Array
     forwards: Array
     gradients: Array
     momentum: Array
@@ -76,11 +76,11 @@ class MIFGSM(PGD):
         zero, none = jnp.zeros(len(x), jnp.int32), jnp.zeros_like(x)
         chosen = choice(model, x, y) if self.keep else None
         begin = State(start(self, threat, x, keys), zero > 0, zero, zero, none, keys, self.remember(x), chosen)
-        ended = iterate(self, model, threat, x, y, begin, self.steps * self.looks)
-        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, ended.gradients)
+        ended = iterate(self, model, threat, x, y, begin, self.steps * self.gradients_per_step)
+        return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.forwards, ended.gradients)
 
     @property
-    def looks(self) -> Array | int:
+    def gradients_per_step(self) -> Array | int:
         """Gradients per ascent step."""
         return 1
 
@@ -99,7 +99,7 @@ class MIFGSM(PGD):
         """
         return ()
 
-    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
+    def gradient(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
         """Return the gradient to follow.
 
         Parameters
@@ -109,7 +109,7 @@ class MIFGSM(PGD):
         x : Array
             Current images, float32 `[B, H, W, C]`.
         y : Any
-            Reference of the loss, leading axis B: labels int32 `[B]`, an `Aim`, or clean logits.
+            Reference of the loss, leading axis B: labels int32 `[B]`, a `TargetedLabels`, or clean logits.
         state : State
             State before the step.
 
@@ -118,19 +118,19 @@ class MIFGSM(PGD):
         tuple[Array, Array or None, int]
             Gradient in the shape of `x`, the logits `[B, K]` of `x` if needed, and the number of forward passes.
         """
-        g, logits = slope(model, losses(self.targets)[self.loss], x, y)
+        g, logits = input_gradient(model, losses(self.targets)[self.loss], x, y)
         return g, logits if self.keep else None, 1
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: Any) -> Any:
         """Take one ascent step; misclassified images stay."""
-        g, logits, forwards = self.look(model, state.x, y, state)
-        done = state.fooled if logits is None else state.fooled | settled(model, logits, y)
+        g, logits, forwards = self.gradient(model, state.x, y, state)
+        done = state.misclassified if logits is None else state.misclassified | settled(model, logits, y)
         moved, momentum = self.move(threat, x, state, g)
         return state._replace(
             x=jnp.where(done[:, None, None, None], state.x, moved),
-            fooled=done,
-            forwards=state.forwards + jnp.where(state.fooled, 0, forwards),
-            gradients=state.gradients + ~state.fooled,
+            misclassified=done,
+            forwards=state.forwards + jnp.where(state.misclassified, 0, forwards),
+            gradients=state.gradients + ~state.misclassified,
             momentum=momentum,
             chosen=consider(state.chosen, model, state.x, y, logits, path=True),
         )
@@ -190,12 +190,12 @@ class DIFGSM(MIFGSM):
         if not 0 <= self.probability <= 1 or not self.resize >= 1:
             raise ValueError("DIFGSM needs probability in [0, 1] and resize >= 1")
 
-    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
+    def gradient(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
         """Return the gradient through a random frame, and the logits of the image as it is."""
         keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
         framed = jax.vmap(_framed, (None, None, 0, 0))
         diverse, pull = jax.vjp(lambda x: framed(self.probability, self.resize, keys, x), x)
-        g, _ = slope(model, losses(self.targets)[self.loss], diverse, y)
+        g, _ = input_gradient(model, losses(self.targets)[self.loss], diverse, y)
         if not self.keep or isinstance(model, Randomised):
             return pull(g)[0], None, 1
         return pull(g)[0], model(x), 2
@@ -229,9 +229,9 @@ class TIFGSM(MIFGSM):
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"TIFGSM needs an odd kernel of at least 1, not {self.kernel}")
 
-    def look(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
+    def gradient(self, model: Model, x: Array, y: Any, state: State) -> tuple[Array, Array | None, int]:
         """Return the blurred gradient."""
-        g, logits, forwards = super().look(model, x, y, state)
+        g, logits, forwards = super().gradient(model, x, y, state)
         down, across = _blur(x.shape[1], self.kernel), _blur(x.shape[2], self.kernel)
         return jnp.einsum("hi,wj,bijc->bhwc", down, across, g), logits, forwards
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Proposal
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.rows import kept_inside, per_image
 from advbench.attacks.selection import (
     Choice,
     Look,
@@ -33,9 +33,9 @@ class Best(NamedTuple):
         """Begin at the clean images `x`, before the first step."""
         return cls(x, jnp.full(len(x), jnp.inf), choice(model, x, y))
 
-    def or_nearer(self, x: Array, size: Array, fools: Array) -> "Best":
+    def or_nearer(self, x: Array, size: Array, succeeds: Array) -> "Best":
         """Take those of `x` that are misclassified and nearer."""
-        nearer = fools & (size < self.size)
+        nearer = succeeds & (size < self.size)
         return self._replace(x=per_image(nearer)(x, self.x), size=jnp.where(nearer, size, self.size))
 
     def or_surer(
@@ -44,7 +44,7 @@ class Best(NamedTuple):
         """Take those of `x` in the ball that have a larger margin, where another model judges."""
         if self.chosen is None or seen is None:
             return self
-        within = jax.vmap(threat.size)(clean, x) <= threat.eps
+        within = jax.vmap(threat.length)(clean, x) <= threat.eps
         return self._replace(chosen=self.chosen.better(seen, x, within & active))
 
     def proposal(self, model: Model, threat: Threat, x: Array, y: Any, forwards: Array, gradients: Array) -> Proposal:
@@ -66,12 +66,12 @@ class Best(NamedTuple):
         return found
 
 
-class Search(NamedTuple):
+class NormSearch(NamedTuple):
     """Binary search for the smallest sufficient c, each image at its own pace; `[B]` each."""
 
     step: Array  # in this round
     cost: Array  # at the last check of progress
-    fooled: Array  # in this round
+    misclassified: Array  # in this round
     round: Array
     c: Array
     low: Array
@@ -91,7 +91,7 @@ class Rounds(Protocol):
     def abort_early(self) -> bool: ...
 
 
-def search(plan: Rounds, n: int) -> Search:
+def search(plan: Rounds, n: int) -> NormSearch:
     """Begin the search for `n` images.
 
     Parameters
@@ -107,10 +107,10 @@ def search(plan: Rounds, n: int) -> Search:
         State before the first step.
     """
     zero, inf, c = jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf), jnp.full(n, plan.c, jnp.float32)
-    return Search(zero, inf, jnp.zeros(n, bool), zero, c, 0 * c, inf)
+    return NormSearch(zero, inf, jnp.zeros(n, bool), zero, c, 0 * c, inf)
 
 
-def advance(plan: Rounds, now: Search, fools: Array, cost: Array) -> tuple[Search, Array]:
+def advance(plan: Rounds, now: NormSearch, succeeds: Array, cost: Array) -> tuple[NormSearch, Array]:
     """Count one step of every image; images whose round ended continue with another c.
 
     Parameters
@@ -119,7 +119,7 @@ def advance(plan: Rounds, now: Search, fools: Array, cost: Array) -> tuple[Searc
         Settings of the search.
     now : Search
         State of the search.
-    fools : Array
+    succeeds : Array
         bool `[B]`: images misclassified at this step.
     cost : Array
         float32 `[B]`: objective at this step.
@@ -133,14 +133,14 @@ def advance(plan: Rounds, now: Search, fools: Array, cost: Array) -> tuple[Searc
     look = now.step % jnp.maximum(plan.steps // 10, 1) == 0
     stalled = look & (cost > 0.9999 * now.cost) if plan.abort_early else jnp.zeros_like(look)
     over = active & (stalled | (now.step + 1 >= plan.steps))
-    fooled = now.fooled | (fools & active)
-    high = jnp.where(over & fooled, jnp.minimum(now.high, now.c), now.high)
-    low = jnp.where(over & ~fooled, jnp.maximum(now.low, now.c), now.low)
+    misclassified = now.misclassified | (succeeds & active)
+    high = jnp.where(over & misclassified, jnp.minimum(now.high, now.c), now.high)
+    low = jnp.where(over & ~misclassified, jnp.maximum(now.low, now.c), now.low)
     c = jnp.where(jnp.isinf(high), 10 * now.c, (low + high) / 2)
-    return Search(
+    return NormSearch(
         step=jnp.where(over, 0, now.step + 1),
         cost=jnp.where(over, jnp.inf, jnp.where(look, cost, now.cost)),
-        fooled=fooled & ~over,
+        misclassified=misclassified & ~over,
         round=now.round + over,
         c=jnp.where(over, c, now.c),
         low=low,
@@ -209,8 +209,8 @@ def unsquash(x: Array, low: Array | float, high: Array | float) -> Array:
 def _proposed(
     best: Best, model: Model, threat: Threat, x: Array, y: Any, forwards: Array, gradients: Array
 ) -> Proposal:
-    near, within = allowed(threat, x, best.x), jnp.isfinite(best.size)
-    within &= jax.vmap(threat.size)(x, best.x) <= threat.eps
+    near, within = kept_inside(threat, x, best.x), jnp.isfinite(best.size)
+    within &= jax.vmap(threat.length)(x, best.x) <= threat.eps
     if best.chosen is None:
         return Proposal(near, forwards, gradients, within)
     surest = last_look(best.chosen, model, near, y, path=False)

@@ -27,7 +27,7 @@ class State(NamedTuple):
     """The latest draw, whether it is misclassified, and the number of draws."""
 
     x: Array
-    fooled: Array
+    misclassified: Array
     forwards: Array
     keys: Array
     chosen: Choice | None
@@ -78,7 +78,7 @@ class Noise(Attack):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), keys, choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begin, self.samples)
-        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, 0 * ended.forwards)
+        return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.forwards, 0 * ended.forwards)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Draw once for every image that is not yet misclassified."""
@@ -89,16 +89,16 @@ class Noise(Attack):
         drawn = jax.vmap(noisy)(state.keys, x, state.forwards)
         logits = model(drawn)
         return State(
-            jnp.where(state.fooled[:, None, None, None], state.x, drawn),
-            state.fooled | settled(model, logits, y),
-            state.forwards + ~state.fooled,
+            jnp.where(state.misclassified[:, None, None, None], state.x, drawn),
+            state.misclassified | settled(model, logits, y),
+            state.forwards + ~state.misclassified,
             state.keys,
             consider(state.chosen, model, drawn, y, logits),
         )
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
 
 class UniformNoise(Noise):
@@ -158,4 +158,4 @@ class SaltPepper(Noise):
 
 
 def _scaled(threat: Threat, d: Array) -> Array:
-    return d * threat.eps / jnp.maximum(threat.norm.size(d), TINY)
+    return d * threat.eps / jnp.maximum(threat.norm.length(d), TINY)

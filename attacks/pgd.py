@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal, setting
+from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import losses, slope
+from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -26,12 +26,12 @@ class State(NamedTuple):
     """Per image: position, and cost."""
 
     x: Array
-    fooled: Array
+    misclassified: Array
     gradients: Array
     chosen: Choice | None = None
 
 
-class PGD(Aimed):
+class PGD(Targeted):
     """Projected steepest ascent on a loss from a random start; the published MNIST settings by default.
 
     Parameters
@@ -85,23 +85,23 @@ class PGD(Aimed):
         zero, chosen = jnp.zeros(len(x), jnp.int32), choice(model, x, y) if self.keep else None
         begun = State(start(self, threat, x, keys), zero > 0, zero, chosen)
         ended = iterate(self, model, threat, x, y, begun, self.steps)
-        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.gradients, ended.gradients)
+        return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.gradients, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Take one ascent step; misclassified images stay."""
-        g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
-        done = state.fooled | (settled(model, logits, y) & self.keep)
-        climbed = jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, g, self.rel_step_size)
+        g, logits = input_gradient(model, losses(self.targets)[self.loss], state.x, y)
+        done = state.misclassified | (settled(model, logits, y) & self.keep)
+        ascended = jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, g, self.rel_step_size)
         return State(
-            jnp.where(done[:, None, None, None], state.x, climbed),
+            jnp.where(done[:, None, None, None], state.x, ascended),
             done,
-            state.gradients + ~state.fooled,
+            state.gradients + ~state.misclassified,
             consider(state.chosen, model, state.x, y, logits, path=True),
         )
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
 
 @jax.jit

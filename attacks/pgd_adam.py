@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal, setting
+from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
-from advbench.attacks.losses import losses, slope
+from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -31,13 +31,13 @@ class State(NamedTuple):
     """Per image: position, Adam's moments, and cost."""
 
     x: Array
-    fooled: Array
+    misclassified: Array
     gradients: Array  # also the number of the step
     moments: optax.OptState
     chosen: Choice | None
 
 
-class PGDAdam(Aimed):
+class PGDAdam(Targeted):
     """Projected ascent on a loss by Adam, from a random start.
 
     The settings are those of the authors' code, except for the last quarter of the steps: theirs makes them a hundred
@@ -79,26 +79,26 @@ class PGDAdam(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(threat, x, keys)._replace(chosen=choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begun, self.steps)
-        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.gradients, ended.gradients)
+        return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.gradients, ended.gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Take one ascent step; misclassified images stay."""
-        g, logits = slope(model, losses(self.targets)[self.loss], state.x, y)
-        done = state.fooled | settled(model, logits, y)
+        g, logits = input_gradient(model, losses(self.targets)[self.loss], state.x, y)
+        done = state.misclassified | settled(model, logits, y)
         update, moments = jax.vmap(adam.update)(jnp.where(jnp.isfinite(g), g, 0.0), state.moments)
         lr = jnp.where(2 * state.gradients < self.steps, self.lr, self.lr / 10)
-        climbed = jax.vmap(threat.project)(x, state.x + lr[:, None, None, None] * update)
+        ascended = jax.vmap(threat.project)(x, state.x + lr[:, None, None, None] * update)
         return State(
-            jnp.where(done[:, None, None, None], state.x, climbed),
+            jnp.where(done[:, None, None, None], state.x, ascended),
             done,
-            state.gradients + ~state.fooled,
+            state.gradients + ~state.misclassified,
             moments,
             consider(state.chosen, model, state.x, y, logits, path=True),
         )
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
 
 @jax.jit

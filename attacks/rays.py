@@ -21,7 +21,7 @@ from advbench.attacks.decisions import STARTS, narrow, seeds
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
-from advbench.attacks.selection import passes, surely_fooled
+from advbench.attacks.selection import passes, surely_misclassified
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 
@@ -91,7 +91,7 @@ class RayS(Attack):
         s, seeding = self._seeded(x, y, state)
         flipped = _flip(s)
         query = _along(x, flipped, jnp.where(s.bisecting, (s.low + s.high) / 2, s.high))
-        hit = surely_fooled(model, query, y) & active
+        hit = surely_misclassified(model, query, y) & active
 
         bisecting, trying = s.bisecting & active, ~s.bisecting & active
         low, high = narrow(hit, s.low, s.high)

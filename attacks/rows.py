@@ -43,7 +43,7 @@ def scaled(by: Array, x: Array) -> Array:
     return by[:, None, None, None] * x
 
 
-def allowed(threat: Threat, x: Array, best: Array) -> Array:
+def kept_inside(threat: Threat, x: Array, best: Array) -> Array:
     """Return `best` unchanged inside the ball, else project it.
 
     Images inside are kept bit by bit, since they may lie barely beyond a decision boundary.
@@ -62,12 +62,12 @@ def allowed(threat: Threat, x: Array, best: Array) -> Array:
     Array
         Images within the ball.
     """
-    image: Array = _allowed(threat, x, best)
+    image: Array = _kept_inside(threat, x, best)
     return image
 
 
 @jax.jit
-def _allowed(threat: Threat, x: Array, best: Array) -> Array:
-    inside = jax.vmap(threat.size)(x, best) <= threat.eps
+def _kept_inside(threat: Threat, x: Array, best: Array) -> Array:
+    inside = jax.vmap(threat.length)(x, best) <= threat.eps
     image: Array = per_image(inside)(best, jax.vmap(threat.project)(x, best))
     return image

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.attacks.base import Proposal
-from advbench.attacks.losses import fooled, label_of, margin
+from advbench.attacks.losses import label_of, margin, misclassified
 from advbench.attacks.rows import per_image
 from advbench.core.model import Model
 from advbench.core.randomised import Randomised
@@ -143,8 +143,8 @@ def settled(model: Model, logits: Array, y: Any) -> Array:
     Array
         bool `[B]`.
     """
-    fools = fooled(logits, y)
-    return jnp.zeros_like(fools) if judged_elsewhere(model) else fools
+    succeeds = misclassified(logits, y)
+    return jnp.zeros_like(succeeds) if judged_elsewhere(model) else succeeds
 
 
 def look(model: Model, x: Array, y: Any, logits: Array | None) -> Look | None:
@@ -153,7 +153,7 @@ def look(model: Model, x: Array, y: Any, logits: Array | None) -> Look | None:
     Parameters
     ----------
     model, x, y
-        Arguments of the attack's call. The margin is that over the label, also for an `Aim`.
+        Arguments of the attack's call. The margin is that over the label, also for a `TargetedLabels`.
     logits : Array or None
         Output of `model` for `x`, `[B, K]`; a randomised model is sampled again and does not need them.
 
@@ -211,10 +211,10 @@ def sure(logits: Array, label: Array, seen: Look | None) -> Array:
     Array
         bool `[B]`.
     """
-    return fooled(logits, label) if seen is None else beyond(jax.vmap(margin)(logits, label), seen) > 0
+    return misclassified(logits, label) if seen is None else beyond(jax.vmap(margin)(logits, label), seen) > 0
 
 
-def surely_fooled(model: Model, x: Array, y: Any) -> Array:
+def surely_misclassified(model: Model, x: Array, y: Any) -> Array:
     """Query the model and mark misclassified images, as `sure` does.
 
     Parameters
@@ -306,7 +306,7 @@ def consider(
 
 
 def proposal(
-    chosen: Choice | None, model: Model, x: Array, y: Any, fools: Array, forwards: Array, gradients: Array
+    chosen: Choice | None, model: Model, x: Array, y: Any, succeeds: Array, forwards: Array, gradients: Array
 ) -> Proposal:
     """Assemble the result of an attack.
 
@@ -316,7 +316,7 @@ def proposal(
         Iterate with the largest margin, where another model judges.
     model, x, y
         The attacked model, the last images `[B, H, W, C]` of a path, and the reference of the loss.
-    fools : Array
+    succeeds : Array
         bool `[B]`: images known to be misclassified.
     forwards, gradients : Array
         int32 `[B]`, without the cost of margin estimates.
@@ -327,7 +327,7 @@ def proposal(
         The chosen images, or `x`.
     """
     if chosen is None:
-        return Proposal(x, forwards, gradients, fools)
+        return Proposal(x, forwards, gradients, succeeds)
     ended: Proposal = _chosen(chosen, model, x, y, forwards, gradients)
     return ended
 

@@ -15,13 +15,13 @@ import numpy as np
 from jax import Array
 
 from advbench.attacks.base import (
-    Aim,
-    Aimed,
     Proposal,
+    Targeted,
+    TargetedLabels,
     setting,
 )
-from advbench.attacks.loop import dwindle
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.loop import iterate_compacting
+from advbench.attacks.rows import kept_inside, per_image
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -41,13 +41,13 @@ class State(NamedTuple):
 
     x: Array
     loss: Array
-    fooled: Array
+    misclassified: Array
     turn: Array  # twice the place in the order of directions; odd when it goes backwards
     queries: Array
     chosen: Choice | None
 
 
-class SimBA(Aimed):
+class SimBA(Targeted):
     """Coordinate-wise random search; the defaults are the authors'.
 
     Parameters
@@ -85,10 +85,10 @@ class SimBA(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         order, begun = _begin(self, x, keys)
         begun = begun._replace(chosen=choice(model, x, y))
-        ended = dwindle(self, model, threat, x, (y, order), begun, self.queries)
+        ended = iterate_compacting(self, model, threat, x, (y, order), begun, self.queries)
         none = jnp.zeros_like(ended.queries)
-        found = proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.queries, none)
-        return found._replace(x=allowed(threat, x, found.x))
+        found = proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.queries, none)
+        return found._replace(x=kept_inside(threat, x, found.x))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: the first on the clean one, each other on a step along a direction."""
@@ -97,22 +97,22 @@ class SimBA(Aimed):
         first = state.queries == 0
         tried = per_image(first)(x, tried)
         logits = model(tried)
-        odds, fools = _odds_of if self.targets else _odds_against, settled(model, logits, y)
+        odds, succeeds = _odds_of if self.targets else _odds_against, settled(model, logits, y)
         loss = jax.vmap(odds)(logits, y)
-        better = ~state.fooled & ((loss > state.loss) | fools)
+        better = ~state.misclassified & ((loss > state.loss) | succeeds)
         onwards = jnp.where(better, 2 - state.turn % 2, 1)  # after a success, no need to go backwards
         return State(
             per_image(better)(tried, state.x),
             jnp.where(better, loss, state.loss),
-            state.fooled | fools,
+            state.misclassified | succeeds,
             jnp.where(first, 0, state.turn + onwards),
-            state.queries + ~state.fooled,
+            state.queries + ~state.misclassified,
             consider(state.chosen, model, tried, y, logits, better),
         )
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
     def _move(self, threat: Threat, x0: Array, x: Array, turn: Array, order: Array) -> Array:
         """Step one image forwards or backwards along its next direction."""
@@ -130,8 +130,8 @@ def _odds_against(logits: Array, label: Array) -> Array:
     return jax.nn.logsumexp(wrong) - logits[label]
 
 
-def _odds_of(logits: Array, aim: Aim) -> Array:
-    return -_odds_against(logits, aim.target)
+def _odds_of(logits: Array, loss_reference: TargetedLabels) -> Array:
+    return -_odds_against(logits, loss_reference.target)
 
 
 def _basis(name: str, n: int) -> Array:

@@ -29,7 +29,7 @@ class State(NamedTuple):
     """The misclassified image, or else the clean one, and the number of transformations tried."""
 
     x: Array
-    fooled: Array
+    misclassified: Array
     forwards: Array
     chosen: Choice | None
 
@@ -75,7 +75,7 @@ class Spatial(Attack):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begin, self.angles * self.shifts**2)
-        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.forwards, 0 * ended.forwards)
+        return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.forwards, 0 * ended.forwards)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Try the next transformation on every image that is not yet misclassified."""
@@ -84,17 +84,17 @@ class Spatial(Attack):
         moved = jax.vmap(transformed)(x, grid[jnp.minimum(state.forwards, len(grid) - 1)] * limits)
         moved = jax.vmap(threat.project)(x, moved)
         logits = model(moved)
-        fools = settled(model, logits, y) & ~state.fooled
+        succeeds = settled(model, logits, y) & ~state.misclassified
         return State(
-            jnp.where(fools[:, None, None, None], moved, state.x),
-            state.fooled | fools,
-            state.forwards + ~state.fooled,
+            jnp.where(succeeds[:, None, None, None], moved, state.x),
+            state.misclassified | succeeds,
+            state.forwards + ~state.misclassified,
             consider(state.chosen, model, moved, y, logits),
         )
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
 
 def transformed(x: Array, move: Array) -> Array:

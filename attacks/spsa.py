@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal, setting
-from advbench.attacks.loop import dwindle
+from advbench.attacks.base import Proposal, Targeted, setting
+from advbench.attacks.loop import iterate_compacting
 from advbench.attacks.losses import losses
 from advbench.attacks.rows import per_image, scaled
 from advbench.attacks.selection import (
@@ -36,12 +36,12 @@ class State(NamedTuple):
     moments: optax.OptState
     g: Array
     here: Array  # the loss at x
-    fooled: Array
+    misclassified: Array
     queries: Array
     chosen: Choice | None
 
 
-class SPSA(Aimed):
+class SPSA(Targeted):
     """Gradient-free ascent; the defaults are those of the authors' code.
 
     The paper's strongest runs take many times as many samples a step: raise `samples` if the query limit allows.
@@ -91,8 +91,10 @@ class SPSA(Aimed):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)._replace(chosen=choice(model, x, y))
         # One more query evaluates the image of the last step.
-        ended = dwindle(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
-        return proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.queries, jnp.zeros_like(ended.queries))
+        ended = iterate_compacting(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
+        return proposal(
+            ended.chosen, model, ended.x, y, ended.misclassified, ended.queries, jnp.zeros_like(ended.queries)
+        )
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: at x itself, then at the samples around it; after the last, move."""
@@ -103,24 +105,24 @@ class SPSA(Aimed):
         logits = model(state.x + scaled(sign * self.delta, v))
         loss = jax.vmap(losses(self.targets)[self.loss])(logits, y)
         here = jnp.where(sample == 0, loss, state.here)
-        fools = state.fooled | (settled(model, logits, y) & (sample == 0))
+        succeeds = state.misclassified | (settled(model, logits, y) & (sample == 0))
         # Subtract the loss at x: it cancels in each pair, but would cost digits.
         rise = sign * (loss - here) / (self.delta * self.samples)
         g = state.g + scaled(jnp.where(jnp.isfinite(rise), rise, 0.0), v)
         chosen = consider(state.chosen, model, state.x, y, logits, sample == 0, path=True)
-        gathered = State(state.x, state.moments, g, here, fools, state.queries + ~state.fooled, chosen)
-        last = (sample == self.samples) & ~fools
+        gathered = State(state.x, state.moments, g, here, succeeds, state.queries + ~state.misclassified, chosen)
+        last = (sample == self.samples) & ~succeeds
         moved: State = jax.lax.cond(last.any(), lambda: self._climb(threat, x, gathered, last), lambda: gathered)
         return moved
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
     def _climb(self, threat: Threat, x: Array, state: State, which: Array) -> State:
         update, moments = jax.vmap(adam.update)(state.g, state.moments)
-        climbed = jax.vmap(threat.project)(x, state.x + self.lr * update)
-        new = state._replace(x=climbed, moments=moments, g=jnp.zeros_like(state.g))
+        ascended = jax.vmap(threat.project)(x, state.x + self.lr * update)
+        new = state._replace(x=ascended, moments=moments, g=jnp.zeros_like(state.g))
         renewed: State = jax.tree.map(per_image(which), new, state)
         return renewed
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.attacks.base import Aimed, Proposal, setting
-from advbench.attacks.loop import dwindle
+from advbench.attacks.base import Proposal, Targeted, setting
+from advbench.attacks.loop import iterate_compacting
 from advbench.attacks.losses import losses
-from advbench.attacks.rows import allowed, per_image
+from advbench.attacks.rows import kept_inside, per_image
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -38,12 +38,12 @@ class State(NamedTuple):
 
     x: Array
     loss: Array
-    fooled: Array
+    misclassified: Array
     queries: Array
     chosen: Choice | None
 
 
-class Square(Aimed):
+class Square(Targeted):
     """Random search along squares; the defaults are those of AutoAttack.
 
     Parameters
@@ -84,10 +84,10 @@ class Square(Aimed):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)._replace(chosen=choice(model, x, y))
-        ended = dwindle(self, model, threat, x, (y, keys), begun, self.queries)
+        ended = iterate_compacting(self, model, threat, x, (y, keys), begun, self.queries)
         none = jnp.zeros_like(ended.queries)
-        found = proposal(ended.chosen, model, ended.x, y, ended.fooled, ended.queries, none)
-        return found._replace(x=allowed(threat, x, found.x))
+        found = proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.queries, none)
+        return found._replace(x=kept_inside(threat, x, found.x))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: the first on its start, each other on one more square."""
@@ -95,19 +95,19 @@ class Square(Aimed):
         tried = jax.vmap(self._change, (None, 0, 0, 0, 0))(threat, x, state.x, state.queries - 1, keys)
         tried = per_image(state.queries == 0)(state.x, tried)
         logits = model(tried)
-        loss, fools = jax.vmap(losses(self.targets)[self.loss])(logits, y), settled(model, logits, y)
-        better = ~state.fooled & ((loss > state.loss) | fools)
+        loss, succeeds = jax.vmap(losses(self.targets)[self.loss])(logits, y), settled(model, logits, y)
+        better = ~state.misclassified & ((loss > state.loss) | succeeds)
         return State(
             per_image(better)(tried, state.x),
             jnp.where(better, loss, state.loss),
-            state.fooled | fools,
-            state.queries + ~state.fooled,
+            state.misclassified | succeeds,
+            state.queries + ~state.misclassified,
             consider(state.chosen, model, tried, y, logits, better),
         )
 
     def done(self, state: State) -> Array:
         """Mark images that are misclassified already."""
-        return state.fooled
+        return state.misclassified
 
     def _change(self, threat: Threat, x0: Array, x: Array, tries: Array, key: Array) -> Array:
         """Change one random square of one image."""
@@ -120,7 +120,7 @@ class Square(Aimed):
         side = jnp.array(sides)[stage]
         square, i, j = _square(height, width, side, draws[:2])
         if threat.norm.name == "linf":
-            return jnp.clip(x + jnp.where(square, 2 * threat.eps * signs, 0.0), *threat.reach(x0))
+            return jnp.clip(x + jnp.where(square, 2 * threat.eps * signs, 0.0), *threat.pixel_bounds(x0))
 
         power = 2 if threat.norm.name == "l2" else 1
 
@@ -144,7 +144,7 @@ class Square(Aimed):
 
 def _stretched(threat: Threat, x0: Array, d: Array) -> Array:
     """Move `x0` by eps along `d`, then clip to the pixel box."""
-    return jnp.clip(x0 + d * (threat.eps / (1e-12 + threat.norm.size(d))), 0.0, 1.0)
+    return jnp.clip(x0 + d * (threat.eps / (1e-12 + threat.norm.length(d))), 0.0, 1.0)
 
 
 def _square(height: int, width: int, side: Array, draws: Array) -> tuple[Array, Array, Array]:

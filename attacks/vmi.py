@@ -55,7 +55,7 @@ class VMIFGSM(MIFGSM):
             raise ValueError("VMIFGSM needs samples >= 1 and beta >= 0")
 
     @property
-    def looks(self) -> Array | int:
+    def gradients_per_step(self) -> Array | int:
         """Gradients per ascent step: that of the image and those of its neighbours."""
         return 1 + self.samples
 
@@ -69,9 +69,9 @@ class VMIFGSM(MIFGSM):
         home, last = at.phase == 0, at.phase == self.samples
         keys = jax.vmap(jax.random.fold_in)(state.keys, state.gradients)
         away = self.beta * threat.eps * jax.vmap(threat.norm.sample)(keys, x)
-        g, logits, forwards = self.look(model, state.x + jnp.where(home[each], 0.0, away), y, state)
+        g, logits, forwards = self.gradient(model, state.x + jnp.where(home[each], 0.0, away), y, state)
         g = jnp.where(jnp.isfinite(g), g, 0.0)  # or one bad neighbour would spoil the variance for good
-        done = state.fooled if logits is None else state.fooled | (home & settled(model, logits, y))
+        done = state.misclassified if logits is None else state.misclassified | (home & settled(model, logits, y))
 
         plain = jnp.where(home[each], g, at.plain)
         around = jnp.where(home[each], 0.0, at.around + g)
@@ -79,9 +79,9 @@ class VMIFGSM(MIFGSM):
         go = (last & ~done)[each]
         return State(
             x=jnp.where(go, moved, state.x),
-            fooled=done,
-            forwards=state.forwards + jnp.where(state.fooled, 0, forwards),
-            gradients=state.gradients + ~state.fooled,
+            misclassified=done,
+            forwards=state.forwards + jnp.where(state.misclassified, 0, forwards),
+            gradients=state.gradients + ~state.misclassified,
             momentum=jnp.where(go, momentum, state.momentum),
             keys=state.keys,
             memory=Spread(

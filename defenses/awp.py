@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.core.threat import L2, Threat
-from advbench.defenses.base import Cost, Defense, Here
+from advbench.defenses.base import Cost, Defense, StepInputs
 
 
 class AWP(Defense):
@@ -44,12 +44,12 @@ class AWP(Defense):
         if self.gamma < 0 or self.warmup < 0:
             raise ValueError("AWP needs gamma >= 0 and warmup >= 0")
 
-    def gradient(self, cost: Cost, params: Any, here: Here) -> tuple[tuple[Array, Any], Any, Any]:
+    def gradient(self, cost: Cost, params: Any, here: StepInputs) -> tuple[tuple[Array, Any], Any, Any]:
         _, ascent, _ = super().gradient(cost, params, here)
         gamma = jnp.where(here.epoch < self.warmup, 0.0, self.gamma)
 
         def move(weights: Array, ascent: Array) -> Array:
-            return weights + gamma * L2().size(weights) * L2().steepest(ascent) if weights.ndim > 1 else weights
+            return weights + gamma * L2().length(weights) * L2().steepest(ascent) if weights.ndim > 1 else weights
 
         return super().gradient(cost, jax.tree.map(move, params, ascent), here)
 

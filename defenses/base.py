@@ -10,7 +10,7 @@ import optax
 from jax import Array
 
 from advbench.attacks import PGD
-from advbench.attacks.base import Plan
+from advbench.attacks.base import PytreeConfig
 from advbench.attacks.settings import documented
 from advbench.core.model import Model
 from advbench.core.threat import Threat
@@ -19,7 +19,7 @@ Cost = Callable[[Any, Array], tuple[Array, Any]]
 """Weights and adversarial training examples -> the batch's loss, a scalar, and auxiliary output of the step."""
 
 
-class Here(NamedTuple):
+class StepInputs(NamedTuple):
     """Inputs of one training step.
 
     Parameters
@@ -43,10 +43,10 @@ class Here(NamedTuple):
     memory: Any
 
 
-class Defense(Plan):
+class Defense(PytreeConfig):
     """Base of all defenses. Images and loss are separate, so that no gradient can flow through the attack.
 
-    Most defenses need no more than `craft` and `loss`. The other hooks are for those that choose where the gradient is
+    Most defenses need only `perturb` and `loss`. The other hooks are for those that choose where the gradient is
     taken, carry something from step to step, or are validated by something else than PGD.
 
     Examples
@@ -88,7 +88,7 @@ class Defense(Plan):
             With one line on what is wrong and what to do.
         """
 
-    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+    def perturb(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
         """Return the images to train on; the clean ones unless overridden.
 
         Called outside of any trace: the attack jits itself and decides where its loop runs.
@@ -165,7 +165,7 @@ class Defense(Plan):
         """
         return ()
 
-    def gradient(self, cost: Cost, params: Any, here: Here) -> tuple[tuple[Array, Any], Any, Any]:
+    def gradient(self, cost: Cost, params: Any, here: StepInputs) -> tuple[tuple[Array, Any], Any, Any]:
         """Differentiate the cost; at the weights and images as they are unless overridden.
 
         Parameters
@@ -182,8 +182,8 @@ class Defense(Plan):
         tuple[tuple[Array, Any], Any, Any]
             Output of `cost`, its gradient with respect to the weights, and the memory for the next step.
         """
-        value, slope = jax.value_and_grad(cost, has_aux=True)(params, here.x_adv)
-        return value, slope, here.memory
+        value, input_gradient = jax.value_and_grad(cost, has_aux=True)(params, here.x_adv)
+        return value, input_gradient, here.memory
 
     def probe(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
         """Perturb validation images for measuring robust accuracy.
@@ -220,7 +220,7 @@ class ByAttack(Defense):
     def check(self, threat: Threat) -> None:
         self.attack.check(threat)
 
-    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+    def perturb(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
         return self.attack(model, threat, x, y, keys).x
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from advbench.core.threat import Threat
-from advbench.defenses.base import Cost, Defense, Here
+from advbench.defenses.base import Cost, Defense, StepInputs
 
 
 class FreeTraining(Defense):
@@ -48,9 +48,9 @@ class FreeTraining(Defense):
     def remember(self, shape: tuple[int, ...]) -> Array:
         return jnp.zeros(shape)
 
-    def gradient(self, cost: Cost, params: Any, here: Here) -> tuple[tuple[Array, Any], Any, Array]:
+    def gradient(self, cost: Cost, params: Any, here: StepInputs) -> tuple[tuple[Array, Any], Any, Array]:
         x, threat = here.x, here.threat
         moved = jax.vmap(threat.project)(x, x + here.memory)
-        value, (slope, climb) = jax.value_and_grad(cost, (0, 1), has_aux=True)(params, moved)
+        value, (input_gradient, climb) = jax.value_and_grad(cost, (0, 1), has_aux=True)(params, moved)
         further = jax.vmap(threat.step, (0, 0, 0, None))(x, moved, climb, self.rel_step_size)
-        return value, slope, further - x
+        return value, input_gradient, further - x

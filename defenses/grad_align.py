@@ -8,7 +8,7 @@ from jax import Array
 from jax.lax import stop_gradient
 
 from advbench.attacks import FGSM
-from advbench.attacks.losses import cross_entropy, slope
+from advbench.attacks.losses import cross_entropy, input_gradient
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 from advbench.defenses.base import ByAttack
@@ -49,7 +49,7 @@ class GradAlign(ByAttack):
         if self.weight < 0:
             raise ValueError(f"GradAlign needs weight >= 0, not {self.weight:g}")
 
-    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+    def perturb(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
         moved = self.attack(model, threat, x, y, keys).x
         return jnp.stack([moved, jax.vmap(threat.start)(keys, x)], 1)
 
@@ -58,7 +58,7 @@ class GradAlign(ByAttack):
         still = freeze(model) if isinstance(model, nnx.Module) else model
         logits = model(moved)
         entropy = optax.softmax_cross_entropy(logits, target)
-        here, there = (slope(still, cross_entropy, at, target.argmax(-1))[0] for at in (x, noisy))
+        here, there = (input_gradient(still, cross_entropy, at, target.argmax(-1))[0] for at in (x, noisy))
         return entropy + self.weight * misaligned(here, there), logits
 
 

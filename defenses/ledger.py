@@ -53,7 +53,7 @@ class Fitted:
 
 
 @dataclass
-class Ledger:
+class TrainingState:
     """State of a run on the host, all of it JSON; saved with every checkpoint.
 
     Parameters

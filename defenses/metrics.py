@@ -56,7 +56,7 @@ class Listener:
         """Training is over, or was stopped; it may not have begun."""
 
 
-class Told(Listener):
+class LineListener(Listener):
     """Prints a line after each epoch, and every note.
 
     Parameters

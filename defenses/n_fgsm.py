@@ -3,7 +3,7 @@
 import jax
 from jax import Array
 
-from advbench.attacks.losses import cross_entropy, slope
+from advbench.attacks.losses import cross_entropy, input_gradient
 from advbench.core.model import Model
 from advbench.core.threat import Threat
 from advbench.defenses.base import Defense
@@ -37,7 +37,7 @@ class NoiseFGSM(Defense):
         if self.noise < 0 or not self.rel_step_size > 0:
             raise ValueError("N-FGSM needs noise >= 0 and rel_step_size > 0, both in units of eps")
 
-    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+    def perturb(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
         moved: Array = _craft(self, model, threat, x, y, keys)
         return moved
 
@@ -47,5 +47,5 @@ def _craft(defense: NoiseFGSM, model: Model, threat: Threat, x: Array, y: Array,
     reach = defense.noise + defense.rel_step_size
     noisy = jax.vmap(Threat(threat.norm, defense.noise * threat.eps).start)(keys, x)
     wide = Threat(threat.norm, reach * threat.eps)  # contains noise and step together, so that nothing is projected
-    g, _ = slope(model, cross_entropy, noisy, y)
+    g, _ = input_gradient(model, cross_entropy, noisy, y)
     return jax.vmap(wide.step, (0, 0, 0, None))(x, noisy, g, defense.rel_step_size / reach)

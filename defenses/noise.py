@@ -34,12 +34,12 @@ class NoiseTraining(Defense):
         if not self.sigma > 0:
             raise ValueError(f"noise training needs sigma > 0, in pixel units where white is 1, not {self.sigma:g}")
 
-    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+    def perturb(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
         noisy: Array = _noisy(x, keys, self.sigma)
         return noisy
 
     def probe(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
-        return self.craft(model, threat, x, y, keys)
+        return self.perturb(model, threat, x, y, keys)
 
 
 @jax.jit

@@ -276,7 +276,7 @@ def _ramp(step: Array | int, over: float) -> Array:
     return jnp.minimum(1.0, (step + 1) / max(over, 1.0))
 
 
-class Settings(TypedDict, total=False):
+class RecipeSettings(TypedDict, total=False):
     """The fields of `Recipe`, as keywords."""
 
     epochs: int

@@ -13,12 +13,12 @@ from jax import Array
 
 from advbench.core.threat import Threat
 from advbench.defenses import balance
-from advbench.defenses.base import Defense, Here
+from advbench.defenses.base import Defense, StepInputs
 from advbench.defenses.mix import leading, shares
 from advbench.defenses.recipe import Recipe
 
 
-class Progress(NamedTuple):
+class StepState(NamedTuple):
     """State of training that a step changes, all on the device."""
 
     state: Any  # nnx.State: weights, batch statistics, dropout keys
@@ -27,7 +27,7 @@ class Progress(NamedTuple):
     memory: Any = ()  # what the defense carries from step to step
 
 
-def begin(state: Any, recipe: Recipe, memory: Any = ()) -> Progress:
+def begin(state: Any, recipe: Recipe, memory: Any = ()) -> StepState:
     """Begin training from a network's state.
 
     Parameters
@@ -45,12 +45,12 @@ def begin(state: Any, recipe: Recipe, memory: Any = ()) -> Progress:
         State before the first step.
     """
     opt = recipe.transform().init(nnx.split_state(state, nnx.Param, ...)[0])
-    return Progress(copied(state), opt, copied(state), memory)
+    return StepState(copied(state), opt, copied(state), memory)
 
 
 @partial(jax.jit, static_argnames=("graph", "recipe", "classes", "per_epoch"), donate_argnames="now")
 def update(
-    now: Progress,
+    now: StepState,
     defense: Defense,
     threat: Threat,
     x: Array,
@@ -64,7 +64,7 @@ def update(
     recipe: Recipe,
     classes: int,
     per_epoch: int,
-) -> tuple[Progress, dict[str, Array]]:
+) -> tuple[StepState, dict[str, Array]]:
     """Take one descent step.
 
     Parameters
@@ -108,18 +108,18 @@ def update(
         losses, logits = defense.loss(model, x, x_adv, target)
         return balance.mean(losses, counts), (logits, nnx.state(model, nnx.Not(nnx.Param)))
 
-    here = Here(x, x_adv, threat, step / per_epoch, now.memory)
-    (loss, (logits, rest)), slope, memory = defense.gradient(cost, params, here)
-    direction, opt = recipe.transform().update(slope, now.opt, params)
+    here = StepInputs(x, x_adv, threat, step / per_epoch, now.memory)
+    (loss, (logits, rest)), input_gradient, memory = defense.gradient(cost, params, here)
+    direction, opt = recipe.transform().update(input_gradient, now.opt, params)
     lr = recipe.lr_at(step, per_epoch) * slower
     state = nnx.merge_state(jax.tree.map(lambda p, d: p - lr * d, params, direction), rest)
     seen = {
         "loss": loss,
         "accuracy": (logits.argmax(-1) == leading(y)).mean(),
-        "slope": optax.tree.norm(slope),
+        "input_gradient": optax.tree.norm(input_gradient),
         "lr": lr,
     }
-    return Progress(state, opt, average(now.ema, state, recipe.keep_at(step, per_epoch)), memory), seen
+    return StepState(state, opt, average(now.ema, state, recipe.keep_at(step, per_epoch)), memory), seen
 
 
 def average(old: Any, new: Any, keep: Array) -> Any:

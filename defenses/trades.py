@@ -46,7 +46,7 @@ class TRADES(ByAttack):
         if self.beta < 0:
             raise ValueError(f"TRADES needs beta >= 0, not {self.beta:g}")
 
-    def craft(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
+    def perturb(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Array:
         return self.attack(model, threat, x, predict(model, x), keys).x
 
     def loss(self, model: Model, x: Array, x_adv: Array, target: Array) -> tuple[Array, Array]:

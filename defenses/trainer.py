@@ -25,7 +25,7 @@ from advbench.defenses.batches import (
     shuffled,
 )
 from advbench.defenses.checkpoints import CheckpointError, Checkpoints
-from advbench.defenses.ledger import Diverged, Fitted, Ledger, Stopped
+from advbench.defenses.ledger import Diverged, Fitted, Stopped, TrainingState
 from advbench.defenses.metrics import Listener, Record
 from advbench.defenses.mix import leading, mix
 from advbench.defenses.recipe import Recipe
@@ -89,7 +89,7 @@ class Trainer:
         state, memory = devices.replicated((state, defense.remember((recipe.batch_size, *images.shape[1:]))))
         self.now = one.begin(state, recipe, memory)
         self.best = one.copied(self.now)
-        self.ledger = Ledger()
+        self.ledger = TrainingState()
         self.checkpoints: Checkpoints | None = None
         self.saved = time.monotonic()
         self.seen: list[dict[str, Array]] = []
@@ -117,7 +117,7 @@ class Trainer:
             found = checkpoints.restore((self.now, self.best), self.say)
         if found:
             (self.now, self.best), ledger = devices.replicated(found[0]), found[1]
-            self.ledger = Ledger(**ledger)
+            self.ledger = TrainingState(**ledger)
 
     def run(self) -> Fitted:
         """Train until the last epoch, or until patience ends."""
@@ -128,7 +128,7 @@ class Trainer:
             self.epoch()
             if not self.over():  # else the best weights were restored, which are validated already
                 self.restate()
-                self.judge()
+                self.validate()
             self.save()
         self.conclude()
         ledger = self.ledger
@@ -150,13 +150,13 @@ class Trainer:
                 raise Stopped(signal, ledger.step)
             self.seen.append(self.advance(order))
             if self.defense.watch and ledger.step % self.defense.watch == 0 and ledger.best:
-                self.guard(self.measure(GLANCE))
+                self.rollback_if_overfitting(self.measure(GLANCE))
             if ledger.step % WINDOW == 0:
-                self.look()
+                self.flush_metrics()
                 ended = ledger.step % self.per_epoch == 0  # then it is saved after validation
                 if time.monotonic() - self.saved > SAVE_EVERY and not ended:
                     self.save()
-        self.look()
+        self.flush_metrics()
 
     def signal(self) -> int | None:
         """Return the number of the signal that asks to stop; several processes agree on it every few steps."""
@@ -186,7 +186,7 @@ class Trainer:
         if recipe.mix != "none":
             key = jax.random.fold_in(self.streams.mix, first)
             x, y = mix(key, x, y, recipe.mix_alpha, kind=recipe.mix, classes=self.classes)
-        return x, self.defense.craft(self.crafting(state), self.ball(step), x, leading(y), keys), y
+        return x, self.defense.perturb(self.perturbing(state), self.ball(step), x, leading(y), keys), y
 
     def restate(self) -> None:
         """Give weights averaged over epochs batch statistics of their own, from the epoch's first batches."""
@@ -211,18 +211,20 @@ class Trainer:
         view: Model = jax.tree_util.Partial(self.evaluated, *jax.tree.leaves(state))
         return view
 
-    def crafting(self, state: Any) -> Model:
+    def perturbing(self, state: Any) -> Model:
         """Return the same, in the precision of making adversarial training examples."""
         view: Any = self.view(state)
         return coarse(view) if self.recipe.perturb_dtype == "bfloat16" else view
 
-    def look(self) -> None:
+    def flush_metrics(self) -> None:
         """Fetch the metrics of the last steps, refuse non-finite ones, and pass them to the listeners."""
         if not self.seen:
             return
         fetched, step = jax.device_get(self.seen), self.ledger.step
-        mean = {name: float(np.mean([each[name] for each in fetched])) for name in ("loss", "accuracy", "slope")}
-        if not (np.isfinite([mean["loss"], mean["slope"]]).all() and one.finite(self.now)):
+        mean = {
+            name: float(np.mean([each[name] for each in fetched])) for name in ("loss", "accuracy", "input_gradient")
+        }
+        if not (np.isfinite([mean["loss"], mean["input_gradient"]]).all() and one.finite(self.now)):
             raise Diverged(f"loss, gradient or weights are not finite after step {step}: lower the lr, or clip")
         seconds = time.perf_counter() - self.since
         self.ledger.seconds += seconds
@@ -239,7 +241,7 @@ class Trainer:
             listener.window(self.record)
         self.seen, self.since = [], time.perf_counter()
 
-    def judge(self) -> None:
+    def validate(self) -> None:
         """Validate after an epoch, and keep the weights if they are the best."""
         accuracy = self.measure(len(self.data.held))
         record = {**self.record, "epoch": self.ledger.step // self.per_epoch, **accuracy._asdict()}
@@ -248,7 +250,7 @@ class Trainer:
             self.ledger.best, self.best = record, one.copied(self.now)
         for listener in self.listeners:
             listener.epoch(record)
-        self.guard(accuracy)
+        self.rollback_if_overfitting(accuracy)
         self.ledger.seconds += time.perf_counter() - self.since
         self.since = time.perf_counter()
 
@@ -263,7 +265,7 @@ class Trainer:
         first, second = ("robust", "clean") if self.defense.robust else ("clean", "robust")
         return record[first], record[second]
 
-    def guard(self, accuracy: Accuracy) -> None:
+    def rollback_if_overfitting(self, accuracy: Accuracy) -> None:
         """Return to the best weights, with a smaller learning rate, when the network overfits to single steps."""
         ledger = self.ledger
         if not (self.defense.robust and watchdog.overfits(accuracy, ledger.best["robust"])):
@@ -290,7 +292,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, after checking that everything is finite."""
-        self.look()
+        self.flush_metrics()
         if self.checkpoints and devices.leads():
             self.checkpoints.save(self.ledger.step, (self.now, self.best), asdict(self.ledger))
         self.saved = time.monotonic()

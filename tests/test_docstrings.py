@@ -150,31 +150,10 @@ def public_names():
         yield from (name.strip("*") for each in functions for name in arguments(each))
 
 
-TO_RENAME = {
-    "Told",
-    "Unaware",
-    "afresh",
-    "climb",
-    "climbed",
-    "craft",
-    "crafting",
-    "dwindle",
-    "fell",
-    "fooled",
-    "fools",
-    "slope",
-    "slopes",
-    "standing",
-    "surely_fooled",
-    "told",
-}
-"""Names with retired words that are still to be renamed."""
-
-
 def test_public_names_have_no_retired_words():
     """`DeepFool` is the published name of an attack, a stand-in what BPDA differentiates."""
     found = {name for name in public_names() if RETIRED.search(words(name))} - {"DeepFool", "stand_in"}
-    assert found == TO_RENAME
+    assert found == set()
 
 
 def messages():

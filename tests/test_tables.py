@@ -18,7 +18,7 @@ from advbench.nn import MODELS
 from advbench.preflight import CHECKS, EXPECTED, TRANSLATED
 from advbench.preflight.masking import ASKED
 from advbench.pytest_gate import THREAT
-from advbench.remote.settings import Settings
+from advbench.remote.settings import TargetSettings
 from advbench.reports.formats import FORMATS
 from advbench.wrappers import WRAPPERS
 
@@ -65,7 +65,7 @@ def kebab(model, *without):
         ("docs/gate.md", "key of `[gate]`", kebab(GateRules, "threats")),
         ("docs/gate.md", "key of `[[gate.threats]]`", kebab(ThreatRules)),
         ("docs/masking.md", "flag", ASKED),
-        ("docs/targets.md", "setting", Settings.model_fields),
+        ("docs/targets.md", "setting", TargetSettings.model_fields),
         ("docs/wrappers.md", "name", WRAPPERS),
     ],
 )
@@ -128,7 +128,9 @@ def test_the_table_of_data_sets_has_their_shapes_threats_and_licences():
 def test_the_settings_of_a_target_have_their_defaults():
     told = {name: row[2] for row in rows("docs/targets.md", "setting") for name in code(row[0])}
     numbers = {
-        name: field.default for name, field in Settings.model_fields.items() if isinstance(field.default, float | int)
+        name: field.default
+        for name, field in TargetSettings.model_fields.items()
+        if isinstance(field.default, float | int)
     }
     for name, default in numbers.items():
         assert f"{default:g}" in told[name].split(", "), name

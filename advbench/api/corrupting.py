@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from advbench.api import targets
-from advbench.api.subject import subject
+from advbench.api.subject import load_model_and_data
 
 if TYPE_CHECKING:
     from advbench.api.settings import Settings
@@ -52,7 +52,7 @@ def corrupted(
     from advbench.data.corruptions import kinds as there_are
     from advbench.evaluation.corrupted import measure
 
-    loaded, images, indices = subject(model, data, settings)
+    loaded, images, indices = load_model_and_data(model, data, settings)
     loaded = targets.ready(loaded, images, indices)
     known = there_are(images.images.shape[-1])
     asked = kinds and [found(f"{images.name} corruption", name, known) for name in kinds]

@@ -11,7 +11,7 @@ from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from advbench.gating.rules import GateRules
-    from advbench.gating.source import Source
+    from advbench.gating.source import RulesSource
 
 NOTHING = (
     "nothing to decide: write [gate] into advbench.toml, or give a model and a rule, like: "
@@ -136,7 +136,7 @@ def written(
     *,
     update: bool,
     notify: Callable[[str], None],
-) -> tuple[GateRules, Source]:
+) -> tuple[GateRules, RulesSource]:
     """Read rules from a file or from options, never from both; options override the settings of a file.
 
     Parameters
@@ -167,7 +167,7 @@ def written(
         In one line, for rules that are wrong, given twice, or missing.
     """
     from advbench.gating.source import (
-        Source,
+        RulesSource,
         discover,
         read,
         validated,
@@ -187,7 +187,7 @@ def written(
         rules, source = read(path, typed, notify)
     elif here or under or update:
         threats = [under] if under or "max-drop" in here or update else []
-        source = Source()
+        source = RulesSource()
         rules = validated({"gate": {**typed, **here, "threats": threats}}, source)
     else:
         raise UsageError(NOTHING)
@@ -195,7 +195,7 @@ def written(
     return rules, source
 
 
-def _whole(rules: GateRules, source: Source, update: bool) -> None:
+def _whole(rules: GateRules, source: RulesSource, update: bool) -> None:
     """Refuse rules that are valid one by one but together ask for nothing."""
     from advbench.gating.rules import rules_of
 
@@ -217,7 +217,7 @@ def _whole(rules: GateRules, source: Source, update: bool) -> None:
         raise source.problem(("baseline",), "no rule compares with it: add max-drop, or leave it out")
 
 
-def summary(rules: GateRules, source: Source) -> str:
+def summary(rules: GateRules, source: RulesSource) -> str:
     """Summarise valid rules in a line, for `--check`.
 
     Parameters

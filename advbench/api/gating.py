@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from advbench.core.flag import Flag
     from advbench.core.spec import ThreatSpec
     from advbench.gating.rules import GateRules
-    from advbench.gating.run import Found, Run
-    from advbench.gating.source import Source
+    from advbench.gating.run import GateResult, GateRun
+    from advbench.gating.source import RulesSource
     from advbench.gating.subject import Subject
     from advbench.gating.verdict import Gate
 
@@ -131,13 +131,13 @@ show_options(gate, without=("norm", "eps", "cascade", "force", "doublings", "pro
 
 def decided(
     rules: GateRules,
-    source: Source,
+    source: RulesSource,
     *,
     model: Any = None,
     data: Any = None,
     update: bool = False,
     **given: Unpack[GateOptions],
-) -> Found:
+) -> GateResult:
     """Load a gate and run it.
 
     Parameters
@@ -156,7 +156,7 @@ def decided(
 
 def loaded(
     rules: GateRules,
-    source: Source,
+    source: RulesSource,
     *,
     model: Any = None,
     data: Any = None,
@@ -190,7 +190,7 @@ def loaded(
         For anything that prevents a verdict.
     """
     from advbench.gating.baseline import Baseline
-    from advbench.gating.run import Run
+    from advbench.gating.run import GateRun
     from advbench.gating.subject import asked_of
 
     began = time.monotonic()
@@ -200,7 +200,7 @@ def loaded(
     then = Baseline.load(Path(rules.baseline)) if rules.baseline and not update else None
     what = _subject(rules, settings, rules.model if model is None else model, rules.data if data is None else data)
     asked = asked_of(rules, what, source, update=update)
-    run = Run(what, rules, source, asked, then, update)
+    run = GateRun(what, rules, source, asked, then, update)
     run.out = Path(settings.out) if settings.out else None
     run.command, run.resume = settings.command, settings.resume
     run.deadline = None if limit is None else began + limit
@@ -221,7 +221,7 @@ class Loaded:
         Start of the gate, by `time.monotonic`, in seconds.
     """
 
-    run: Run
+    run: GateRun
     settings: Settings
     began: float  # of `time.monotonic`
 
@@ -230,7 +230,9 @@ class Loaded:
         """Name of the model."""
         return self.run.subject.model.name
 
-    def __call__(self, should_stop: Callable[[], int | None] = never, tell: Callable[[str], None] = quietly) -> Found:
+    def __call__(
+        self, should_stop: Callable[[], int | None] = never, tell: Callable[[str], None] = quietly
+    ) -> GateResult:
         """Decide the gate.
 
         Parameters
@@ -270,7 +272,7 @@ def _subject(rules: GateRules, settings: Settings, model: Any, data: Any) -> Sub
     return Subject(loaded, images, drawn(chosen, rules.seed), threats, attacks)
 
 
-def _allowed(rules: GateRules, source: Source) -> None:
+def _allowed(rules: GateRules, source: RulesSource) -> None:
     """Refuse to allow flags that do not exist: a typing error would allow nothing."""
     from advbench.preflight import CHECKS, TRANSLATED
     from advbench.preflight.expected import EXPECTED

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advbench.api import targets
-from advbench.api.subject import accelerated, cascade, subject, texts_of, threats_of
+from advbench.api.subject import accelerated, cascade, load_model_and_data, texts_of, threats_of
 from advbench.core.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class Job:
 def defended(
     model: Any, data: Any, settings: Settings, *, most: int | None = None
 ) -> tuple[LoadedModel, Dataset, list[int]]:
-    """Load a model and its data as `subject` does, and apply the input defenses, draws and query limit of the settings.
+    """Load a model and its data, and apply the input defenses, draws and query limit of the settings.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def defended(
 
     if settings.expect_clean is not None:
         accuracy_range(str(settings.expect_clean))
-    loaded, images, indices = subject(model, data, settings, most=most)
+    loaded, images, indices = load_model_and_data(model, data, settings, most=most)
     loaded = accelerated(loaded, images, settings)
     loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.input_defense), adaptive=settings.adaptive)
     return targets.limited(_averaging(loaded, settings.eot_samples), settings.query_limit), images, indices

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from advbench.attacks import Attack
     from advbench.core.preprocess import Preprocess
     from advbench.core.reading import Reading
-    from advbench.evaluation import Progress
+    from advbench.evaluation import EvaluationProgress
 
 Preflight = bool | Literal["none", "fast", "full"]
 Eps = str | float | Fraction
@@ -85,7 +85,7 @@ class Options(GateOptions, total=False):
     cascade: bool
     force: bool
     doublings: int
-    progress: Callable[[Progress], None]
+    progress: Callable[[EvaluationProgress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class Settings:
     translate: bool = True
     doublings: int = 2
     command: str = ""
-    progress: Callable[[Progress], None] = field(default=quietly, repr=False)
+    progress: Callable[[EvaluationProgress], None] = field(default=quietly, repr=False)
     should_stop: Callable[[], int | None] = field(default=never, repr=False)
     notify: Callable[[str], None] = field(default=quietly, repr=False)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from advbench.core.errors import UsageError
-from advbench.evaluation.history import Told
+from advbench.evaluation.history import HistoryEntry
 from advbench.evaluation.result import Result
 from advbench.gating.verdict import Gate
 from advbench.reports.pictures import Pair
-from advbench.reports.sources import Found, Run
+from advbench.reports.sources import Sources, StoredRun
 
 
-def read(paths: Sequence[Path]) -> Found:
+def read(paths: Sequence[Path]) -> Sources:
     """Read run directories, folders of run directories, and JSON files of results and gates.
 
     Parameters
@@ -34,7 +34,7 @@ def read(paths: Sequence[Path]) -> Found:
     UsageError
         For a path without a result or gate.
     """
-    runs: list[Run] = []
+    runs: list[StoredRun] = []
     gates: list[tuple[Path, Gate]] = []
     for path in paths:
         if path.is_dir():
@@ -46,11 +46,11 @@ def read(paths: Sequence[Path]) -> Found:
         gates += [(path, each) for each in found if isinstance(each, Gate)]
         folder = path.parent if path.name == "result.json" else None
         results = [result for each in found for result in (each.results if isinstance(each, Gate) else (each,))]
-        runs += [Run(result, path, folder) for result in results]
-    return Found(tuple(runs), tuple(gates))
+        runs += [StoredRun(result, path, folder) for result in results]
+    return Sources(tuple(runs), tuple(gates))
 
 
-def one(path: Path) -> Run:
+def one(path: Path) -> StoredRun:
     """Read the only result at a path.
 
     Parameters
@@ -111,16 +111,16 @@ def parse(path: Path) -> list[Result | Gate]:
     return [Result.from_json(json.dumps(each), f"{path}[{at}]") for at, each in enumerate(several)]
 
 
-def _folder(path: Path) -> list[Run]:
+def _folder(path: Path) -> list[StoredRun]:
     own = path / "result.json"
     files = [own] if own.exists() else sorted(path.rglob("result.json"))
     if not files:
         raise UsageError(f"{path} has no result.json: finish the run with --resume, or give another folder")
-    runs = [Run(Result.load(file), file.parent, file.parent) for file in files]
+    runs = [StoredRun(Result.load(file), file.parent, file.parent) for file in files]
     return sorted(runs, key=lambda run: (run.path.parent, run.result.threat.norm, run.result.threat.eps_value))
 
 
-def collect(folder: Path) -> tuple[list[Told], list[str]]:
+def collect(folder: Path) -> tuple[list[HistoryEntry], list[str]]:
     """Collect all results below a folder, those of gates included.
 
     Parameters
@@ -140,13 +140,13 @@ def collect(folder: Path) -> tuple[list[Told], list[str]]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give the folder of your results")
-    found: list[Told] = []
+    found: list[HistoryEntry] = []
     problems = []
     for path in sorted(folder.rglob("*.json")):
         try:
             for each in parse(path) if path.is_file() else ():
                 results, remark = (each.results, f"gate: {each.verdict}") if isinstance(each, Gate) else ((each,), "")
-                found += [Told(path, result, remark) for result in results]
+                found += [HistoryEntry(path, result, remark) for result in results]
         except UsageError as error:
             if _ours(path):
                 problems.append(str(error))
@@ -163,7 +163,7 @@ def _ours(path: Path) -> bool:
         return False
 
 
-def pairs(run: Run, wanted: Collection[int] | None = None) -> list[Pair]:
+def pairs(run: StoredRun, wanted: Collection[int] | None = None) -> list[Pair]:
     """Load the images of a run that an attack broke, with their adversarial images, by index.
 
     Parameters

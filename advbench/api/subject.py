@@ -33,7 +33,7 @@ TARGETS = 9  # of that, as published; all wrong classes where there are fewer
 CASCADE_L2 = ("cw:rounds=5,steps=100",)
 
 
-def subject(
+def load_model_and_data(
     model: Any, data: Any, settings: Settings, *, most: int | None = None
 ) -> tuple[LoadedModel, Dataset, list[int]]:
     """Load the model and its test images, and choose the images to attack.

@@ -112,9 +112,9 @@ def ready(model: LoadedModel, data: Dataset, indices: list[int]) -> LoadedModel:
     LoadedModel
         The model, with its access known.
     """
-    from advbench.remote import tried
+    from advbench.remote import probed
 
-    return tried(model, data.images[indices[:ASKED]], len(data.classes))
+    return probed(model, data.images[indices[:ASKED]], len(data.classes))
 
 
 def preflight(

@@ -14,8 +14,8 @@ from advbench.core.loaded import LoadedModel
 from advbench.core.renamed import accepts_former_names
 from advbench.data import Reading
 from advbench.defenses import Defense
-from advbench.defenses.metrics import Listener, Told
-from advbench.defenses.recipe import Recipe, Settings
+from advbench.defenses.metrics import LineListener, Listener
+from advbench.defenses.recipe import Recipe, RecipeSettings
 
 
 @accepts_former_names
@@ -35,7 +35,7 @@ def train(
     reading: Reading | None = None,
     notify: Callable[[str], None] | None = None,
     listeners: Sequence[Listener] = (),
-    **settings: Unpack[Settings],
+    **settings: Unpack[RecipeSettings],
 ) -> LoadedModel:
     """Train a network, and keep the weights with the highest robust accuracy on the validation images.
 
@@ -122,7 +122,7 @@ def train(
     given: Any = {"train_size": train_size, "extra_data": more, "reading": reading, "init": init, "notify": tell}
     text = None if eps is None else str(eps)
     training = Training.of(data, arch, defense, norm, text, whole, validation=held, **given)
-    return training.run(whole.seed, folder, resume=resume, listeners=[Told(tell), *listeners])
+    return training.run(whole.seed, folder, resume=resume, listeners=[LineListener(tell), *listeners])
 
 
 def vacant(folders: Iterable[Path], resume: bool) -> None:

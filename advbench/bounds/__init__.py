@@ -63,7 +63,7 @@ def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) ->
     wanted = {
         len(graph.nodes) - 1: (jax.nn.one_hot(y, classes, dtype=x.dtype) - jnp.eye(classes, dtype=x.dtype))[:, None]
     }
-    box = Interval(*threat.reach(x))
+    box = Interval(*threat.pixel_bounds(x))
     if method == "ibp":
         return lower(graph, wanted, propagate(graph, box), None, threat, x)
     refined = graph.refined(boxed=threat.norm.name in ("linf", "any")) if method == "crown" else ()

@@ -12,7 +12,7 @@ from jax import Array
 
 from advbench.bounds.primitives import SMOOTH
 from advbench.core.model import Model
-from advbench.core.plain import plainly
+from advbench.core.plain import reference_operations
 
 
 class Unsupported(ValueError):
@@ -229,7 +229,7 @@ def read(model: Model, shape: Sequence[int]) -> Graph:
     """
     from advbench.bounds.reader import Reader
 
-    with plainly():
+    with reference_operations():
         program = jax.make_jaxpr(model)(jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     reader = Reader()
     (logits,) = reader.run(program.jaxpr, program.consts, [reader.image((1, *shape))])

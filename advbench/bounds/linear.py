@@ -115,7 +115,7 @@ def _smooth(node: Node, a: Array, over: Interval) -> Step:
 
 def _least(a: Array, threat: Threat, x: Array) -> Array:
     """Minimise linear functions over ball and pixel box: exactly in Linf and L0, by the dual norm else."""
-    low, high = threat.reach(x)
+    low, high = threat.pixel_bounds(x)
     in_box = _summed(jnp.where(a > 0, a * low, a * high))
     here = _summed(a * x)
     if threat.norm.name == "l2":

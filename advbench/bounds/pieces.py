@@ -188,8 +188,8 @@ class Pieces:
     def _hinge(self, x: Ref, c: Any, above: Line, below: Line, shape: tuple[int, ...]) -> Any:
         """Join two lines that meet at c; None if they are not known to meet.
 
-        If both slopes have the same sign, as a line plus a multiple of a maximum or minimum, whose intervals are then
-        exact; a V as the maximum of its two lines, which is never below its vertex.
+        If both gradients have the same sign, as a line plus a multiple of a maximum or minimum, with exact
+        intervals; a V as the maximum of its two lines, which is never below its vertex.
         """
         if not _meet(c, above, below):
             return None
@@ -214,10 +214,10 @@ class Pieces:
         return self.reader.node("add", (found, offset), shape, jnp.add) if np.any(offset) else found
 
     def _bent(
-        self, x: Ref, c: Any, slopes: tuple[Any, Any], offset: Any, shape: tuple[int, ...], *, least: bool
+        self, x: Ref, c: Any, gradients: tuple[Any, Any], offset: Any, shape: tuple[int, ...], *, least: bool
     ) -> Ref:
-        """Add `flat x + offset + (steep - flat) (max(x, c) - c)`, for slopes `(steep, flat)`; with min if `least`."""
-        steep, flat = slopes
+        """Add `flat x + offset + (steep - flat) (max(x, c) - c)`, with gradients `(steep, flat)`; min if `least`."""
+        steep, flat = gradients
         reader = self.reader
         more = exact(steep) - exact(flat) if concrete(steep, flat) else jnp.asarray(steep) - flat
         join = reader.minimum if least else reader.maximum

@@ -36,7 +36,7 @@ class Certified(Record):
     rate: Rate
 
 
-class Part(Record):
+class CardPart(Record):
     """Consecutive images that were evaluated together."""
 
     n: Count
@@ -65,7 +65,7 @@ class Card(Record):
     certified: Certified | None = None
     flags: tuple[Flag, ...] = Field(default=(), strict=False)
     standing: str
-    parts: tuple[Part, ...] = Field(strict=False)
+    parts: tuple[CardPart, ...] = Field(strict=False)
 
     @classmethod
     def of(
@@ -110,7 +110,7 @@ class Card(Record):
             flags=result.flags,
             standing=_packed([row.robust for row in result.rows]),
             parts=(
-                Part(
+                CardPart(
                     n=len(result.rows),
                     images=result.data.digest,
                     seconds=sum(report.seconds for report in result.attacks),

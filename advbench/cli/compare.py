@@ -13,7 +13,7 @@ from advbench.core.errors import Inconclusive
 
 if TYPE_CHECKING:
     from advbench.evaluation.comparison import Comparison
-    from advbench.reports.sources import Run
+    from advbench.reports.sources import StoredRun
 
 
 def compare(
@@ -54,7 +54,7 @@ def compare(
     conclude([first.result, second.result])
 
 
-def _drawn(found: Comparison, before: Run, after: Run, suffix: str) -> bytes:
+def _drawn(found: Comparison, before: StoredRun, after: StoredRun, suffix: str) -> bytes:
     """Draw up to four images lost and four won, or more of one kind where the other has fewer."""
     from advbench.api.stored import pairs
     from advbench.reports.comparison import headline

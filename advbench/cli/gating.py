@@ -18,7 +18,7 @@ from advbench.core.errors import (
 
 if TYPE_CHECKING:
     from advbench.gating.rules import GateRules
-    from advbench.gating.source import Source
+    from advbench.gating.source import RulesSource
     from advbench.gating.verdict import Gate
 
 PAUSE = 10.0  # seconds between lines of progress
@@ -26,7 +26,7 @@ PAUSE = 10.0  # seconds between lines of progress
 
 def decide(
     rules: GateRules,
-    source: Source,
+    source: RulesSource,
     *,
     update: bool,
     json: str | None,

@@ -13,13 +13,13 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from advbench.evaluation import Progress
+    from advbench.evaluation import EvaluationProgress
 
 PAUSE = 10.0  # seconds between lines
 
 
 @contextmanager
-def watching(model: str) -> Iterator[Callable[[Progress], None]]:
+def watching(model: str) -> Iterator[Callable[[EvaluationProgress], None]]:
     """Show progress within the block: call the yielded function with it."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -34,7 +34,7 @@ def watching(model: str) -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task(model, total=None, now="compiling")
         pace = _Pace()
 
-        def tell(at: Progress) -> None:
+        def tell(at: EvaluationProgress) -> None:
             so_far = pace(at)
             bar.update(task, description=at.attack, completed=so_far.share, total=1.0, now=so_far.text)
 
@@ -47,7 +47,7 @@ class _Lines:
     def __init__(self, console: Console, model: str):
         self.console, self.model, self.pace, self.last = console, model, _Pace(), time.monotonic()
 
-    def __call__(self, at: Progress) -> None:
+    def __call__(self, at: EvaluationProgress) -> None:
         now = self.pace(at)
         if now.share < 1 and time.monotonic() - self.last < PAUSE:
             return
@@ -67,7 +67,7 @@ class _Pace:
         self.attack, self.seen, self.seconds, self.last = "", 0, 0.0, time.monotonic()
         self.run, self.done = 0, 0
 
-    def __call__(self, at: Progress) -> _Now:
+    def __call__(self, at: EvaluationProgress) -> _Now:
         clock, self.last = self.last, time.monotonic()
         if at.attack != self.attack:
             self.attack, self.seen, self.seconds, self.run, self.done = at.attack, 0, 0.0, 0, 0

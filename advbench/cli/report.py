@@ -13,7 +13,7 @@ from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from advbench.evaluation import Result
-    from advbench.reports.sources import Found
+    from advbench.reports.sources import Sources
 
 Runs = Annotated[
     list[Path],
@@ -61,7 +61,7 @@ def report(
         output.show(summary.of_runs(found.runs), "", None, markdown, quiet=any(others))
 
 
-def _some(found: Found) -> list[Result]:
+def _some(found: Sources) -> list[Result]:
     """Return the results, of which a table needs one."""
     if not found.runs:
         raise UsageError("no results to tabulate; --html also shows gates that have none")

@@ -7,10 +7,10 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from advbench.defenses.metrics import Record, Told, validated
+from advbench.defenses.metrics import LineListener, Record, validated
 
 
-class Bar(Told):
+class Bar(LineListener):
     """Loss, clean and robust validation accuracy, images a second, time left."""
 
     def __init__(self, *, quiet: bool = False) -> None:

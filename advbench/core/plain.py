@@ -8,7 +8,7 @@ _PLAIN: ContextVar[bool] = ContextVar("advbench_plain", default=False)
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def reference_operations() -> Iterator[None]:
     """Use `jax.lax` operations while a model is traced.
 
     Returns
@@ -23,12 +23,12 @@ def plainly() -> Iterator[None]:
         _PLAIN.reset(token)
 
 
-def wanted() -> bool:
+def is_reference() -> bool:
     """Tell whether a model is being traced to read its operations.
 
     Returns
     -------
     bool
-        True within `plainly`.
+        True within `reference_operations`.
     """
     return _PLAIN.get()

@@ -80,7 +80,7 @@ class Randomised:
         """Mean logits `[B, K]`."""
         return self.sample(x).mean(0)
 
-    def afresh(self) -> Randomised:
+    def reseeded(self) -> Randomised:
         """Return the same classifier with other randomness: the judge must not see the attacked draws.
 
         Returns

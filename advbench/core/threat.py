@@ -20,7 +20,7 @@ class Norm(Protocol):
 
     name: ClassVar[str]
 
-    def size(self, d: Array) -> Array:
+    def length(self, d: Array) -> Array:
         """Return the norm of `d`.
 
         Parameters
@@ -89,7 +89,7 @@ class Linf:
 
     name: ClassVar[str] = "linf"
 
-    def size(self, d: Array) -> Array:
+    def length(self, d: Array) -> Array:
         return jnp.abs(d).max()
 
     def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
@@ -108,21 +108,21 @@ class L2:
 
     name: ClassVar[str] = "l2"
 
-    def size(self, d: Array) -> Array:
+    def length(self, d: Array) -> Array:
         return jnp.sqrt(jnp.square(d).sum())
 
     def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
         # Ball, then box: since the clean image is in the box, clipping never leaves the ball.
-        return jnp.clip(d * jnp.minimum(1.0, eps / jnp.maximum(self.size(d), TINY)), low, high)
+        return jnp.clip(d * jnp.minimum(1.0, eps / jnp.maximum(self.length(d), TINY)), low, high)
 
     def steepest(self, g: Array) -> Array:
         g = g / jnp.maximum(jnp.abs(g).max(), TINY)  # tiny gradients would underflow when squared
-        return g / jnp.maximum(self.size(g), TINY)
+        return g / jnp.maximum(self.length(g), TINY)
 
     def sample(self, key: Array, like: Array) -> Array:
         towards, radius = jax.random.split(key)
         d = jax.random.normal(towards, like.shape)
-        return d / self.size(d) * jax.random.uniform(radius) ** (1 / like.size)
+        return d / self.length(d) * jax.random.uniform(radius) ** (1 / like.size)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class L1:
     name: ClassVar[str] = "l1"
     share: ClassVar[float] = 0.05  # of all values change in one step
 
-    def size(self, d: Array) -> Array:
+    def length(self, d: Array) -> Array:
         return jnp.abs(d).sum()
 
     def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
@@ -143,12 +143,12 @@ class L1:
 
         def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:
             middle = (span[0] + span[1]) / 2
-            inside = self.size(shrunk(middle)) <= eps
+            inside = self.length(shrunk(middle)) <= eps
             return jnp.where(inside, span[0], middle), jnp.where(inside, middle, span[1])
 
         top = jnp.abs(d).max()
         _, threshold = jax.lax.fori_loop(0, 32, halve, (jnp.zeros_like(top), top))
-        return jnp.where(self.size(shrunk(jnp.zeros_like(top))) <= eps, jnp.clip(d, low, high), shrunk(threshold))
+        return jnp.where(self.length(shrunk(jnp.zeros_like(top))) <= eps, jnp.clip(d, low, high), shrunk(threshold))
 
     def steepest(self, g: Array) -> Array:
         slopes = jnp.abs(g).ravel()
@@ -156,12 +156,12 @@ class L1:
         top = jax.lax.top_k(slopes, few)[0]
         # In proportion to the gradients: equal steps would be undone by the projection.
         direction = jnp.where(jnp.abs(g) >= top[-1], g / jnp.maximum(top[0], TINY), 0.0)
-        return direction / jnp.maximum(self.size(direction), 1.0)
+        return direction / jnp.maximum(self.length(direction), 1.0)
 
     def sample(self, key: Array, like: Array) -> Array:
         towards, radius = jax.random.split(key)
         d = jax.random.laplace(towards, like.shape)
-        return d / self.size(d) * jax.random.uniform(radius) ** (1 / like.size)
+        return d / self.length(d) * jax.random.uniform(radius) ** (1 / like.size)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class L0:
 
     name: ClassVar[str] = "l0"
 
-    def size(self, d: Array) -> Array:
+    def length(self, d: Array) -> Array:
         return (jnp.abs(d) > UNCHANGED).sum().astype(jnp.float32)
 
     def project(self, d: Array, eps: Array | float, low: Array, high: Array) -> Array:
@@ -220,7 +220,7 @@ class Threat:
     >>> threat = Threat(NORMS["linf"], 0.1)
     >>> clean = jnp.full((6, 6, 1), 0.5)
     >>> far = threat.project(clean, jnp.ones((6, 6, 1)))
-    >>> round(float(far.max()), 6), round(float(threat.size(clean, far)), 6)
+    >>> round(float(far.max()), 6), round(float(threat.length(clean, far)), 6)
     (0.6, 0.1)
     """
 
@@ -285,7 +285,7 @@ class Threat:
         d = self.norm.project(x - x0, self.eps, -x0, 1.0 - x0)
         return jnp.clip(x0 + d, 0.0, 1.0)  # once more: x0 + (1 - x0) may round past 1
 
-    def reach(self, x0: Array) -> tuple[Array, Array]:
+    def pixel_bounds(self, x0: Array) -> tuple[Array, Array]:
         """Return the lowest and highest value of each pixel; only in L0 can one pixel change by more than eps.
 
         Parameters
@@ -302,7 +302,7 @@ class Threat:
             return jnp.zeros_like(x0), jnp.ones_like(x0)
         return jnp.maximum(x0 - self.eps, 0.0), jnp.minimum(x0 + self.eps, 1.0)
 
-    def size(self, x0: Array, x: Array) -> Array:
+    def length(self, x0: Array, x: Array) -> Array:
         """Return the length of the perturbation, in the threat's norm.
 
         Parameters
@@ -317,4 +317,4 @@ class Threat:
         Array
             Scalar, at least 0.
         """
-        return self.norm.size(x - x0)
+        return self.norm.length(x - x0)

@@ -12,7 +12,7 @@ from advbench.core.arrays import Arrays
 from advbench.core.dataset import Dataset
 from advbench.core.errors import AdvbenchError
 from advbench.core.reading import Reading
-from advbench.data.listing import KEEP, Pictures, Source, prepared
+from advbench.data.listing import KEEP, DataSource, Pictures, prepared
 from advbench.data.scan import print_of, remembered, scanned
 
 FEW = 1000  # images of another split that are scanned for this alone
@@ -20,7 +20,7 @@ LARGEST = 1 << 26  # bytes of arrays, shards and tables that may be read for it
 MOST = 20_000  # images of a split that are compared: merely listing more takes long
 
 
-def twins(found: Dataset, source: Source, reading: Reading) -> tuple[str, ...]:
+def twins(found: Dataset, source: DataSource, reading: Reading) -> tuple[str, ...]:
     """Describe images of a split that occur in other splits.
 
     Arrays are compared by their content, image files by the digests of their scan. A split without a cached scan is
@@ -51,7 +51,7 @@ def twins(found: Dataset, source: Source, reading: Reading) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _light(source: Source) -> bool:
+def _light(source: DataSource) -> bool:
     """Tell whether another split is cheap to open: not one made by code, nor large files."""
     if source.kind == "function":
         return False
@@ -70,7 +70,7 @@ def _own(found: Dataset, reading: Reading) -> Sequence[str]:
     return ()
 
 
-def _prints(source: Source, split: str, reading: Reading) -> Sequence[str]:
+def _prints(source: DataSource, split: str, reading: Reading) -> Sequence[str]:
     """Return the same of another split; its faults matter only to those who load it."""
     with suppress(AdvbenchError):
         part, _, _, _ = prepared(source, split, reading)

@@ -12,11 +12,11 @@ from advbench.core.arrays import Arrays, checked
 from advbench.core.dataset import Dataset
 from advbench.core.errors import UsageError
 from advbench.core.usercode import function_of
-from advbench.data.listing import Part, Source
+from advbench.data.listing import DataSource, Part
 from advbench.data.splits import ALL
 
 
-def find(where: str, function: str) -> Source:
+def find(where: str, function: str) -> DataSource:
     """Describe the data that a function makes; one with a parameter `split` is called with "train" or "test".
 
     Parameters
@@ -43,7 +43,7 @@ def find(where: str, function: str) -> Source:
     for split in ("train", "test") if asked else (ALL,):
         splits[split] = partial(_made, where, function, split if asked else None)
     stem = Path(where).stem if where.endswith(".py") else where
-    return Source(f"{stem}:{function}", spec, splits, None, "function")
+    return DataSource(f"{stem}:{function}", spec, splits, None, "function")
 
 
 def _made(where: str, function: str, split: str | None) -> Arrays:

@@ -12,15 +12,15 @@ import numpy as np
 from advbench.core.errors import UsageError
 from advbench.data.decode import SUFFIXES
 from advbench.data.listing import (
+    DataSource,
     Listing,
     Part,
-    Source,
     stamp,
 )
 from advbench.data.splits import ALL, NAMES
 
 
-def find(path: Path, name: str) -> Source | None:
+def find(path: Path, name: str) -> DataSource | None:
     """Describe a folder of images; None if no subfolder has an image.
 
     Parameters
@@ -55,7 +55,7 @@ def find(path: Path, name: str) -> Source | None:
     splits: dict[str, Callable[[], Part]] = {
         split: partial(_listing, folder, classes) for split, (folder,) in sorted(parts.items(), key=_order)
     }
-    return Source(name, str(path), splits, classes, "folder of images")
+    return DataSource(name, str(path), splits, classes, "folder of images")
 
 
 def _order(item: tuple[str, object]) -> int:

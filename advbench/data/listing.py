@@ -49,7 +49,7 @@ Part = Listing | Arrays
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Data at a path: its splits, each read on demand.
 
     Attributes
@@ -107,7 +107,9 @@ class Pictures(Lazy):
         return np.broadcast_to(image, shape)
 
 
-def dataset(source: Source, split: str, reading: Reading, tell: Callable[[int, int], None] | None = None) -> Dataset:
+def dataset(
+    source: DataSource, split: str, reading: Reading, tell: Callable[[int, int], None] | None = None
+) -> Dataset:
     """Read one split as a data set.
 
     Parameters
@@ -160,7 +162,7 @@ def dataset(source: Source, split: str, reading: Reading, tell: Callable[[int, i
     )
 
 
-def prepared(source: Source, split: str, reading: Reading) -> tuple[Part, np.ndarray, tuple[str, ...], list[str]]:
+def prepared(source: DataSource, split: str, reading: Reading) -> tuple[Part, np.ndarray, tuple[str, ...], list[str]]:
     """Read one split without decoding any image.
 
     Parameters
@@ -194,7 +196,9 @@ def prepared(source: Source, split: str, reading: Reading) -> tuple[Part, np.nda
     return part, labels, classes, _empty(labels, classes)
 
 
-def _classes(labels: np.ndarray, source: Source, reading: Reading, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _classes(
+    labels: np.ndarray, source: DataSource, reading: Reading, where: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return labels and class names: declared names reorder those of the source, or rename them in turn.
 
     Raises

@@ -12,13 +12,13 @@ import numpy as np
 from advbench.core.arrays import Arrays, checked
 from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.formats import CorruptData
-from advbench.data.listing import Part, Source
+from advbench.data.listing import DataSource, Part
 from advbench.data.splits import by_split
 
 DIGITS = tuple("0123456789")
 
 
-def find(files: Sequence[Path], path: Path, name: str) -> Source:
+def find(files: Sequence[Path], path: Path, name: str) -> DataSource:
     """Describe such files, one for each split.
 
     Parameters
@@ -44,7 +44,7 @@ def find(files: Sequence[Path], path: Path, name: str) -> Source:
     if double := next((found for found in parts.values() if len(found) > 1), None):
         raise UsageError(f"{path} has several files of one split: {', '.join(file.name for file in double)}; name one")
     splits: dict[str, Callable[[], Part]] = {split: partial(_read, found[0]) for split, found in parts.items()}
-    return Source(name, str(path), splits, DIGITS, "SVHN's MATLAB files")
+    return DataSource(name, str(path), splits, DIGITS, "SVHN's MATLAB files")
 
 
 def _read(path: Path) -> Arrays:

@@ -13,7 +13,7 @@ from advbench.core.arrays import Arrays, checked
 from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.extra import LIMIT, opened, read_header
 from advbench.data.formats import CorruptData
-from advbench.data.listing import Part, Source
+from advbench.data.listing import DataSource, Part
 from advbench.data.splits import ALL, split_of
 
 IMAGES = ("images", "image", "x", "data", "imgs", "img")
@@ -23,7 +23,7 @@ NAMES = ("class_names", "names", "label_names", "classes")
 Pair = tuple[str, str]  # names of images and labels
 
 
-def find(path: Path, name: str) -> Source:
+def find(path: Path, name: str) -> DataSource:
     """Describe an `.npz` file.
 
     Parameters
@@ -52,7 +52,7 @@ def find(path: Path, name: str) -> Source:
     splits: dict[str, Callable[[], Part]] = {
         split: partial(_pair, path, pair, classes) for split, pair in pairs(members, str(path)).items()
     }
-    return Source(name, str(path), splits, classes, "NumPy archive")
+    return DataSource(name, str(path), splits, classes, "NumPy archive")
 
 
 def pairs(names: Sequence[str], where: str) -> dict[str, Pair]:
@@ -114,7 +114,7 @@ def _member(path: Path, name: str) -> np.ndarray:
             return array
 
 
-def find_pairs(files: Sequence[Path], path: Path, name: str) -> Source:
+def find_pairs(files: Sequence[Path], path: Path, name: str) -> DataSource:
     """Describe `.npy` files side by side; images stay on disk until they are needed.
 
     Parameters
@@ -141,7 +141,7 @@ def find_pairs(files: Sequence[Path], path: Path, name: str) -> Source:
         split: partial(_files, stems[images], stems[labels])
         for split, (images, labels) in pairs(list(stems), str(path)).items()
     }
-    return Source(name, str(path), splits, None, "NumPy files")
+    return DataSource(name, str(path), splits, None, "NumPy files")
 
 
 def _files(images: Path, labels: Path) -> Arrays:

@@ -24,7 +24,7 @@ from advbench.data import (
 )
 from advbench.data.catalog import DATASETS, known
 from advbench.data.doubles import twins
-from advbench.data.listing import Source, dataset
+from advbench.data.listing import DataSource, dataset
 from advbench.data.splits import serving
 
 KINDS = "a folder with a subfolder a class, .npz, .npy, .parquet, .csv, .tar, .mat, or file.py:function"
@@ -125,7 +125,7 @@ def validation(name_or_path: str | Path, *, reading: Reading | None = None, tell
     return load(name_or_path, "val", reading=reading, tell=tell) if {"train", "val", "test"} <= there.keys() else None
 
 
-def opened(text: str) -> Source:
+def opened(text: str) -> DataSource:
     """Describe the data at a path, before any image is read; errors are those of `load`.
 
     Parameters
@@ -204,7 +204,7 @@ def _name(path: Path) -> str:
     return f"{stem} (own)" if stem in DATASETS else stem
 
 
-def _of_folder(path: Path, name: str) -> Source:
+def _of_folder(path: Path, name: str) -> DataSource:
     if (path / saved.WHOLE).is_file() or (path / saved.STATE).is_file():
         return saved.find(path, name)
     inner = path / "data"  # their location in repositories of the Hugging Face hub
@@ -230,7 +230,7 @@ def _unpack(path: Path) -> str:
     return f"{path} is compressed, and shards are read image by image where they lie: unpack it first ({packer})"
 
 
-def _of_file(path: Path, name: str) -> Source:
+def _of_file(path: Path, name: str) -> DataSource:
     suffix = path.suffix.lower()
     if path.name.lower().endswith(tuple(PACKED)):
         raise UsageError(_unpack(path))

@@ -17,7 +17,7 @@ from advbench.core.reading import Reading
 from advbench.data import store
 from advbench.data.catalog import known
 from advbench.data.decode import decode
-from advbench.data.listing import Listing, Source, prepared
+from advbench.data.listing import DataSource, Listing, prepared
 from advbench.data.opening import opened
 from advbench.data.scan import print_of, scanned
 
@@ -122,7 +122,7 @@ def _here(name: str) -> list[str]:
     return [status.split for status in store.info() if status.name == name and status.available]
 
 
-def _split(source: Source, split: str, reading: Reading, tell: Callable[[int, int], None] | None) -> _Seen:
+def _split(source: DataSource, split: str, reading: Reading, tell: Callable[[int, int], None] | None) -> _Seen:
     part, labels, classes, notes = prepared(source, split, reading)
     if not isinstance(part, Listing):
         data = Dataset(source.name, split, part.images, labels, classes, source.path, "", len(labels), reading)

@@ -20,9 +20,9 @@ from advbench.data.columns import (
     reading,
 )
 from advbench.data.listing import (
+    DataSource,
     Listing,
     Part,
-    Source,
     stamp,
 )
 from advbench.data.splits import by_split
@@ -30,7 +30,7 @@ from advbench.data.splits import by_split
 GROUPS = 4  # row groups held in memory: consecutive images are in the same group
 
 
-def find(files: Sequence[Path], path: Path, name: str) -> Source:
+def find(files: Sequence[Path], path: Path, name: str) -> DataSource:
     """Describe Parquet files; a file's name tells its split, as in `train-00000-of-00002.parquet`.
 
     Parameters
@@ -63,7 +63,7 @@ def find(files: Sequence[Path], path: Path, name: str) -> Source:
     splits: dict[str, Callable[[], Part]] = {
         split: partial(_listing, some, found, classes) for split, some in parts.items()
     }
-    return Source(name, str(path), splits, classes, "Parquet")
+    return DataSource(name, str(path), splits, classes, "Parquet")
 
 
 def _words(files: Sequence[Path], found: Columns) -> tuple[str, ...] | None:

@@ -19,9 +19,9 @@ from advbench.data.columns import (
 )
 from advbench.data.formats import CorruptData
 from advbench.data.listing import (
+    DataSource,
     Listing,
     Part,
-    Source,
     stamp,
 )
 from advbench.data.splits import ALL, NAMES
@@ -29,7 +29,7 @@ from advbench.data.splits import ALL, NAMES
 WHOLE, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 
 
-def find(path: Path, name: str) -> Source:
+def find(path: Path, name: str) -> DataSource:
     """Describe such a folder: a data set, or one with splits.
 
     Parameters
@@ -61,7 +61,7 @@ def find(path: Path, name: str) -> Source:
     label = next((key for key, value in features.items() if isinstance(value, dict) and value.get("names")), None)
     classes = tuple(map(str, features[label]["names"])) if label else None
     splits: dict[str, Callable[[], Part]] = {split: partial(_listing, folder) for split, folder in parts.items()}
-    return Source(name, str(path), splits, classes, "folder of datasets.save_to_disk")
+    return DataSource(name, str(path), splits, classes, "folder of datasets.save_to_disk")
 
 
 def _listing(folder: Path) -> Listing:

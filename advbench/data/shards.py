@@ -15,9 +15,9 @@ from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.decode import SUFFIXES
 from advbench.data.formats import CorruptData
 from advbench.data.listing import (
+    DataSource,
     Listing,
     Part,
-    Source,
     stamp,
 )
 from advbench.data.splits import by_split
@@ -35,7 +35,7 @@ class _Image(NamedTuple):
     size: int
 
 
-def find(files: Sequence[Path], path: Path, name: str) -> Source:
+def find(files: Sequence[Path], path: Path, name: str) -> DataSource:
     """Describe shards; a file's name tells its split, as in `train-000.tar`.
 
     Parameters
@@ -53,7 +53,7 @@ def find(files: Sequence[Path], path: Path, name: str) -> Source:
         Splits, read on demand.
     """
     splits: dict[str, Callable[[], Part]] = {split: partial(_listing, some) for split, some in by_split(files).items()}
-    return Source(name, str(path), splits, None, "WebDataset shards")
+    return DataSource(name, str(path), splits, None, "WebDataset shards")
 
 
 def _listing(shards: Sequence[Path]) -> Listing:

@@ -10,9 +10,9 @@ from pathlib import Path
 from advbench.core.arrays import numbered
 from advbench.core.errors import DataUnavailable, UsageError
 from advbench.data.listing import (
+    DataSource,
     Listing,
     Part,
-    Source,
     stamp,
 )
 from advbench.data.splits import ALL, NAMES
@@ -24,7 +24,7 @@ SPLITS = ("split", "set", "subset", "partition")
 Row = tuple[str, str]  # path, label
 
 
-def find(path: Path, name: str) -> Source:
+def find(path: Path, name: str) -> DataSource:
     """Describe the images that a CSV file lists; they are beside it, or at their absolute paths.
 
     Parameters
@@ -53,7 +53,7 @@ def find(path: Path, name: str) -> Source:
     splits: dict[str, Callable[[], Part]] = {
         split: partial(_listing, path, rows, classes) for split, rows in parts.items()
     }
-    return Source(name, str(path), splits, classes, "CSV of paths and labels")
+    return DataSource(name, str(path), splits, classes, "CSV of paths and labels")
 
 
 def _rows(path: Path) -> dict[str, list[Row]]:

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advbench.evaluation.cascade import Progress, curve, evaluate
+    from advbench.evaluation.cascade import EvaluationProgress, curve, evaluate
     from advbench.evaluation.result import Result
     from advbench.evaluation.verification import Verification, verify
 
 _HOMES = {
-    "Progress": "cascade",
+    "EvaluationProgress": "cascade",
     "Result": "result",
     "Verification": "verification",
     "curve": "cascade",
@@ -20,7 +20,7 @@ _HOMES = {
     "verify": "verification",
 }
 
-__all__ = ["Progress", "Result", "Verification", "curve", "evaluate", "verify"]
+__all__ = ["EvaluationProgress", "Result", "Verification", "curve", "evaluate", "verify"]
 
 
 def __getattr__(name: str) -> Any:

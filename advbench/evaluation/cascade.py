@@ -13,7 +13,7 @@ from advbench.core.images import chosen
 from advbench.core.spec import ThreatSpec
 from advbench.evaluation.evaluator import Before, Evaluator
 from advbench.evaluation.result import Result
-from advbench.evaluation.settings import Progress, Told
+from advbench.evaluation.settings import EvaluationProgress, EvaluatorSettings
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
 
-__all__ = ["Progress", "curve", "evaluate"]
+__all__ = ["EvaluationProgress", "curve", "evaluate"]
 
 
 def evaluate(
@@ -33,7 +33,7 @@ def evaluate(
     *,
     out: Path | None = None,
     resume: bool = False,
-    **told: Unpack[Told],
+    **options: Unpack[EvaluatorSettings],
 ) -> Result:
     """Attack images and report how many are robust to all attacks.
 
@@ -53,8 +53,8 @@ def evaluate(
         Run directory: the result, the adversarial images, and a journal from which `resume` continues.
     resume : bool
         Continue the run in `out`, or begin it.
-    **told
-        Seed, batch size and the other settings that `Told` lists.
+    **options
+        Seed, batch size and the other settings that `EvaluatorSettings` lists.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def evaluate(
         When `should_stop` returned a signal.
     """
     images = chosen(indices, len(data.images))
-    return Evaluator(model, data, images, list(attacks), threat, **told).run(out, resume)[0]
+    return Evaluator(model, data, images, list(attacks), threat, **options).run(out, resume)[0]
 
 
 def curve(
@@ -83,7 +83,7 @@ def curve(
     *,
     out: Path | None = None,
     resume: bool = False,
-    **told: Unpack[Told],
+    **options: Unpack[EvaluatorSettings],
 ) -> list[Result]:
     """Evaluate at several eps of one norm; nothing recompiles between them.
 
@@ -92,7 +92,7 @@ def curve(
 
     Parameters
     ----------
-    model, data, indices, attacks, resume, **told
+    model, data, indices, attacks, resume, **options
         As in `evaluate`.
     threats : sequence of ThreatSpec
         Threats of one norm, each eps once, in any order.
@@ -113,7 +113,7 @@ def curve(
     if len({threat.norm for threat in ordered}) != 1 or len({threat.eps.value for threat in ordered}) != len(ordered):
         raise UsageError("several eps need one norm, and each eps only once")
     images = chosen(indices, len(data.images))
-    first = Evaluator(model, data, images, list(attacks), ordered[0], **told)
+    first = Evaluator(model, data, images, list(attacks), ordered[0], **options)
     if first.budget is not None:
         first = replace(first, budget=first.budget / len(ordered))
     results: list[Result] = []

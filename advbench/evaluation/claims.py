@@ -18,7 +18,7 @@ from advbench.evaluation.result import (
     Result,
     Row,
 )
-from advbench.evaluation.tally import Images
+from advbench.evaluation.tally import AdversarialImages
 
 PART = 100  # images that are measured at once
 SLACK = 1e-6  # pixel units; for eps above 1, a millionth of eps
@@ -31,7 +31,7 @@ class Evidence:
     """A stored result with its images, and what was recomputed from them."""
 
     result: Result
-    images: Images
+    images: AdversarialImages
     clean: Any  # uint8 [n, H, W, C], in the order of the rows
     labels: np.ndarray  # int32 [n]
     digest: str  # of the model

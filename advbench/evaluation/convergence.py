@@ -88,8 +88,8 @@ class Falls:
         if phase.amount:
             self.doubling[phase.amount][attack, new] = self.doublings[phase.amount][attack]
 
-    def late(self, attack: int, spec: AttackSpec, amount: Amount, fell: np.ndarray) -> int | None:
-        """Count the images of the mask `fell`, bool `[n]`, that only the last doubling of steps or restarts broke.
+    def late(self, attack: int, spec: AttackSpec, amount: Amount, broken: np.ndarray) -> int | None:
+        """Count the images of the mask `broken`, bool `[n]`, that only the last doubling of steps or restarts broke.
 
         Returns
         -------
@@ -101,13 +101,13 @@ class Falls:
         if not iterative(attacked):
             return None
         if times := self.doublings[amount][attack]:
-            return int((fell & (self.doubling[amount][attack] == times)).sum())
+            return int((broken & (self.doubling[amount][attack] == times)).sum())
         if (amount == "steps" and not tells(attacked)) or (amount == "restarts" and attacked.restarts < 2):
             return None
         share = self.passes[attack] / max(self.longest[attack], 1) if amount == "steps" else self.restart[attack]
-        return int((fell & self._first(attack) & (share > 0.5)).sum())
+        return int((broken & self._first(attack) & (share > 0.5)).sum())
 
-    def falling(self, attack: int, amount: Amount, fell: np.ndarray, bound: float) -> bool:
+    def falling(self, attack: int, amount: Amount, broken: np.ndarray, bound: float) -> bool:
         """Return whether an attack still broke images near its end, so that a doubling would break more than `bound`.
 
         An attack may need half of its steps to cross the ball, so only the last quarter of the steps counts. If the
@@ -116,7 +116,7 @@ class Falls:
         """
         if amount == "restarts":
             return True
-        share = self.passes[attack, fell & self._first(attack)] / max(self.longest[attack], 1)
+        share = self.passes[attack, broken & self._first(attack)] / max(self.longest[attack], 1)
         told = bool((share < 1).any())  # otherwise the attack may have used all its steps in spite of successes
         return told and NEXT * int((share > 0.75).sum()) > bound
 
@@ -126,13 +126,13 @@ class Falls:
         return mask
 
 
-def bound(standing: int) -> float:
-    """Return how many images the last doubling of a converged attack may have broken, out of `standing` robust ones.
+def bound(robust: int) -> float:
+    """Return how many images the last doubling of a converged attack may have broken, out of `robust` robust ones.
 
     Each doubling breaks fewer images than the one before, so all further ones together break about as many as the
     last. Robust accuracy is then too high by about 1 % of itself, half of the difference between AutoAttack's recipes.
     """
-    return max(FEW, SHARE * standing)
+    return max(FEW, SHARE * robust)
 
 
 def iterative(attack: Any) -> bool:

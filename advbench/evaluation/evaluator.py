@@ -30,7 +30,7 @@ from advbench.core.spec import ThreatSpec
 from advbench.evaluation import summary
 from advbench.evaluation.access import check_access
 from advbench.evaluation.judge import Judge, Verdict
-from advbench.evaluation.plan import Plan, Task
+from advbench.evaluation.plan import Schedule, Task
 from advbench.evaluation.provenance import (
     commit,
     machine,
@@ -44,25 +44,25 @@ from advbench.evaluation.queries import (
 )
 from advbench.evaluation.result import Provenance, Result
 from advbench.evaluation.run import RunDirectory
-from advbench.evaluation.settings import DOUBLINGS, Progress, nobody, quietly
+from advbench.evaluation.settings import DOUBLINGS, EvaluationProgress, nobody, quietly
 from advbench.evaluation.starts import Pool, candidates
-from advbench.evaluation.tally import Images, Shard, Tally
+from advbench.evaluation.tally import AdversarialImages, BatchOutcome, Tally
 from advbench.evaluation.trial import trial
 from advbench.evaluation.views import view_flags
-from advbench.wrappers.facing import judged
+from advbench.wrappers.facing import judge_view
 
 if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
 
 ORDER = 2  # number of the rules by which batches follow each other: a journal of another order can't be gone on with
-Before = tuple[Result, Images]  # what a smaller eps found
+Before = tuple[Result, AdversarialImages]  # what a smaller eps found
 
 
-class Done(NamedTuple):
+class AttackOutcome(NamedTuple):
     """The completed attacks of an evaluation, with the tally of their outcomes."""
 
-    plan: Plan  # with the tally
+    plan: Schedule  # with the tally
     classes: int
     limit: int  # images that fitted in memory at once
     batches: int  # kept in the run directory so far
@@ -84,7 +84,7 @@ class Evaluator:
     flags: Sequence[Flag] = ()
     budget: float | None = None  # seconds
     doublings: int = DOUBLINGS
-    progress: Callable[[Progress], None] = quietly
+    progress: Callable[[EvaluationProgress], None] = quietly
     should_stop: Callable[[], int | None] = nobody
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class Evaluator:
         check_access(self.model, self.attacks)
 
     @own_settings()
-    def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, Images]:
+    def run(self, out: Path | None, resume: bool, before: Before | None = None) -> tuple[Result, AdversarialImages]:
         """Run the evaluation, or the part missing in the run directory `out`, and store result and images there."""
         if self.budget is not None and resume:
             raise UsageError("a run with a time limit can't be resumed: its work depends on the clock")
@@ -154,7 +154,7 @@ class Evaluator:
         labels: np.ndarray = self.data.labels[self.indices]
         return labels.astype(np.int32)
 
-    def _attack(self, directory: RunDirectory | None, before: Before | None) -> tuple[Result, Images]:
+    def _attack(self, directory: RunDirectory | None, before: Before | None) -> tuple[Result, AdversarialImages]:
         started, clock = datetime.now(UTC), time.perf_counter()
         done = self.attacked(directory, before=before)
         return self.concluded(done, started, time.perf_counter() - clock)
@@ -167,7 +167,7 @@ class Evaluator:
         before: Before | None = None,
         size: int | None = None,
         first: int = 0,
-    ) -> Done:
+    ) -> AttackOutcome:
         """Run all attacks on all images.
 
         Parameters
@@ -194,13 +194,13 @@ class Evaluator:
         listen(self.model, self.should_stop)
         size = size or min(self.batch_size, len(self.indices))
         batches, y = Batches(size), self._labels
-        judge = Judge(judged(self.model.predict), self.threat, batches, size)
+        judge = Judge(judge_view(self.model.predict), self.threat, batches, size)
         tally = Tally(self.attacks, self.indices, y, _clean(judge, self.data, self.indices))
         classes = judge.logits(self._pixels(slice(1)), y[:1]).shape[1]
         runs = [spec.attack.runs(classes) for spec in self.attacks]
         if before:
             tally.carry(before[0].rows, before[1])
-        plan = Plan(tally, self.attacks, runs, size, self.each, self.doublings)
+        plan = Schedule(tally, self.attacks, runs, size, self.each, self.doublings)
         pool = Pool(self.data, judge, tally)
         tasks = plan.within(self.budget) if self.budget else plan.whole()
         number, announced = first, (-1, 0, 0)
@@ -213,7 +213,7 @@ class Evaluator:
                 try:
                     with until(plan.deadline):
                         if announced != task[:3]:  # the first batch of a run that was not kept
-                            announced, rest = task[:3], tally.standing(task.attack, self.each)
+                            announced, rest = task[:3], tally.remaining(task.attack, self.each)
                             expect(self.data.images, self.indices[rest[rest >= task.positions[0]]])
                         x = self._pixels(task.positions)
                         shard = self._asked(task, x, y[task.positions], judge, batches, directory, pool)
@@ -230,11 +230,13 @@ class Evaluator:
             batches.limit = min(batches.limit, shard.limit)
             tally.add(task.attack, shard)
             spec, robust = self.attacks[task.attack].text, int(tally.robust.sum())
-            self.progress(Progress(spec, task.turn, runs[task.attack], task.done, task.total, robust, len(y), resumed))
-        return Done(plan, classes, batches.limit, number + 1)
+            self.progress(
+                EvaluationProgress(spec, task.turn, runs[task.attack], task.done, task.total, robust, len(y), resumed)
+            )
+        return AttackOutcome(plan, classes, batches.limit, number + 1)
 
     @own_settings()
-    def concluded(self, done: Done, started: datetime, seconds: float) -> tuple[Result, Images]:
+    def concluded(self, done: AttackOutcome, started: datetime, seconds: float) -> tuple[Result, AdversarialImages]:
         """Build the result and collect the adversarial images; `started` is in UTC, `seconds` the duration."""
         plan, tally = done.plan, done.plan.tally
         images = tally.adversarial(self.data.images.shape[1:])
@@ -261,14 +263,14 @@ class Evaluator:
         batches: Batches,
         directory: RunDirectory | None,
         pool: Pool,
-    ) -> Shard:
+    ) -> BatchOutcome:
         """Run `trial`; if the remote model stopped answering, return the part already judged, which may be empty."""
         try:
             shard = trial(self, task, x, y, judge, batches, pool)
         except (TargetUnavailable, QueriesSpent, Interrupted):
             if ended(self.model) is None:
                 raise
-            shard = Shard.empty(x.shape[1:])
+            shard = BatchOutcome.empty(x.shape[1:])
         if isinstance(end := ended(self.model), Interrupted):
             raise Interrupted(_stopped(directory), end.exit_code - 128)
         return shard

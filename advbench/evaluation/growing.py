@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 import numpy as np
 
 from advbench.core.errors import Inconclusive
-from advbench.evaluation.evaluator import Done, Evaluator
-from advbench.evaluation.plan import Plan
+from advbench.evaluation.evaluator import AttackOutcome, Evaluator
+from advbench.evaluation.plan import Schedule
 from advbench.evaluation.result import Result
 from advbench.evaluation.run import RunDirectory
-from advbench.evaluation.tally import Images, Tally
+from advbench.evaluation.tally import AdversarialImages, Tally
 
 
-class Growing:
+class IncrementalEvaluation:
     """Evaluation in increments, whose result equals that of one evaluation of all the images.
 
     Parameters
@@ -30,7 +30,7 @@ class Growing:
 
     def __init__(self, evaluator: Evaluator, directory: RunDirectory | None = None):
         self.evaluator, self.directory = replace(evaluator, doublings=0), directory
-        self.done: Done | None = None
+        self.done: AttackOutcome | None = None
         self.started, self.seconds = datetime.now(UTC), 0.0
 
     @property
@@ -72,7 +72,7 @@ class Growing:
         self.done = _joined(self.done, new) if self.done else new
         self.seconds += time.perf_counter() - clock
 
-    def result(self) -> tuple[Result, Images]:
+    def result(self) -> tuple[Result, AdversarialImages]:
         """Return the result and the adversarial images of all images attacked so far, at least one."""
         assert self.done is not None, "nothing was attacked"  # noqa: S101 - the caller's mistake
         whole = replace(self.evaluator, indices=self.evaluator.indices[: self.seen])
@@ -86,7 +86,7 @@ class Growing:
         return found[0]
 
 
-def _joined(old: Done, new: Done) -> Done:
+def _joined(old: AttackOutcome, new: AttackOutcome) -> AttackOutcome:
     tally = Tally.join([old.plan.tally, new.plan.tally])
-    plan = Plan(tally, old.plan.attacks, old.plan.runs, old.plan.size, old.plan.each, 0)
-    return Done(plan, old.classes, min(old.limit, new.limit), new.batches)
+    plan = Schedule(tally, old.plan.attacks, old.plan.runs, old.plan.size, old.plan.each, 0)
+    return AttackOutcome(plan, old.classes, min(old.limit, new.limit), new.batches)

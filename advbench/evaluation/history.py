@@ -17,7 +17,7 @@ from advbench.evaluation.result import Rate, Result, State
 HISTORY_SCHEMA_VERSION: Final = 1
 
 
-class Point(Record):
+class HistoryPoint(Record):
     """One evaluation of a series.
 
     Attributes
@@ -48,7 +48,7 @@ class Point(Record):
     path: str
 
 
-class Told(NamedTuple):
+class HistoryEntry(NamedTuple):
     """A result, the file that holds it, and a remark on it, such as the verdict of its gate."""
 
     path: Path
@@ -73,7 +73,7 @@ class Series(Record):
     data: str
     norm: str
     eps: str
-    points: tuple[Point, ...] = Field(strict=False)
+    points: tuple[HistoryPoint, ...] = Field(strict=False)
 
     @property
     def title(self) -> str:
@@ -94,7 +94,7 @@ class History(Record):
     series: tuple[Series, ...] = Field(strict=False)
 
     @classmethod
-    def of(cls, found: Sequence[Told]) -> History:
+    def of(cls, found: Sequence[HistoryEntry]) -> History:
         """Group results into series; a result stored twice, alone and within a gate, counts once.
 
         Parameters
@@ -107,7 +107,7 @@ class History(Record):
         History
             All series.
         """
-        groups: dict[tuple[str, ...], list[Told]] = {}
+        groups: dict[tuple[str, ...], list[HistoryEntry]] = {}
         seen: set[tuple[object, ...]] = set()
         for told in sorted(found, key=lambda told: told.result.provenance.started):
             result, data, threat = told.result, told.result.data, told.result.threat
@@ -119,7 +119,7 @@ class History(Record):
         return cls(series=tuple(_series(group) for group in groups.values()))
 
 
-def _series(group: Sequence[Told]) -> Series:
+def _series(group: Sequence[HistoryEntry]) -> Series:
     first = group[0].result
     before = [None, *(told.result for told in group)]
     points = tuple(_point(told, was) for told, was in zip(group, before, strict=False))
@@ -127,7 +127,7 @@ def _series(group: Sequence[Told]) -> Series:
     return Series(model=first.model.name, data=data, norm=first.threat.norm, eps=first.threat.eps, points=points)
 
 
-def _point(told: Told, before: Result | None) -> Point:
+def _point(told: HistoryEntry, before: Result | None) -> HistoryPoint:
     result, change = told.result, None
     notes = [told.remark] if told.remark else []
     if before:
@@ -139,7 +139,7 @@ def _point(told: Told, before: Result | None) -> Point:
             change = comparison.robust
             was, now = comparison.before, comparison.after
             notes += [f"{what} changed" for what in ("attacks", "seed") if getattr(was, what) != getattr(now, what)]
-    return Point(
+    return HistoryPoint(
         started=result.provenance.started,
         commit=result.provenance.commit,
         clean=result.clean,

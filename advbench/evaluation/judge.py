@@ -15,7 +15,7 @@ from advbench.core.batches import Batches
 from advbench.core.errors import UsageError
 from advbench.core.outputs import margins
 from advbench.core.spec import ThreatSpec
-from advbench.wrappers.facing import counted
+from advbench.wrappers.facing import adversarial_view
 
 TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: the precision of float32 images
 ORDERS = {"linf": np.inf, "any": np.inf, "l2": 2, "l1": 1, "l0": 0}
@@ -116,7 +116,7 @@ class Judge:
         return logits
 
     def _logits(self, x: np.ndarray, y: np.ndarray | None = None) -> Array:
-        logits: Array = _predict(self.model if y is None else counted(self.model, jnp.asarray(y)), x)
+        logits: Array = _predict(self.model if y is None else adversarial_view(self.model, jnp.asarray(y)), x)
         return logits
 
 

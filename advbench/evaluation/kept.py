@@ -28,7 +28,7 @@ class OpenFile:
         weakref.finalize(self, file.close)
 
 
-class Kept(MutableMapping[int, np.ndarray]):
+class ImageStore(MutableMapping[int, np.ndarray]):
     """Images float32 `[H, W, C]` of one shape, by position; at most `MEMORY` bytes of them lie in memory."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Kept(MutableMapping[int, np.ndarray]):
     def __len__(self) -> int:
         return len(self._near if self._file is None else self._far)
 
-    def __ior__(self, others: Mapping[int, np.ndarray]) -> Kept:
+    def __ior__(self, others: Mapping[int, np.ndarray]) -> ImageStore:
         for at in others:
             self[at] = others[at]
         return self

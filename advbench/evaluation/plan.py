@@ -34,7 +34,7 @@ class Task(NamedTuple):
     total: int
 
 
-class Plan:
+class Schedule:
     """The schedule; its generators choose each next task by the state of the tally.
 
     Parameters
@@ -119,7 +119,7 @@ class Plan:
 
     def _run(self, attack: int, run: int, turn: int, phase: Phase) -> Iterator[Task]:
         self.tally.begin_run(attack, phase)
-        standing = self._begun = self.tally.standing(attack, self.each).astype(np.int32)
+        standing = self._begun = self.tally.remaining(attack, self.each).astype(np.int32)
         for at in range(0, len(standing), self.size):
             batch = standing[at : at + self.size]
             yield Task(attack, run, turn, phase, batch, at + len(batch), len(standing))
@@ -155,7 +155,7 @@ class Plan:
         done = task.done - len(task.positions)
         left = [(task.attack, self.runs[task.attack] - task.turn, task.total - done)]
         for attack in range(task.attack + 1, len(self.attacks)):
-            left.append((attack, self.runs[attack], len(self.tally.standing(attack, self.each))))
+            left.append((attack, self.runs[attack], len(self.tally.remaining(attack, self.each))))
         if self._queues:
             left = [(queue.attack, self.runs[queue.attack] - queue.run, len(queue.left)) for queue in self._queues]
         elif len(left) == left[0][1] == 1:
@@ -226,7 +226,7 @@ class Plan:
         """Flag attacks whose last doubling of steps or restarts broke too many of the robust images."""
         found = []
         for attack, spec in enumerate(self.attacks):
-            standing = len(self.tally.standing(attack, self.each))
+            standing = len(self.tally.remaining(attack, self.each))
             for amount in AMOUNTS:
                 if not self._slack(attack, amount):
                     continue
@@ -253,16 +253,16 @@ class Plan:
 class _Queue:
     """Remaining work of one attack under a time limit."""
 
-    def __init__(self, plan: Plan, attack: int, size: int):
+    def __init__(self, plan: Schedule, attack: int, size: int):
         self.plan, self.attack, self.size, self.run = plan, attack, size, 0
         self.order = plan.order(attack)
-        self.left = plan.tally.standing(attack, plan.each).astype(np.int32)
+        self.left = plan.tally.remaining(attack, plan.each).astype(np.int32)
         self.total, self.batches, self.began = len(self.left), 0, plan.tally.seconds[attack]
 
     def waiting(self) -> bool:
         """Return whether images are left that no attack has broken meanwhile."""
         while self.run < self.plan.runs[self.attack]:
-            standing = self.plan.tally.standing(self.attack, self.plan.each)
+            standing = self.plan.tally.remaining(self.attack, self.plan.each)
             self.left = self.left[np.isin(self.left, standing)]
             if len(self.left) or not len(standing):
                 return bool(len(self.left))

@@ -12,7 +12,7 @@ from advbench.remote import Remote
 
 if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
-    from advbench.evaluation.plan import Plan
+    from advbench.evaluation.plan import Schedule
 
 
 def listen(model: LoadedModel, should_stop: Callable[[], int | None]) -> None:
@@ -26,7 +26,7 @@ def ended(model: LoadedModel) -> AdvbenchError | None:
     return model.predict.target.ended if isinstance(model.predict, Remote) else None
 
 
-def counted(model: LoadedModel) -> Queries | None:
+def query_counts(model: LoadedModel) -> Queries | None:
     """Return the counts of queries to a remote model so far; None for a local model."""
     return Queries(**model.predict.target.account()) if isinstance(model.predict, Remote) else None
 
@@ -36,7 +36,7 @@ def reason(end: AdvbenchError) -> Literal["queries", "target"]:
     return "queries" if isinstance(end, QueriesSpent) else "target"
 
 
-def ending_flag(end: AdvbenchError, plan: Plan) -> Flag:
+def ending_flag(end: AdvbenchError, plan: Schedule) -> Flag:
     """Build the flag of an incomplete result, with bounds of the complete robust accuracy.
 
     Parameters

@@ -32,7 +32,7 @@ from advbench.core.lazy import Lazy
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.kept import MEMORY, filed, read_filed
 from advbench.evaluation.result import Result
-from advbench.evaluation.tally import Images, Shard
+from advbench.evaluation.tally import AdversarialImages, BatchOutcome
 
 CUT = "cut-short"
 
@@ -113,7 +113,7 @@ class RunDirectory:
         if changed:
             raise UsageError(f"can't resume {self.path}, its settings changed: {'; '.join(changed)}")
 
-    def finished(self) -> tuple[Result, Images] | None:
+    def finished(self) -> tuple[Result, AdversarialImages] | None:
         """Return the result and images of a complete run; None for a new, unfinished or cut-short run.
 
         Raises
@@ -129,7 +129,7 @@ class RunDirectory:
             raise UsageError(f"the images in {self.path} have sha256 {actual}, but its result says {expected}")
         return result, images
 
-    def finish(self, result: Result, images: Images, *, keep: bool = False) -> None:
+    def finish(self, result: Result, images: AdversarialImages, *, keep: bool = False) -> None:
         """Store the result and images; remove the journal unless the run is cut short and can be resumed (`keep`)."""
         if keep:
             write(self.path / CUT, b"")
@@ -139,12 +139,12 @@ class RunDirectory:
             (self.path / CUT).unlink(missing_ok=True)
             shutil.rmtree(self.journal, ignore_errors=True)
 
-    def keep(self, number: int, shard: Shard) -> None:
+    def keep(self, number: int, shard: BatchOutcome) -> None:
         """Store a finished batch under its number and digest."""
         payload = _pack(shard)
         write(self.journal / f"{number:06}.{sha256(payload).hexdigest()}.st", payload)
 
-    def replay(self, number: int, positions: np.ndarray) -> Shard | None:
+    def replay(self, number: int, positions: np.ndarray) -> BatchOutcome | None:
         """Return the stored batch of that number if it is undamaged and of these images, else None."""
         for path in self.journal.glob(f"{number:06}.*.st"):
             payload, expected = path.read_bytes(), path.name.split(".")[1]
@@ -158,7 +158,7 @@ class RunDirectory:
         return None
 
 
-def load_images(run: Path) -> Images:
+def load_images(run: Path) -> AdversarialImages:
     """Load the adversarial images of a run directory.
 
     Parameters
@@ -178,7 +178,7 @@ def load_images(run: Path) -> Images:
     """
     path = run / "adversarial.safetensors"
     try:
-        return Images(**(read_filed(path) if path.stat().st_size > MEMORY else load(path.read_bytes())))
+        return AdversarialImages(**(read_filed(path) if path.stat().st_size > MEMORY else load(path.read_bytes())))
     except OSError as error:
         raise UsageError(f"can't read {path}: {error.strerror}") from None
     except (SafetensorError, TypeError, ValueError, KeyError) as error:
@@ -215,11 +215,11 @@ def _storage(path: Path, error: OSError, size: int = 0) -> Exception:
     return UsageError(f"can't write {path}: {error.strerror}")
 
 
-def _stored(images: Images) -> bytes | Iterator[bytes]:
+def _stored(images: AdversarialImages) -> bytes | Iterator[bytes]:
     return filed(images.index, images.x_adv) if isinstance(images.x_adv, Lazy) else save(dict(vars(images)))
 
 
-def _pack(shard: Shard) -> bytes:
+def _pack(shard: BatchOutcome) -> bytes:
     scalars = {name: np.float64(getattr(shard, name)) for name in ("seconds", "compile_seconds", "limit")}
     arrays = {
         name: getattr(shard, name)
@@ -229,8 +229,8 @@ def _pack(shard: Shard) -> bytes:
     return save({name: np.ascontiguousarray(array) for name, array in everything.items()})
 
 
-def _unpack(payload: bytes) -> Shard:
+def _unpack(payload: bytes) -> BatchOutcome:
     arrays = load(payload)
     verdict = Verdict(**{name: arrays.pop(name) for name in Verdict._fields})
     seconds, compiling, limit = (arrays.pop(name).item() for name in ("seconds", "compile_seconds", "limit"))
-    return Shard(**arrays, verdict=verdict, seconds=seconds, compile_seconds=compiling, limit=int(limit))
+    return BatchOutcome(**arrays, verdict=verdict, seconds=seconds, compile_seconds=compiling, limit=int(limit))

@@ -10,7 +10,7 @@ from advbench.core.flag import Flag
 DOUBLINGS = 2  # most doublings of the steps, and of the restarts, of an attack that has not converged
 
 
-class Progress(NamedTuple):
+class EvaluationProgress(NamedTuple):
     """Progress of an evaluation, reported after every batch.
 
     Attributes
@@ -37,7 +37,7 @@ class Progress(NamedTuple):
     resumed: bool
 
 
-def quietly(_: Progress) -> None:
+def quietly(_: EvaluationProgress) -> None:
     """Ignore the progress."""
 
 
@@ -46,7 +46,7 @@ def nobody() -> int | None:
     return None
 
 
-class Told(TypedDict, total=False):
+class EvaluatorSettings(TypedDict, total=False):
     """Settings of an evaluation that `evaluate` and `curve` pass to an `Evaluator`.
 
     Attributes
@@ -70,7 +70,7 @@ class Told(TypedDict, total=False):
         Most doublings of the steps, and of the restarts, of each gradient attack that has not converged; 0 runs
         every attack as given.
     progress : callable
-        Called with a `Progress` after every batch.
+        Called with a `EvaluationProgress` after every batch.
     should_stop : callable
         Called before every batch; a signal number ends the evaluation, and finished batches stay in the run directory.
     """
@@ -82,5 +82,5 @@ class Told(TypedDict, total=False):
     flags: Sequence[Flag]
     budget: float | None
     doublings: int
-    progress: Callable[[Progress], None]
+    progress: Callable[[EvaluationProgress], None]
     should_stop: Callable[[], int | None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from advbench.core.flag import Flag
 from advbench.core.images import in_words
-from advbench.evaluation.queries import counted
+from advbench.evaluation.queries import query_counts
 from advbench.evaluation.result import (
     AttackReport,
     Convergence,
@@ -21,7 +21,7 @@ from advbench.evaluation.result import (
     Skipped,
     ThreatInfo,
 )
-from advbench.evaluation.tally import Images, Tally
+from advbench.evaluation.tally import AdversarialImages, Tally
 
 if TYPE_CHECKING:
     from advbench.evaluation.evaluator import Evaluator
@@ -31,7 +31,7 @@ def result(
     of: Evaluator,
     tally: Tally,
     runs: list[int],
-    images: Images,
+    images: AdversarialImages,
     flags: list[Flag],
     provenance: Provenance,
     skipped: tuple[Skipped, ...],
@@ -46,7 +46,7 @@ def result(
             dataset=model.dataset,
             record=model.record,
             preprocess=model.preprocess.record(),
-            queries=counted(model),
+            queries=query_counts(model),
             execution=model.execution,
         ),
         data=DataInfo(

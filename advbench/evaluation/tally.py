@@ -18,7 +18,7 @@ from advbench.evaluation.convergence import (
     bound,
 )
 from advbench.evaluation.judge import Verdict
-from advbench.evaluation.kept import Kept
+from advbench.evaluation.kept import ImageStore
 from advbench.evaluation.result import Rate, Row
 
 PER_ATTACK = (
@@ -27,7 +27,7 @@ PER_ATTACK = (
 PER_IMAGE = ("prediction", "margin", "finite", "distance")  # arrays [n]
 
 
-class Shard(NamedTuple):
+class BatchOutcome(NamedTuple):
     """One judged batch of m images, b of them broken, as stored in a run directory."""
 
     positions: np.ndarray  # int32 [m], in the evaluation's list of images
@@ -43,7 +43,7 @@ class Shard(NamedTuple):
     limit: int  # images that fitted in memory at once
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...]) -> Shard:
+    def empty(cls, shape: tuple[int, ...]) -> BatchOutcome:
         """Return the outcome of no images, for images of this shape."""
         no, none = np.zeros(0, bool), np.zeros(0, np.int32)
         verdict = Verdict(no, no, no, none, np.zeros(0, np.float32), np.zeros(0))
@@ -51,7 +51,7 @@ class Shard(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Images:
+class AdversarialImages:
     """The adversarial images of all images that an attack broke.
 
     Attributes
@@ -100,7 +100,7 @@ class Tally:
         self.fell_at = np.zeros(shape, np.int64)  # forward passes of the attack by the time the image fell to it
         self.after_runs: list[list[int]] = [[] for _ in attacks]
         self.falls = Falls(*shape)
-        self.images = Kept()
+        self.images = ImageStore()
         self.carried = 0
 
     @classmethod
@@ -136,11 +136,11 @@ class Tally:
         """Mask of images classified correctly when clean and not broken by any attack so far, bool `[n]`."""
         return self.correct & ~self.fell.any(0)
 
-    def standing(self, attack: int, each: bool) -> np.ndarray:
+    def remaining(self, attack: int, each: bool) -> np.ndarray:
         """Return the positions that this attack must still try: not broken by any attack or, with `each`, by itself."""
         return np.flatnonzero(self.correct & ~self.fell[attack] if each else self.robust)
 
-    def add(self, attack: int, shard: Shard) -> None:
+    def add(self, attack: int, shard: BatchOutcome) -> None:
         """Add one judged batch."""
         at, verdict = shard.positions, shard.verdict
         self.tried[attack, at] = True
@@ -181,20 +181,20 @@ class Tally:
 
     def moving(self, attack: int, amount: Amount, each: bool) -> bool:
         """Return whether that doubling broke more images than a converged attack may, see `convergence.bound`."""
-        standing = len(self.standing(attack, each))
+        standing = len(self.remaining(attack, each))
         return standing > 0 and (self.late(attack, amount) or 0) > bound(standing)
 
     def falling(self, attack: int, amount: Amount, each: bool) -> bool:
         """Return whether the attack still broke images near its end, see `Falls.falling`."""
         fell = self.fell[attack] & self.tried[attack]
-        return self.falls.falling(attack, amount, fell, bound(len(self.standing(attack, each))))
+        return self.falls.falling(attack, amount, fell, bound(len(self.remaining(attack, each))))
 
     def unstarted(self, attack: int, each: bool) -> int:
         """Count robust images for which the attack found no image to start from in any trial."""
-        standing = self.standing(attack, each)
+        standing = self.remaining(attack, each)
         return int((self.tried[attack] & ~self.started[attack])[standing].sum())
 
-    def carry(self, rows: tuple[Row, ...], images: Images) -> None:
+    def carry(self, rows: tuple[Row, ...], images: AdversarialImages) -> None:
         """Copy the outcomes of images broken at a smaller eps of the same norm: the larger ball holds them too."""
         names = [attack.text for attack in self.attacks]
         stored = {index: place for place, index in enumerate(images.index.tolist())}
@@ -209,10 +209,10 @@ class Tally:
             self.images[at] = images.x_adv[stored[row.index]]
             self.carried += 1
 
-    def adversarial(self, shape: tuple[int, ...]) -> Images:
+    def adversarial(self, shape: tuple[int, ...]) -> AdversarialImages:
         """Return the adversarial images to store, each of `shape` (H, W, C)."""
         at = sorted(self.images, key=lambda position: int(self.indices[position]))
-        return Images(self.indices[at].astype(np.int32), self.images.stacked(at, shape))
+        return AdversarialImages(self.indices[at].astype(np.int32), self.images.stacked(at, shape))
 
     def rate(self, mask: np.ndarray) -> Rate:
         """Return the share of the images in a mask, bool `[n]`, with its interval."""

@@ -15,7 +15,7 @@ from jax import Array
 
 from advbench.attacks import Model, Randomised
 from advbench.attacks.base import Starts
-from advbench.attacks.losses import fooled
+from advbench.attacks.losses import misclassified
 from advbench.attacks.spec import AttackSpec
 from advbench.core.batches import Batches, padded
 from advbench.core.translated import is_translated, originals
@@ -25,8 +25,8 @@ from advbench.evaluation.judge import Judge, Verdict
 from advbench.evaluation.plan import Task
 from advbench.evaluation.provenance import compile_seconds
 from advbench.evaluation.starts import Pool
-from advbench.evaluation.tally import Shard
-from advbench.wrappers.facing import climbed
+from advbench.evaluation.tally import BatchOutcome
+from advbench.wrappers.facing import attack_view
 
 if TYPE_CHECKING:
     from advbench.evaluation.evaluator import Evaluator
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 SPENT: Final = ("forwards", "gradients")
 
 
-def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool) -> Shard:
+def trial(
+    of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge, batches: Batches, pool: Pool
+) -> BatchOutcome:
     """Let an attack propose images for one batch, and judge them.
 
     Parameters
@@ -54,7 +56,7 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
 
     Returns
     -------
-    Shard
+    BatchOutcome
         The judged batch.
     """
     clock, compiled = time.perf_counter(), compile_seconds()
@@ -66,12 +68,12 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
 
     def propose(predict: Model, x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
         images, labels = jnp.asarray(x), jnp.asarray(y)
-        model = climbed(predict, images, labels)
+        model = attack_view(predict, images, labels)
         if levels is not None:
             model = OnGrid(model, Grid.of(of.threat, images, levels))
-        aim = spec.attack.aim(model, images, labels, task.run)
-        aim = Starts(aim, *map(jnp.asarray, starts)) if starts else aim
-        found = spec.attack(model, searched, images, aim, _keys(stream, indices))
+        loss_reference = spec.attack.loss_reference(model, images, labels, task.run)
+        loss_reference = Starts(loss_reference, *map(jnp.asarray, starts)) if starts else loss_reference
+        found = spec.attack(model, searched, images, loss_reference, _keys(stream, indices))
         claims = _fools(model, found.x, labels) if found.claims is None else found.claims
         reached = found.forwards if found.reached is None else found.reached
         shown = on_steps(model.grid, found.x) if isinstance(model, OnGrid) else found.x
@@ -90,7 +92,7 @@ def trial(of: Evaluator, task: Task, x: np.ndarray, y: np.ndarray, judge: Judge,
         anew = judge(x[edge], y[edge], proposal.x[edge])
         verdict = Verdict._make(_put(whole, edge, part) for whole, part in zip(verdict, anew, strict=True))
     draws = of.model.predict.draws if isinstance(of.model.predict, Randomised) else 1
-    return Shard(
+    return BatchOutcome(
         positions=task.positions,
         verdict=verdict,
         x_adv=proposal.x[verdict.broken],
@@ -134,4 +136,4 @@ def _keys(stream: Array, indices: Array) -> Array:
 
 @jax.jit
 def _fools(model: Model, x: Array, y: Array) -> Array:
-    return fooled(model(x), y)
+    return misclassified(model(x), y)

@@ -29,9 +29,9 @@ from advbench.evaluation.claims import (
 )
 from advbench.evaluation.result import Result
 from advbench.evaluation.run import load_images
-from advbench.evaluation.tally import Images
-from advbench.remote import is_target, tried
-from advbench.wrappers.facing import judged
+from advbench.evaluation.tally import AdversarialImages
+from advbench.remote import is_target, probed
+from advbench.wrappers.facing import judge_view
 
 if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
@@ -119,7 +119,9 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     if stored.failures:
         return Verification((stored,))
     indices = [row.index for row in result.rows]
-    model = tried(as_in(result.model.record, model, len(data.classes)), data.images[indices[:BATCH]], len(data.classes))
+    model = probed(
+        as_in(result.model.record, model, len(data.classes)), data.images[indices[:BATCH]], len(data.classes)
+    )
     clean, labels = choose(data.images, indices), data.labels[indices].astype(np.int32)
     logits = _logits(model, clean, images.x_adv)
     evidence = Evidence(result, images, clean, labels, model.digest, logits[: len(clean)], logits[len(clean) :])
@@ -127,7 +129,7 @@ def verify(run: Path, *, model: LoadedModel | None = None, data: Dataset | None 
     return Verification((stored, *claims), ties(evidence))
 
 
-def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
+def _stored(result: Result, images: AdversarialImages, data: Dataset) -> Iterator[str]:
     """Check that there is one image for each broken row, of the right shape, type and digest."""
     indices = [row.index for row in result.rows]
     if not indices or len(set(indices)) < len(indices) or max(indices) >= len(data.images):
@@ -147,7 +149,7 @@ def _stored(result: Result, images: Images, data: Dataset) -> Iterator[str]:
 def _logits(model: LoadedModel, clean: Any, x_adv: Any) -> np.ndarray:
     """Return logits, float64 `[n + b, K]`, of clean uint8 and then adversarial float32 images, batch by batch."""
     predict = jax.jit(lambda model, x: model(x))
-    judge = judged(model.predict)
+    judge = judge_view(model.predict)
     with raised():
         parts = []
         for at in range(0, len(clean) + len(x_adv), BATCH):

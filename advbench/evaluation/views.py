@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from advbench.attacks import Model, Randomised
 from advbench.core.flag import Flag
 from advbench.core.intervals import clopper_pearson
-from advbench.wrappers.facing import Unaware
+from advbench.wrappers.facing import NonAdaptive
 
 if TYPE_CHECKING:
     from advbench.attacks.spec import AttackSpec
@@ -49,7 +49,7 @@ def _undone(model: Model, attacks: Sequence[AttackSpec], tally: Tally) -> list[F
         return []
     counts = ", ".join(f"{numbers['undone']} of {numbers['claimed']} by {name}" for name, numbers in found.items())
     advice = "average more draws (--eot-samples)" if isinstance(model, Randomised) else "robust accuracy is too high"
-    if isinstance(model, Unaware):
+    if isinstance(model, NonAdaptive):
         advice = "these attacks don't know the defense: only adaptive attacks bound its robustness"
     return [
         Flag(

@@ -10,7 +10,7 @@ from advbench.core.batches import Batches
 from advbench.core.images import parts
 from advbench.core.spec import ThreatSpec
 from advbench.evaluation.judge import Judge
-from advbench.wrappers.facing import judged
+from advbench.wrappers.facing import judge_view
 
 if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
@@ -35,7 +35,7 @@ class Clean:
     def __init__(self, model: LoadedModel, data: Dataset, order: np.ndarray, batch_size: int):
         self.data, self.order = data, order
         batches = Batches(batch_size)
-        self._judge = Judge(judged(model.predict), ThreatSpec.parse("linf", "0"), batches, batch_size)
+        self._judge = Judge(judge_view(model.predict), ThreatSpec.parse("linf", "0"), batches, batch_size)
         self.good = np.zeros(0, bool)  # [seen]: right, in the order of the images
 
     @property

@@ -22,7 +22,7 @@ from advbench.gating.verdict import (
 
 
 @dataclass(frozen=True)
-class Asked:
+class RuleInstance:
     """A rule of this gate: its name, its place in the configuration, and its share of the error.
 
     Parameters
@@ -48,7 +48,7 @@ class Asked:
         return " ".join(filter(None, (self.rule.kind, self.threat, self.rule.class_name)))
 
 
-class Evidence(NamedTuple):
+class Sample(NamedTuple):
     """Outcomes of the images drawn so far, and the labels of the whole population, in the order drawn.
 
     Parameters
@@ -66,7 +66,7 @@ class Evidence(NamedTuple):
     classes: tuple[str, ...]
 
 
-class Reading(NamedTuple):
+class Measurement(NamedTuple):
     """Measurement, its class, and the verdict if it is certain.
 
     Parameters
@@ -84,7 +84,7 @@ class Reading(NamedTuple):
     class_name: str | None = None
 
 
-def decide(asked: Asked, evidence: Evidence) -> tuple[Outcome, bool]:
+def decide(asked: RuleInstance, evidence: Sample) -> tuple[Outcome, bool]:
     """Decide a rule about an accuracy.
 
     Parameters
@@ -114,7 +114,9 @@ def decide(asked: Asked, evidence: Evidence) -> tuple[Outcome, bool]:
     return outcome, reading.certain is not None
 
 
-def compare(asked: Sequence[Asked], pairs: Sequence[tuple[np.ndarray, np.ndarray]], population: int) -> list[Outcome]:
+def compare(
+    asked: Sequence[RuleInstance], pairs: Sequence[tuple[np.ndarray, np.ndarray]], population: int
+) -> list[Outcome]:
     """Decide the rules about drops, after every image of the baseline was attacked: the only test of them.
 
     A drop is certain if the whole interval of the change in the population, which is exact, lies on one side of it; for
@@ -177,7 +179,7 @@ def trusted(bad: Sequence[Flag], allowed: Sequence[str], place: Place | None) ->
     )
 
 
-def unknown_yet(asked: Asked, why: str, verdict: Verdict = "inconclusive") -> Outcome:
+def unknown_yet(asked: RuleInstance, why: str, verdict: Verdict = "inconclusive") -> Outcome:
     """Return the outcome of a rule without any measurement.
 
     Parameters
@@ -218,7 +220,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.10g}%"
 
 
-def _drop(asked: Asked, found: Difference, significant: bool, population: int) -> Outcome:
+def _drop(asked: RuleInstance, found: Difference, significant: bool, population: int) -> Outcome:
     most = float(asked.rule.threshold)
     if found.n == population:  # the whole population: no sampling error, counts decide exactly
         small = found.lost - found.won <= asked.rule.threshold * found.n
@@ -235,7 +237,7 @@ def _drop(asked: Asked, found: Difference, significant: bool, population: int) -
 
 
 def _outcome(
-    asked: Asked,
+    asked: RuleInstance,
     verdict: Verdict,
     message: str,
     *,
@@ -257,18 +259,18 @@ def _outcome(
     )
 
 
-def _overall(asked: Asked, evidence: Evidence) -> Reading:
+def _overall(asked: RuleInstance, evidence: Sample) -> Measurement:
     good, population = evidence.good, len(evidence.labels)
     return _read(int(good.sum()), len(good), population, asked, asked.error)
 
 
-def _one_class(asked: Asked, evidence: Evidence) -> Reading:
+def _one_class(asked: RuleInstance, evidence: Sample) -> Measurement:
     assert asked.rule.class_name is not None  # noqa: S101 - a rule about a class names it
     number = evidence.classes.index(asked.rule.class_name)
     return _of_class(number, asked, evidence, asked.error)
 
 
-def _worst_class(asked: Asked, evidence: Evidence) -> Reading:
+def _worst_class(asked: RuleInstance, evidence: Sample) -> Measurement:
     """Read all classes at once, each with its share of the error; the bounds are those of the least accuracy."""
     numbers = np.unique(evidence.labels).tolist()
     readings = [_of_class(number, asked, evidence, asked.error / len(numbers)) for number in numbers]
@@ -281,10 +283,10 @@ def _worst_class(asked: Asked, evidence: Evidence) -> Reading:
     elif failing := [reading for reading in readings if reading.certain == "fail"]:
         certain, worst = "fail", min(failing, key=lambda reading: reading.measured.value)
     measured = worst.measured.model_copy(update={"low": low, "high": high, "level": 1 - asked.error})
-    return Reading(measured, certain, worst.class_name)
+    return Measurement(measured, certain, worst.class_name)
 
 
-def _of_class(number: int, asked: Asked, evidence: Evidence, error: float) -> Reading:
+def _of_class(number: int, asked: RuleInstance, evidence: Sample, error: float) -> Measurement:
     """Read one class; within a class the order is as random as in the whole."""
     good, among = evidence.good, evidence.labels == number
     drawn = among[: len(good)]
@@ -292,7 +294,7 @@ def _of_class(number: int, asked: Asked, evidence: Evidence, error: float) -> Re
     return reading._replace(class_name=evidence.classes[number])
 
 
-def _read(correct: int, n: int, population: int, asked: Asked, error: float) -> Reading:
+def _read(correct: int, n: int, population: int, asked: RuleInstance, error: float) -> Measurement:
     threshold = asked.rule.threshold
     low, high = bounds(correct, n, population, error, float(threshold))
     least = ceil(threshold * population)  # exact: a fraction
@@ -307,7 +309,7 @@ def _read(correct: int, n: int, population: int, asked: Asked, error: float) -> 
         level=1 - error,
         method=METHOD,
     )
-    return Reading(measured, certain)
+    return Measurement(measured, certain)
 
 
 _READERS = {"min_clean": _overall, "min_robust": _overall, "min_class": _one_class, "min_worst_class": _worst_class}

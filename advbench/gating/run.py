@@ -14,20 +14,20 @@ import numpy as np
 from advbench.core.errors import Inconclusive, Interrupted, UsageError
 from advbench.core.flag import Flag
 from advbench.evaluation.evaluator import Evaluator
-from advbench.evaluation.growing import Growing
+from advbench.evaluation.growing import IncrementalEvaluation
 from advbench.evaluation.run import RunDirectory
 from advbench.gating.baseline import Baseline
 from advbench.gating.clean import Clean
 from advbench.gating.decide import (
-    Asked,
-    Evidence,
+    RuleInstance,
+    Sample,
     compare,
     decide,
     trusted,
     unknown_yet,
 )
 from advbench.gating.rules import GateRules
-from advbench.gating.source import Source
+from advbench.gating.source import RulesSource
 from advbench.gating.subject import Subject
 from advbench.gating.verdict import Gate, Outcome
 
@@ -35,7 +35,7 @@ CLOCK = 0  # in place of a signal's number: time limit reached
 BLOCKS = 4  # a block is at most 1 / BLOCKS of the images seen
 
 
-class Found(NamedTuple):
+class GateResult(NamedTuple):
     """Result of a gate.
 
     Parameters
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 @dataclass
-class Run:
+class GateRun:
     """A gate in progress.
 
     Parameters
@@ -84,8 +84,8 @@ class Run:
 
     subject: Subject
     rules: GateRules
-    source: Source
-    asked: list[Asked]
+    source: RulesSource
+    asked: list[RuleInstance]
     baseline: Baseline | None = None
     update: bool = False
     doctor: list[Flag] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Run:
         self.ended = "time was up"  # reason for open rules
         self.before = self._before()
 
-    def __call__(self) -> Found:
+    def __call__(self) -> GateResult:
         """Draw images until every rule is decided or the time limit is reached.
 
         Returns
@@ -146,9 +146,9 @@ class Run:
             results=results,
             seconds=time.monotonic() - began,
         )
-        return Found(gate, self._new() if self.update and in_time and gate.verdict != "invalid" else None)
+        return GateResult(gate, self._new() if self.update and in_time and gate.verdict != "invalid" else None)
 
-    def _growing(self, number: int, stack: ExitStack) -> Growing:
+    def _growing(self, number: int, stack: ExitStack) -> IncrementalEvaluation:
         threat = self.subject.threats[number]
         evaluator = Evaluator(
             model=self.subject.model,
@@ -164,12 +164,12 @@ class Run:
             should_stop=self._stop,
         )
         if self.out is None:
-            return Growing(evaluator)
+            return IncrementalEvaluation(evaluator)
         path = self.out / str(threat).replace(" ", "-").replace("/", "_")
         directory = stack.enter_context(RunDirectory(path, evaluator.fingerprint(), self.resume))
         if directory.finished():
             raise UsageError(f"{path} is finished; choose another --out")
-        return Growing(evaluator, directory)
+        return IncrementalEvaluation(evaluator, directory)
 
     def _stop(self) -> int | None:
         if (signal := self.should_stop()) is not None:
@@ -184,7 +184,7 @@ class Run:
         return self.baseline.under(self.subject.scope(self.baseline.n, self.rules.seed), drops)
 
     @property
-    def _drops(self) -> list[Asked]:
+    def _drops(self) -> list[RuleInstance]:
         return [asked for asked in self.asked if asked.rule.kind == "max_drop"]
 
     def _draw(self) -> bool:
@@ -208,9 +208,9 @@ class Run:
                     raise
         return True
 
-    def _wanted(self) -> list[Growing | Clean]:
+    def _wanted(self) -> list[IncrementalEvaluation | Clean]:
         """Return the evaluations that need more images, after deciding every open rule."""
-        wanted: list[Growing | Clean] = []
+        wanted: list[IncrementalEvaluation | Clean] = []
         for asked in self.asked:
             if asked.name in self.settled or asked.rule.kind == "max_drop":
                 continue
@@ -232,12 +232,12 @@ class Run:
         compared = any(asked.rule.threat == number for asked in self._drops)
         return self.baseline.n if self.baseline and compared else 0
 
-    def _stream(self, asked: Asked) -> Growing | Clean:
+    def _stream(self, asked: RuleInstance) -> IncrementalEvaluation | Clean:
         return self.clean if asked.rule.threat is None else self.streams[asked.rule.threat]
 
-    def _evidence(self, asked: Asked) -> Evidence:
+    def _evidence(self, asked: RuleInstance) -> Sample:
         labels = self.subject.data.labels[self.subject.order]
-        return Evidence(self._stream(asked).good, labels, tuple(self.subject.data.classes))
+        return Sample(self._stream(asked).good, labels, tuple(self.subject.data.classes))
 
     def _tell(self) -> None:
         seen = [

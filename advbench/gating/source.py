@@ -28,7 +28,7 @@ _KEY = re.compile(r"\s*([\w.\-\"' ]+?)\s*=")
 
 
 @dataclass(frozen=True)
-class Source:
+class RulesSource:
     """Origin of rules: a file with the line of every key, or the flags of a command.
 
     Parameters
@@ -102,7 +102,7 @@ def discover() -> Path | None:
 
 def read(
     path: Path, overrides: Mapping[str, Any], notify: Callable[[str], None] = lambda _: None
-) -> tuple[GateRules, Source]:
+) -> tuple[GateRules, RulesSource]:
     """Read the rules in a TOML file, with some settings of the gate replaced by flags.
 
     Parameters
@@ -128,7 +128,7 @@ def read(
     table = _table(content, path)
     root: Keys = ("tool", "advbench", "gate") if path.name == "pyproject.toml" else ("gate",)
     lines = line_numbers(text)
-    source = Source(str(path), lines, root)
+    source = RulesSource(str(path), lines, root)
     if "gate" not in table and set(table) <= {"gate"}:
         raise UsageError(f"{path} has no [{'.'.join(map(str, root))}]")
     if isinstance(table.get("gate"), dict):
@@ -141,7 +141,7 @@ def read(
     return validated(table, source), source
 
 
-def validated(table: Mapping[str, Any], source: Source) -> GateRules:
+def validated(table: Mapping[str, Any], source: RulesSource) -> GateRules:
     """Check a configuration.
 
     Parameters

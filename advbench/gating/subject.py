@@ -14,9 +14,9 @@ from advbench.core.lazy import choose, content_digest
 from advbench.evaluation.provenance import versions
 from advbench.evaluation.result import ThreatInfo
 from advbench.gating.baseline import Baseline, Outcomes, Scope
-from advbench.gating.decide import Asked
+from advbench.gating.decide import RuleInstance
 from advbench.gating.rules import GateRules, rules_of
-from advbench.gating.source import Source
+from advbench.gating.source import RulesSource
 
 if TYPE_CHECKING:
     from advbench.attacks.spec import AttackSpec
@@ -125,7 +125,7 @@ def drawn(indices: Sequence[int], seed: int) -> np.ndarray:
     return np.array(sorted(indices, key=keys.__getitem__), np.int32)
 
 
-def asked_of(rules: GateRules, subject: Subject, source: Source, *, update: bool) -> list[Asked]:
+def asked_of(rules: GateRules, subject: Subject, source: RulesSource, *, update: bool) -> list[RuleInstance]:
     """List the rules to decide, with equal shares of the error (Bonferroni).
 
     Parameters
@@ -158,7 +158,7 @@ def asked_of(rules: GateRules, subject: Subject, source: Source, *, update: bool
             names = ", ".join(name for name in subject.data.classes if name in there)
             raise source.problem(rule.at, f"there are no images of class {rule.class_name!r} (there are: {names})")
     return [
-        Asked(
+        RuleInstance(
             rule,
             None if rule.threat is None else str(subject.threats[rule.threat]),
             source.place(rule.at),

@@ -20,7 +20,7 @@ ALONE: Final = "torch.save(module.state_dict(), FILE) writes weights alone"
 State = Mapping[str, Any]
 
 
-class Found(NamedTuple):
+class WeightSet(NamedTuple):
     """One set of weights in a file: the keys that lead to it, and its arrays by name."""
 
     keys: tuple[str, ...]  # from the outermost dictionary to it
@@ -66,13 +66,13 @@ def fill(module: Any, path: Path) -> None:
     module.load_state_dict(states[0])
 
 
-def _candidates(held: Any, keys: tuple[str, ...] = ()) -> Iterator[Found]:
+def _candidates(held: Any, keys: tuple[str, ...] = ()) -> Iterator[WeightSet]:
     """Yield every dictionary of arrays by name, outer ones first."""
     if not isinstance(held, Mapping) or len(keys) == DEPTH:
         return
     named = {name: value for name, value in held.items() if isinstance(name, str)}
     if any(hasattr(value, "shape") for value in named.values()):
-        yield Found(keys, named)
+        yield WeightSet(keys, named)
     for name, value in held.items():
         yield from _candidates(value, (*keys, str(name)))
 
@@ -118,10 +118,12 @@ def _same(one: State, other: State) -> bool:
     return all((one[name] == other[name]).all() if hasattr(one[name], "shape") else True for name in one)
 
 
-def _refusal(path: Path, candidates: list[Found], wanted: State) -> str:
+def _refusal(path: Path, candidates: list[WeightSet], wanted: State) -> str:
     """Describe in one line the set of weights that is nearest to the module's, and the differences."""
     stated = [
-        Found(each.keys, arrays) for each in candidates for arrays in _without_prefixes(_weights(each.state, wanted))
+        WeightSet(each.keys, arrays)
+        for each in candidates
+        for arrays in _without_prefixes(_weights(each.state, wanted))
     ]
     keys, held = max(stated, key=lambda each: len(each.state.keys() & wanted.keys()))
     whole = [name for each in candidates if each.keys == keys for name in _weights(each.state, wanted)]

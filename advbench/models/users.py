@@ -10,7 +10,7 @@ from advbench.models.adapt import adapt, fill
 from advbench.models.fingerprint import fingerprint
 
 
-class Users(NamedTuple):
+class UserModel(NamedTuple):
     """A model from the user's code, and facts for its `LoadedModel`."""
 
     name: str
@@ -20,7 +20,7 @@ class Users(NamedTuple):
     record: dict[str, Any]
 
 
-def users_model(where: str, factory: str, weights: Path | None = None) -> Users:
+def users_model(where: str, factory: str, weights: Path | None = None) -> UserModel:
     """Call `factory()` of a file or module, which may return anything that `adapt` takes.
 
     Parameters
@@ -52,4 +52,4 @@ def users_model(where: str, factory: str, weights: Path | None = None) -> Users:
             fill(made, weights, spec)
         adapted = adapt(made, spec)
     name = f"{Path(where).stem if where.endswith('.py') else where}:{factory}"
-    return Users(name, adapted.predict, adapted.layouts, fingerprint(module, factory, made), adapted.record)
+    return UserModel(name, adapted.predict, adapted.layouts, fingerprint(module, factory, made), adapted.record)

@@ -13,7 +13,7 @@ import numpy as np
 
 from advbench.core.flag import Flag
 from advbench.core.outputs import Wanted, picked, wanted_of
-from advbench.onnx.graph import Graph
+from advbench.onnx.graph import OnnxGraph
 from advbench.onnx.program import read
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ STEPS_OF_BYTES: Final = 2**13  # a value on the edge between two of 256 steps ma
 IMAGES: Final = 64
 
 
-def compare(path: Path, graph: Graph, model: LoadedModel, images: Any) -> Flag | None:
+def compare(path: Path, graph: OnnxGraph, model: LoadedModel, images: Any) -> Flag | None:
     """Compare logits with those of ONNX Runtime.
 
     Parameters
@@ -59,7 +59,7 @@ def compare(path: Path, graph: Graph, model: LoadedModel, images: Any) -> Flag |
     )
 
 
-def _compared(path: Path, graph: Graph, model: LoadedModel, images: Any) -> Flag | None:
+def _compared(path: Path, graph: OnnxGraph, model: LoadedModel, images: Any) -> Flag | None:
     try:
         true = _reference(path, graph, np.asarray(model.preprocess(jnp.asarray(images))), wanted_of(model.predict))
     except ImportError:
@@ -101,7 +101,7 @@ def _types(program: Any) -> Iterator[str]:
                 yield from _types(inner)
 
 
-def _reference(path: Path, graph: Graph, x: np.ndarray, wanted: Wanted) -> np.ndarray:
+def _reference(path: Path, graph: OnnxGraph, x: np.ndarray, wanted: Wanted) -> np.ndarray:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -10,7 +10,7 @@ from typing import Any
 from advbench.core.errors import CorruptFile, UsageError
 
 
-class External:
+class ExternalData:
     """Reader of the files that a model file refers to, in the folder of the model only.
 
     `digest` is the running sha256 of everything read.

@@ -13,11 +13,11 @@ from jax import Array
 
 from advbench.core.errors import UsageError
 from advbench.core.outputs import row_shape
-from advbench.onnx.nodes import Node, every, printable
+from advbench.onnx.nodes import OnnxNode, every, printable
 from advbench.onnx.operators import OPERATORS
 from advbench.onnx.operators.quantised import BATCHED, ROUNDING
 from advbench.onnx.program import Program
-from advbench.onnx.run import FLOW, NODES, Run
+from advbench.onnx.run import FLOW, NODES, Execution
 
 WEIGHT: Final = 32  # elements; smaller float arrays are settings of operators, and known beforehand
 FEW_BITS: Final = ("int4", "uint4", "int8", "uint8")
@@ -27,7 +27,7 @@ Weights = dict[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class OnnxGraph:
     """A function `graph(weights, x)` from a batch of inputs to the output, or to several by name.
 
     Attributes
@@ -46,7 +46,7 @@ class Graph:
         The only batch size that the graph supports; other batches are cut into such groups.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[OnnxNode, ...]
     constants: dict[str, np.ndarray]
     input: str
     outputs: tuple[str, ...]
@@ -88,14 +88,14 @@ class Graph:
 
     def _run(self, weights: Weights, x: Array) -> Any:
         values: dict[str, Any] = {"": None, **self.constants, **weights, self.input: x}
-        Run(values, len(x))(self.nodes)
+        Execution(values, len(x))(self.nodes)
         if missing := [name for name in self.outputs if name not in values]:
             raise UsageError(f"the output {printable(missing[0])!r} is not supported by the operator that computes it")
         found = {name: jnp.asarray(values[name]) for name in self.outputs}
         return found if len(found) > 1 else found[self.outputs[0]]
 
 
-def build(program: Program, path: Path) -> tuple[Graph, Weights]:
+def build(program: Program, path: Path) -> tuple[OnnxGraph, Weights]:
     """Make a program ready to run.
 
     Parameters
@@ -136,7 +136,7 @@ def build(program: Program, path: Path) -> tuple[Graph, Weights]:
     batch = program.shape[0]
     if batch is None and any(node.op in BATCHED for node in every(nodes)):
         batch = 1
-    return Graph(nodes, constants, program.input, program.outputs, program.dtype, batch), weights
+    return OnnxGraph(nodes, constants, program.input, program.outputs, program.dtype, batch), weights
 
 
 def _is_weight(array: np.ndarray) -> bool:
@@ -148,7 +148,7 @@ def _of_bytes(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.name.replace("int4", "int8")) if array.dtype.name in FEW_BITS else array
 
 
-def logits_of(graph: Graph, weights: Weights, program: Program, path: Path) -> tuple[Graph, int | None]:
+def logits_of(graph: OnnxGraph, weights: Weights, program: Program, path: Path) -> tuple[OnnxGraph, int | None]:
     """Trace the graph on a batch of two, without computing.
 
     Parameters
@@ -201,12 +201,12 @@ def _runnable(program: Program) -> tuple[str, ...]:
     return tuple(able) or program.outputs
 
 
-def _supported(node: Node) -> bool:
+def _supported(node: OnnxNode) -> bool:
     """Return whether a node can be translated; branches are not checked, since one of them is never taken."""
     return node.op in OPERATORS or node.op in FLOW
 
 
-def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
+def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[OnnxNode, ...]:
     """Return the nodes that these outputs depend on, in the order of the file."""
     wanted, kept = set(outputs), []
     for node in reversed(program.nodes):
@@ -216,7 +216,7 @@ def _needed(program: Program, outputs: tuple[str, ...]) -> tuple[Node, ...]:
     return tuple(reversed(kept))
 
 
-def _all_supported(nodes: tuple[Node, ...], path: Path) -> None:
+def _all_supported(nodes: tuple[OnnxNode, ...], path: Path) -> None:
     lacking: dict[str, list[str]] = {}
     for node in nodes:
         if not _supported(node):

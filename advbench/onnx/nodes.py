@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from advbench.core.errors import CorruptFile, UsageError
-from advbench.onnx.external import External
+from advbench.onnx.external import ExternalData
 
 ONNX_DOMAINS: Final = ("", "ai.onnx")
 
@@ -27,13 +27,13 @@ class Body:
         Names of the arrays.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[OnnxNode, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class OnnxNode:
     """One operation.
 
     Attributes
@@ -77,7 +77,7 @@ class Node:
         return found
 
 
-def every(nodes: Iterable[Node]) -> Iterator[Node]:
+def every(nodes: Iterable[OnnxNode]) -> Iterator[OnnxNode]:
     """Yield all nodes, those of inner graphs included.
 
     Parameters
@@ -128,21 +128,21 @@ def text(name: str | bytes) -> str:
     return name if isinstance(name, str) else name.decode(errors="replace")
 
 
-class Reader:
+class NodeReader:
     """Reader of graphs, inner ones included.
 
     `arrays` gathers initializers and constants of all graphs; `data` reads those in other files.
     """
 
     def __init__(self, path: Path, opset: int, graph: Any):
-        self.path, self.opset, self.data = path, opset, External(path)
+        self.path, self.opset, self.data = path, opset, ExternalData(path)
         self.arrays: dict[str, np.ndarray] = {}
         self._taken = {text(name) for node in graph.node for name in node.output}
         self._taken |= {text(value.name) for value in (*graph.input, *graph.initializer)}
 
     def read(
         self, graph: Any, scope: Mapping[str, str], *, inner: bool = False
-    ) -> tuple[tuple[Node, ...], dict[str, str]]:
+    ) -> tuple[tuple[OnnxNode, ...], dict[str, str]]:
         """Read a graph. Names of an inner graph that occur elsewhere are changed.
 
         Parameters
@@ -189,9 +189,9 @@ class Reader:
         outputs: tuple[str, ...],
         attributes: dict[str, Any],
         bodies: dict[str, Body],
-    ) -> Node:
+    ) -> OnnxNode:
         op, domain = text(proto.op_type), text(proto.domain)
-        return Node(
+        return OnnxNode(
             op=op if domain in ONNX_DOMAINS else f"{domain}::{op}",
             name=text(proto.name) or f"{op} computing {', '.join(map(text, proto.output))}",
             inputs=inputs,
@@ -275,7 +275,7 @@ class Reader:
         raise UsageError(f"{self.path}: {called} holds text, not numbers")
 
 
-def _constant(node: Node) -> np.ndarray | None:
+def _constant(node: OnnxNode) -> np.ndarray | None:
     kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     for key, value in node.attributes.items():
         if key == "value" and node.outputs:

@@ -17,7 +17,7 @@ import numpy as np
 from advbench.core.errors import CorruptFile, UsageError
 from advbench.core.outputs import row_shape
 from advbench.onnx.functions import converted, inlined
-from advbench.onnx.nodes import ONNX_DOMAINS, Node, Reader, printable, text
+from advbench.onnx.nodes import ONNX_DOMAINS, NodeReader, OnnxNode, printable, text
 
 LIMIT: Final = 2**31 - 1  # bytes; protobuf can't read more either, and a small .gz may unpack to anything
 OPSETS: Final = range(7, 26)  # those whose meaning the operators here have
@@ -46,7 +46,7 @@ class Program:
         sha256 of everything read.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[OnnxNode, ...]
     arrays: dict[str, np.ndarray]
     input: str
     shape: tuple[int | None, ...]
@@ -126,7 +126,7 @@ def parse(path: Path) -> Program:
     if opset not in OPSETS:
         raise UsageError(f"{path} has opset {opset}; export it with one from {OPSETS[0]} to {OPSETS[-1]}")
     graph = inlined(model, path).graph
-    reader = Reader(path, opset, graph)
+    reader = NodeReader(path, opset, graph)
     nodes, _ = reader.read(graph, {})
     arrays = reader.arrays
     name, shape, dtype = _input(graph, arrays, path)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from advbench.core.errors import UsageError
-from advbench.onnx.nodes import Body, Node, printable
+from advbench.onnx.nodes import Body, OnnxNode, printable
 from advbench.onnx.operators import OPERATORS, Untranslatable, known
 
 LARGEST: Final = 2**28  # elements of a value for one image; a network that needs more is none
@@ -19,13 +19,13 @@ FLOW: Final = ("If", "Loop")
 """Operators that hold graphs; which nodes they run must not depend on pixels."""
 
 
-class Run:
+class Execution:
     """One run over a batch of `images` images: `values` holds the results so far, by name."""
 
     def __init__(self, values: dict[str, Any], images: int):
         self.values, self.images, self.left = values, images, NODES
 
-    def __call__(self, nodes: Sequence[Node]) -> None:
+    def __call__(self, nodes: Sequence[OnnxNode]) -> None:
         """Run nodes in order.
 
         Parameters
@@ -54,7 +54,7 @@ class Run:
                 self.values[name] = result
             self.values[""] = None
 
-    def _results(self, node: Node, inputs: list[Any]) -> tuple[Any, ...]:
+    def _results(self, node: OnnxNode, inputs: list[Any]) -> tuple[Any, ...]:
         try:
             if node.op in FLOW:
                 result = self._branch(node, *inputs) if node.op == "If" else self._loop(node, *inputs)
@@ -78,12 +78,12 @@ class Run:
         self(body.nodes)
         return tuple(self.values[name] for name in body.outputs)
 
-    def _branch(self, node: Node, condition: Any) -> tuple[Any, ...]:
+    def _branch(self, node: OnnxNode, condition: Any) -> tuple[Any, ...]:
         if not known(condition):
             raise Untranslatable("which branch is taken depends on the pixels or on weights")
         return self._body(node.bodies["then_branch" if bool(condition.item()) else "else_branch"], ())
 
-    def _loop(self, node: Node, most: Any = None, condition: Any = None, *carried: Any) -> tuple[Any, ...]:
+    def _loop(self, node: OnnxNode, most: Any = None, condition: Any = None, *carried: Any) -> tuple[Any, ...]:
         """Run a loop unrolled: return the carried values, and the outputs of every iteration, stacked."""
         body, kept, at = node.bodies["body"], len(carried), 0
         rounds: list[tuple[Any, ...]] = []

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from advbench.attacks.losses import cross_entropy, margin, slope
+from advbench.attacks.losses import cross_entropy, input_gradient, margin
 from advbench.core.flag import Flag
 from advbench.core.model import Model
 from advbench.preflight.contract import first_line
@@ -90,5 +90,5 @@ def _no_gradient(evidence: dict[str, Any], what: str) -> Flag:
 @jax.jit
 def _slopes(model: Model, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return each image's largest absolute input gradient of margin and cross-entropy, `[B]` each; NaN if any is."""
-    sizes = [jnp.abs(slope(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
+    sizes = [jnp.abs(input_gradient(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
     return sizes[0], sizes[1]

@@ -15,7 +15,7 @@ from advbench.remote import predict, v2
 from advbench.remote.address import SCHEMES, Address
 from advbench.remote.protocols import Dialect, protocol_of
 from advbench.remote.remote import Remote
-from advbench.remote.settings import SUFFIX, Settings
+from advbench.remote.settings import SUFFIX, TargetSettings
 from advbench.remote.target import PROBE, Target
 from advbench.remote.template import Template
 from advbench.remote.transport import Transport
@@ -23,7 +23,7 @@ from advbench.remote.transport import Transport
 if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
 
-__all__ = ["Remote", "is_target", "open_target", "tried"]
+__all__ = ["Remote", "is_target", "open_target", "probed"]
 
 
 def is_target(spec: str) -> bool:
@@ -69,7 +69,7 @@ def open_target(spec: str, preprocess: Preprocess = AS_IS, queries: int | None =
     """
     from advbench.core.loaded import LoadedModel
 
-    settings = Settings.read(Path(spec)) if spec.endswith(SUFFIX) else Settings(url=spec)
+    settings = TargetSettings.read(Path(spec)) if spec.endswith(SUFFIX) else TargetSettings(url=spec)
     address = Address.parse(settings.url)
     protocol = protocol_of(address, settings)
     transport = Transport(address, settings)
@@ -97,7 +97,7 @@ def open_target(spec: str, preprocess: Preprocess = AS_IS, queries: int | None =
     )
 
 
-def tried(model: LoadedModel, images: np.ndarray, classes: int) -> LoadedModel:
+def probed(model: LoadedModel, images: np.ndarray, classes: int) -> LoadedModel:
     """Try a remote model with a few images, to learn what it answers; return any other model unchanged.
 
     Parameters

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from advbench.core.errors import TargetUnavailable, UsageError
-from advbench.remote.settings import Answers, Settings
+from advbench.remote.settings import Answers, TargetSettings
 
 SMALLEST = 1e-37  # a probability of 0 counts as this
 SAME = 1e-4  # of the largest number: what batching on the server may change
 STRAY = 0.05  # share of labels that may flip at the boundary
 
 
-class Found(NamedTuple):
+class AnswerFormat(NamedTuple):
     """Kind and form of the answers of a remote model."""
 
     kind: Answers
@@ -22,7 +22,7 @@ class Found(NamedTuple):
     resolution: float  # the step to which scores are rounded, 0 where they are not
 
 
-def found_in(rows: np.ndarray, settings: Settings, classes: int, where: object) -> Found:
+def found_in(rows: np.ndarray, settings: TargetSettings, classes: int, where: object) -> AnswerFormat:
     """Find out kind and form of the first answers, unless the settings declare them.
 
     One score for each image is accepted if the data has two classes: it is the logit or the probability of class 1.
@@ -54,7 +54,7 @@ def found_in(rows: np.ndarray, settings: Settings, classes: int, where: object) 
     width = rows.shape[1] if rows.ndim == 2 else settings.classes or classes
     if kind != "labels" and (width < classes or (rows.ndim == 1 and classes != 2)):
         raise UsageError(f"{where} gives {rows[0].size} scores, but the data has {classes} classes")
-    return Found(kind, max(width, classes), 0.0 if kind == "labels" else resolution(rows))
+    return AnswerFormat(kind, max(width, classes), 0.0 if kind == "labels" else resolution(rows))
 
 
 def kind_of(rows: np.ndarray, where: object, classes: int | None = None) -> Answers:

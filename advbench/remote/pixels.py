@@ -15,7 +15,7 @@ LEVELS = 255  # above black, of an 8-bit pixel
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelFormat:
     """The form in which a remote model takes images.
 
     Attributes

@@ -11,10 +11,10 @@ import numpy as np
 from advbench.core.errors import TargetUnavailable, UsageError
 from advbench.core.preprocess import Preprocess
 from advbench.remote.address import Address
-from advbench.remote.pixels import Pixels, layout_for
+from advbench.remote.pixels import PixelFormat, layout_for
 from advbench.remote.protocols import checked
 from advbench.remote.records import rows_of
-from advbench.remote.settings import Settings
+from advbench.remote.settings import TargetSettings
 from advbench.remote.transport import Refused, Transport
 
 FLOATS = ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")
@@ -39,13 +39,13 @@ class Predict:
     where: str
     path: str
     key: str | None  # of the outputs, where a prediction holds several
-    pixels: Pixels
+    pixels: PixelFormat
     batch: int
     name: str = "predict"
 
     @classmethod
     def found(
-        cls, address: Address, settings: Settings, about: Any, shape: tuple[int, ...], preprocess: Preprocess
+        cls, address: Address, settings: TargetSettings, about: Any, shape: tuple[int, ...], preprocess: Preprocess
     ) -> Self:
         """Read the metadata, if there are any.
 
@@ -81,7 +81,7 @@ class Predict:
             where=str(address),
             path=address.path,
             key=settings.output,
-            pixels=Pixels("uint8" if kind == "DT_UINT8" else settings.pixels or "0..1", preprocess),
+            pixels=PixelFormat("uint8" if kind == "DT_UINT8" else settings.pixels or "0..1", preprocess),
             batch=dims[0] if dims and dims[0] > 0 else settings.images_per_request,
         )
 

@@ -10,8 +10,8 @@ import numpy as np
 from advbench.core.errors import TargetUnavailable, UsageError
 from advbench.core.outputs import Wanted, chosen, row_shape
 from advbench.remote.address import Address
-from advbench.remote.pixels import Pixels
-from advbench.remote.settings import Settings
+from advbench.remote.pixels import PixelFormat
+from advbench.remote.settings import TargetSettings
 from advbench.remote.transport import Transport
 
 
@@ -23,7 +23,7 @@ class Dialect(Protocol):
         """Name of the protocol, for reports."""
 
     @property
-    def pixels(self) -> Pixels:
+    def pixels(self) -> PixelFormat:
         """Form of images."""
 
     @property
@@ -56,7 +56,7 @@ class Dialect(Protocol):
         """
 
 
-def protocol_of(address: Address, settings: Settings) -> str:
+def protocol_of(address: Address, settings: TargetSettings) -> str:
     """Return the protocol that the settings name, or that the path of the URL implies.
 
     Parameters

@@ -28,7 +28,7 @@ class Remote(External):
 
     @classmethod
     def of(cls, target: Target) -> Remote:
-        """Make the model that attacks see; its `afresh()` is what the judge sees.
+        """Make the model that attacks see; its `reseeded()` is what the judge sees.
 
         Parameters
         ----------
@@ -47,7 +47,7 @@ class Remote(External):
         """True once no more queries are possible; attacks then end with what they have."""
         return self.target.ended is not None
 
-    def afresh(self) -> Remote:
+    def reseeded(self) -> Remote:
         """Return the same model, with every query sent again instead of answered from memory.
 
         Returns

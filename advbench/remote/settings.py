@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 Answers = Literal["logits", "probabilities", "labels"]
 
 
-class Settings(BaseModel):
+class TargetSettings(BaseModel):
     """Settings of one remote model; only `url` is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -41,7 +41,7 @@ class Settings(BaseModel):
     token_header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]{1,64}$")
 
     @classmethod
-    def read(cls, path: Path) -> Settings:
+    def read(cls, path: Path) -> TargetSettings:
         """Read a target file.
 
         Parameters

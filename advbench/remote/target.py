@@ -17,9 +17,9 @@ from advbench.core.errors import (
     TargetUnavailable,
 )
 from advbench.remote import answers
-from advbench.remote.answers import Found, found_in
+from advbench.remote.answers import AnswerFormat, found_in
 from advbench.remote.protocols import Dialect
-from advbench.remote.settings import Settings
+from advbench.remote.settings import TargetSettings
 from advbench.remote.transport import Refused, Transport
 
 Keys = dict[bytes, int]  # digest of an image as it is sent, and its first index
@@ -58,13 +58,13 @@ class Target:
         self,
         dialect: Callable[[tuple[int, ...]], Dialect],
         transport: Transport,
-        settings: Settings,
+        settings: TargetSettings,
         budget: int | None = None,
     ):
         self.transport, self.settings, self.budget = transport, settings, budget
         self.asked = self.remembered = 0
         self.ended: AdvbenchError | None = None
-        self.found: Found | None = None
+        self.found: AnswerFormat | None = None
         self.classes = settings.classes
         self._dialect_for = dialect
         self._dialects: dict[tuple[int, ...], Dialect] = {}

@@ -12,10 +12,10 @@ from PIL import Image
 from advbench.core.errors import TargetUnavailable, UsageError
 from advbench.core.preprocess import Preprocess
 from advbench.remote.address import Address
-from advbench.remote.pixels import Pixels
+from advbench.remote.pixels import PixelFormat
 from advbench.remote.protocols import checked
 from advbench.remote.records import rows_of
-from advbench.remote.settings import Settings
+from advbench.remote.settings import TargetSettings
 from advbench.remote.transport import Transport
 
 PLACES: Final = {
@@ -30,7 +30,7 @@ class Template:
 
     name = "template"
 
-    def __init__(self, address: Address, settings: Settings, shape: tuple[int, ...], preprocess: Preprocess):
+    def __init__(self, address: Address, settings: TargetSettings, shape: tuple[int, ...], preprocess: Preprocess):
         places = set(_places(settings.request))
         if len(places) != 1:
             known = ", ".join(f'"{place}" ({what})' for place, what in PLACES.items())
@@ -42,7 +42,7 @@ class Template:
         (self.place,) = places
         self.where, self.path, self.key = str(address), address.path, settings.output
         self.request, self.steps = settings.request, [step for step in settings.response.split(".") if step]
-        self.pixels = Pixels("uint8" if self.place == "{{png}}" else settings.pixels or "0..1", preprocess)
+        self.pixels = PixelFormat("uint8" if self.place == "{{png}}" else settings.pixels or "0..1", preprocess)
         if self.place == "{{png}}" and (shape[2] not in (1, 3) or preprocess):
             raise UsageError("only grey and colour images as they are can be sent as PNG")
         self.batch = settings.images_per_request if self.place == "{{images}}" else 1

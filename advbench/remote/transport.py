@@ -24,7 +24,7 @@ from advbench.remote.exchange import (
     Exchange,
 )
 from advbench.remote.retry import pause
-from advbench.remote.settings import Settings
+from advbench.remote.settings import TargetSettings
 
 TOKEN = "ADVBENCH_TOKEN"  # noqa: S105 - the variable's name
 BUSY = (429, 502, 503, 504)  # tried again, and nothing else that was answered
@@ -62,7 +62,7 @@ class Transport:
         When the token is not valid in a header, or would be sent unencrypted over a network.
     """
 
-    def __init__(self, address: Address, settings: Settings):
+    def __init__(self, address: Address, settings: TargetSettings):
         self.address, self.settings = address, settings
         self.requests = self.retries = 0
         self.abandoned = False  # nothing more is wanted: threads that wait end

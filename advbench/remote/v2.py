@@ -12,10 +12,10 @@ import numpy as np
 from advbench.core.errors import TargetUnavailable, UsageError
 from advbench.core.preprocess import Preprocess
 from advbench.remote.address import Address
-from advbench.remote.pixels import Pixels, layout_for, numbers
+from advbench.remote.pixels import PixelFormat, layout_for, numbers
 from advbench.remote.protocols import checked
 from advbench.remote.records import taken
-from advbench.remote.settings import Settings
+from advbench.remote.settings import TargetSettings
 from advbench.remote.transport import Refused, Transport
 
 PATH = re.compile(r"(.*/v2/models/[^/]+(?:/versions/[^/]+)?)(?:/infer|/ready)?/?")
@@ -50,7 +50,7 @@ class V2:
     tensor: str
     datatype: str
     output: str | None
-    pixels: Pixels
+    pixels: PixelFormat
     batch: int
     fixed: bool  # whether every request must hold `batch` images
     described: bool  # whether the server says what it takes
@@ -58,7 +58,7 @@ class V2:
 
     @classmethod
     def found(
-        cls, address: Address, settings: Settings, about: Any, shape: tuple[int, ...], preprocess: Preprocess
+        cls, address: Address, settings: TargetSettings, about: Any, shape: tuple[int, ...], preprocess: Preprocess
     ) -> Self:
         """Read the metadata of the model.
 
@@ -100,7 +100,7 @@ class V2:
             tensor=settings.input or str(tensor.get("name", "input-0")),
             datatype=datatype,
             output=settings.output,
-            pixels=Pixels("uint8" if datatype == "UINT8" else settings.pixels or "0..1", preprocess),
+            pixels=PixelFormat("uint8" if datatype == "UINT8" else settings.pixels or "0..1", preprocess),
             batch=dims[0] if fixed else min(settings.images_per_request, _most(about)),
             fixed=fixed,
             described=bool(tensor),

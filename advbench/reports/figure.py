@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from advbench.core.loaded import LoadedModel
     from advbench.data import Dataset
     from advbench.evaluation import Result
-    from advbench.evaluation.tally import Images
+    from advbench.evaluation.tally import AdversarialImages
 
 GOOD, BAD, INK = "#0072b2", "#d55e00", "#333333"  # distinct for the colour-blind too
 SHOWN = 8
@@ -56,7 +56,7 @@ class Example(NamedTuple):
     by: str
 
 
-def examples(result: Result, images: Images, model: LoadedModel, data: Dataset) -> list[Example]:
+def examples(result: Result, images: AdversarialImages, model: LoadedModel, data: Dataset) -> list[Example]:
     """Choose up to eight broken images, of as many classes as possible.
 
     Parameters

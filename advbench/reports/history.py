@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from advbench.evaluation.history import History, Point
+from advbench.evaluation.history import History, HistoryPoint
 from advbench.reports.comparison import p_value
 from advbench.reports.sheet import (
     Note,
@@ -37,14 +37,14 @@ def of_history(history: History) -> list[Sheet]:
     ]
 
 
-def _doubts(points: Sequence[Point]) -> Iterator[Note]:
+def _doubts(points: Sequence[HistoryPoint]) -> Iterator[Note]:
     """Yield a note on invalid and on incomplete points, since the remarks column may be dropped."""
     for state, level in (("invalid", "invalid"), ("incomplete", "note")):
         if of := [point.commit[:SHORT] if point.commit else point.started for point in points if point.state == state]:
             yield Note(level, f"{state}: {', '.join(of)}")
 
 
-def _row(point: Point) -> tuple[str, ...]:
+def _row(point: HistoryPoint) -> tuple[str, ...]:
     change = point.change
     remarks = [*([point.state] if point.state != "complete" else []), *point.notes]
     return (

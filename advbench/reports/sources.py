@@ -10,7 +10,7 @@ from advbench.gating.verdict import Gate
 
 
 @dataclass(frozen=True)
-class Run:
+class StoredRun:
     """A result and its location.
 
     Attributes
@@ -34,8 +34,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Found:
+class Sources:
     """Results and gates of all paths, in order."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[StoredRun, ...]
     gates: tuple[tuple[Path, Gate], ...] = ()

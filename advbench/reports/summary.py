@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from advbench.reports import sheet
 from advbench.reports.sheet import Sheet
-from advbench.reports.sources import Run
+from advbench.reports.sources import StoredRun
 
 
-def of_runs(runs: Sequence[Run]) -> Sheet:
+def of_runs(runs: Sequence[StoredRun]) -> Sheet:
     """Build the table of one run in detail, or of several runs with a row each."""
     if len(runs) == 1:
         return sheet.of_result(runs[0].result)
@@ -21,7 +21,7 @@ def of_runs(runs: Sequence[Run]) -> Sheet:
     return replace(found, header=(*found.header, "state"), rows=tuple(rows))
 
 
-def named(runs: Sequence[Run]) -> list[str]:
+def named(runs: Sequence[StoredRun]) -> list[str]:
     """Return the models' names, with the path of the run if different models share a name."""
     digests: dict[str, set[str]] = {}
     for run in runs:
@@ -30,12 +30,12 @@ def named(runs: Sequence[Run]) -> list[str]:
     return [name if len(digests[name]) == 1 else f"{name} ({run.path})" for name, run in zip(names, runs, strict=True)]
 
 
-def titled(runs: Sequence[Run]) -> list[str]:
+def titled(runs: Sequence[StoredRun]) -> list[str]:
     """Return distinct titles of model and threat, one per run."""
     return [f"{name}, {run.result.threat.title}" for name, run in zip(_distinct(runs), runs, strict=True)]
 
 
-def _distinct(runs: Sequence[Run]) -> list[str]:
+def _distinct(runs: Sequence[StoredRun]) -> list[str]:
     """Return the names, with the path of the run if another run has the same model and threat."""
     titles = [run.title for run in runs]
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advbench.evaluation.history import History, Point
+from advbench.evaluation.history import History, HistoryPoint
 from advbench.reports.figure import INK, blank, saved
 
 COLOURS = ("#0072b2", "#d55e00", "#008a63", "#a0529d", "#8a6d00", "#56b4e9", "#555555", "#b0304f")
@@ -64,7 +64,7 @@ def draw_history(history: History, suffix: str) -> bytes:
     return saved(figure, suffix)
 
 
-def _name(point: Point) -> str:
+def _name(point: HistoryPoint) -> str:
     return point.commit[:9] if point.commit else point.started[:16].replace("T", " ")
 
 

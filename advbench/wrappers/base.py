@@ -14,7 +14,7 @@ import jax
 from jax import Array
 
 from advbench.attacks import Model, Randomised, bpda
-from advbench.wrappers.facing import Unaware
+from advbench.wrappers.facing import NonAdaptive
 
 Shape = tuple[int, int, int]
 
@@ -161,9 +161,9 @@ def before(transform: Any, model: Model, *, adaptive: bool) -> Model:
     Model
         The model on transformed images.
     """
-    if isinstance(model, Unaware):
+    if isinstance(model, NonAdaptive):
         defended, bare = (before(transform, part, adaptive=adaptive) for part in (model.defended, model.bare))
-        return Unaware(defended, bare)
+        return NonAdaptive(defended, bare)
     if isinstance(model, Randomised):
         return replace(model, apply=Transformed(transform, model.apply, adaptive))
     return Transformed(transform, model, adaptive)

@@ -18,7 +18,7 @@ from advbench.remote import Remote
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Unaware:
+class NonAdaptive:
     """A defended `Model`, with the undefended network that non-adaptive attacks see instead.
 
     Attributes
@@ -58,10 +58,10 @@ def rejects(model: Model) -> bool:
     bool
         True for detectors.
     """
-    return isinstance(model.defended if isinstance(model, Unaware) else model, Rejecting)
+    return isinstance(model.defended if isinstance(model, NonAdaptive) else model, Rejecting)
 
 
-def climbed(model: Model, x: Array, y: Array) -> Model:
+def attack_view(model: Model, x: Array, y: Array) -> Model:
     """Return the model that attacks see.
 
     In place of a defended model, a minimum-norm attack sees the undefended network and must reach a margin as large as
@@ -79,8 +79,8 @@ def climbed(model: Model, x: Array, y: Array) -> Model:
     Model
         Maps images `[B, H, W, C]` to logits.
     """
-    if isinstance(model, Unaware):
-        bare = climbed(model.bare, x, y)
+    if isinstance(model, NonAdaptive):
+        bare = attack_view(model.bare, x, y)
         return bare if judged_elsewhere(bare) else Substitute(bare, jnp.abs(_margin(bare, x, y)))
     return model.against(y) if isinstance(model, Rejecting) else model
 
@@ -103,10 +103,10 @@ def adaptive(model: Model) -> Model:
     Model
         With its input defenses.
     """
-    return model.defended if isinstance(model, Unaware) else model
+    return model.defended if isinstance(model, NonAdaptive) else model
 
 
-def judged(model: Model) -> Model:
+def judge_view(model: Model) -> Model:
     """Return the model that the judge sees.
 
     It is the network itself instead of its translation, has new draws if randomised, and no cached answers if remote.
@@ -121,13 +121,13 @@ def judged(model: Model) -> Model:
     Model
         With its input defenses; in place of a translation, the network itself.
     """
-    if isinstance(model, Unaware):
-        return judged(model.defended)
+    if isinstance(model, NonAdaptive):
+        return judge_view(model.defended)
     model = originals(model)
-    return model.afresh() if isinstance(model, Randomised | Remote) else model
+    return model.reseeded() if isinstance(model, Randomised | Remote) else model
 
 
-def counted(model: Model, y: Array) -> Model:
+def adversarial_view(model: Model, y: Array) -> Model:
     """Return the model that judges adversarial images; clean images use `model` itself.
 
     Parameters

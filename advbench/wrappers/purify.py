@@ -14,7 +14,7 @@ from jax import Array
 from advbench.attacks import Model
 from advbench.core.errors import UsageError
 from advbench.wrappers.base import Shape, Wrapper, before
-from advbench.wrappers.facing import Unaware
+from advbench.wrappers.facing import NonAdaptive
 from advbench.wrappers.generator import Generator
 
 
@@ -57,7 +57,7 @@ class Purify(Wrapper):
         search moves an image along the generator's range only, and the exact gradient contains that direction.
         """
         defended = before(self.loaded(shape), model, adaptive=False)
-        return defended if adaptive else Unaware(defended, model)
+        return defended if adaptive else NonAdaptive(defended, model)
 
     def loaded(self, shape: Shape) -> Purifier:
         """Load the generator's weights, and return the transform.

@@ -10,7 +10,7 @@ from jax import Array
 
 from advbench.attacks import Model, Randomised
 from advbench.wrappers.base import Shape, Wrapper
-from advbench.wrappers.facing import Unaware
+from advbench.wrappers.facing import NonAdaptive
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RandomResize(Wrapper):
         if isinstance(model, Randomised):
             raise ValueError("resize: this model is randomised already: use at most one randomised defense")
         defended = Randomised(Resized(model, self.smallest), draws=self.draws)
-        return defended if adaptive else Unaware(defended, model)
+        return defended if adaptive else NonAdaptive(defended, model)
 
 
 @jax.tree_util.register_dataclass

@@ -13,7 +13,7 @@ from advbench.attacks.losses import margin
 from advbench.core.errors import UsageError
 from advbench.wrappers.base import Shape, Wrapper, before
 from advbench.wrappers.bits import BitDepth
-from advbench.wrappers.facing import Unaware
+from advbench.wrappers.facing import NonAdaptive
 from advbench.wrappers.median import Median
 
 SHARP = 10.0  # logits for a distance of 1 beyond the threshold
@@ -54,7 +54,7 @@ class FeatureSqueezing(Wrapper):
             raise ValueError("squeeze: can't defend a randomised model, whose predictions differ by chance anyway")
         squeezed = tuple(before(by, model, adaptive=True) for by in (BitDepth(self.depth), Median(self.size)))
         detector = Detector(model, squeezed, self.threshold)
-        return detector if adaptive else Unaware(detector, model)
+        return detector if adaptive else NonAdaptive(detector, model)
 
 
 @jax.tree_util.register_dataclass

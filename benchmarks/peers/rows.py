@@ -155,23 +155,23 @@ def measure(judge: Worker, adversarial: np.ndarray, norm: str, n: int) -> tuple[
     clean = np.load(judge.folder / "test.npz", allow_pickle=False)
     x, y = clean["x"][:n].astype(np.float64), clean["y"][:n]
     np.savez(judge.folder / "adversarial.npz", x=adversarial.astype(np.float32), y=y)
-    fooled = judge.logits("adversarial", n).argmax(1) != y
+    misclassified = judge.logits("adversarial", n).argmax(1) != y
     change = (adversarial - x).reshape(n, -1)
     change[np.abs(change) <= 1e-6] = 0  # a value that moved by less counts as where it was
     size = np.linalg.norm(change, ord=ORDERS[norm], axis=1)
-    return fooled, size, max(float(adversarial.max()) - 1, -float(adversarial.min()), 0.0)
+    return misclassified, size, max(float(adversarial.max()) - 1, -float(adversarial.min()), 0.0)
 
 
 def judge(row: Row, judge: Worker, adversarial: np.ndarray, score: Score) -> None:
     """Score anybody's images by our predictions: only what fools within the radius and the pixel box counts."""
-    fooled, size, box = measure(judge, adversarial, row.norm, row.n)
+    misclassified, size, box = measure(judge, adversarial, row.norm, row.n)
     score.excess = max(box, float(size.max()) - row.radius if row.norm == "linf" else 0.0)
-    score.robust = 1 - float((fooled & (size <= row.radius + 1e-6)).mean())
+    score.robust = 1 - float((misclassified & (size <= row.radius + 1e-6)).mean())
 
 
 def distances(judge: Worker, adversarial: np.ndarray, norm: str, n: int) -> np.ndarray:
     """How far each image that fools is from the clean one; inf where it fools not, or is no image."""
-    fooled, size, _ = measure(judge, np.nan_to_num(adversarial), norm, n)
+    misclassified, size, _ = measure(judge, np.nan_to_num(adversarial), norm, n)
     rows = adversarial.reshape(n, -1)
     box = (rows.min(1) >= -1e-6) & (rows.max(1) <= 1 + 1e-6)  # false for a NaN
-    return np.where(fooled & box, size, np.inf)
+    return np.where(misclassified & box, size, np.inf)

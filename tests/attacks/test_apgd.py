@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from advbench.attacks import APGD, NORMS, Threat
-from advbench.attacks.apgd import Pace, Point, State
-from advbench.attacks.apgd_l1 import SparsePace, _largest
+from advbench.attacks.apgd import Iterate, State, StepSize
+from advbench.attacks.apgd_l1 import SparseStepSize, _largest
 
 from .conftest import Linear
 from .test_optimum import DUAL, EVERY, gained, knapsack
@@ -46,23 +46,23 @@ def test_the_box_is_part_of_the_optimum(norm, boxed):
     eps, best = EPS[norm], {"linf": cube, "l2": filled, "l1": knapsack}[norm]
     for attack in (ON, replace(ON, large_eps=True)) if norm == "l1" else (ON,):
         gain, slopes, x = climbed(attack, boxed, norm, eps)
-        most = [best(slope, x, eps) for slope, x in zip(slopes, x, strict=True)]
+        most = [best(input_gradient, x, eps) for input_gradient, x in zip(slopes, x, strict=True)]
         np.testing.assert_allclose(gain, most, rtol={"linf": 1e-4, "l2": 1e-2, "l1": 5e-2}[norm])
 
 
-def cube(slope, x, eps):
-    """Most gain of `slope . d` with |d|_inf <= eps and x + d in [0, 1]."""
-    return (np.abs(slope) * np.minimum(np.where(slope > 0, 1 - x, x), eps)).sum()
+def cube(input_gradient, x, eps):
+    """Most gain of `input_gradient . d` with |d|_inf <= eps and x + d in [0, 1]."""
+    return (np.abs(input_gradient) * np.minimum(np.where(input_gradient > 0, 1 - x, x), eps)).sum()
 
 
-def filled(slope, x, eps):
-    """Most gain of `slope . d` with |d|_2 <= eps and x + d in [0, 1]: along the slope, each pixel up to its room."""
+def filled(input_gradient, x, eps):
+    """Most gain of `input_gradient . d` with |d|_2 <= eps and x + d in [0, 1]: along it, each pixel up to its room."""
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = (low + high) / 2
-        d = np.clip(middle * slope, -x, 1 - x)
+        d = np.clip(middle * input_gradient, -x, 1 - x)
         low, high = (middle, high) if np.linalg.norm(d) <= eps else (low, middle)
-    return slope @ np.clip(low * slope, -x, 1 - x)
+    return input_gradient @ np.clip(low * input_gradient, -x, 1 - x)
 
 
 @EVERY
@@ -73,7 +73,7 @@ def test_breaks_exactly_the_breakable(norm, boxed):
     other = 1 - np.asarray(linear.y)
     slopes, x = linear.slopes()[np.arange(12), other], np.asarray(linear.x, np.float64).reshape(12, -1)
     needed = -linear.margins()[np.arange(12), other]
-    within = np.array([best(slope, x, eps) for slope, x in zip(slopes, x, strict=True)]) / needed
+    within = np.array([best(input_gradient, x, eps) for input_gradient, x in zip(slopes, x, strict=True)]) / needed
     found = APGD_MARGIN(linear.model, Threat(NORMS[norm], eps), linear.x, linear.y, linear.keys)
     broken, gradients = np.asarray(linear.model(found.x).argmax(-1) != linear.y), np.asarray(found.gradients)
     assert 3 <= (within < 1).sum() <= 9
@@ -99,22 +99,22 @@ def test_nothing_to_climb_is_survived(norm, value, inner):
 
 
 def point(loss):
-    return Point(jnp.zeros(1), jnp.zeros(1), jnp.float32(loss))
+    return Iterate(jnp.zeros(1), jnp.zeros(1), jnp.float32(loss))
 
 
 def reviewed(gains, attack):
     """Sizes of the steps, and at which the image went back, for a loss that rises or not as told."""
-    pace, loss, best = Pace.begin(attack.steps), 0.0, 0.0
-    review = jax.jit(lambda pace, best, rose: pace.review(attack, jnp.zeros(1), best, rose))
+    step_size, loss, best = StepSize.begin(attack.steps), 0.0, 0.0
+    update = jax.jit(lambda step_size, best, rose: step_size.update(attack, jnp.zeros(1), best, rose))
     sizes, back, looked = [], [], []
-    pace, _ = review(pace, point(0.0), False)
+    step_size, _ = update(step_size, point(0.0), False)
     for step, gain in enumerate(gains, 1):
         loss += gain
         best = max(best, loss)
-        pace, restart = review(pace, point(best), gain > 0)
-        sizes.append(float(pace.size))
+        step_size, restart = update(step_size, point(best), gain > 0)
+        sizes.append(float(step_size.size))
         back += [step] if restart else []
-        looked += [step] if pace.steps == 0 else []
+        looked += [step] if step_size.steps == 0 else []
     return sizes, back, looked
 
 
@@ -148,9 +148,11 @@ def test_l1_moves_the_largest_slopes_by_equal_steps(inner):
         mask = np.asarray(_largest(jnp.abs(g), jnp.float32(few)))
         order = np.sort(np.abs(np.asarray(g)).ravel())[::-1]
         np.testing.assert_array_equal(mask, np.abs(np.asarray(g)) >= order[kept - 1])
-    pace = SparsePace(jnp.float32(0.5), jnp.float32(4), jnp.float32(9), jnp.int32(0))
+    step_size = SparseStepSize(jnp.float32(0.5), jnp.float32(4), jnp.float32(9), jnp.int32(0))
     x = inner.x[0]
-    moved = np.asarray(pace.move(Threat(NORMS["l1"], 0.2), x, Point(x, g, jnp.float32(0)), x, jnp.bool_(True)) - x)
+    moved = np.asarray(
+        step_size.move(Threat(NORMS["l1"], 0.2), x, Iterate(x, g, jnp.float32(0)), x, jnp.bool_(True)) - x
+    )
     assert (moved != 0).sum() == 4
     np.testing.assert_allclose(np.abs(moved[moved != 0]), 0.5 * 0.2 / 4, rtol=1e-3)
 
@@ -159,12 +161,12 @@ def test_l1_moves_the_largest_slopes_by_equal_steps(inner):
 def test_l1_follows_how_sparse_the_best_point_is(changed, size, back):
     """Fewer than 95 % of the values changed before: full steps from the best point; else steps shrink by 1.5."""
     x0 = jnp.zeros(50)
-    pace = SparsePace(jnp.float32(0.5), jnp.float32(10), jnp.float32(20), jnp.int32(3))
-    best = Point(x0.at[:changed].set(0.1), x0, jnp.float32(1))
-    later, restart = pace.review(APGD(), x0, best, jnp.bool_(True))
+    step_size = SparseStepSize(jnp.float32(0.5), jnp.float32(10), jnp.float32(20), jnp.int32(3))
+    best = Iterate(x0.at[:changed].set(0.1), x0, jnp.float32(1))
+    later, restart = step_size.update(APGD(), x0, best, jnp.bool_(True))
     assert float(later.size) == pytest.approx(size) and bool(restart) == back
     assert float(later.few) == pytest.approx(changed / 1.5) and float(later.spread) == changed
-    soon, restart = pace._replace(steps=jnp.int32(1)).review(APGD(), x0, best, jnp.bool_(True))
+    soon, restart = step_size._replace(steps=jnp.int32(1)).update(APGD(), x0, best, jnp.bool_(True))
     assert not restart and float(soon.size) == 0.5
 
 
@@ -172,12 +174,16 @@ def test_after_a_restart_the_momentum_is_of_the_best_point():
     """Two looks without a slope, so that all that moves is momentum; at the first one the loss has stalled."""
     x0, none = jnp.full((1, 1, 2), 0.5), jnp.zeros((1, 1, 2))
     best, last, here = (x0 + jnp.array(d) for d in ([0.1, 0.0], [0.0, 0.04], [-0.1, 0.1]))
-    pace = Pace.begin(100)._replace(steps=jnp.int32(21))
-    state = State(here, last, jnp.float32(3), Point(best, none, jnp.float32(3)), pace, jnp.bool_(False), jnp.int32(22))
-    advance = jax.jit(lambda x, loss, state: APGD()._advance(threat, x0, Point(x, none, loss), jnp.bool_(False), state))
+    step_size = StepSize.begin(100)._replace(steps=jnp.int32(21))
+    state = State(
+        here, last, jnp.float32(3), Iterate(best, none, jnp.float32(3)), step_size, jnp.bool_(False), jnp.int32(22)
+    )
+    advance = jax.jit(
+        lambda x, loss, state: APGD()._advance(threat, x0, Iterate(x, none, loss), jnp.bool_(False), state)
+    )
     threat = Threat(NORMS["l2"], 0.4)
     state = advance(here, jnp.float32(1), state)
     np.testing.assert_allclose(state.x, best + 0.25 * (best - last), atol=1e-6)
     after = advance(state.x, jnp.float32(2), state)
     np.testing.assert_allclose(after.x, state.x + 0.25 * (state.x - best), atol=1e-6)
-    assert float(after.pace.rises) == 1  # above the point that was left, as the authors count
+    assert float(after.step_size.rises) == 1  # above the point that was left, as the authors count

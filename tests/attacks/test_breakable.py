@@ -68,8 +68,8 @@ def test_exactly_the_breakable_fall(name, norm):
         attack.check(threat)
         fell = np.zeros(len(distance), bool)
         for run in range(attack.runs(2)):
-            aim = attack.aim(linear.model, linear.x, linear.y, run)
-            x_adv = attack(linear.model, threat, linear.x, aim, linear.keys).x
+            loss_reference = attack.loss_reference(linear.model, linear.x, linear.y, run)
+            x_adv = attack(linear.model, threat, linear.x, loss_reference, linear.keys).x
             fell |= np.asarray(linear.model(x_adv).argmax(-1) != linear.y)
         return fell
 

@@ -9,12 +9,12 @@ from scipy.optimize import linprog, minimize
 from advbench.attacks import (
     FAB,
     NORMS,
-    Aim,
+    TargetedLabels,
     Threat,
 )
 from advbench.attacks.fab import Again
-from advbench.attacks.hyperplane import distance, towards
-from advbench.attacks.losses import fooled
+from advbench.attacks.hyperplane import distance, project_to_hyperplane
+from advbench.attacks.losses import misclassified
 
 DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
 EVERY = pytest.mark.parametrize("norm", DUAL)
@@ -57,7 +57,9 @@ def test_the_way_to_the_hyperplane_is_the_shortest(norm):
     up = rng.random(24) < 0.5
     gap = np.where(up, -1, 1) * np.where(up, *gain) * rng.uniform(0.05, 0.95, 24).astype(np.float32)
     gap[::3] *= 30
-    d = np.asarray(jax.jit(jax.vmap(towards, (None, 0, 0, 0)), static_argnums=0)(NORMS[norm], x, w, gap), np.float64)
+    d = np.asarray(
+        jax.jit(jax.vmap(project_to_hyperplane, (None, 0, 0, 0)), static_argnums=0)(NORMS[norm], x, w, gap), np.float64
+    )
     assert (x + d).min() >= -1e-6 and (x + d).max() <= 1 + 1e-6
     reached = np.abs(gap + (w * d).sum(1)) < 1e-5
     assert not reached[::3].any() and reached[1::3].all() and reached[2::3].all()
@@ -72,8 +74,8 @@ def test_the_way_to_the_hyperplane_is_the_shortest(norm):
 @EVERY
 def test_the_way_is_as_long_as_the_distance_where_no_pixel_is_at_its_end(norm):
     w, x = jnp.linspace(-1.0, 2.0, 9), jnp.full(9, 0.5)
-    d = towards(NORMS[norm], x, w, jnp.float32(0.3))
-    assert float(NORMS[norm].size(d)) == pytest.approx(float(distance(NORMS[norm], w, jnp.float32(0.3))), rel=1e-5)
+    d = project_to_hyperplane(NORMS[norm], x, w, jnp.float32(0.3))
+    assert float(NORMS[norm].length(d)) == pytest.approx(float(distance(NORMS[norm], w, jnp.float32(0.3))), rel=1e-5)
     assert float(distance(NORMS[norm], w, jnp.float32(0.3))) == pytest.approx(
         0.3 / np.linalg.norm(w, DUAL[norm]), rel=1e-5
     )
@@ -82,20 +84,22 @@ def test_the_way_is_as_long_as_the_distance_where_no_pixel_is_at_its_end(norm):
 @EVERY
 def test_flat_and_steep_models_leave_finite_ways(norm):
     for w in (0.0, 1e-30, 1e30):
-        d = towards(NORMS[norm], jnp.full(4, 0.5), jnp.full(4, w), jnp.float32(1.0))
+        d = project_to_hyperplane(NORMS[norm], jnp.full(4, 0.5), jnp.full(4, w), jnp.float32(1.0))
         assert bool(jnp.isfinite(d).all()) and float(jnp.abs(d).max()) <= 0.5
 
 
-def sizes(attack, linear, norm, aim=None):
+def sizes(attack, linear, norm, loss_reference=None):
     threat = Threat(NORMS[norm], 50.0)
-    proposal = attack(linear.model, threat, linear.x, linear.y if aim is None else aim, linear.keys)
-    assert bool(fooled(linear.model(proposal.x), linear.y).all())
-    return np.asarray(jax.vmap(threat.size)(linear.x, proposal.x)), proposal
+    proposal = attack(
+        linear.model, threat, linear.x, linear.y if loss_reference is None else loss_reference, linear.keys
+    )
+    assert bool(misclassified(linear.model(proposal.x), linear.y).all())
+    return np.asarray(jax.vmap(threat.length)(linear.x, proposal.x)), proposal
 
 
 @EVERY
 def test_the_nearest_boundary_is_found(norm, inner):
-    """Aimed at every class or at none; and an image that fools is never nearer than the boundary."""
+    """Targeted at every class or at none; and an image that fools is never nearer than the boundary."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = -inner.margins() / np.linalg.norm(inner.slopes(), DUAL[norm], axis=-1)
     best = np.nanmin(np.where(np.isfinite(distances), distances, np.inf), axis=1)
@@ -107,7 +111,7 @@ def test_the_nearest_boundary_is_found(norm, inner):
 
     aimed, found = FAB(steps=20, minimise=True, targets=3), np.inf
     for run in range(aimed.runs(4)):
-        size, proposal = sizes(aimed, inner, norm, aimed.aim(inner.model, inner.x, inner.y, run))
+        size, proposal = sizes(aimed, inner, norm, aimed.loss_reference(inner.model, inner.x, inner.y, run))
         np.testing.assert_array_equal(proposal.gradients, 20)
         found = np.minimum(found, size)
     np.testing.assert_allclose(found, best, rtol=0.01)
@@ -130,7 +134,7 @@ def test_exactly_the_breakable_fall_and_cost_no_more(norm, inner):
     nearest = np.nanmin(np.where(np.isfinite(distances), distances, np.inf), axis=1)
     eps = float(np.median(nearest))
     proposal = FAB(steps=20)(inner.model, Threat(NORMS[norm], eps), inner.x, inner.y, inner.keys)
-    broken = np.asarray(fooled(inner.model(proposal.x), inner.y))
+    broken = np.asarray(misclassified(inner.model(proposal.x), inner.y))
     assert not broken[nearest > eps * 1.001].any() and broken[nearest < eps * 0.995].all()
     assert (proposal.gradients[~broken] == 60).all()
     assert (proposal.gradients[nearest < eps * 0.9] < 60).all()
@@ -138,12 +142,12 @@ def test_exactly_the_breakable_fall_and_cost_no_more(norm, inner):
 
 def test_restarts_begin_elsewhere(inner):
     attack, threat = FAB(steps=1, restarts=2, targets=2), Threat(NORMS["l2"], 0.2)
-    aims = [attack.aim(inner.model, inner.x, inner.y, run) for run in range(attack.runs(4))]
-    assert [isinstance(aim, Again) for aim in aims] == [False, True, False, True]
-    assert isinstance(aims[0], Aim)
+    aims = [attack.loss_reference(inner.model, inner.x, inner.y, run) for run in range(attack.runs(4))]
+    assert [isinstance(loss_reference, Again) for loss_reference in aims] == [False, True, False, True]
+    assert isinstance(aims[0], TargetedLabels)
     np.testing.assert_array_equal(aims[0].target, aims[1].y.target)
     assert (aims[0].target != aims[2].target).all()
-    ends = [attack(inner.model, threat, inner.x, aim, inner.keys).x for aim in aims[:2]]
+    ends = [attack(inner.model, threat, inner.x, loss_reference, inner.keys).x for loss_reference in aims[:2]]
     assert float(jnp.abs(ends[0] - ends[1]).max()) > 1e-3
 
 

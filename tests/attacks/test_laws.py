@@ -28,15 +28,15 @@ from advbench.attacks import (
     Square,
     Threat,
 )
-from advbench.attacks.base import Aim
+from advbench.attacks.base import TargetedLabels
 from advbench.attacks.loop import loops_on_device
 from advbench.attacks.losses import (
     dlr,
     dlr_to,
-    fooled,
     kl,
     margin,
     margin_to,
+    misclassified,
 )
 
 SMALL = {
@@ -148,9 +148,9 @@ def test_a_success_is_never_walked_away_from():
     threat, keys = Threat(NORMS["linf"], 0.4), jax.random.split(jax.random.key(0), 1)
     for steps in (1, 2, 3, 4):
         stays = PGD(steps=steps, rel_step_size=0.45, start="clean")
-        assert bool(fooled(model(stays(model, threat, x, y, keys).x), y)[0])
+        assert bool(misclassified(model(stays(model, threat, x, y, keys).x), y)[0])
     wanders = PGD(steps=2, rel_step_size=0.45, start="clean", keep=False)
-    assert not bool(fooled(model(wanders(model, threat, x, y, keys).x), y)[0])
+    assert not bool(misclassified(model(wanders(model, threat, x, y, keys).x), y)[0])
 
 
 def test_gradients_are_counted_per_image(boxed):
@@ -165,9 +165,9 @@ def test_targets_follow_the_classes(inner):
     assert attack.runs(4) == 3 and attack.runs(10) == 9 and PGD(restarts=5, targets=2).runs(10) == 10
     logits = np.asarray(inner.model(inner.x))
     for rank in range(3):
-        aim = attack.aim(inner.model, inner.x, inner.y, rank)
+        loss_reference = attack.loss_reference(inner.model, inner.x, inner.y, rank)
         order = np.argsort(-logits, axis=-1)  # the label itself comes first: the model is right on all
-        np.testing.assert_array_equal(aim.target, order[:, rank + 1])
+        np.testing.assert_array_equal(loss_reference.target, order[:, rank + 1])
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_what_cannot_work_is_refused(attack, norm, says):
 def test_losses_by_hand():
     z = jnp.array([3.0, 1.0, 0.5, -2.0])
     assert float(margin(z, 0)) == pytest.approx(-2.0) and float(margin(z, 2)) == pytest.approx(2.5)
-    assert float(margin_to(z, Aim(jnp.array(0), jnp.array(1)))) == pytest.approx(-2.0)
+    assert float(margin_to(z, TargetedLabels(jnp.array(0), jnp.array(1)))) == pytest.approx(-2.0)
     assert float(dlr(z, 0)) == pytest.approx(-(3 - 1) / (3 - 0.5))
     assert float(dlr(z, 1)) == pytest.approx((3 - 1) / (3 - 0.5))
-    assert float(dlr_to(z, Aim(jnp.array(0), jnp.array(3)))) == pytest.approx(-(3 + 2) / (3 - (0.5 - 2) / 2))
+    assert float(dlr_to(z, TargetedLabels(jnp.array(0), jnp.array(3)))) == pytest.approx(-(3 + 2) / (3 - (0.5 - 2) / 2))
     p, q = jax.nn.softmax(z), jax.nn.softmax(z[::-1])
     assert float(kl(z[::-1], z)) == pytest.approx(float((p * jnp.log(p / q)).sum()), rel=1e-5)
     assert float(kl(z, z)) == pytest.approx(0.0, abs=1e-6)
@@ -213,8 +213,8 @@ def test_few_classes_work(classes):
     linear = make(0.4, 0.6, classes=classes)
     for attack in (PGD(loss="dlr"), PGD(loss="dlr", targets=9)):
         for run in range(attack.runs(classes)):
-            aim = attack.aim(linear.model, linear.x, linear.y, run)
-            x_adv = attack(linear.model, Threat(NORMS["linf"], 0.3), linear.x, aim, linear.keys).x
+            loss_reference = attack.loss_reference(linear.model, linear.x, linear.y, run)
+            x_adv = attack(linear.model, Threat(NORMS["linf"], 0.3), linear.x, loss_reference, linear.keys).x
             assert bool(jnp.isfinite(x_adv).all())
         assert float((linear.model(x_adv).argmax(-1) != linear.y).mean()) > 0.5
 

@@ -10,9 +10,9 @@ from advbench.attacks import (
     EAD,
     FMN,
     NORMS,
-    Aim,
     CWLinf,
     DeepFool,
+    TargetedLabels,
     Threat,
 )
 from advbench.attacks.deepfool import NUDGE
@@ -40,14 +40,14 @@ def distance(linear, norm, k):
     return found
 
 
-def greedy(slope, x, missing, norm):
+def greedy(input_gradient, x, missing, norm):
     """The least L1 or L0 within the box: L1 fills the steepest values first, L0 those that gain most in all."""
-    room = np.where(slope > 0, 1 - x, x)
-    gains = np.abs(slope) * room
+    room = np.where(input_gradient > 0, 1 - x, x)
+    gains = np.abs(input_gradient) * room
     used = 0.0
-    for i in np.argsort(-(np.abs(slope) if norm == "l1" else gains)):
+    for i in np.argsort(-(np.abs(input_gradient) if norm == "l1" else gains)):
         if gains[i] >= missing:
-            return used + (missing / abs(slope[i]) if norm == "l1" else 1)
+            return used + (missing / abs(input_gradient[i]) if norm == "l1" else 1)
         missing, used = missing - gains[i], used + (room[i] if norm == "l1" else 1)
     return np.inf
 
@@ -65,8 +65,8 @@ def sizes(linear, attack, norm, y=None):
     y = linear.y if y is None else y
     proposal = attack(linear.model, threat, linear.x, y, linear.keys)
     reached = linear.model(proposal.x).argmax(-1)
-    assert bool((reached == y.target if isinstance(y, Aim) else reached != y).all())
-    return np.asarray(jax.vmap(threat.size)(linear.x, proposal.x))
+    assert bool((reached == y.target if isinstance(y, TargetedLabels) else reached != y).all())
+    return np.asarray(jax.vmap(threat.length)(linear.x, proposal.x))
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])

@@ -68,7 +68,7 @@ def test_noise_reaches_the_border_of_the_ball_and_no_further(name, norm):
     grey, zero = jnp.full((2, 9, 9, 1), 0.5), jnp.zeros(2, jnp.int32)
     threat = Threat(NORMS[norm], 0.1)
     got = ATTACKS[name](samples=3)(wary(jnp.ones((1, 9, 9, 1))), threat, grey, zero, KEYS)
-    np.testing.assert_allclose(jax.vmap(threat.size)(grey, got.x), 0.1, rtol=1e-4)
+    np.testing.assert_allclose(jax.vmap(threat.length)(grey, got.x), 0.1, rtol=1e-4)
     np.testing.assert_array_equal(got.forwards, 3)
 
 

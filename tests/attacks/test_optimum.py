@@ -10,7 +10,7 @@ from advbench.attacks import (
     FGSM,
     NORMS,
     PGD,
-    Aim,
+    TargetedLabels,
     Threat,
 )
 
@@ -26,13 +26,13 @@ def gained(linear, x_adv, target):
     return (linear.slopes()[np.arange(len(d)), target] * d).sum(-1)
 
 
-def knapsack(slope, x, eps):
-    """Most gain of `slope . d` with |d|_1 <= eps and x + d in [0, 1]: fill the steepest pixels first."""
-    room = np.where(slope > 0, 1 - x, x)
+def knapsack(input_gradient, x, eps):
+    """Most gain of `input_gradient . d` with |d|_1 <= eps and x + d in [0, 1]: fill the steepest pixels first."""
+    room = np.where(input_gradient > 0, 1 - x, x)
     gain = 0.0
-    for i in np.argsort(-np.abs(slope)):
+    for i in np.argsort(-np.abs(input_gradient)):
         step = min(room[i], eps)
-        gain, eps = gain + step * abs(slope[i]), eps - step
+        gain, eps = gain + step * abs(input_gradient[i]), eps - step
     return gain
 
 
@@ -48,7 +48,9 @@ def test_targeted_pgd_reaches_the_closed_form_gain(inner, norm, loss):
     two = type(inner)(inner.weights, inner.x, label)
     target = 1 - np.asarray(label)
     attack = PGD(steps=400, rel_step_size=STEP[norm], loss=loss, targets=1, keep=False)
-    x_adv = attack(behind, Threat(NORMS[norm], EPS[norm]), two.x, Aim(label, jnp.asarray(target)), two.keys).x
+    x_adv = attack(
+        behind, Threat(NORMS[norm], EPS[norm]), two.x, TargetedLabels(label, jnp.asarray(target)), two.keys
+    ).x
     best = EPS[norm] * np.linalg.norm(two.slopes()[np.arange(len(target)), target], DUAL[norm], axis=-1)
     np.testing.assert_allclose(gained(two, x_adv, target), best, rtol=5e-3)
 
@@ -108,10 +110,10 @@ def test_cw_finds_the_nearest_boundary(inner):
     threat, attack = Threat(NORMS["l2"], 5.0), CW(steps=1500, lr=0.002, targets=3)
     sizes = np.full(len(inner.x), np.inf)
     for run in range(attack.runs(4)):
-        aim = attack.aim(inner.model, inner.x, inner.y, run)
-        x_adv = attack(inner.model, threat, inner.x, aim, inner.keys).x
-        np.testing.assert_array_equal(inner.model(x_adv).argmax(-1), aim.target)
-        sizes = np.minimum(sizes, jax.vmap(threat.size)(inner.x, x_adv))
+        loss_reference = attack.loss_reference(inner.model, inner.x, inner.y, run)
+        x_adv = attack(inner.model, threat, inner.x, loss_reference, inner.keys).x
+        np.testing.assert_array_equal(inner.model(x_adv).argmax(-1), loss_reference.target)
+        sizes = np.minimum(sizes, jax.vmap(threat.length)(inner.x, x_adv))
     best = nearest_boundary(inner)
     assert (sizes >= best * (1 - 1e-4)).all()
     np.testing.assert_allclose(sizes, best, rtol=0.01)
@@ -123,20 +125,24 @@ def test_cw_moves_pixels_that_start_at_the_edge(boxed):
 
     threat = Threat(NORMS["l2"], 5.0)
     proposal = CW(steps=2000)(boxed.model, threat, boxed.x, boxed.y, boxed.keys)
-    sizes = np.asarray(jax.vmap(threat.size)(boxed.x, proposal.x))
+    sizes = np.asarray(jax.vmap(threat.length)(boxed.x, proposal.x))
     for i in range(4):
         x = np.asarray(boxed.x[i], np.float64).ravel()
         best = np.inf
         for k in range(4):
             if k == int(boxed.y[i]):
                 continue
-            slope, lead = boxed.slopes()[i, k], boxed.margins()[i, k]
+            input_gradient, lead = boxed.slopes()[i, k], boxed.margins()[i, k]
             found = minimize(
                 lambda d: (d**2).sum(),
                 np.zeros_like(x),
                 jac=lambda d: 2 * d,
                 bounds=list(zip(-x, 1 - x, strict=True)),
-                constraints={"type": "ineq", "fun": lambda d, s=slope, m=lead: s @ d + m, "jac": lambda d, s=slope: s},
+                constraints={
+                    "type": "ineq",
+                    "fun": lambda d, s=input_gradient, m=lead: s @ d + m,
+                    "jac": lambda d, s=input_gradient: s,
+                },
             )
             if found.success:
                 best = min(best, np.sqrt(found.fun))
@@ -154,5 +160,5 @@ def test_cw_with_confidence_goes_that_far_beyond(inner):
 
 def test_cw_aims_at_the_target_it_is_given(inner):
     threat, target = Threat(NORMS["l2"], 9.0), (inner.y + 2) % 4
-    x_adv = CW(steps=1000, targets=1)(inner.model, threat, inner.x, Aim(inner.y, target), inner.keys).x
+    x_adv = CW(steps=1000, targets=1)(inner.model, threat, inner.x, TargetedLabels(inner.y, target), inner.keys).x
     np.testing.assert_array_equal(inner.model(x_adv).argmax(-1), target)

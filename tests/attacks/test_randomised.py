@@ -12,7 +12,7 @@ from advbench.attacks import (
     Threat,
     bpda,
 )
-from advbench.attacks.losses import cross_entropy, slope
+from advbench.attacks.losses import cross_entropy, input_gradient
 
 
 def noisy(weights, x, key):
@@ -43,12 +43,12 @@ def test_randomness_follows_from_the_image_alone(model, inner):
 
 
 def test_the_judge_draws_anew(model, inner):
-    assert (np.abs(np.asarray(model.afresh()(inner.x) - model(inner.x))).max(1) > 1e-3).all()
+    assert (np.abs(np.asarray(model.reseeded()(inner.x) - model(inner.x))).max(1) > 1e-3).all()
 
 
 def test_the_slope_is_the_mean_over_draws(inner):
     model = Randomised(jax.tree_util.Partial(noisy, inner.weights), draws=3)
-    g, logits = slope(model, cross_entropy, inner.x, inner.y)
+    g, logits = input_gradient(model, cross_entropy, inner.x, inner.y)
     draws = model.sample(inner.x)
     w = np.asarray(inner.weights, np.float64)
     p = np.asarray(jax.nn.softmax(draws), np.float64)  # d ce / dx = W (softmax - onehot), draw by draw

@@ -83,7 +83,7 @@ def test_batches_that_dwindle_change_nothing(boxed, monkeypatch):
     monkeypatch.setattr(loop, "_take", lambda whole, rows: sizes.append(len(rows)) or take(whole, rows))
 
     def attack(span):
-        monkeypatch.setattr(loop, "SPAN", span)
+        monkeypatch.setattr(loop, "COMPACT_EVERY", span)
         return Square(queries=400)(boxed.model, Threat(NORMS["linf"], 0.12), boxed.x, boxed.y, boxed.keys)
 
     whole = attack(400)
@@ -158,10 +158,10 @@ def test_simba_takes_every_direction_the_right_way(basis, size, inner):
     """One pass over the basis moves by `step_size` along each direction, in the sense that gains."""
     pixels = inner.x[0].size
     gain, _, proposal = climb(inner, SimBA(queries=2 * pixels + 1, step_size=size, basis=basis), "l2", 50.0)
-    slope = np.asarray(inner.weights[:, 0], np.float64).reshape(SHAPE)
+    input_gradient = np.asarray(inner.weights[:, 0], np.float64).reshape(SHAPE)
     if basis == "dct":
-        slope = dct(dct(slope, axis=0, norm="ortho"), axis=1, norm="ortho")
-    assert (gain >= size * np.abs(slope).sum() * (1 - 1e-3)).all()
+        input_gradient = dct(dct(input_gradient, axis=0, norm="ortho"), axis=1, norm="ortho")
+    assert (gain >= size * np.abs(input_gradient).sum() * (1 - 1e-3)).all()
     np.testing.assert_array_equal(proposal.forwards, 2 * pixels + 1)
 
 

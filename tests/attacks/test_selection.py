@@ -86,12 +86,12 @@ def test_robust_accuracy_of_the_expected_classifier_is_found(sigma, lines):
     w, x, y, radius = lines
     model = Randomised(Partial(noisy, jnp.asarray(w), jnp.float32(sigma)), draws=20)
     keys = jax.random.split(jax.random.key(1), N)
-    right = ~misclassified(model.afresh(), x, y)
+    right = ~misclassified(model.reseeded(), x, y)
     for eps in (0.03, 0.06, 0.09):
         fell, truly, truth = {}, {}, int((radius > eps).sum())
         for name, attack in STEPS.items():
             found = attack(model, Threat(NORMS["linf"], eps), jnp.asarray(x), jnp.asarray(y), keys)
-            fell[name], claims = misclassified(model.afresh(), found.x, y), np.asarray(found.claims)
+            fell[name], claims = misclassified(model.reseeded(), found.x, y), np.asarray(found.claims)
             truly[name] = (np.asarray(found.x - 0.5).reshape(N, -1) @ w).argmax(-1) != y
             assert (claims & ~fell[name]).sum() <= 0.05 * claims.sum()
             assert claims.sum() > 0  # what it is sure of is less, the more noise there is
@@ -125,8 +125,8 @@ def test_a_margin_to_spare_is_four_standard_errors(inner):
     np.testing.assert_allclose(seen.doubt, SURE * 0.5 * np.sqrt(2 / 2000), rtol=0.1)
     np.testing.assert_allclose(seen.margin, jax.vmap(margin)(inner.model(inner.x), inner.y), atol=5 * 0.016)
     assert (np.asarray(seen.margin) != np.asarray(jax.vmap(margin)(model(inner.x), inner.y))).all()
-    slope = jax.grad(lambda gain: beyond(gain, seen).sum())(seen.margin + 1)
-    np.testing.assert_array_equal(slope, 1)
+    input_gradient = jax.grad(lambda gain: beyond(gain, seen).sum())(seen.margin + 1)
+    np.testing.assert_array_equal(input_gradient, 1)
 
 
 def test_the_iterate_of_the_largest_margin_is_proposed(inner):
@@ -168,7 +168,7 @@ def test_what_an_attack_is_sure_of_the_judge_does_not_undo(name, inner):
     model = Randomised(Partial(noisy, inner.weights, 0.1), draws=8)
     eps = 0.08
     found = SMALL[name](model, Threat(NORMS["linf"], eps), inner.x, inner.y, inner.keys)
-    fell, claims = misclassified(model.afresh(), found.x, np.asarray(inner.y)), np.asarray(found.claims)
+    fell, claims = misclassified(model.reseeded(), found.x, np.asarray(inner.y)), np.asarray(found.claims)
     assert (claims & ~fell).sum() == 0
     assert np.abs(np.asarray(found.x - inner.x)).max() <= eps + 1e-6
     assert claims.sum() > 0 or name in OTHERS

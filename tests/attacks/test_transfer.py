@@ -11,7 +11,7 @@ from advbench.attacks import (
     PGD,
     Threat,
 )
-from advbench.attacks.losses import fooled
+from advbench.attacks.losses import misclassified
 from advbench.attacks.mim import DIFGSM, MIFGSM, TIFGSM, _blur, _framed
 from advbench.attacks.vmi import VMIFGSM
 
@@ -55,10 +55,10 @@ def test_variants_that_vary_nothing_are_mi_fgsm(inner):
 def test_on_a_linear_margin_there_is_no_variance(inner):
     """The gradient of one difference of logits is the same everywhere, so VMI corrects nothing."""
     threat = Threat(NORMS["l2"], 0.5)
-    aim = ATTACKS["multitargeted"]().aim(inner.model, inner.x, inner.y, 0)
+    loss_reference = ATTACKS["multitargeted"]().loss_reference(inner.model, inner.x, inner.y, 0)
     same = {"targets": 1, "loss": "difference", **WALK}
     plain, tuned = (
-        attack(inner.model, threat, inner.x, aim, inner.keys).x
+        attack(inner.model, threat, inner.x, loss_reference, inner.keys).x
         for attack in (MIFGSM(**same), VMIFGSM(samples=2, **same))
     )
     np.testing.assert_allclose(tuned, plain, atol=1e-5)
@@ -104,9 +104,9 @@ def test_multitargeted_aims_at_every_other_class_and_misses_none_of_the_breakabl
     nearest = np.nanmin(np.where(np.isfinite(distances), distances, np.inf), axis=1)
     eps, broken = float(np.median(nearest)), np.zeros(len(nearest), bool)
     for run in range(3):
-        aim = attack.aim(inner.model, inner.x, inner.y, run)
-        x_adv = attack(inner.model, Threat(NORMS["linf"], eps), inner.x, aim, inner.keys).x
-        broken |= np.asarray(fooled(inner.model(x_adv), inner.y))
+        loss_reference = attack.loss_reference(inner.model, inner.x, inner.y, run)
+        x_adv = attack(inner.model, Threat(NORMS["linf"], eps), inner.x, loss_reference, inner.keys).x
+        broken |= np.asarray(misclassified(inner.model(x_adv), inner.y))
     np.testing.assert_array_equal(
         broken[np.abs(nearest / eps - 1) > 0.01], (nearest < eps)[np.abs(nearest / eps - 1) > 0.01]
     )
@@ -114,12 +114,14 @@ def test_multitargeted_aims_at_every_other_class_and_misses_none_of_the_breakabl
 
 def test_adam_comes_to_the_corner_that_is_best(inner):
     """With one linear difference of logits the best image in Linf is a corner of the cube, whose gain is known."""
-    aim = MULTI().aim(inner.model, inner.x, inner.y, 0)
+    loss_reference = MULTI().loss_reference(inner.model, inner.x, inner.y, 0)
     eps = 0.005  # nothing falls, so that the attack goes on to its end
-    got = ADAM(targets=1, loss="difference")(inner.model, Threat(NORMS["linf"], eps), inner.x, aim, inner.keys).x
-    slopes = inner.slopes()[np.arange(len(inner.x)), np.asarray(aim.target)]
+    got = ADAM(targets=1, loss="difference")(
+        inner.model, Threat(NORMS["linf"], eps), inner.x, loss_reference, inner.keys
+    ).x
+    slopes = inner.slopes()[np.arange(len(inner.x)), np.asarray(loss_reference.target)]
     gain = (slopes * np.asarray(got - inner.x, np.float64).reshape(len(got), -1)).sum(-1)
-    still = ~np.asarray(fooled(inner.model(got), inner.y))
+    still = ~np.asarray(misclassified(inner.model(got), inner.y))
     assert still.any()
     np.testing.assert_allclose(gain[still], eps * np.abs(slopes).sum(-1)[still], rtol=1e-3)
 

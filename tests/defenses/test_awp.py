@@ -81,7 +81,7 @@ def test_every_robust_defense_has_one_with_the_settings_of_both():
     for name, base in DEFENSES.items():
         if base.robust and not name.startswith("awp-") and base.at is Defense.at:  # none around losses that change
             perturbed = DEFENSES[f"awp-{name}"]
-            assert (perturbed.craft, perturbed.loss) == (base.craft, base.loss)
+            assert (perturbed.perturb, perturbed.loss) == (base.perturb, base.loss)
     assert DEFENSES["awp-pgd"]().gamma == 0.01
     assert (DEFENSES["awp-trades"]().gamma, DEFENSES["awp-trades"]().rel_step_size) == (0.005, 0.25)
     assert DEFENSES["awp-mart"]().rel_step_size == DEFENSES["mart"]().rel_step_size

@@ -12,7 +12,7 @@ from advbench.defenses import MART, TRADES, Defense, Standard
 from advbench.defenses import step as one
 from advbench.defenses.balance import weights_of
 from advbench.defenses.batches import Streams, place, shuffled
-from advbench.defenses.recipe import Recipe, Settings
+from advbench.defenses.recipe import Recipe, RecipeSettings
 from advbench.defenses.training import Trainer, fit
 
 from .tiny import LINF, RECIPE, Linear, blobs, leaves, same
@@ -166,7 +166,7 @@ def test_numbers_and_texts_mean_the_same():
 
 
 def test_settings_are_the_fields_of_a_recipe():
-    assert set(Settings.__annotations__) == {field.name for field in dataclasses.fields(Recipe)}
+    assert set(RecipeSettings.__annotations__) == {field.name for field in dataclasses.fields(Recipe)}
 
 
 @pytest.mark.parametrize("schedule", [{"schedule": "constant"}, {"schedule": "piecewise", "milestones": "1"}])

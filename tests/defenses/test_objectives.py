@@ -42,12 +42,12 @@ def batch():
 def test_crafted_images_are_allowed(name, norm, batch):
     x, y, keys = batch
     threat = Threat(NORMS[norm], {"linf": 0.1, "l2": 0.5, "l1": 2.0}[norm])
-    crafted = DEFENSES[name]().craft(freeze(Net()), threat, x, y, keys)
-    several = crafted[:, None] if crafted.ndim == x.ndim else crafted
-    sizes = jax.vmap(jax.vmap(threat.size, (None, 0)))(x, several)
+    perturbed = DEFENSES[name]().perturb(freeze(Net()), threat, x, y, keys)
+    several = perturbed[:, None] if perturbed.ndim == x.ndim else perturbed
+    sizes = jax.vmap(jax.vmap(threat.length, (None, 0)))(x, several)
     reach = REACH.get(name, 1.0) * threat.eps
     assert sizes.max() <= reach + 1e-5
-    assert crafted.min() >= 0 and crafted.max() <= 1
+    assert perturbed.min() >= 0 and perturbed.max() <= 1
     assert (sizes.max() == 0) == (reach == 0)
 
 
@@ -55,11 +55,11 @@ def test_fast_training_is_one_projected_step_from_a_point_of_the_ball(batch):
     x, y, keys = batch
     model = freeze(Net())
     start = jax.vmap(LINF.start)(keys, x)
-    slope = jax.grad(lambda x: optax.softmax_cross_entropy_with_integer_labels(model(x), y).sum())(start)
-    blocked = ((slope > 0) & (start >= 1)) | ((slope < 0) & (start <= 0))
-    stepped = start + 1.25 * LINF.eps * jnp.where(blocked, 0, jnp.sign(slope))
+    input_gradient = jax.grad(lambda x: optax.softmax_cross_entropy_with_integer_labels(model(x), y).sum())(start)
+    blocked = ((input_gradient > 0) & (start >= 1)) | ((input_gradient < 0) & (start <= 0))
+    stepped = start + 1.25 * LINF.eps * jnp.where(blocked, 0, jnp.sign(input_gradient))
     expected = jnp.clip(jnp.clip(stepped, x - LINF.eps, x + LINF.eps), 0, 1)
-    np.testing.assert_allclose(FastTraining().craft(model, LINF, x, y, keys), expected, atol=1e-6)
+    np.testing.assert_allclose(FastTraining().perturb(model, LINF, x, y, keys), expected, atol=1e-6)
 
 
 def test_more_steps_find_a_higher_loss(batch):
@@ -67,7 +67,7 @@ def test_more_steps_find_a_higher_loss(batch):
     model = freeze(Net())
 
     def loss(defense):
-        logits = model(defense.craft(model, LINF, x, y, keys))
+        logits = model(defense.perturb(model, LINF, x, y, keys))
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
     assert loss(Standard()) < loss(FastTraining()) < loss(PGDTraining(steps=20, rel_step_size=0.2))
@@ -76,9 +76,9 @@ def test_more_steps_find_a_higher_loss(batch):
 def test_pgd_training_keeps_climbing_on_fooled_images(batch):
     x, y, keys = batch
     model = freeze(Net())
-    crafted = PGDTraining(steps=10, rel_step_size=0.2).craft(model, LINF, x, y, keys)
+    perturbed = PGDTraining(steps=10, rel_step_size=0.2).perturb(model, LINF, x, y, keys)
     kept = PGD(steps=10, rel_step_size=0.2, keep=True)(model, LINF, x, y, keys).x
-    assert jnp.any(crafted != kept)
+    assert jnp.any(perturbed != kept)
 
 
 def test_trades_pays_cross_entropy_and_beta_times_divergence(batch):
@@ -98,10 +98,10 @@ def test_trades_pays_cross_entropy_and_beta_times_divergence(batch):
 def test_trades_moves_images_away_from_the_clean_prediction_not_from_the_label(batch):
     x, y, keys = batch
     model = freeze(Net())
-    crafted = TRADES().craft(model, LINF, x, y, keys)
-    np.testing.assert_array_equal(crafted, TRADES().craft(model, LINF, x, (y + 1) % 3, keys))
+    perturbed = TRADES().perturb(model, LINF, x, y, keys)
+    np.testing.assert_array_equal(perturbed, TRADES().perturb(model, LINF, x, (y + 1) % 3, keys))
     p = jax.nn.softmax(model(x))
-    divergence = (p * (jnp.log(p) - jax.nn.log_softmax(model(crafted)))).sum(-1)
+    divergence = (p * (jnp.log(p) - jax.nn.log_softmax(model(perturbed)))).sum(-1)
     assert divergence.min() > 0
 
 
@@ -133,24 +133,24 @@ def test_a_step_descends_the_loss_at_fixed_images(defense, batch):
     x, y, keys = batch
     module = Linear()
     graph, state = nnx.split(module)
-    x_adv = defense.craft(freeze(module), LINF, x, y, keys)
+    x_adv = defense.perturb(freeze(module), LINF, x, y, keys)
     target = jax.nn.one_hot(y, 3)
-    slope = jax.grad(lambda state: defense.loss(nnx.merge(graph, state), x, x_adv, target)[0].mean())(state)
+    input_gradient = jax.grad(lambda state: defense.loss(nnx.merge(graph, state), x, x_adv, target)[0].mean())(state)
     recipe = Recipe(optimizer="sgd", lr=0.1, schedule="constant")
     static = {"graph": graph, "recipe": recipe, "classes": 3, "per_epoch": 10}
     now, seen = one.update(one.begin(state, recipe), defense, LINF, x, x_adv, y, 0, 1.0, **static)
     # Nesterov's first step: gradient plus 0.9 times the momentum, which is the gradient.
-    expected = jax.tree.map(lambda p, g: p - 0.1 * 1.9 * g, state, slope)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * 1.9 * g, state, input_gradient)
     for got, want in zip(leaves(now.state), leaves(expected), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)
-    assert float(seen["slope"]) == pytest.approx(float(optax.tree.norm(slope)), rel=1e-5)
+    assert float(seen["input_gradient"]) == pytest.approx(float(optax.tree.norm(input_gradient)), rel=1e-5)
 
 
 def test_batch_statistics_follow_the_update_only(batch):
     x, y, keys = batch
     module = Net()
     before = np.asarray(module.norm.mean[...])
-    x_adv = PGDTraining(steps=2, rel_step_size=0.5).craft(freeze(module), LINF, x, y, keys)
+    x_adv = PGDTraining(steps=2, rel_step_size=0.5).perturb(freeze(module), LINF, x, y, keys)
     np.testing.assert_array_equal(module.norm.mean[...], before)
     graph, state = nnx.split(module)
     recipe = Recipe()

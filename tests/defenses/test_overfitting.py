@@ -33,16 +33,16 @@ def test_catastrophic_overfitting_rolls_back_says_so_and_slows_down(monkeypatch)
         Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, epochs=3, schedule="constant"), lambda: None, [ears]
     )
     trainer.epoch()
-    trainer.judge()
+    trainer.validate()
     best = trainer.best
     trainer.epoch()
     assert not same(trainer.now, best)
-    trainer.judge()
+    trainer.validate()
     assert same(trainer.now, best)
     assert "catastrophic overfitting at step 16" in ears.said[0]
     assert "95.0%" in ears.said[0]
     trainer.epoch()
-    trainer.judge()
+    trainer.validate()
     assert ears.windows[-1]["lr"] == pytest.approx(RECIPE.lr / 2)
     assert trainer.ledger.best["robust"] == 0.75
     assert len(ears.said) == 1
@@ -122,15 +122,15 @@ def digits():
 def test_fast_training_at_too_large_a_step_overfits_is_seen_and_survives(digits, monkeypatch):
     """Steps of 2 eps end in corners of the ball, and a network learns to withstand corners alone."""
     images, labels, x, y = digits
-    fallen, guard = [], Trainer.guard
+    fallen, rollback_if_overfitting = [], Trainer.rollback_if_overfitting
 
     def witness(trainer, accuracy):
         before, count = trainer.now, trainer.ledger.rollbacks
-        guard(trainer, accuracy)
+        rollback_if_overfitting(trainer, accuracy)
         if trainer.ledger.rollbacks > count:
             fallen.append(nnx.merge(trainer.graph, before.ema))
 
-    monkeypatch.setattr(Trainer, "guard", witness)
+    monkeypatch.setattr(Trainer, "rollback_if_overfitting", witness)
     monkeypatch.setattr(FastTraining, "watch", 25)
     linf, ears = Threat(NORMS["linf"], 0.3), Ears()
     recipe = Recipe(epochs=7, batch_size=64, validation=256, optimizer="sgd", lr=0.15, schedule="constant")

@@ -57,8 +57,8 @@ def test_mart_stays_finite_where_the_network_is_surely_wrong(batch):
     def loss(scale):
         return MART().loss(lambda x: scale * freeze(Net())(x), x, moved, jax.nn.one_hot(y, 3))[0].mean()
 
-    value, slope = jax.value_and_grad(loss)(1e4)
-    assert np.isfinite([value, slope]).all()
+    value, input_gradient = jax.value_and_grad(loss)(1e4)
+    assert np.isfinite([value, input_gradient]).all()
 
 
 def test_logit_pairing_pays_both_cross_entropies_and_the_squared_difference(batch):
@@ -79,18 +79,18 @@ def gradients(model, x, y):
 def test_grad_align_pays_the_cosine_between_gradients(batch):
     x, _, y = batch
     model, keys = freeze(Net()), jax.random.split(jax.random.key(1), 32)
-    crafted = GradAlign().craft(model, LINF, x, y, keys)
-    moved, noisy = crafted[:, 0], crafted[:, 1]
+    perturbed = GradAlign().perturb(model, LINF, x, y, keys)
+    moved, noisy = perturbed[:, 0], perturbed[:, 1]
     np.testing.assert_array_equal(moved, FGSM(keep=False)(model, LINF, x, y, keys).x)
     assert 0.05 < jnp.abs(noisy - x).max() <= LINF.eps + 1e-6
     a, b = (np.asarray(gradients(model, at, y), np.float64).reshape(32, -1) for at in (x, noisy))
     cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
     entropy = -np.log(probabilities(model, moved)[np.arange(32), y])
     target = jax.nn.one_hot(y, 3)
-    loss, logits = GradAlign(weight=0.5).loss(model, x, crafted, target)
+    loss, logits = GradAlign(weight=0.5).loss(model, x, perturbed, target)
     np.testing.assert_allclose(loss, entropy + 0.5 * (1 - cosine), rtol=1e-3)
     np.testing.assert_array_equal(logits, model(moved))
-    np.testing.assert_allclose(GradAlign(weight=0.0).loss(model, x, crafted, target)[0], entropy, rtol=1e-4)
+    np.testing.assert_allclose(GradAlign(weight=0.0).loss(model, x, perturbed, target)[0], entropy, rtol=1e-4)
 
 
 def test_two_classes_of_a_linear_network_are_aligned_everywhere(batch):
@@ -113,6 +113,6 @@ def test_alignment_does_not_depend_on_how_long_gradients_are_and_leaves_zeros_ou
     some = jnp.arange(8) < 3
     few = float(misaligned(a[:3], b[:3]).mean())
     assert float(misaligned(a * some[:, None], b).mean()) == pytest.approx(few, rel=1e-4)
-    nothing, slope = jax.value_and_grad(lambda a: misaligned(a, b).mean())(jnp.zeros((8, 5)))
+    nothing, input_gradient = jax.value_and_grad(lambda a: misaligned(a, b).mean())(jnp.zeros((8, 5)))
     assert nothing == 0
-    assert jnp.isfinite(slope).all()
+    assert jnp.isfinite(input_gradient).all()

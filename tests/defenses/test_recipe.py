@@ -50,11 +50,11 @@ def test_warm_ups_rise_linearly_and_then_hold():
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_clipping_bounds_what_the_optimizer_sees(optimizer):
     transform = Recipe(optimizer=optimizer, clip=0.1).transform()
-    slope = {"w": jnp.array([3.0, 4.0])}
-    opt = transform.init(slope)
-    got, _ = transform.update(slope, opt, slope)
+    input_gradient = {"w": jnp.array([3.0, 4.0])}
+    opt = transform.init(input_gradient)
+    got, _ = transform.update(input_gradient, opt, input_gradient)
     plain = Recipe(optimizer=optimizer).transform()
-    want, _ = plain.update({"w": jnp.array([0.06, 0.08])}, opt, slope)
+    want, _ = plain.update({"w": jnp.array([0.06, 0.08])}, opt, input_gradient)
     np.testing.assert_allclose(got["w"], want["w"], rtol=1e-6)
 
 

@@ -40,26 +40,26 @@ def test_n_fgsm_steps_from_wide_noise_and_only_the_pixel_box_holds_it(batch):
     model = freeze(Net())
     start = jnp.clip(jax.vmap(Threat(LINF.norm, 2 * LINF.eps).start)(keys, x), 0, 1)
     expected = jnp.clip(start + LINF.eps * jnp.sign(gradients(model, start, y)), 0, 1)
-    crafted = NoiseFGSM().craft(model, LINF, x, y, keys)
-    np.testing.assert_allclose(crafted, expected, atol=1e-6)
-    assert jnp.abs(crafted - x).max() > 2.5 * LINF.eps
+    perturbed = NoiseFGSM().perturb(model, LINF, x, y, keys)
+    np.testing.assert_allclose(perturbed, expected, atol=1e-6)
+    assert jnp.abs(perturbed - x).max() > 2.5 * LINF.eps
 
 
 def test_n_fgsm_without_noise_is_fgsm(batch):
     x, y, keys = batch
     model = freeze(Net())
-    crafted = NoiseFGSM(noise=0.0).craft(model, LINF, x, y, keys)
-    np.testing.assert_array_equal(crafted, FGSM(keep=False)(model, LINF, x, y, keys).x)
+    perturbed = NoiseFGSM(noise=0.0).perturb(model, LINF, x, y, keys)
+    np.testing.assert_array_equal(perturbed, FGSM(keep=False)(model, LINF, x, y, keys).x)
 
 
 def test_noise_has_its_deviation_is_not_cut_off_and_follows_from_the_keys(batch):
     x, y, keys = batch
     defense, model = NoiseTraining(sigma=0.25), freeze(Net())
-    crafted = defense.craft(model, LINF, x, y, keys)
-    assert float((crafted - x).std()) == pytest.approx(0.25, rel=0.1)
-    assert crafted.min() < 0
-    np.testing.assert_array_equal(crafted, defense.craft(model, LINF, x, y, keys))
-    assert jnp.any(crafted != defense.craft(model, LINF, x, y, keys[::-1]))
+    perturbed = defense.perturb(model, LINF, x, y, keys)
+    assert float((perturbed - x).std()) == pytest.approx(0.25, rel=0.1)
+    assert perturbed.min() < 0
+    np.testing.assert_array_equal(perturbed, defense.perturb(model, LINF, x, y, keys))
+    assert jnp.any(perturbed != defense.perturb(model, LINF, x, y, keys[::-1]))
 
 
 def test_noise_training_is_judged_under_noise():
@@ -111,7 +111,7 @@ class Spy(FreeTraining):
 
     seen = []  # noqa: RUF012
 
-    def craft(self, model, threat, x, y, keys):
+    def perturb(self, model, threat, x, y, keys):
         self.seen.append(np.asarray(x))
         return x
 

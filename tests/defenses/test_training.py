@@ -34,7 +34,7 @@ class Spy(Standard):
     seen = []  # noqa: RUF012
     nan = None
 
-    def craft(self, model, threat, x, y, keys):
+    def perturb(self, model, threat, x, y, keys):
         self.seen.append((np.asarray(x), np.asarray(y), threat.eps))
         return x * jnp.nan if len(self.seen) == self.nan else x
 
@@ -263,33 +263,33 @@ class Tells(Linear):
         return super().__call__(x)
 
 
-@pytest.mark.parametrize("craft", ["float32", "bfloat16"])
-def test_images_can_be_crafted_in_bfloat16_and_nothing_else_is(craft, monkeypatch):
+@pytest.mark.parametrize("perturb", ["float32", "bfloat16"])
+def test_images_can_be_crafted_in_bfloat16_and_nothing_else_is(perturb, monkeypatch):
     monkeypatch.setattr(Tells, "dtypes", set())
-    recipe = dataclasses.replace(RECIPE, perturb_dtype=craft)
+    recipe = dataclasses.replace(RECIPE, perturb_dtype=perturb)
     trainer = Trainer(Tells(), PGD3, LINF, *blobs(), recipe, lambda: None, [])
     jax.clear_caches()  # what is cached is not traced, and tells nothing
     Tells.dtypes.clear()
     order = np.arange(trainer.per_epoch * recipe.batch_size)
     x, x_adv, _ = trainer.batch(jnp.asarray(order), 0, trainer.now.state)
-    assert Tells.dtypes == {(craft, craft)}
+    assert Tells.dtypes == {(perturb, perturb)}
     assert x.dtype == x_adv.dtype == np.float32
     assert float(jnp.abs(x_adv - x).max()) == pytest.approx(trainer.eps(0), rel=1e-3)
     trainer.epoch()
     jax.clear_caches()
     Tells.dtypes.clear()
-    trainer.judge()
+    trainer.validate()
     assert Tells.dtypes == {("float32", "float32")}
     assert all(leaf.dtype == np.float32 for leaf in leaves(nnx.state(nnx.merge(trainer.graph, trainer.now.state))))
 
 
 def test_coarse_images_lead_nearly_where_exact_ones_do():
-    def crafted(craft):
+    def perturbed(perturb):
         trainer = Trainer(
-            Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, perturb_dtype=craft), lambda: None, []
+            Net(), PGD3, LINF, *blobs(), dataclasses.replace(RECIPE, perturb_dtype=perturb), lambda: None, []
         )
         order = jnp.arange(trainer.per_epoch * RECIPE.batch_size)
         return trainer.batch(order, 20, trainer.now.state)[1]
 
-    exact, near = crafted("float32"), crafted("bfloat16")
+    exact, near = perturbed("float32"), perturbed("bfloat16")
     assert float((jnp.abs(exact - near) < 1e-3).mean()) > 0.9

@@ -150,14 +150,16 @@ def _clamp_max(x: Value, high: Value) -> Value:
 
 
 @entered("leaky_relu")
-def _leaky_relu(x: Value, slope: Value = 0.01) -> Value:
-    return jnp.where(x > 0, x, slope * x)
+def _leaky_relu(x: Value, input_gradient: Value = 0.01) -> Value:
+    return jnp.where(x > 0, x, input_gradient * x)
 
 
 @entered("prelu", "_prelu_kernel")
-def _prelu(x: Value, slope: Value) -> Value:
-    slope = slope.reshape(-1, *(1,) * (x.ndim - 2)) if slope.ndim == 1 and x.ndim > 1 else slope
-    return jnp.where(x > 0, x, slope * x)
+def _prelu(x: Value, input_gradient: Value) -> Value:
+    input_gradient = (
+        input_gradient.reshape(-1, *(1,) * (x.ndim - 2)) if input_gradient.ndim == 1 and x.ndim > 1 else input_gradient
+    )
+    return jnp.where(x > 0, x, input_gradient * x)
 
 
 @entered("elu")

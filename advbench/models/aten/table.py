@@ -8,7 +8,7 @@ from typing import Any, Final
 import jax
 from jax import lax
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators import OPERATORS as ONNX
 
 Value = Any  # an array or a number
@@ -56,7 +56,7 @@ def as_onnx(op: str, *inputs: Value, **attributes: Any) -> Any:
     Any
         Its output.
     """
-    return ONNX[op](Node(op, op, (), (), attributes, 20), *inputs)
+    return ONNX[op](OnnxNode(op, op, (), (), attributes, 20), *inputs)
 
 
 def number(dtype: str | None) -> Any:

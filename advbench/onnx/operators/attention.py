@@ -5,12 +5,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, operator
 
 
 @operator("Attention")
-def _attention(node: Node, q: Value, k: Value, v: Value, mask: Value = None, *cache: Value) -> Value:
+def _attention(node: OnnxNode, q: Value, k: Value, v: Value, mask: Value = None, *cache: Value) -> Value:
     """Compute softmax(q k^T scale + mask) v, by head; rows that are fully masked give 0.
 
     Only the first output is returned. Caches of keys and values are of no use to a classifier, and refused.
@@ -42,7 +42,7 @@ def _by_head(x: Value, heads: int) -> Value:
     return jnp.asarray(x).reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
 
-def _bias(node: Node, mask: Value, scores: Value) -> Value:
+def _bias(node: OnnxNode, mask: Value, scores: Value) -> Value:
     """Return the bias of the scores: -inf where a query is masked; None without a mask."""
     queries, keys = scores.shape[-2:]
     found = None
@@ -85,7 +85,7 @@ def _softmax(scores: Value, bias: Value, precision: int | None) -> Value:
 
 
 @operator("RotaryEmbedding")
-def _rotary(node: Node, x: Value, cosines: Value, sines: Value, positions: Value = None) -> Value:
+def _rotary(node: OnnxNode, x: Value, cosines: Value, sines: Value, positions: Value = None) -> Value:
     """Rotate pairs of numbers by angles that depend on the position: halves, or neighbours if `interleaved`."""
     x = jnp.asarray(x)
     heads, rows = x, x.ndim == 3

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import (
     OPERATORS,
     Untranslatable,
@@ -78,7 +78,7 @@ VARIADIC = ("Max", "Min", "Sum")
 
 
 def _enter(name: str, function: str) -> None:
-    def run(_node: Node, *values: Value) -> Value:
+    def run(_node: OnnxNode, *values: Value) -> Value:
         compute = getattr(_module(*values), function)
         return reduce(compute, values) if name in VARIADIC else compute(*values)
 
@@ -103,7 +103,7 @@ def _module(*values: Value) -> Any:
 
 
 @operator("Div")
-def _div(_node: Node, a: Value, b: Value) -> Value:
+def _div(_node: OnnxNode, a: Value, b: Value) -> Value:
     """Divide; whole numbers are rounded towards zero."""
     module = _module(a, b)
     if a.dtype.kind == "f" or not np.issubdtype(a.dtype, np.integer):
@@ -114,14 +114,14 @@ def _div(_node: Node, a: Value, b: Value) -> Value:
 
 
 @operator("Mod")
-def _mod(node: Node, a: Value, b: Value) -> Value:
+def _mod(node: OnnxNode, a: Value, b: Value) -> Value:
     if known(b) and np.issubdtype(b.dtype, np.integer) and not np.all(b):
         raise Untranslatable("a whole number is divided by zero")
     return (_module(a, b).fmod if node.attributes.get("fmod") else _module(a, b).mod)(a, b)
 
 
 @operator("Pow")
-def _pow(_node: Node, x: Value, y: Value) -> Value:
+def _pow(_node: OnnxNode, x: Value, y: Value) -> Value:
     """Raise to a power; a known whole power is a product, whose gradient is finite at 0."""
     if known(y) and not known(x) and y.size == 1 and y.ndim <= x.ndim and float(y) == round(float(y)) and abs(y) <= 64:
         return jax.lax.integer_pow(x, int(y.item()))
@@ -129,17 +129,17 @@ def _pow(_node: Node, x: Value, y: Value) -> Value:
 
 
 @operator("PRelu")
-def _prelu(_node: Node, x: Value, slope: Value) -> Value:
-    return jnp.where(x > 0, x, slope * x)
+def _prelu(_node: OnnxNode, x: Value, input_gradient: Value) -> Value:
+    return jnp.where(x > 0, x, input_gradient * x)
 
 
 @operator("HardSwish")
-def _hard_swish(_node: Node, x: Value) -> Value:
+def _hard_swish(_node: OnnxNode, x: Value) -> Value:
     return x * _between(x / 6 + 0.5, 0, 1)
 
 
 @operator("Clip")
-def _clip(node: Node, x: Value, low: Value = None, high: Value = None) -> Value:
+def _clip(node: OnnxNode, x: Value, low: Value = None, high: Value = None) -> Value:
     low = node.attributes.get("min") if low is None else low
     high = node.attributes.get("max") if high is None else high
     return _between(x, low, high)
@@ -156,7 +156,7 @@ def _between(x: Value, low: Any, high: Any) -> Value:
 
 
 @operator("Cast")
-def _cast(node: Node, x: Value) -> Value:
+def _cast(node: OnnxNode, x: Value) -> Value:
     from onnx import helper
 
     try:
@@ -166,7 +166,7 @@ def _cast(node: Node, x: Value) -> Value:
 
 
 @operator("CastLike")
-def _cast_like(_node: Node, x: Value, like: Value) -> Value:
+def _cast_like(_node: OnnxNode, x: Value, like: Value) -> Value:
     return _to(x, like.dtype)
 
 
@@ -180,59 +180,59 @@ def _to(x: Value, dtype: Any) -> Value:
 
 
 @operator("Elu")
-def _elu(node: Node, x: Value) -> Value:
+def _elu(node: OnnxNode, x: Value) -> Value:
     return jax.nn.elu(x, node.attributes.get("alpha", 1.0))
 
 
 @operator("Celu")
-def _celu(node: Node, x: Value) -> Value:
+def _celu(node: OnnxNode, x: Value) -> Value:
     return jax.nn.celu(x, node.attributes.get("alpha", 1.0))
 
 
 @operator("Selu")
-def _selu(node: Node, x: Value) -> Value:
+def _selu(node: OnnxNode, x: Value) -> Value:
     alpha = node.attributes.get("alpha", 1.67326319217681884765625)
     return node.attributes.get("gamma", 1.05070102214813232421875) * jax.nn.elu(x, alpha)
 
 
 @operator("LeakyRelu")
-def _leaky_relu(node: Node, x: Value) -> Value:
+def _leaky_relu(node: OnnxNode, x: Value) -> Value:
     return jnp.where(x > 0, x, node.attributes.get("alpha", 0.01) * x)
 
 
 @operator("ThresholdedRelu")
-def _thresholded_relu(node: Node, x: Value) -> Value:
+def _thresholded_relu(node: OnnxNode, x: Value) -> Value:
     return jnp.where(x > node.attributes.get("alpha", 1.0), x, 0)
 
 
 @operator("HardSigmoid")
-def _hard_sigmoid(node: Node, x: Value) -> Value:
+def _hard_sigmoid(node: OnnxNode, x: Value) -> Value:
     return _between(node.attributes.get("alpha", 0.2) * x + node.attributes.get("beta", 0.5), 0, 1)
 
 
 @operator("Gelu")
-def _gelu(node: Node, x: Value) -> Value:
+def _gelu(node: OnnxNode, x: Value) -> Value:
     return jax.nn.gelu(x, approximate=node.attributes.get("approximate", "none") == "tanh")
 
 
 @operator("Swish")
-def _swish(node: Node, x: Value) -> Value:
+def _swish(node: OnnxNode, x: Value) -> Value:
     return x * jax.nn.sigmoid(node.attributes.get("alpha", 1.0) * x)
 
 
 @operator("Shrink")
-def _shrink(node: Node, x: Value) -> Value:
+def _shrink(node: OnnxNode, x: Value) -> Value:
     edge, bias = node.attributes.get("lambd", 0.5), node.attributes.get("bias", 0.0)
     return jnp.where(x < -edge, x + bias, jnp.where(x > edge, x - bias, 0)).astype(x.dtype)
 
 
 @operator("Mean")
-def _mean(_node: Node, *values: Value) -> Value:
+def _mean(_node: OnnxNode, *values: Value) -> Value:
     return (reduce(_module(*values).add, values) / len(values)).astype(values[0].dtype)
 
 
 @operator("Dropout")
-def _dropout(_node: Node, x: Value, _ratio: Value = None, training: Value = None) -> Value:
+def _dropout(_node: OnnxNode, x: Value, _ratio: Value = None, training: Value = None) -> Value:
     if training is not None and (not known(training) or bool(training)):
         raise Untranslatable("dropout is on: export the model in evaluation mode (model.eval())")
     return x

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, sized, xp
 
 JOINS = {"add": "add", "mul": "multiply", "max": "max", "min": "min"}
@@ -15,7 +15,7 @@ JOINS = {"add": "add", "mul": "multiply", "max": "max", "min": "min"}
 UFUNCS = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
-def _written(node: Node, x: Value, places: tuple[Any, ...], updates: Value) -> Value:
+def _written(node: OnnxNode, x: Value, places: tuple[Any, ...], updates: Value) -> Value:
     """Return a copy of `x` with `updates` written at `places`."""
     how = node.attributes.get("reduction", "none")
     if how not in ("none", *JOINS):
@@ -41,14 +41,14 @@ def _within(indices: Value, sides: tuple[int, ...]) -> None:
 
 
 @operator("ScatterND")
-def _scatter_rows(node: Node, x: Value, indices: Value, updates: Value) -> Value:
+def _scatter_rows(node: OnnxNode, x: Value, indices: Value, updates: Value) -> Value:
     """Write parts of `x`; each row of the last axis of `indices` is the index of one part, in the first axes."""
     _within(indices, x.shape[: indices.shape[-1]])
     return _written(node, x, tuple(xp(indices).moveaxis(indices, -1, 0)), updates)
 
 
 @operator("ScatterElements", "Scatter")
-def _scatter_elements(node: Node, x: Value, indices: Value, updates: Value) -> Value:
+def _scatter_elements(node: OnnxNode, x: Value, indices: Value, updates: Value) -> Value:
     """Write each number at its own place in `indices`, except along one axis, where the index is given."""
     axis = axis_of(node.attributes.get("axis", 0), x.ndim)
     _within(indices, (x.shape[axis],))
@@ -58,7 +58,7 @@ def _scatter_elements(node: Node, x: Value, indices: Value, updates: Value) -> V
 
 
 @operator("GatherND")
-def _gather_rows(node: Node, x: Value, indices: Value) -> Value:
+def _gather_rows(node: OnnxNode, x: Value, indices: Value) -> Value:
     """Read parts of `x`; each row of the last axis of `indices` is an index, behind `batch_dims` common axes."""
     shared = node.attributes.get("batch_dims", 0)
     _within(indices, x.shape[shared : shared + indices.shape[-1]])
@@ -69,14 +69,14 @@ def _gather_rows(node: Node, x: Value, indices: Value) -> Value:
 
 
 @operator("NonZero")
-def _non_zero(_node: Node, x: Value) -> Value:
+def _non_zero(_node: OnnxNode, x: Value) -> Value:
     if not known(x):
         raise Untranslatable("how many numbers are not 0 depends on the pixels or on weights")
     return np.stack(np.nonzero(np.atleast_1d(x))).astype(np.int64)
 
 
 @operator("Compress")
-def _compress(node: Node, x: Value, condition: Value) -> Value:
+def _compress(node: OnnxNode, x: Value, condition: Value) -> Value:
     """Select by a condition along an axis; without an axis, from `x` as one row."""
     if not known(condition):
         raise Untranslatable("how much is kept depends on the pixels or on weights")
@@ -86,7 +86,7 @@ def _compress(node: Node, x: Value, condition: Value) -> Value:
 
 
 @operator("EyeLike")
-def _eye(node: Node, x: Value) -> Value:
+def _eye(node: OnnxNode, x: Value) -> Value:
     from onnx import helper
 
     kind = helper.tensor_dtype_to_np_dtype(node.attributes["dtype"]) if "dtype" in node.attributes else x.dtype
@@ -95,7 +95,7 @@ def _eye(node: Node, x: Value) -> Value:
 
 
 @operator("ReverseSequence")
-def _reverse(node: Node, x: Value, lengths: Value) -> Value:
+def _reverse(node: OnnxNode, x: Value, lengths: Value) -> Value:
     """Reverse the first elements along the time axis, in each row as many as its length."""
     along, rows = node.attributes.get("time_axis", 0), node.attributes.get("batch_axis", 1)
     if {along, rows} != {0, 1}:

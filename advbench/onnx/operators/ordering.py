@@ -7,12 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, xp
 
 
 @operator("TopK")
-def _top(node: Node, x: Value, k: Value = None) -> tuple[Value, Value]:
+def _top(node: OnnxNode, x: Value, k: Value = None) -> tuple[Value, Value]:
     """Return the largest (or smallest) numbers in order, and their indices; of ties the first."""
     count = ints(k)[0] if k is not None else node.attributes["k"]
     axis = axis_of(node.attributes.get("axis", -1), x.ndim)
@@ -28,7 +28,7 @@ def _top(node: Node, x: Value, k: Value = None) -> tuple[Value, Value]:
 
 
 @operator("CumSum")
-def _running_sum(node: Node, x: Value, axis: Value) -> Value:
+def _running_sum(node: OnnxNode, x: Value, axis: Value) -> Value:
     """Compute the cumulative sum. `exclusive`: without the number itself; `reverse`: from the end."""
     module, at = xp(x), axis_of(ints(axis)[0], x.ndim)
     x = module.flip(x, at) if node.attributes.get("reverse") else x
@@ -43,16 +43,16 @@ def _running_sum(node: Node, x: Value, axis: Value) -> Value:
 
 
 @operator("ArgMax")
-def _argmax(node: Node, x: Value) -> Any:
+def _argmax(node: OnnxNode, x: Value) -> Any:
     return _extreme(node, x, "argmax")
 
 
 @operator("ArgMin")
-def _argmin(node: Node, x: Value) -> Any:
+def _argmin(node: OnnxNode, x: Value) -> Any:
     return _extreme(node, x, "argmin")
 
 
-def _extreme(node: Node, x: Value, which: str) -> Any:
+def _extreme(node: OnnxNode, x: Value, which: str) -> Any:
     axis, keep = axis_of(node.attributes.get("axis", 0), x.ndim), bool(node.attributes.get("keepdims", 1))
     module = xp(x)
     if node.attributes.get("select_last_index"):
@@ -61,13 +61,13 @@ def _extreme(node: Node, x: Value, which: str) -> Any:
 
 
 @operator("Trilu")
-def _triangle(node: Node, x: Value, k: Value = None) -> Value:
+def _triangle(node: OnnxNode, x: Value, k: Value = None) -> Value:
     module, offset = xp(x), 0 if k is None else ints(k)[0]
     return module.triu(x, offset) if node.attributes.get("upper", 1) else module.tril(x, offset)
 
 
 @operator("OneHot")
-def _one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Value:
+def _one_hot(node: OnnxNode, indices: Value, depth: Value, values: Value) -> Value:
     """Make one-hot rows; negative indices count from the end, those out of range give a row of the first value."""
     (count,) = ints(depth)
     off, on = values

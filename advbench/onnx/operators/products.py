@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import (
     HIGHEST,
     OPERATORS,
@@ -22,24 +22,24 @@ from advbench.onnx.operators.shapes import setting
 
 
 @operator("MatMul")
-def _matmul(_node: Node, a: Value, b: Value) -> Value:
+def _matmul(_node: OnnxNode, a: Value, b: Value) -> Value:
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
 @operator("Gemm")
-def _gemm(node: Node, a: Value, b: Value, c: Value = None) -> Value:
+def _gemm(node: OnnxNode, a: Value, b: Value, c: Value = None) -> Value:
     a, b = (v.T if node.attributes.get(key) else v for key, v in (("transA", a), ("transB", b)))
     product = node.attributes.get("alpha", 1.0) * jnp.matmul(a, b, precision=HIGHEST)
     return product if c is None else product + node.attributes.get("beta", 1.0) * c
 
 
 @operator("Einsum")
-def _einsum(node: Node, *parts: Value) -> Value:
+def _einsum(node: OnnxNode, *parts: Value) -> Value:
     return jnp.einsum(node.attributes["equation"], *parts, precision=HIGHEST)
 
 
 def _reduction(name: str, compute: Callable[..., Value]) -> None:
-    def run(node: Node, x: Value, axes: Value = None) -> Value:
+    def run(node: OnnxNode, x: Value, axes: Value = None) -> Value:
         """Before opset 13, all axes from `axis` on count as one."""
         along = setting(node, "axes", axes) or None
         if along is None and node.attributes.get("noop_with_empty_axes"):
@@ -63,7 +63,7 @@ _reduction("ReduceLogSumExp", lambda _, x, **along: jax.nn.logsumexp(x, **along)
 
 
 def _normalised_exponentials(name: str, compute: Callable[..., Value]) -> None:
-    def run(node: Node, x: Value) -> Value:
+    def run(node: OnnxNode, x: Value) -> Value:
         """Before opset 13 all axes from `axis` on count as one."""
         if node.opset >= 13:
             return compute(x, axis=node.attributes.get("axis", -1))
@@ -78,7 +78,7 @@ _normalised_exponentials("LogSoftmax", jax.nn.log_softmax)
 
 
 @operator("BatchNormalization")
-def _batch_norm(node: Node, x: Value, scale: Value, shift: Value, mean: Value, variance: Value) -> Value:
+def _batch_norm(node: OnnxNode, x: Value, scale: Value, shift: Value, mean: Value, variance: Value) -> Value:
     learns = node.attributes.get("training_mode") or (node.opset < 14 and len([*filter(None, node.outputs)]) > 1)
     if learns or not node.attributes.get("spatial", 1):
         raise Untranslatable("batch norm is in training mode: export the model in evaluation mode (model.eval())")
@@ -87,14 +87,14 @@ def _batch_norm(node: Node, x: Value, scale: Value, shift: Value, mean: Value, v
 
 
 @operator("LayerNormalization")
-def _layer_norm(node: Node, x: Value, scale: Value, shift: Value = None) -> Value:
+def _layer_norm(node: OnnxNode, x: Value, scale: Value, shift: Value = None) -> Value:
     axes = tuple(range(axis_of(node.attributes.get("axis", -1), x.ndim), x.ndim))
     y = _standardised(x, axes, node) * scale
     return y if shift is None else y + shift
 
 
 @operator("RMSNormalization")
-def _rms_norm(node: Node, x: Value, scale: Value) -> Value:
+def _rms_norm(node: OnnxNode, x: Value, scale: Value) -> Value:
     """Normalise by the root mean square, in float32 unless the input has 64 bits."""
     axes = tuple(range(axis_of(node.attributes.get("axis", -1), x.ndim), x.ndim))
     if node.attributes.get("stash_type", 1) != 1:
@@ -105,7 +105,7 @@ def _rms_norm(node: Node, x: Value, scale: Value) -> Value:
 
 
 @operator("MeanVarianceNormalization")
-def _mean_variance_norm(node: Node, x: Value) -> Value:
+def _mean_variance_norm(node: OnnxNode, x: Value) -> Value:
     axes = tuple(node.attributes.get("axes", (0, 2, 3)))
     if 0 in axes:
         raise Untranslatable("the mean is over all images of a batch, which makes each depend on the others")
@@ -114,13 +114,13 @@ def _mean_variance_norm(node: Node, x: Value) -> Value:
 
 
 @operator("InstanceNormalization")
-def _instance_norm(node: Node, x: Value, scale: Value, shift: Value) -> Value:
+def _instance_norm(node: OnnxNode, x: Value, scale: Value, shift: Value) -> Value:
     y = _standardised(x, tuple(range(2, x.ndim)), node)
     return y * _by_channel(scale, x.ndim) + _by_channel(shift, x.ndim)
 
 
 @operator("GroupNormalization")
-def _group_norm(node: Node, x: Value, scale: Value, shift: Value) -> Value:
+def _group_norm(node: OnnxNode, x: Value, scale: Value, shift: Value) -> Value:
     """Normalise by group; before opset 21, scale and shift are by group too."""
     groups = node.attributes["num_groups"]
     grouped = x.reshape(x.shape[0], groups, -1)
@@ -131,7 +131,7 @@ def _group_norm(node: Node, x: Value, scale: Value, shift: Value) -> Value:
 
 
 @operator("LRN")
-def _local_response(node: Node, x: Value) -> Value:
+def _local_response(node: OnnxNode, x: Value) -> Value:
     size, beta = node.attributes["size"], node.attributes.get("beta", 0.75)
     if not 0 < size <= 1024:
         raise Untranslatable(f"a window of {size} channels is not supported")
@@ -142,7 +142,7 @@ def _local_response(node: Node, x: Value) -> Value:
 
 
 @operator("LpNormalization")
-def _lp_norm(node: Node, x: Value) -> Value:
+def _lp_norm(node: OnnxNode, x: Value) -> Value:
     axis = node.attributes.get("axis", -1)
     size = jnp.sqrt(jnp.sum(x * x, axis, keepdims=True))
     if node.attributes.get("p", 2) == 1:
@@ -150,7 +150,7 @@ def _lp_norm(node: Node, x: Value) -> Value:
     return jnp.where(size == 0, 0, x / jnp.where(size == 0, 1, size))
 
 
-def _standardised(x: Value, axes: tuple[int, ...], node: Node) -> Value:
+def _standardised(x: Value, axes: tuple[int, ...], node: OnnxNode) -> Value:
     x = x - x.mean(axes, keepdims=True)
     return x * jax.lax.rsqrt((x * x).mean(axes, keepdims=True) + node.attributes.get("epsilon", 1e-5))
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import HIGHEST, OPERATORS, Untranslatable, Value, axis_of, known, operator
 
 ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"})
@@ -22,7 +22,7 @@ BATCHED = frozenset({"DynamicQuantizeLinear"})
 """Operators that mix the images of a batch, so that each is run alone."""
 
 
-def _limits(zero: Value, node: Node) -> tuple[int, int, Any]:
+def _limits(zero: Value, node: OnnxNode) -> tuple[int, int, Any]:
     """Return least and greatest number of the quantised type, and the type."""
     from onnx import helper
 
@@ -45,7 +45,7 @@ def _plain(value: Value) -> Value:
     return value.astype(np.float32)
 
 
-def _along(node: Node, value: Value, x: Value) -> Value:
+def _along(node: OnnxNode, value: Value, x: Value) -> Value:
     """Align a scale or zero point with `x`: one for all, one for each index of an axis, or one for each block of it."""
     if value is None or value.size == 1:
         return value if value is None else value.reshape(())
@@ -59,7 +59,7 @@ def _along(node: Node, value: Value, x: Value) -> Value:
 
 
 @operator("QuantizeLinear")
-def _quantize(node: Node, x: Value, scale: Value, zero: Value = None) -> Value:
+def _quantize(node: OnnxNode, x: Value, scale: Value, zero: Value = None) -> Value:
     low, high, kind = _limits(zero, node)
     shift = 0 if zero is None else _plain(_along(node, zero, x))
     steps = x.astype(np.float32) / _along(node, scale, x).astype(np.float32)
@@ -76,7 +76,7 @@ def _within(steps: Value, shift: Value, low: int, high: int) -> Value:
 
 
 @operator("DequantizeLinear")
-def _dequantize(node: Node, x: Value, scale: Value, zero: Value = None) -> Value:
+def _dequantize(node: OnnxNode, x: Value, scale: Value, zero: Value = None) -> Value:
     number = _plain(x)
     if zero is not None:
         number = number - _plain(_along(node, zero, x))
@@ -84,7 +84,7 @@ def _dequantize(node: Node, x: Value, scale: Value, zero: Value = None) -> Value
 
 
 @operator("DynamicQuantizeLinear")
-def _dynamic(_node: Node, x: Value) -> tuple[Value, Value, Value]:
+def _dynamic(_node: OnnxNode, x: Value) -> tuple[Value, Value, Value]:
     """Quantise with scale and zero point of the image itself; gradients ignore that."""
     low, high = jnp.minimum(x.min(), 0), jnp.maximum(x.max(), 0)
     scale = lax.stop_gradient((high - low) / 255)
@@ -97,8 +97,8 @@ def _product(name: str) -> Any:
     """Make an operator on floats of one on whole numbers; sums are exact as far as float32 is."""
     compute = OPERATORS[name]
 
-    def run(node: Node, a: Value, b: Value) -> Value:
-        plain = Node(name, node.name, node.inputs, node.outputs, node.attributes, node.opset)
+    def run(node: OnnxNode, a: Value, b: Value) -> Value:
+        plain = OnnxNode(name, node.name, node.inputs, node.outputs, node.attributes, node.opset)
         return compute(plain, jnp.asarray(a), jnp.asarray(b))
 
     return run
@@ -116,7 +116,7 @@ def _centred(x: Value, zero: Value, axis: int | None = None) -> Value:
 
 @operator("QLinearConv")
 def _conv(
-    node: Node,
+    node: OnnxNode,
     x: Value,
     x_scale: Value,
     x_zero: Value,
@@ -138,7 +138,7 @@ def _conv(
 
 @operator("QLinearMatMul")
 def _matmul(
-    node: Node,
+    node: OnnxNode,
     a: Value,
     a_scale: Value,
     a_zero: Value,
@@ -157,10 +157,10 @@ def _matmul(
 
 
 @operator("ConvInteger")
-def _conv_integer(node: Node, x: Value, w: Value, x_zero: Value = None, w_zero: Value = None) -> Value:
+def _conv_integer(node: OnnxNode, x: Value, w: Value, x_zero: Value = None, w_zero: Value = None) -> Value:
     return _product("Conv")(node, _centred(x, x_zero), _centred(w, w_zero, 0))
 
 
 @operator("MatMulInteger")
-def _matmul_integer(_node: Node, a: Value, b: Value, a_zero: Value = None, b_zero: Value = None) -> Value:
+def _matmul_integer(_node: OnnxNode, a: Value, b: Value, a_zero: Value = None, b_zero: Value = None) -> Value:
     return jnp.matmul(_centred(a, a_zero, -2), _centred(b, b_zero), precision=HIGHEST)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, ints, operator
 
 ACTIVATIONS = {"Relu": jax.nn.relu, "Sigmoid": jax.nn.sigmoid, "Tanh": jnp.tanh}
@@ -24,7 +24,9 @@ def _dot(x: Any, w: Any) -> Array:
     return jnp.matmul(x, jnp.asarray(w).T, precision=HIGHEST)
 
 
-def _run(node: Node, arrays: Sequence[Value], starts: Sequence[Value], lengths: Value, cell: Cell) -> tuple[Value, ...]:
+def _run(
+    node: OnnxNode, arrays: Sequence[Value], starts: Sequence[Value], lengths: Value, cell: Cell
+) -> tuple[Value, ...]:
     """Run all times in each direction: outputs `[L, D, N, H]`, and the parts of the last state, `[D, N, H]` each."""
     x, *weights = map(jnp.asarray, arrays)
     settings = node.attributes
@@ -52,7 +54,7 @@ def _run(node: Node, arrays: Sequence[Value], starts: Sequence[Value], lengths: 
     return (y.swapaxes(0, 1) if rows else y, *(jnp.stack(part, axis) for part in zip(*last, strict=True)))
 
 
-def _activation(node: Node, usual: Sequence[str]) -> list[Callable[[Array], Array]]:
+def _activation(node: OnnxNode, usual: Sequence[str]) -> list[Callable[[Array], Array]]:
     """Return the activations of one direction, which must be the same in all directions."""
     names = node.attributes.get("activations") or list(usual)
     names = [name.decode() if isinstance(name, bytes) else name for name in names]
@@ -69,7 +71,7 @@ def _biases(weights: Value, biases: Value) -> Value:
 
 @operator("RNN")
 def _rnn(
-    node: Node, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None, h: Value = None
+    node: OnnxNode, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None, h: Value = None
 ) -> tuple[Value, ...]:
     (act,) = _activation(node, ("Tanh",))
 
@@ -87,7 +89,7 @@ def _rnn(
 
 @operator("GRU")
 def _gru(
-    node: Node, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None, h: Value = None
+    node: OnnxNode, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None, h: Value = None
 ) -> tuple[Value, ...]:
     """GRU, with gates in the order update, reset, hidden; PyTorch resets after the product (`linear_before_reset`)."""
     gate, act = _activation(node, ("Sigmoid", "Tanh"))
@@ -114,7 +116,7 @@ def _gru(
 
 @operator("LSTM")
 def _lstm(
-    node: Node,
+    node: OnnxNode,
     x: Value,
     w: Value,
     r: Value,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import HIGHEST, Untranslatable, Value, axis_of, ints, known, operator
 
 SIDE: Final = 2**14  # most pixels along a resized axis: a matrix has as many squared
@@ -137,7 +137,7 @@ def _matrix(axis: Axis, places: np.ndarray, kernel: Kernel, *, antialias: bool, 
 
 
 @operator("Resize")
-def _resize(node: Node, x: Value, *more: Value) -> Value:
+def _resize(node: OnnxNode, x: Value, *more: Value) -> Value:
     """Resize. Inputs before opset 11: `x, scales`; since then `x, roi, scales, sizes`."""
     if node.opset < 11:
         return _upsample(node, x, *more)
@@ -146,7 +146,7 @@ def _resize(node: Node, x: Value, *more: Value) -> Value:
 
 
 @operator("Upsample")
-def _upsample(node: Node, x: Value, scales: Value = None) -> Value:
+def _upsample(node: OnnxNode, x: Value, scales: Value = None) -> Value:
     """Upsample with asymmetric coordinates; opset 10 does not define the nearest pixels when an image shrinks."""
     factors = node.attributes.get("scales") if scales is None else scales
     if factors is None:
@@ -161,12 +161,12 @@ def _upsample(node: Node, x: Value, scales: Value = None) -> Value:
     return _resized(node, x, axes, "asymmetric", nearest="floor")
 
 
-def _attribute(node: Node, which: str, otherwise: str) -> str:
+def _attribute(node: OnnxNode, which: str, otherwise: str) -> str:
     name = {"coordinate": "coordinate_transformation_mode", "aspect": "keep_aspect_ratio_policy"}[which]
     return str(node.attributes.get(name, otherwise))
 
 
-def _axes(node: Node, x: Value, roi: Value, scales: Value, sizes: Value) -> dict[int, Axis]:
+def _axes(node: OnnxNode, x: Value, roi: Value, scales: Value, sizes: Value) -> dict[int, Axis]:
     """Return the axes to resize, by number."""
     along = [axis_of(axis, x.ndim) for axis in node.attributes.get("axes", range(x.ndim))]
     before = [x.shape[axis] for axis in along]
@@ -193,7 +193,7 @@ def _axes(node: Node, x: Value, roi: Value, scales: Value, sizes: Value) -> dict
     return {axis: each for axis, each in zip(along, found, strict=True) if each.changes()}
 
 
-def _resized(node: Node, x: Value, axes: dict[int, Axis], coordinates: str, nearest: str | None = None) -> Any:
+def _resized(node: OnnxNode, x: Value, axes: dict[int, Axis], coordinates: str, nearest: str | None = None) -> Any:
     mode, dtype = str(node.attributes.get("mode", "nearest")), x.dtype
     antialias, exclude = bool(node.attributes.get("antialias")), bool(node.attributes.get("exclude_outside"))
     kernels = {"linear": Kernel(_tent, 1), "cubic": Kernel(_cubic(node.attributes.get("cubic_coeff_a", -0.75)), 2)}

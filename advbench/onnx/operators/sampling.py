@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import Untranslatable, Value, ints, operator
 
 CUBIC = -0.75  # the coefficient that PyTorch and ONNX Runtime have
@@ -16,7 +16,7 @@ MODES = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 @operator("GridSample")
-def _grid_sample(node: Node, x: Value, grid: Value) -> Value:
+def _grid_sample(node: OnnxNode, x: Value, grid: Value) -> Value:
     """Sample pixels at positions `[N, H, W, 2]`, x before y, from -1 to 1 across the image, as PyTorch does."""
     if x.ndim != 4:
         raise Untranslatable(f"images of {x.ndim - 2} axes")
@@ -87,7 +87,7 @@ def _pixels(x: Array, row: Array, column: Array, beyond: str, *, aligned: bool) 
 
 
 @operator("AffineGrid")
-def _affine_grid(node: Node, theta: Value, size: Value) -> Value:
+def _affine_grid(node: OnnxNode, theta: Value, size: Value) -> Value:
     """Compute positions `[N, H, W, 2]` under an affine map `[N, 2, 3]` of the image."""
     sides = ints(size)
     if len(sides) != 4:

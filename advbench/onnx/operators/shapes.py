@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import (
     Untranslatable,
     Value,
@@ -21,7 +21,7 @@ from advbench.onnx.operators.base import (
 )
 
 
-def setting(node: Node, name: str, given: Value) -> tuple[int, ...] | None:
+def setting(node: OnnxNode, name: str, given: Value) -> tuple[int, ...] | None:
     """Read whole numbers that older opsets have as an attribute and newer ones as an input.
 
     Parameters
@@ -45,18 +45,18 @@ def setting(node: Node, name: str, given: Value) -> tuple[int, ...] | None:
 
 
 @operator("Shape")
-def _shape(node: Node, x: Value) -> Value:
+def _shape(node: OnnxNode, x: Value) -> Value:
     start, end = node.attributes.get("start", 0), node.attributes.get("end")
     return np.array(x.shape[start:end], np.int64)
 
 
 @operator("Size")
-def _size(_node: Node, x: Value) -> Value:
+def _size(_node: OnnxNode, x: Value) -> Value:
     return np.array(x.size, np.int64)
 
 
 @operator("Reshape")
-def _reshape(node: Node, x: Value, shape: Value) -> Value:
+def _reshape(node: OnnxNode, x: Value, shape: Value) -> Value:
     """Reshape: 0 keeps a side; -1 is the side that remains."""
     sides = list(ints(shape))
     if not node.attributes.get("allowzero"):
@@ -65,34 +65,34 @@ def _reshape(node: Node, x: Value, shape: Value) -> Value:
 
 
 @operator("Flatten")
-def _flatten(node: Node, x: Value) -> Value:
+def _flatten(node: OnnxNode, x: Value) -> Value:
     axis = node.attributes.get("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 @operator("Transpose")
-def _transpose(node: Node, x: Value) -> Value:
+def _transpose(node: OnnxNode, x: Value) -> Value:
     return x.transpose(node.attributes.get("perm", range(x.ndim)[::-1]))
 
 
 @operator("Squeeze")
-def _squeeze(node: Node, x: Value, axes: Value = None) -> Value:
+def _squeeze(node: OnnxNode, x: Value, axes: Value = None) -> Value:
     return xp(x).squeeze(x, setting(node, "axes", axes))
 
 
 @operator("Unsqueeze")
-def _unsqueeze(node: Node, x: Value, axes: Value = None) -> Value:
+def _unsqueeze(node: OnnxNode, x: Value, axes: Value = None) -> Value:
     return xp(x).expand_dims(x, setting(node, "axes", axes) or ())
 
 
 @operator("Concat")
-def _concat(node: Node, *parts: Value) -> Value:
+def _concat(node: OnnxNode, *parts: Value) -> Value:
     return xp(*parts).concatenate(parts, node.attributes["axis"])
 
 
 @operator("Split")
-def _split(node: Node, x: Value, sizes: Value = None) -> tuple[Value, ...]:
+def _split(node: OnnxNode, x: Value, sizes: Value = None) -> tuple[Value, ...]:
     axis = axis_of(node.attributes.get("axis", 0), x.ndim)
     lengths = setting(node, "split", sizes)
     if lengths is None:
@@ -105,7 +105,7 @@ def _split(node: Node, x: Value, sizes: Value = None) -> tuple[Value, ...]:
 
 
 @operator("Gather")
-def _gather(node: Node, x: Value, indices: Value) -> Value:
+def _gather(node: OnnxNode, x: Value, indices: Value) -> Value:
     axis = axis_of(node.attributes.get("axis", 0), x.ndim)
     if known(indices):
         side = x.shape[axis]
@@ -122,13 +122,13 @@ def _gather(node: Node, x: Value, indices: Value) -> Value:
 
 
 @operator("GatherElements")
-def _gather_elements(node: Node, x: Value, indices: Value) -> Value:
+def _gather_elements(node: OnnxNode, x: Value, indices: Value) -> Value:
     return xp(x, indices).take_along_axis(x, indices, node.attributes.get("axis", 0))
 
 
 @operator("Slice")
 def _slice(
-    node: Node, x: Value, starts: Value = None, ends: Value = None, axes: Value = None, steps: Value = None
+    node: OnnxNode, x: Value, starts: Value = None, ends: Value = None, axes: Value = None, steps: Value = None
 ) -> Value:
     """Slice with Python's rules: bounds beyond an end stop there."""
     first, last = setting(node, "starts", starts), setting(node, "ends", ends)
@@ -143,13 +143,13 @@ def _slice(
 
 
 @operator("Expand")
-def _expand(_node: Node, x: Value, shape: Value) -> Value:
+def _expand(_node: OnnxNode, x: Value, shape: Value) -> Value:
     whole = np.broadcast_shapes(x.shape, ints(shape))
     return xp(x).broadcast_to(x, sized(whole) if known(x) else whole)
 
 
 @operator("Tile")
-def _tile(_node: Node, x: Value, repeats: Value) -> Value:
+def _tile(_node: OnnxNode, x: Value, repeats: Value) -> Value:
     times = ints(repeats)
     if known(x):
         sized(side * n for side, n in zip(x.shape, times, strict=True))
@@ -157,13 +157,13 @@ def _tile(_node: Node, x: Value, repeats: Value) -> Value:
 
 
 @operator("ConstantOfShape")
-def _constant_of_shape(node: Node, shape: Value) -> Value:
+def _constant_of_shape(node: OnnxNode, shape: Value) -> Value:
     value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).ravel()
     return np.full(sized(ints(shape)), value[0], value.dtype)
 
 
 @operator("Range")
-def _range(_node: Node, start: Value, limit: Value, delta: Value) -> Value:
+def _range(_node: OnnxNode, start: Value, limit: Value, delta: Value) -> Value:
     if not known(start, limit, delta):
         raise Untranslatable("how many numbers there are depends on the pixels")
     first, end, step = (float(v) if v.dtype.kind == "f" else int(v) for v in (start, limit, delta))
@@ -172,7 +172,7 @@ def _range(_node: Node, start: Value, limit: Value, delta: Value) -> Value:
 
 
 @operator("Pad")
-def _pad(node: Node, x: Value, pads: Value = None, value: Value = None, axes: Value = None) -> Value:
+def _pad(node: OnnxNode, x: Value, pads: Value = None, value: Value = None, axes: Value = None) -> Value:
     """Pad; negative pads crop."""
     amounts = setting(node, "pads", pads)
     along = ints(axes) if axes is not None else tuple(range(x.ndim))
@@ -192,7 +192,7 @@ def _pad(node: Node, x: Value, pads: Value = None, value: Value = None, axes: Va
 
 
 @operator("DepthToSpace")
-def _depth_to_space(node: Node, x: Value) -> Value:
+def _depth_to_space(node: OnnxNode, x: Value) -> Value:
     b, c, h, w = x.shape
     s = node.attributes["blocksize"]
     if node.attributes.get("mode", "DCR") == "DCR":
@@ -203,7 +203,7 @@ def _depth_to_space(node: Node, x: Value) -> Value:
 
 
 @operator("SpaceToDepth")
-def _space_to_depth(node: Node, x: Value) -> Value:
+def _space_to_depth(node: OnnxNode, x: Value) -> Value:
     b, c, h, w = x.shape
     s = node.attributes["blocksize"]
     y = x.reshape(b, c, h // s, s, w // s, s).transpose(0, 3, 5, 1, 2, 4)

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from advbench.nn import rewrite
-from advbench.onnx.nodes import Node
+from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import (
     HIGHEST,
     Untranslatable,
@@ -53,7 +53,7 @@ class Windows:
     beyond: tuple[int, ...]  # more padding behind, which `ceil_mode` asks for
 
     @classmethod
-    def of(cls, node: Node, x: Value, sides: Sequence[int]) -> Windows:
+    def of(cls, node: OnnxNode, x: Value, sides: Sequence[int]) -> Windows:
         """Read the attributes of a node.
 
         Parameters
@@ -202,7 +202,9 @@ def _largest_and_slope(primals: Any, tangents: Any) -> Any:
     return rows.max(-1), jnp.where(first, change, 0).sum(-1).astype(rows.dtype)
 
 
-def _pads(node: Node, size: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def _pads(
+    node: OnnxNode, size: Sequence[int], spans: Sequence[int], strides: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
     how = node.attributes.get("auto_pad", "NOTSET")
     if how in ("SAME_UPPER", "SAME_LOWER"):
         needs = [max(0, (-(-n // s) - 1) * s + span - n) for n, span, s in zip(size, spans, strides, strict=True)]
@@ -223,7 +225,7 @@ def _beyond(size: int, span: int, stride: int, pads: tuple[int, int]) -> int:
 
 
 @operator("Conv")
-def _conv(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
+def _conv(node: OnnxNode, x: Value, kernel: Value, bias: Value = None) -> Value:
     """Convolve by JAX; `advbench.nn.rewrite`, applied to the whole graph, replaces it by a faster operator on CPU."""
     windows = Windows.of(node, x, kernel.shape[2:])
     y = lax.conv_general_dilated(
@@ -239,7 +241,7 @@ def _conv(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
 
 
 @operator("ConvTranspose")
-def _conv_transpose(node: Node, x: Value, kernel: Value, bias: Value = None) -> Value:
+def _conv_transpose(node: OnnxNode, x: Value, kernel: Value, bias: Value = None) -> Value:
     """Transpose a convolution: spread the pixels by the strides, then convolve with the flipped kernel."""
     if node.attributes.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in node.attributes:
         raise Untranslatable("only explicit padding is supported")
@@ -263,7 +265,7 @@ def _conv_transpose(node: Node, x: Value, kernel: Value, bias: Value = None) -> 
 
 
 @operator("MaxPool")
-def _max_pool(node: Node, x: Value) -> Value:
+def _max_pool(node: OnnxNode, x: Value) -> Value:
     """Take the largest pixel; of tied ones the first in row-major order gets the gradient, as in PyTorch."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise Untranslatable(f"the largest of {x.dtype} is not supported")
@@ -278,7 +280,7 @@ def _max_pool(node: Node, x: Value) -> Value:
 
 
 @operator("AveragePool")
-def _average_pool(node: Node, x: Value) -> Value:
+def _average_pool(node: OnnxNode, x: Value) -> Value:
     """Average; padding counts if `count_include_pad` says so, and the padding of `ceil_mode` never does."""
     windows = Windows.of(node, x, node.attributes["kernel_shape"])
     ones = jnp.ones((1, 1, *x.shape[2:]), x.dtype)
@@ -293,17 +295,17 @@ def _average_pool(node: Node, x: Value) -> Value:
 
 
 @operator("LpPool")
-def _lp_pool(node: Node, x: Value) -> Value:
+def _lp_pool(node: OnnxNode, x: Value) -> Value:
     windows = Windows.of(node, x, node.attributes["kernel_shape"])
     return _lp(node, x, lambda powers: windows.pooled(powers, 0, jnp.add, lax.add))
 
 
 @operator("GlobalLpPool")
-def _global_lp_pool(node: Node, x: Value) -> Value:
+def _global_lp_pool(node: OnnxNode, x: Value) -> Value:
     return _lp(node, x, lambda powers: powers.sum(tuple(range(2, x.ndim)), keepdims=True))
 
 
-def _lp(node: Node, x: Value, total: Callable[[Value], Value]) -> Value:
+def _lp(node: OnnxNode, x: Value, total: Callable[[Value], Value]) -> Value:
     """Compute the p-norm from sums; its gradient is 0 where the norm is 0."""
     p = node.attributes.get("p", 2)
     powers = total(lax.integer_pow(jnp.abs(x), p))
@@ -311,7 +313,7 @@ def _lp(node: Node, x: Value, total: Callable[[Value], Value]) -> Value:
 
 
 @operator("Col2Im")
-def _columns_to_image(node: Node, x: Value, size: Value, block: Value) -> Value:
+def _columns_to_image(node: OnnxNode, x: Value, size: Value, block: Value) -> Value:
     """Add up blocks `[N, C * block, L]` at their places in an image `[N, C, ...]`: the transpose of unfolding."""
     sides, spans = ints(size), ints(block)
     image = jax.ShapeDtypeStruct((x.shape[0], x.shape[1] // math.prod(spans), *sides), x.dtype)
@@ -325,10 +327,10 @@ def _columns_to_image(node: Node, x: Value, size: Value, block: Value) -> Value:
 
 
 @operator("GlobalAveragePool")
-def _global_average_pool(_node: Node, x: Value) -> Value:
+def _global_average_pool(_node: OnnxNode, x: Value) -> Value:
     return x.mean(tuple(range(2, x.ndim)), keepdims=True)
 
 
 @operator("GlobalMaxPool")
-def _global_max_pool(_node: Node, x: Value) -> Value:
+def _global_max_pool(_node: OnnxNode, x: Value) -> Value:
     return _first_largest(jnp.asarray(x))

@@ -114,7 +114,7 @@ def _edge(threat: Threat, keys: jax.Array, x: jax.Array) -> jax.Array:
 
     def far(key: jax.Array, x: jax.Array) -> jax.Array:
         d = threat.norm.sample(key, x)
-        d = jnp.sign(d) if threat.norm.name == "linf" else d / threat.norm.size(d)
+        d = jnp.sign(d) if threat.norm.name == "linf" else d / threat.norm.length(d)
         return threat.project(x, x + threat.eps * d)
 
     return jax.vmap(far)(keys, x)

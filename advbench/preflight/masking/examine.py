@@ -138,7 +138,7 @@ def examine_masking(
     rest = np.delete(x, sample, axis=0) if full else x[:0]
     probe = Probe(predict, x[sample], y[sample], rest, threat.threat, seed, size, full, scale_free, chance)
     try:
-        _ = probe.slopes
+        _ = probe.largest_gradients
     except AdvbenchError:
         raise
     except Exception as error:  # whatever differentiating a user's own code may raise

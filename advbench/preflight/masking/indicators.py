@@ -23,7 +23,7 @@ DEAD = 0.1  # share of images without gradient that is normal for a network
 
 def unavailable_gradients(p: Probe) -> Flag | None:
     """Check that the margin has a non-zero, finite gradient at a random image of the ball."""
-    bad = (p.slopes == 0) | ~np.isfinite(p.slopes)
+    bad = (p.largest_gradients == 0) | ~np.isfinite(p.largest_gradients)
     count, n = int(bad.sum()), len(bad)
     if (how := level(count, n, DEAD)) is None:
         return None
@@ -72,7 +72,7 @@ def _change(model: Model, keys: jax.Array, x: jax.Array, y: jax.Array, radius: f
 
 def incomplete_optimisation(p: Probe) -> Flag | None:
     """Check that twice the steps break hardly more images."""
-    twice = p.climb(p.threat, steps=2 * STEPS)
+    twice = p.ascend(p.threat, steps=2 * STEPS)
     message = f"{2 * STEPS} gradient steps break {{count}} of {{n}} images that {STEPS} don't: give attacks more steps"
     return missed("incomplete_optimisation", twice, p.iterated, message, most="note", steps=STEPS)
 

@@ -25,10 +25,10 @@ from advbench.attacks import (
     Square,
     Threat,
 )
-from advbench.attacks.losses import margin, slope
+from advbench.attacks.losses import input_gradient, margin
 from advbench.core.batches import Batches
 from advbench.core.outputs import margins
-from advbench.wrappers.facing import judged
+from advbench.wrappers.facing import judge_view
 
 STEPS = 20
 MARGIN = 5.0  # median margin of rescaled logits: far from saturation, far from a flat softmax
@@ -55,7 +55,7 @@ class Probe:
     @cached_property
     def judge(self) -> Model:
         """Model that decides whether an image is broken; a randomised model uses other draws than for the attack."""
-        return judged(self.model)
+        return judge_view(self.model)
 
     @cached_property
     def batches(self) -> Batches:
@@ -106,7 +106,7 @@ class Probe:
         proposed: np.ndarray = self.map(propose, type(attack).__name__, self.x, self.y)
         return proposed
 
-    def climb(
+    def ascend(
         self, threat: Threat, *, scale: float | None = None, steps: int = STEPS, stride: float = 0.1
     ) -> np.ndarray:
         """Return a mask of images broken by PGD with the cross-entropy of logits times `scale`, or `self.scale`."""
@@ -125,17 +125,17 @@ class Probe:
     @cached_property
     def single(self) -> np.ndarray:
         """Images broken by one step of length eps."""
-        return self.climb(self.threat, steps=1, stride=1.0)
+        return self.ascend(self.threat, steps=1, stride=1.0)
 
     @cached_property
     def plain(self) -> np.ndarray:
         """Images broken by PGD on unscaled logits."""
-        return self.climb(self.threat, scale=1.0)
+        return self.ascend(self.threat, scale=1.0)
 
     @cached_property
     def rescaled(self) -> np.ndarray:
         """Images broken by PGD on rescaled logits."""
-        return self.climb(self.threat)
+        return self.ascend(self.threat)
 
     @cached_property
     def iterated(self) -> np.ndarray:
@@ -152,7 +152,7 @@ class Probe:
     @cached_property
     def unbounded(self) -> np.ndarray:
         """Images broken by PGD when every image is allowed."""
-        return self.climb(self.everything)
+        return self.ascend(self.everything)
 
     @cached_property
     def searched(self) -> np.ndarray:
@@ -167,10 +167,12 @@ class Probe:
         return broken
 
     @cached_property
-    def slopes(self) -> np.ndarray:
+    def largest_gradients(self) -> np.ndarray:
         """Largest absolute input gradient of the margin at a random image of each ball, float32 `[n]`."""
         threat = self.threat if self.bounded else ZERO
-        sizes: np.ndarray = self.map(lambda k, x, y: _slope(self.model, threat, k, x, y), "slope", self.x, self.y)
+        sizes: np.ndarray = self.map(
+            lambda k, x, y: _slope(self.model, threat, k, x, y), "input_gradient", self.x, self.y
+        )
         return sizes
 
 
@@ -195,4 +197,4 @@ def _draw(threat: Threat, keys: jax.Array, x: jax.Array) -> jax.Array:
 
 @jax.jit
 def _slope(model: Model, threat: Threat, keys: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.abs(slope(model, margin, _draw(threat, keys, x), y)[0]).max((1, 2, 3))
+    return jnp.abs(input_gradient(model, margin, _draw(threat, keys, x), y)[0]).max((1, 2, 3))

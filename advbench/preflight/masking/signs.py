@@ -56,7 +56,7 @@ def unbounded_attack_fails(p: Probe) -> Flag | None:
 
 def larger_eps_breaks_less(p: Probe) -> Flag | None:
     """Check that gradient attacks break at 2 eps what they break at eps: the larger ball contains the smaller one."""
-    twice = p.climb(p.wider(2))
+    twice = p.ascend(p.wider(2))
     message = "gradient attacks break {count} of {n} images at eps that they don't break at 2 eps: gradients mislead"
     return missed("larger_eps_breaks_less", p.rescaled, twice, message, eps=float(p.threat.eps))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from advbench.evaluation.result import Result, Row
-from advbench.reports.html.svg import Axis, Chart, ticks
+from advbench.reports.html.svg import Chart, PlotAxis, ticks
 from advbench.reports.html.tables import Table
 
 BINS = 24
@@ -15,7 +15,7 @@ STYLES = 8  # distinct by colour and by dashes
 FLOORS = (0, 50, 80, 90)  # percent: possible lower ends of an axis
 FARTHEST = 1e9  # larger values are not distances
 
-PERCENT = Axis("accuracy, %", 0, 100, ticks(0, 100))
+PERCENT = PlotAxis("accuracy, %", 0, 100, ticks(0, 100))
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def distances(result: Result, id_: str) -> Drawing | None:
         id_,
         title,
         text,
-        Axis(f"distance ({threat.norm})", 0, top, ticks(0, top)),
-        Axis("images", 0, high, ticks(0, high, min(high, 5))),
+        PlotAxis(f"distance ({threat.norm})", 0, top, ticks(0, top)),
+        PlotAxis("images", 0, high, ticks(0, high, min(high, 5))),
     )
     rows = []
     for at, count in enumerate(counts):
@@ -102,10 +102,12 @@ def convergence(result: Result, id_: str) -> Drawing | None:
     )
     powers = [2**k for k in range(0, max(most, 2).bit_length() + 1)]
     shown = powers[:: -(-len(powers) // 7)]
-    axis = Axis("forward passes per image", 1, max(most, 2), tuple((p, f"{p:,}") for p in shown if p <= most), log=True)
+    axis = PlotAxis(
+        "forward passes per image", 1, max(most, 2), tuple((p, f"{p:,}") for p in shown if p <= most), log=True
+    )
     least = min(100 * left / tried for _, tried, found in told for left in found.standing)
     low = max((floor for floor in FLOORS if floor <= least), default=0)
-    chart = Chart(id_, title, text, axis, Axis("images not broken, %", low, 100, ticks(low, 100)))
+    chart = Chart(id_, title, text, axis, PlotAxis("images not broken, %", low, 100, ticks(low, 100)))
     rows = []
     for at, (spec, tried, found) in enumerate(told):
         stood = list(zip(found.passes, found.standing, strict=False))

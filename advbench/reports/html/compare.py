@@ -11,12 +11,12 @@ from advbench.reports.html import gallery, tables
 from advbench.reports.html.page import render
 from advbench.reports.html.tables import Table
 from advbench.reports.pictures import class_name, spread
-from advbench.reports.sources import Run
+from advbench.reports.sources import StoredRun
 
 ROWS = 1000  # most rows of each table of images
 
 
-def of_pair(found: Comparison, before: Run, after: Run, images: gallery.Finder) -> str:
+def of_pair(found: Comparison, before: StoredRun, after: StoredRun, images: gallery.Finder) -> str:
     """Render a page about the differences between two runs.
 
     Parameters
@@ -34,7 +34,7 @@ def of_pair(found: Comparison, before: Run, after: Run, images: gallery.Finder) 
         HTML; the same for the same runs.
     """
     shown = of_comparison(found)
-    budget, both = gallery.Budget(), (before, after)
+    budget, both = gallery.SizeLimit(), (before, after)
     changes = [
         _change("lost", found.lost, both, _fell(after, found.lost, images, budget)),
         _change("won", found.won, both, _fell(before, found.won, images, budget)),
@@ -57,7 +57,9 @@ def of_pair(found: Comparison, before: Run, after: Run, images: gallery.Finder) 
     )
 
 
-def _fell(run: Run, indices: tuple[int, ...], images: gallery.Finder, budget: gallery.Budget) -> gallery.Gallery:
+def _fell(
+    run: StoredRun, indices: tuple[int, ...], images: gallery.Finder, budget: gallery.SizeLimit
+) -> gallery.Gallery:
     """Build the pictures of the images that changed one way, from the run that broke them."""
     try:
         return gallery.of_pairs(run.result, spread(images(run, set(indices))), budget)
@@ -65,7 +67,9 @@ def _fell(run: Run, indices: tuple[int, ...], images: gallery.Finder, budget: ga
         return gallery.Gallery((), f"No pictures: {error}.")
 
 
-def _change(kind: str, indices: tuple[int, ...], both: tuple[Run, Run], pictures: gallery.Gallery) -> dict[str, Any]:
+def _change(
+    kind: str, indices: tuple[int, ...], both: tuple[StoredRun, StoredRun], pictures: gallery.Gallery
+) -> dict[str, Any]:
     """Build the section on the images that changed one way, from before to after."""
     (before, after), wanted = both, set(indices)
     rows = [(b, a) for b, a in zip(before.result.rows, after.result.rows, strict=True) if b.index in wanted]

@@ -13,7 +13,7 @@ from advbench.reports.html.charts import (
     distance_of,
     style,
 )
-from advbench.reports.html.svg import Axis, Chart, ticks
+from advbench.reports.html.svg import Chart, PlotAxis, ticks
 from advbench.reports.sheet import interval, percent
 
 APART = 0.09  # smallest distance between axis labels, as a share of the axis
@@ -60,7 +60,7 @@ def _curves(id_: str, lines: dict[Line, list[Result]]) -> Drawing:
         "below the eps evaluated, by the distances of the adversarial images found."
     )
     marks = {0.0: "0"} | {result.threat.eps_value: result.threat.eps for result in every}
-    chart = Chart(id_, title, text, Axis(f"eps ({norm})", 0, largest, _marks(marks, largest)), PERCENT)
+    chart = Chart(id_, title, text, PlotAxis(f"eps ({norm})", 0, largest, _marks(marks, largest)), PERCENT)
     if data.classes:
         chart.level(100 / len(data.classes), "chance")
     rows, legend = [], []

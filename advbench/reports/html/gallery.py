@@ -15,7 +15,7 @@ from advbench.reports.pictures import (
     png,
     spread,
 )
-from advbench.reports.sources import Run
+from advbench.reports.sources import StoredRun
 
 SHOWN = 24  # most images per run
 BYTES = 750_000  # of all pictures in a page; base64 makes a million characters of them
@@ -35,7 +35,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Card:
+class ImageCard:
     """One image: clean, adversarial, and the change between them."""
 
     title: str
@@ -47,11 +47,11 @@ class Card:
 class Gallery:
     """Cards, and a note on images that are not shown."""
 
-    cards: tuple[Card, ...]
+    cards: tuple[ImageCard, ...]
     note: str
 
 
-class Budget:
+class SizeLimit:
     """Limit on the bytes of all pictures in a page."""
 
     def __init__(self, size: int = BYTES):
@@ -63,7 +63,7 @@ class Budget:
         return fits
 
 
-def of_run(run: Run, budget: Budget, images: Finder) -> Gallery:
+def of_run(run: StoredRun, budget: SizeLimit, images: Finder) -> Gallery:
     """Build the gallery of a run: images that an attack broke, of as many classes as possible."""
     try:
         broken = images(run)
@@ -74,7 +74,7 @@ def of_run(run: Run, budget: Budget, images: Finder) -> Gallery:
     return of_pairs(run.result, spread(broken), budget)
 
 
-def of_pairs(result: Result, broken: Sequence[Pair], budget: Budget) -> Gallery:
+def of_pairs(result: Result, broken: Sequence[Pair], budget: SizeLimit) -> Gallery:
     """Build a gallery of the first images, as far as they fit."""
     cards = []
     for pair in broken[:SHOWN]:
@@ -85,7 +85,7 @@ def of_pairs(result: Result, broken: Sequence[Pair], budget: Budget) -> Gallery:
     return Gallery(tuple(cards), f"{len(cards):,} of the {len(broken):,} images that an attack broke.")
 
 
-def _card(result: Result, pair: Pair) -> tuple[Card, int]:
+def _card(result: Result, pair: Pair) -> tuple[ImageCard, int]:
     row = pair.row
     label, before, after = (class_name(result, k) for k in (row.label, row.clean_prediction, row.prediction))
     change, factor = amplified(pair.clean, pair.adversarial)
@@ -101,4 +101,4 @@ def _card(result: Result, pair: Pair) -> tuple[Card, int]:
     )
     distance = f"at {row.distance:.4g} ({result.threat.norm})" if row.distance is not None else ""
     facts = tuple(filter(None, (f"broken by {row.broken_by}", distance)))
-    return Card(f"{label} (image {row.index})", pictures, facts), sum(map(len, files))
+    return ImageCard(f"{label} (image {row.index})", pictures, facts), sum(map(len, files))

@@ -14,13 +14,13 @@ from advbench.reports.html.curves import curves
 from advbench.reports.html.page import render
 from advbench.reports.html.tables import Table
 from advbench.reports.sheet import of_result
-from advbench.reports.sources import Found, Run
+from advbench.reports.sources import Sources, StoredRun
 
 ROWS = 5000  # most rows of all tables of images in a page
 MOODS = {0: "good", 1: "bad", 3: "bad", 4: "warn", 5: "warn"}  # by exit code
 
 
-def of_found(found: Found, images: gallery.Finder) -> str:
+def of_found(found: Sources, images: gallery.Finder) -> str:
     """Render a page about all runs and gates.
 
     Parameters
@@ -36,7 +36,7 @@ def of_found(found: Found, images: gallery.Finder) -> str:
         HTML; the same for the same runs.
     """
     runs, names = found.runs, summary.named(found.runs)
-    budget, rows = gallery.Budget(), min(tables.IMAGES, ROWS // max(len(runs), 1))
+    budget, rows = gallery.SizeLimit(), min(tables.IMAGES, ROWS // max(len(runs), 1))
     titles = enumerate(zip(runs, summary.titled(runs), strict=True))
     galleries = [gallery.of_run(run, budget, images) for run in runs]
     parts = [_part(f"run-{at}", run, title, galleries[at], rows) for at, (run, title) in titles]
@@ -59,7 +59,7 @@ def of_found(found: Found, images: gallery.Finder) -> str:
     )
 
 
-def _part(id_: str, run: Run, title: str, pictures: gallery.Gallery, rows: int) -> dict[str, Any]:
+def _part(id_: str, run: StoredRun, title: str, pictures: gallery.Gallery, rows: int) -> dict[str, Any]:
     result, sheet = run.result, of_result(run.result)
     header, classes = by_class(result)
     drawings = (charts.distances(result, f"{id_}-distances"), charts.convergence(result, f"{id_}-convergence"))

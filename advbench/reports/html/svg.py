@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """An axis of a chart.
 
     Attributes
@@ -58,7 +58,7 @@ class Chart:
         Horizontal and vertical axis.
     """
 
-    def __init__(self, name: str, title: str, text: str, x: Axis, y: Axis):
+    def __init__(self, name: str, title: str, text: str, x: PlotAxis, y: PlotAxis):
         self.x, self.y = x, y
         labelled = {"aria-labelledby": f"{name}-title {name}-desc"}
         self.svg = Element("svg", {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "class": "chart", **labelled})

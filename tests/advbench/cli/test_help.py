@@ -20,8 +20,20 @@ from advbench.gating.source import read
 from tests.commands import LEAVES, problem_of, spelled
 
 RETIRED = [
-    *("stands", "standing", "fell", "fallen", "fooled", "fools", "craft", "crafted", "climb", "climbs", "slope"),
-    *("dwindle", "told", "afresh", "withstand", "withstands", "budget"),
+    *(
+        "stands",
+        "standing",
+        "fell",
+        "fallen",
+        "misclassified",
+        "succeeds",
+        "craft",
+        "crafted",
+        "climb",
+        "climbs",
+        "input_gradient",
+    ),
+    *("iterate_compacting", "told", "reseeded", "withstand", "withstands", "budget"),
 ]
 ALLOWED = "perturbation budget"  # the one budget that the field has
 

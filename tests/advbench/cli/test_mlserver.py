@@ -17,7 +17,7 @@ from advbench.data import load
 from advbench.evaluation import Result
 from advbench.evaluation.run import load_images
 from advbench.models.load import load_model
-from advbench.remote import tried
+from advbench.remote import probed
 
 from .test_attack import in_one_line
 
@@ -216,14 +216,14 @@ def test_scores_are_attacked_as_they_are_without_a_server(run, server):
 def test_scores_in_any_form_are_the_same_model(server, name):
     """Of several outputs, in columns, a few images at a time, by a server that does not describe its input."""
     images = load("mnist", "test").images[:12]
-    model = tried(load_model(f"{server}/{name}"), images, 10)
+    model = probed(load_model(f"{server}/{name}"), images, 10)
     found = model.predict.target.ask(images.astype(np.float32) / 255)
     np.testing.assert_allclose(found, scores(images / 255), rtol=1e-4, atol=1e-3)
 
 
 def test_one_probability_is_of_the_second_of_two_classes(server):
     images = load("mnist", "test").images[:8]
-    model = tried(load_model(f"{server}/sigmoid"), images, 2)
+    model = probed(load_model(f"{server}/sigmoid"), images, 2)
     true = scores(images / 255)
     found = model.predict.target.ask(images.astype(np.float32) / 255)
     assert model.predict.target.found.kind == "probabilities"

@@ -120,7 +120,7 @@ def run(model, name, eps=None, rows=slice(None)):
     attack, norm, default = ATTACKS[name]
     x, y = X[rows], Y[rows]
     threat = Threat(NORMS[norm], default if eps is None else eps)
-    return attack(model, threat, x, attack.aim(model, x, y, 0), KEYS[rows])
+    return attack(model, threat, x, attack.loss_reference(model, x, y, 0), KEYS[rows])
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -26,7 +26,7 @@ def test_projection_lands_in_ball_and_box_and_stays_there(norm, seed, eps):
     threat = Threat(norm, eps)
     x0, x = image(seed, -0.5, 1.5), image(seed + 1) * 6 - 3
     once = threat.project(x0, x)
-    assert float(threat.size(x0, once)) <= eps * (1 + 1e-6) + 1e-6
+    assert float(threat.length(x0, once)) <= eps * (1 + 1e-6) + 1e-6
     assert float(once.min()) >= 0.0 and float(once.max()) <= 1.0
     np.testing.assert_allclose(threat.project(x0, once), once, atol=2e-6)
 
@@ -34,7 +34,7 @@ def test_projection_lands_in_ball_and_box_and_stays_there(norm, seed, eps):
 @EVERY
 def test_a_point_inside_is_left_alone(norm):
     x0, d = image(1, 0.4, 0.6), image(2) - 0.5
-    inside = x0 + 0.2 * d / norm.size(d)
+    inside = x0 + 0.2 * d / norm.length(d)
     np.testing.assert_allclose(Threat(norm, 0.3).project(x0, inside), inside, atol=1e-7)
 
 
@@ -75,7 +75,7 @@ def test_projection_is_the_nearest_allowed_point(norm, eps):
 def test_steepest_direction_has_norm_one_and_climbs(norm):
     g = image(5) - 0.5
     direction = norm.steepest(g)
-    assert float(norm.size(direction)) == pytest.approx(1.0, abs=1e-6)
+    assert float(norm.length(direction)) == pytest.approx(1.0, abs=1e-6)
     assert float((direction * g).sum()) > 0
     np.testing.assert_array_equal(norm.steepest(jnp.zeros(SHAPE)), jnp.zeros(SHAPE))
 
@@ -96,7 +96,7 @@ def test_steepest_is_blind_to_scale(norm, scale):
 @EVERY
 def test_samples_fill_the_ball_uniformly(norm):
     draws = jax.vmap(lambda key: norm.sample(key, jnp.zeros(SHAPE)))(jax.random.split(jax.random.key(0), 4000))
-    sizes = np.asarray(jax.vmap(norm.size)(draws))
+    sizes = np.asarray(jax.vmap(norm.length)(draws))
     assert sizes.max() <= 1 + 1e-6
     # in d dimensions the share of the ball within radius r is r^d
     d = int(np.prod(SHAPE))
@@ -118,7 +118,7 @@ def test_a_step_ignores_what_is_not_finite_and_what_the_box_blocks(norm):
 @EVERY
 def test_no_allowed_pixel_lies_out_of_reach(norm):
     threat, x0 = Threat(norm, 0.4), image(8)
-    low, high = threat.reach(x0)
+    low, high = threat.pixel_bounds(x0)
     for seed in range(20):
         x = threat.start(jax.random.key(seed), x0)
         assert bool((x >= low - 1e-6).all() and (x <= high + 1e-6).all())
@@ -130,7 +130,7 @@ def test_l0_keeps_the_largest_changes_and_no_more(eps):
     d = np.asarray(threat.project(x0, x) - x0)
     wanted = np.clip(np.asarray(x), 0, 1) - np.asarray(x0)
     kept = np.abs(d) > 1e-6
-    assert kept.sum() <= eps == float(threat.size(x0, x0)) + eps
+    assert kept.sum() <= eps == float(threat.length(x0, x0)) + eps
     np.testing.assert_allclose(d[kept], wanted[kept], atol=1e-6)
     assert not kept.any() or np.abs(wanted[kept]).min() >= np.abs(wanted[~kept]).max(initial=0.0)
     assert kept.sum() == min(eps, (np.abs(wanted) > 1e-6).sum())

@@ -84,7 +84,7 @@ def test_every_attack_proposes_the_same(name, model, arrays):
         y = Starts(labels, others, jnp.full(N, 2)) if attack.starts else labels
 
     def once():
-        aimed = attack.aim(model.predict, x, labels, 0)
+        aimed = attack.loss_reference(model.predict, x, labels, 0)
         return attack(model.predict, threat, x, y if attack.starts else aimed, keys)
 
     proposal = same(once)

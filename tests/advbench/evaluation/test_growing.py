@@ -6,7 +6,7 @@ import pytest
 from advbench.core.errors import Inconclusive, Interrupted
 from advbench.evaluation import evaluate, verify
 from advbench.evaluation.evaluator import Evaluator
-from advbench.evaluation.growing import Growing
+from advbench.evaluation.growing import IncrementalEvaluation
 from advbench.evaluation.run import RunDirectory
 from tests.advbench.evaluation.conftest import N, attacks, make_model, timeless
 
@@ -40,7 +40,7 @@ def at_once(model, data, threat):
 
 
 def test_blocks_add_up_to_the_whole(model, data, threat, at_once):
-    growing = Growing(evaluator(model, data, threat))
+    growing = IncrementalEvaluation(evaluator(model, data, threat))
     for block in (16, 32, 16):  # the last one is short
         growing.extend(block)
     assert growing.seen == N
@@ -51,7 +51,7 @@ def test_blocks_add_up_to_the_whole(model, data, threat, at_once):
 
 
 def test_what_was_seen_is_the_first_of_the_order(model, data, threat):
-    growing = Growing(evaluator(model, data, threat))
+    growing = IncrementalEvaluation(evaluator(model, data, threat))
     assert (growing.seen, growing.good.tolist()) == (0, [])
     growing.extend(16)
     result, images = growing.result()
@@ -63,7 +63,7 @@ def test_what_was_seen_is_the_first_of_the_order(model, data, threat):
 def test_what_does_not_add_up_is_summed(threat, data):
     """Findings that count images count all of them."""
     nan = make_model(lambda w, x: np.float32("nan") * x.reshape(len(x), -1)[:, :4])
-    growing = Growing(evaluator(nan, data, threat))
+    growing = IncrementalEvaluation(evaluator(nan, data, threat))
     growing.extend(16)
     growing.extend(16)
     (flag,) = [flag for flag in growing.result()[0].flags if flag.name == "nonfinite_outputs"]
@@ -73,7 +73,7 @@ def test_what_does_not_add_up_is_summed(threat, data):
 def test_the_run_directory_verifies(model, data, threat, tmp_path):
     subject = evaluator(model, data, threat)
     with RunDirectory(tmp_path / "run", subject.fingerprint(), False) as directory:
-        growing = Growing(subject, directory)
+        growing = IncrementalEvaluation(subject, directory)
         growing.extend(16)
         growing.extend(16)
         growing.finish()
@@ -84,7 +84,7 @@ def test_a_stopped_block_is_undone_and_goes_on_from_what_was_kept(model, data, t
     calls = iter(range(10**6))
     stopping = evaluator(model, data, threat, should_stop=lambda: 15 if next(calls) == 9 else None)
     with RunDirectory(tmp_path / "run", stopping.fingerprint(), False) as directory:
-        growing = Growing(stopping, directory)
+        growing = IncrementalEvaluation(stopping, directory)
         growing.extend(16)
         with pytest.raises(Interrupted):
             growing.extend(48)
@@ -92,7 +92,7 @@ def test_a_stopped_block_is_undone_and_goes_on_from_what_was_kept(model, data, t
     batches = []
     again = evaluator(model, data, threat, progress=batches.append)
     with RunDirectory(tmp_path / "run", again.fingerprint(), True) as directory:
-        growing = Growing(again, directory)
+        growing = IncrementalEvaluation(again, directory)
         growing.extend(16)
         growing.extend(48)
         assert timeless(growing.finish()) == timeless(at_once)
@@ -100,7 +100,7 @@ def test_a_stopped_block_is_undone_and_goes_on_from_what_was_kept(model, data, t
 
 
 def test_images_that_attacks_skipped_never_count(model, data, threat):
-    growing = Growing(evaluator(model, data, threat, budget=1e-9))
+    growing = IncrementalEvaluation(evaluator(model, data, threat, budget=1e-9))
     with pytest.raises(Inconclusive, match="fgsm"):
         growing.extend(16)
     assert growing.seen == 0

@@ -20,9 +20,9 @@ from advbench.evaluation import (
     kept,
     verify,
 )
-from advbench.evaluation.kept import Filed, Kept
+from advbench.evaluation.kept import Filed, ImageStore
 from advbench.evaluation.run import load_images
-from advbench.evaluation.tally import Images
+from advbench.evaluation.tally import AdversarialImages
 
 from .conftest import SHAPE, N, attacks, timeless
 
@@ -70,7 +70,7 @@ def test_a_file_of_images_that_is_cut_off_is_told(tmp_path, monkeypatch):
     from advbench.core.errors import UsageError
 
     monkeypatch.setattr("advbench.evaluation.run.MEMORY", 100)
-    found = Kept()
+    found = ImageStore()
     found[0] = np.ones(SHAPE, np.float32)
     path = tmp_path / "adversarial.safetensors"
     whole = b"".join(kept.filed(np.zeros(9, np.int32), Counted(np.ones((9, *SHAPE), np.float32))))
@@ -122,7 +122,7 @@ def test_no_more_is_prepared_ahead_than_fits(data, monkeypatch):
 def test_kept_images_are_the_same_near_and_far(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(6, *SHAPE)).astype(np.float32)
     monkeypatch.setattr(kept, "MEMORY", 3 * rows[0].nbytes)
-    found = Kept()
+    found = ImageStore()
     found |= {4: rows[0], 2: rows[1], 9: rows[2]}
     assert isinstance(found.stacked([2, 9], SHAPE), np.ndarray)
     found |= {1: rows[3], 4: rows[4], 7: rows[5]}
@@ -132,4 +132,4 @@ def test_kept_images_are_the_same_near_and_far(monkeypatch):
     np.testing.assert_array_equal(stacked[:], rows[[3, 1, 4, 5, 2]])
     np.testing.assert_array_equal(found[4], rows[4])
     index = np.array([1, 2, 4, 7, 9], np.int32)
-    assert Images(index, stacked).digest() == Images(index, rows[[3, 1, 4, 5, 2]]).digest()
+    assert AdversarialImages(index, stacked).digest() == AdversarialImages(index, rows[[3, 1, 4, 5, 2]]).digest()

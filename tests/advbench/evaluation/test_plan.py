@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from advbench.attacks import Aim, Attack, Proposal
-from advbench.attacks.base import Aimed, setting
+from advbench.attacks import Attack, Proposal, TargetedLabels
+from advbench.attacks.base import Targeted, setting
 from advbench.attacks.loop import TimeUp
 from advbench.attacks.spec import AttackSpec, attacks_of
 from advbench.attacks.suites import SUITES, expand
@@ -34,8 +34,8 @@ class Late(Attack):
     def __call__(self, model, threat, x, y, keys):
         falls = [int(word) for word in self.falls.split()]
         fall = jnp.asarray(falls)[jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32) % len(falls)]
-        fooled = fall <= self.steps
-        moved = jnp.clip(x + jnp.where(fooled, threat.eps, 0.0)[:, None, None, None], 0, 1)
+        misclassified = fall <= self.steps
+        moved = jnp.clip(x + jnp.where(misclassified, threat.eps, 0.0)[:, None, None, None], 0, 1)
         passes = jnp.minimum(fall, self.steps).astype(jnp.int32)
         return Proposal(moved, passes, passes)
 
@@ -147,7 +147,7 @@ class Lucky(Attack):
     steps: int = 10
     falls: str = setting(default="0 1 2 4 1000000")
 
-    def aim(self, model, x, y, run):
+    def loss_reference(self, model, x, y, run):
         return jnp.full(len(x), run % self.restarts)
 
     def __call__(self, model, threat, x, y, keys):
@@ -182,7 +182,7 @@ def test_doubling_restarts_finds_what_asking_for_twice_as_many_does(data):
     assert doubled.attacks[0].convergence.after_runs == asked.attacks[0].convergence.after_runs
 
 
-class Choosy(Aimed):
+class Choosy(Targeted):
     """Breaks an image when aimed at the class of the rank that its first pixel says."""
 
     norms = ("linf",)
@@ -191,8 +191,8 @@ class Choosy(Aimed):
     stops = True
     steps: int = 10
 
-    def aim(self, model, x, y, run):
-        return Aim(y, jnp.full(len(x), run // self.restarts))
+    def loss_reference(self, model, x, y, run):
+        return TargetedLabels(y, jnp.full(len(x), run // self.restarts))
 
     def __call__(self, model, threat, x, y, keys):
         hit = jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32) % 4 == y.target

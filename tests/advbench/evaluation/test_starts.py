@@ -21,7 +21,7 @@ from advbench.core.spec import ThreatSpec
 from advbench.data import Dataset
 from advbench.evaluation import evaluate, verify
 from advbench.evaluation.evaluator import Evaluator
-from advbench.evaluation.growing import Growing
+from advbench.evaluation.growing import IncrementalEvaluation
 from advbench.evaluation.starts import POOL, candidates
 
 SHAPE, N = (6, 6, 1), 10
@@ -126,7 +126,7 @@ def test_images_that_another_attack_broke_are_not_missed(images):
 
 def test_no_start_in_one_run_is_no_matter_when_another_has_one(images):
     class Again(Homeless):
-        def aim(self, model, x, y, run):
+        def loss_reference(self, model, x, y, run):
             return jnp.full(len(x), run)
 
         def __call__(self, model, threat, x, y, keys):
@@ -138,7 +138,9 @@ def test_no_start_in_one_run_is_no_matter_when_another_has_one(images):
 
 def test_a_gate_is_not_told_that_such_images_are_robust(images):
     model = named(0.0)
-    growing = Growing(Evaluator(model, images, np.arange(N, dtype=np.int32), [HOMELESS], EVERYTHING, 0, N))
+    growing = IncrementalEvaluation(
+        Evaluator(model, images, np.arange(N, dtype=np.int32), [HOMELESS], EVERYTHING, 0, N)
+    )
     with pytest.raises(Inconclusive, match=r"homeless \(no start on \d images\)"):
         growing.extend(N)
 

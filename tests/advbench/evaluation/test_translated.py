@@ -11,7 +11,7 @@ from advbench.core.loaded import LoadedModel
 from advbench.core.outputs import Logits
 from advbench.core.translated import Translated, is_translated, originals
 from advbench.wrappers import wrapped
-from advbench.wrappers.facing import judged
+from advbench.wrappers.facing import judge_view
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(24, 5, 4, 3)).astype(np.float32)
@@ -76,5 +76,5 @@ def test_the_judge_asks_the_network_itself_behind_any_wrapper():
     assert is_translated(defended.predict)
     for predict in (bare.predict, defended.predict):
         assert not is_translated(originals(predict))
-        assert not is_translated(judged(predict))
-        np.testing.assert_allclose(judged(predict)(IMAGES), predict(IMAGES), atol=1e-4)
+        assert not is_translated(judge_view(predict))
+        np.testing.assert_allclose(judge_view(predict)(IMAGES), predict(IMAGES), atol=1e-4)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from advbench.core.errors import UsageError
 from advbench.core.intervals import wilson
 from advbench.evaluation import evaluate, verify
-from advbench.evaluation.tally import Images
+from advbench.evaluation.tally import AdversarialImages
 
 from .conftest import attacks, make_model, network
 
@@ -52,7 +52,7 @@ class Copy:
         change(arrays)
         save_file(arrays, file)
         if cover:
-            self.edit(lambda content: content.update(adversarial_digest=Images(**arrays).digest()))
+            self.edit(lambda content: content.update(adversarial_digest=AdversarialImages(**arrays).digest()))
 
 
 def failures(copy, model, data):

@@ -8,11 +8,11 @@ import pytest
 from jax.tree_util import Partial
 
 from advbench.attacks import Attack, Proposal, Randomised
-from advbench.attacks.losses import fooled
+from advbench.attacks.losses import misclassified
 from advbench.attacks.spec import AttackSpec
 from advbench.evaluation import Result, evaluate
 from advbench.evaluation.verification import verify
-from advbench.wrappers.facing import Unaware
+from advbench.wrappers.facing import NonAdaptive
 
 from .conftest import N, attacks, make_model, network
 
@@ -29,7 +29,7 @@ class First(Attack):
         for i in range(16):
             drawn = jax.vmap(threat.start)(jax.vmap(jax.random.fold_in, (0, None))(keys, i), x)
             best = jnp.where(found[:, None, None, None], best, drawn)
-            found |= fooled(model(drawn), y)
+            found |= misclassified(model(drawn), y)
         passes = jnp.full(len(x), 16, jnp.int32)
         return Proposal(best, passes, 0 * passes)
 
@@ -101,7 +101,7 @@ def test_an_attack_that_does_not_know_the_defense_is_not_believed(model, data, t
 
     plain = make_model(coarse)
     right = replace(data, labels=jnp.asarray(plain.predict(data.images / jnp.float32(255))).argmax(1).astype("int32"))
-    unaware = replace(plain, predict=Unaware(plain.predict, model.predict))
+    unaware = replace(plain, predict=NonAdaptive(plain.predict, model.predict))
     pgd = AttackSpec.parse("pgd:steps=12,rel_step_size=0.2", threat)
     result = judged(unaware, replace(right, labels=jax.device_get(right.labels)), threat, pgd)
     assert "don't know the defense" in names(result)["undone_successes"].message

@@ -8,8 +8,8 @@ from scipy.stats import binom
 
 from advbench.evaluation.paired import Difference, mcnemar
 from advbench.gating.decide import (
-    Asked,
-    Evidence,
+    RuleInstance,
+    Sample,
     compare,
     decide,
     unknown_yet,
@@ -21,11 +21,11 @@ N = 300
 
 
 def asked(kind, threshold, *, class_name=None, error=0.05):
-    return Asked(Rule(kind, Fraction(threshold), 0, class_name), "linf 0.3", None, error)
+    return RuleInstance(Rule(kind, Fraction(threshold), 0, class_name), "linf 0.3", None, error)
 
 
 def evidence(good, labels=None):
-    return Evidence(np.asarray(good, bool), np.arange(N) % 3 if labels is None else labels, CLASSES)
+    return Sample(np.asarray(good, bool), np.arange(N) % 3 if labels is None else labels, CLASSES)
 
 
 def test_a_clear_case_is_certain_early_and_a_close_one_is_not():
@@ -86,7 +86,7 @@ def test_gates_at_the_threshold_are_seldom_wrong(kind, short):
     for _ in range(gates):
         order = rng.permutation(population)
         for n in range(4, population + 1, 4):
-            known = Evidence(robust[order[:n]], labels[order], CLASSES)
+            known = Sample(robust[order[:n]], labels[order], CLASSES)
             outcome, final = decide(asked(kind, "3/5", error=error), known)
             if final:
                 break

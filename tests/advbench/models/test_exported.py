@@ -46,7 +46,7 @@ def file(tmp_path, blob):
     return path
 
 
-def slope(model, x):
+def input_gradient(model, x):
     return jax.grad(lambda x: (model(x) ** 2).sum())(x)
 
 
@@ -59,7 +59,7 @@ def test_forward_and_gradient_are_those_of_the_function_for_any_number_of_images
     assert model.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     predict = jax.jit(lambda model, x: model(x))
     np.testing.assert_allclose(predict(model.predict, X), net(X), atol=1e-5)
-    np.testing.assert_allclose(jax.jit(slope)(model.predict, X), slope(net, X), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(input_gradient)(model.predict, X), input_gradient(net, X), atol=1e-5)
     assert jax.default_backend() != "cpu" or not loops_on_device(model.predict, X)
 
 

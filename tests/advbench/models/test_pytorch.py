@@ -140,7 +140,7 @@ def logits(module, x):
         return module(tensor(x)).numpy()
 
 
-def slope(module, x):
+def input_gradient(module, x):
     images = tensor(x).requires_grad_()
     return torch.autograd.grad((module(images) ** 2).sum(), images)[0].numpy().transpose(0, 2, 3, 1)
 
@@ -152,7 +152,7 @@ def ours(model, x):
 def test_logits_and_gradient_are_pytorchs_own(file):
     model, module = load_model(f"{file}:Net"), theirs(file)
     np.testing.assert_allclose(jax.jit(model.predict)(X), logits(module, X), atol=1e-6)
-    np.testing.assert_allclose(ours(model, X), slope(module, X), atol=1e-6)
+    np.testing.assert_allclose(ours(model, X), input_gradient(module, X), atol=1e-6)
     assert model.preprocess.layout == "nchw" and model.access == "gradient"
     assert model.record["evaluation mode"].startswith("set by advbench")
 
@@ -165,7 +165,7 @@ def test_layout_and_normalisation_are_declared_as_for_any_model(file):
 
 def test_a_module_that_works_in_place_can_be_climbed(file):
     model, module = load_model(f"{file}:InPlace"), theirs(file)
-    np.testing.assert_allclose(ours(model, X), 0.5 * slope(module, 0.5 * X), atol=1e-6)
+    np.testing.assert_allclose(ours(model, X), 0.5 * input_gradient(module, 0.5 * X), atol=1e-6)
     np.testing.assert_allclose(model.predict(X), logits(module, 0.5 * X), atol=1e-6)
 
 
@@ -222,8 +222,8 @@ def test_an_output_can_be_named(file):
 
 
 def gradient(model, x):
-    slope, logits = jax.grad(lambda x: ((z := model(x))[:, 0].sum(), z), has_aux=True)(x)
-    return np.asarray(logits), np.asarray(slope)
+    input_gradient, logits = jax.grad(lambda x: ((z := model(x))[:, 0].sum(), z), has_aux=True)(x)
+    return np.asarray(logits), np.asarray(input_gradient)
 
 
 @pytest.mark.parametrize(("factory", "dtype"), [("Autocast", "bfloat16"), ("Half", "float16")])
@@ -231,11 +231,11 @@ def test_logits_in_half_precision_become_float32_and_are_noted(file, factory, dt
     from advbench.preflight import examine
 
     model = load_model(f"{file}:{factory}")
-    logits, slope = gradient(model.predict, X)
+    logits, input_gradient = gradient(model.predict, X)
     true = np.asarray(load_model(f"{file}:Net").predict(X))
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, true, atol=0.05)
-    assert np.abs(slope).max() > 0
+    assert np.abs(input_gradient).max() > 0
     flags = {flag.name: flag for flag in examine(model, np.asarray(X), true.argmax(1), classes=3)}
     assert flags["low_precision"].evidence == {"dtype": dtype}
 
@@ -278,5 +278,5 @@ def test_one_logit_is_that_of_the_second_of_two_classes(file, factory):
 def test_an_exported_program_is_a_model(file):
     model, module = load_model(f"{file}:exported"), theirs(file)
     np.testing.assert_allclose(model.predict(X), logits(module, X), atol=1e-6)
-    np.testing.assert_allclose(ours(model, X), slope(module, X), atol=1e-6)
+    np.testing.assert_allclose(ours(model, X), input_gradient(module, X), atol=1e-6)
     assert model.record["evaluation mode"] == "as it was exported"

@@ -107,7 +107,7 @@ def test_logits_and_input_gradients_are_those_of_the_module(kind):
     logits = module(x.clone())
     logits = logits["logits"] if isinstance(logits, dict) else logits
     weights = torch.sin(1.0 + torch.arange(logits.numel())).reshape(logits.shape)
-    (slope,) = torch.autograd.grad((logits * weights).sum(), x)
+    (input_gradient,) = torch.autograd.grad((logits * weights).sum(), x)
 
     def ours(translated, x):
         found = translated(x)
@@ -116,7 +116,7 @@ def test_logits_and_input_gradients_are_those_of_the_module(kind):
 
     translated = translation(module, SHAPE)
     gradient, found = jax.jit(jax.grad(ours, 1, has_aux=True))(translated, x.detach().numpy())
-    for mine, theirs in ((found, logits), (gradient, slope)):
+    for mine, theirs in ((found, logits), (gradient, input_gradient)):
         theirs = theirs.detach().numpy()
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=0)
     held = {name for name, value in module.state_dict().items() if value.is_floating_point()}

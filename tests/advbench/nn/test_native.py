@@ -247,7 +247,7 @@ def test_it_refuses_what_it_was_not_made_for():
 
 
 @pytest.fixture
-def afresh(monkeypatch, tmp_path):
+def reseeded(monkeypatch, tmp_path):
     """Forget that the kernel is loaded, and what the cache folder holds."""
     monkeypatch.setattr(build.platformdirs, "user_cache_path", lambda name: tmp_path)
     build._load.cache_clear()
@@ -261,21 +261,21 @@ def convolves():
     return np.allclose(conv2d(x, kernel, padding=SAME), truth(x, kernel, SAME), atol=1e-4)
 
 
-def test_without_a_compiler_jax_takes_over(monkeypatch, caplog, afresh):
+def test_without_a_compiler_jax_takes_over(monkeypatch, caplog, reseeded):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert native.status() == "off: no C++ compiler found"
     assert convolves()
     assert len(caplog.records) == 1
 
 
-def test_a_failing_compiler_is_named(monkeypatch, afresh):
+def test_a_failing_compiler_is_named(monkeypatch, reseeded):
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
     assert native.status().startswith("off: /bin/false failed")
     assert convolves()
 
 
 @needs_native
-def test_a_kernel_that_errs_does_not_serve(monkeypatch, tmp_path, afresh):
+def test_a_kernel_that_errs_does_not_serve(monkeypatch, tmp_path, reseeded):
     monkeypatch.setattr(build, "_FLAGS", ("-O0", *build._FLAGS[1:]))  # optimising takes seconds
     source = tmp_path / "winograd.cc"
     source.write_text(build._SOURCE.read_text().replace("a3 = a1 * a2", "a3 = a1"))

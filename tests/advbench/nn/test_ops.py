@@ -77,8 +77,8 @@ def test_gradients_equal_finite_differences(stride):
         return (conv2d(x + t * direction, kernel, stride=stride, padding="SAME") ** 2).sum()
 
     # The loss is quadratic along a line, so the central difference has no truncation error.
-    slope, up, down = jax.jit(lambda: (jax.grad(loss)(0.0), loss(0.5), loss(-0.5)))()
-    np.testing.assert_allclose(slope, up - down, rtol=1e-4)
+    input_gradient, up, down = jax.jit(lambda: (jax.grad(loss)(0.0), loss(0.5), loss(-0.5)))()
+    np.testing.assert_allclose(input_gradient, up - down, rtol=1e-4)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -10,7 +10,7 @@ from flax import linen, nnx
 from jax import lax
 
 from advbench.attacks.loop import loops_on_device
-from advbench.core.plain import plainly
+from advbench.core.plain import reference_operations
 from advbench.nn import native, rewrite
 from advbench.nn.frozen import freeze
 from advbench.nn.rewrite import Count, Rewritten, count
@@ -187,7 +187,7 @@ def test_nothing_is_rewritten_where_plain_operations_are_asked_for(monkeypatch):
     given = jax.tree_util.Partial(lambda w, x: everything(w, x)["logits"], WEIGHTS)
     theirs = str(jax.make_jaxpr(given)(X))
     assert str(jax.make_jaxpr(Rewritten(given))(X)) != theirs
-    with plainly():
+    with reference_operations():
         assert str(jax.make_jaxpr(Rewritten(given))(X)) == theirs
     monkeypatch.setenv("ADVBENCH_NATIVE", "0")
     assert not rewrite.enabled()

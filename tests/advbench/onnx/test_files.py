@@ -15,7 +15,7 @@ from advbench.core.outputs import expecting, logits_type
 from advbench.core.preprocess import Preprocess
 from advbench.models.load import load_model
 from advbench.onnx import program
-from advbench.onnx.external import External
+from advbench.onnx.external import ExternalData
 from advbench.onnx.operators import OPERATORS
 
 X = np.random.default_rng(1).random((5, 4, 4, 1)).astype(np.float32)
@@ -518,7 +518,7 @@ def test_weights_that_are_not_all_there_are_refused(network, tmp_path, more, mes
     (tmp_path / "model.data").write_bytes(bytes(100))
     refused(network(change=outside("model.data", **more)), message)
     refused(network(change=outside("none.data", **more)), "is no file")
-    assert External(tmp_path / "model.onnx").folder == tmp_path.resolve()
+    assert ExternalData(tmp_path / "model.onnx").folder == tmp_path.resolve()
 
 
 # The comparison with the original runtime.

@@ -452,20 +452,20 @@ def gradient_of(make, op, x, inputs=(), opset=18, **attributes):
 def test_gradients_are_those_of_differences(make, op, x, inputs, opset, attributes):
     loss, _ = gradient_of(make, op, x, inputs, opset, **attributes)
     direction = np.random.default_rng(7).standard_normal(x.shape).astype(np.float32)
-    slope = float((jax.grad(loss)(x) * direction).sum())
+    input_gradient = float((jax.grad(loss)(x) * direction).sum())
     h = 1e-3
-    assert slope == pytest.approx(float(loss(x + h * direction) - loss(x - h * direction)) / (2 * h), rel=2e-2)
+    assert input_gradient == pytest.approx(float(loss(x + h * direction) - loss(x - h * direction)) / (2 * h), rel=2e-2)
 
 
 def test_of_tied_pixels_the_first_gets_the_gradient(make):
     """As in PyTorch, however large the window."""
     for op, attributes in {"GlobalMaxPool": {}, "MaxPool": {"kernel_shape": [12, 12]}}.items():
-        slope = jax.grad(gradient_of(make, op, LARGE, **attributes)[0])(np.ones((1, 1, 12, 12), np.float32))
-        assert float(slope[0, 0, 0, 0]) == 2 == float(abs(slope).sum())
+        input_gradient = jax.grad(gradient_of(make, op, LARGE, **attributes)[0])(np.ones((1, 1, 12, 12), np.float32))
+        assert float(input_gradient[0, 0, 0, 0]) == 2 == float(abs(input_gradient).sum())
     path = make([("MaxPool", ["x"], ["y"], {"kernel_shape": [9, 9]})], shape=(None, 1, 12, 12))
     graph, weights = build(parse(path), path)
-    slope = jax.grad(lambda x: graph(weights, x)[0, 0, 0, 0])(np.ones((1, 1, 12, 12), np.float32))
-    assert float(slope[0, 0, 0, 0]) == 1 == float(abs(slope).sum())
+    input_gradient = jax.grad(lambda x: graph(weights, x)[0, 0, 0, 0])(np.ones((1, 1, 12, 12), np.float32))
+    assert float(input_gradient[0, 0, 0, 0]) == 1 == float(abs(input_gradient).sum())
 
 
 CONSTANTS = {

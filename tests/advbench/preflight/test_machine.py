@@ -156,5 +156,5 @@ def test_the_reference_convolution_agrees_with_finite_differences():
         there = truth.convolution(x + t * along_x, kernel + t * along_w, dy, stride=2, pad=1)[0]
         return (there * dy).sum()
 
-    slope = (gain(1e-5) - gain(-1e-5)) / 2e-5
-    assert slope == pytest.approx((dx * along_x).sum() + (dw * along_w).sum(), rel=1e-7)
+    input_gradient = (gain(1e-5) - gain(-1e-5)) / 2e-5
+    assert input_gradient == pytest.approx((dx * along_x).sum() + (dw * along_w).sum(), rel=1e-7)

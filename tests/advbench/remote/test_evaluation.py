@@ -23,7 +23,7 @@ from advbench.evaluation import (
     verify,
 )
 from advbench.models.load import load_model
-from advbench.remote import open_target, tried
+from advbench.remote import open_target, probed
 
 from .conftest import CLASSES, N
 from .serving import drop
@@ -33,7 +33,7 @@ SQUARE = "square:queries=40,rescale=true"
 
 def run(server, data, *texts, norm="linf", eps="0.1", queries=None, n=N, **options):
     threat = ThreatSpec.parse(norm, eps)
-    model = tried(load_model(server.url()), data.images, CLASSES)
+    model = probed(load_model(server.url()), data.images, CLASSES)
     model.predict.target.budget = queries
     specs = [AttackSpec.parse(text, threat) for text in texts or (SQUARE,)]
     return evaluate(model, data, range(n), specs, threat, **({"seed": 0, "batch_size": 16} | options))
@@ -55,7 +55,7 @@ def test_scores_are_attacked_and_every_query_is_counted(server, data):
 
 
 def test_the_same_image_is_asked_once_by_attacks(server, data, images):
-    target = tried(load_model(server.url()), data.images, CLASSES).predict.target
+    target = probed(load_model(server.url()), data.images, CLASSES).predict.target
     before = server.images
     first = target.ask(np.concatenate([images[:9], images[:9]]))
     assert (server.images - before, target.remembered) == (9, 9)
@@ -136,7 +136,7 @@ def test_a_target_that_is_replaced_leaves_an_incomplete_result(server, data):
 
 
 def test_a_target_that_begins_to_answer_in_another_form_ends(server, data, images):
-    target = tried(load_model(server.url()), data.images, CLASSES).predict.target
+    target = probed(load_model(server.url()), data.images, CLASSES).predict.target
     server.gives = "labels"
     for _ in range(2):
         with pytest.raises(TargetUnavailable, match="another length"):
@@ -214,7 +214,7 @@ def test_a_run_cut_short_is_gone_on_with_and_ends_as_one_that_was_not(server, da
 
 def test_a_curve_stops_where_the_target_does(server, data):
     threats = [ThreatSpec.parse("linf", eps) for eps in ("0.05", "0.1", "0.2")]
-    model = tried(load_model(server.url()), data.images, CLASSES)
+    model = probed(load_model(server.url()), data.images, CLASSES)
     model.predict.target.budget = 24 + 3 * N
     specs = [AttackSpec.parse(SQUARE, threats[0])]
     results = curve(model, data, range(N), specs, threats, seed=0, batch_size=16)

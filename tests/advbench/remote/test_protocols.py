@@ -9,7 +9,7 @@ from advbench.core.errors import AdvbenchError, TargetUnavailable, UsageError
 from advbench.core.preprocess import AS_IS, Preprocess
 from advbench.models.load import load_model
 from advbench.preflight.queries import examine_answers
-from advbench.remote import open_target, tried
+from advbench.remote import open_target, probed
 
 from .conftest import CLASSES, WEIGHTS
 
@@ -25,7 +25,7 @@ def truth(images):
 
 
 def logits(spec, data, images, preprocess=AS_IS):
-    model = tried(load_model(spec, preprocess), data.images, CLASSES)
+    model = probed(load_model(spec, preprocess), data.images, CLASSES)
     return model, model.predict.target.ask(images)
 
 
@@ -284,7 +284,7 @@ def test_one_score_is_that_of_the_second_of_two_classes(server, data, images, pa
             return {"predictions": rows.tolist()}
         return {"outputs": [{"name": "y", "datatype": "FP32", "shape": [*rows.shape], "data": rows.ravel().tolist()}]}
 
-    model = tried(load_model(server.url(path)), data.images, 2)
+    model = probed(load_model(server.url(path)), data.images, 2)
     found = model.predict.target.ask(images)
     np.testing.assert_allclose(found, np.stack([0 * z, z], 1), rtol=1e-4, atol=1e-4)
     assert (model.access, model.predict.target.found.kind) == ("score", gives)
@@ -318,7 +318,7 @@ def test_a_server_of_smaller_batches_is_asked_in_smaller_ones(server, data, imag
 def test_a_refusal_of_a_lone_image_is_final(server, data):
     server.fault = lambda handler, count: count > 2 and (handler.say({"error": "batch"}, 400) or True)
     with pytest.raises(TargetUnavailable, match=r"400.*batch"):
-        tried(load_model(server.url()), data.images, CLASSES)
+        probed(load_model(server.url()), data.images, CLASSES)
     assert [document["inputs"][0]["shape"][0] for _, _, document in server.seen if document] == [8, 4, 2, 1]
 
 
@@ -359,7 +359,7 @@ def test_v2_without_metadata_that_refuses_says_what_may_be_wrong(server, data, s
     server.about = lambda path: ({}, 404)
     server.fault = lambda handler, count: count > 1 and (handler.say({"error": "unexpected"}, status) or True)
     with pytest.raises(TargetUnavailable, match=message):
-        tried(load_model(server.url()), data.images, CLASSES)
+        probed(load_model(server.url()), data.images, CLASSES)
 
 
 def test_more_scores_than_classes_are_invalid_unless_they_are_meant(server, data, images):
@@ -393,7 +393,7 @@ def test_the_output_with_scores_is_taken_before_the_one_with_labels(server, data
 def test_other_images_are_refused(server, data, shape, datatype, says):
     server.shape, server.datatype = shape, datatype
     with pytest.raises(UsageError) as error:
-        tried(open_target(server.url()), data.images, CLASSES)
+        probed(open_target(server.url()), data.images, CLASSES)
     assert says in str(error.value)
 
 
@@ -422,7 +422,7 @@ MALFORMED = {
 def test_a_malformed_answer_is_one_line_and_not_a_model(server, data, content):
     server.fault = lambda handler, count: count > 1 and (handler.say(content), True)[1]
     with pytest.raises(TargetUnavailable) as error:
-        tried(open_target(server.url()), data.images, CLASSES)
+        probed(open_target(server.url()), data.images, CLASSES)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
 
@@ -431,7 +431,7 @@ def test_a_malformed_answer_is_one_line_and_not_a_model(server, data, content):
 def test_malformed_metadata_are_one_line(server, data, about):
     server.metadata = about
     try:
-        tried(open_target(server.url()), data.images, CLASSES)
+        probed(open_target(server.url()), data.images, CLASSES)
     except AdvbenchError as error:
         assert "\n" not in str(error)
 
@@ -448,7 +448,7 @@ def test_malformed_metadata_are_one_line(server, data, about):
 )
 def test_a_wrong_target_file_is_refused(tmp_path, data, settings, says):
     with pytest.raises(UsageError, match=says.replace("{", r"\{")):
-        tried(open_target(file(tmp_path, **settings)), data.images, CLASSES)
+        probed(open_target(file(tmp_path, **settings)), data.images, CLASSES)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 99_999, b"3"])

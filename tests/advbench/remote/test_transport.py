@@ -10,14 +10,14 @@ import pytest
 from advbench.core.errors import Interrupted, TargetUnavailable, UsageError
 from advbench.remote.address import Address
 from advbench.remote.retry import pause
-from advbench.remote.settings import Settings
+from advbench.remote.settings import TargetSettings
 from advbench.remote.transport import Transport
 
 from .serving import drip, drop
 
 
 def transport(server, **settings):
-    return Transport(Address.parse(server.url("/")), Settings(url=server.url("/"), **settings))
+    return Transport(Address.parse(server.url("/")), TargetSettings(url=server.url("/"), **settings))
 
 
 def times(count, act):
@@ -142,7 +142,7 @@ def test_nobody_there(naps):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/x"
     with pytest.raises(TargetUnavailable, match="can't be reached"):
-        Transport(Address.parse(url), Settings(url=url)).get("/x")
+        Transport(Address.parse(url), TargetSettings(url=url)).get("/x")
 
 
 def test_what_is_no_http_is_one_line(server, naps):
@@ -155,7 +155,7 @@ def test_an_unverified_certificate_is_refused(server):
     """A server that speaks no TLS at all is the nearest that can be had without a certificate."""
     url = server.url("/x").replace("http:", "https:")
     with pytest.raises(TargetUnavailable, match="can't be reached"):
-        Transport(Address.parse(url), Settings(url=url, retries=0)).get("/x")
+        Transport(Address.parse(url), TargetSettings(url=url, retries=0)).get("/x")
 
 
 def test_waiting_ends_when_asked_to_stop(server, slept):
@@ -199,8 +199,8 @@ def test_a_token_that_is_none_is_refused_without_being_told(server, monkeypatch,
 def test_a_token_does_not_cross_a_network_unencrypted(monkeypatch):
     monkeypatch.setenv("ADVBENCH_TOKEN", TOKEN)
     with pytest.raises(UsageError, match="not encrypted"):
-        Transport(Address.parse("http://example.org/x"), Settings(url=""))
-    Transport(Address.parse("https://example.org/x"), Settings(url=""))
+        Transport(Address.parse("http://example.org/x"), TargetSettings(url=""))
+    Transport(Address.parse("https://example.org/x"), TargetSettings(url=""))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from safetensors.numpy import save
 
 from advbench.core.images import digest
 from advbench.evaluation.result import Result
-from advbench.evaluation.tally import Images
-from advbench.reports.sources import Run
+from advbench.evaluation.tally import AdversarialImages
+from advbench.reports.sources import StoredRun
 
 SHAPE = (6, 6, 1)
 
@@ -27,12 +27,12 @@ class Data:
         assert n <= len(self.images)
 
 
-def store(folder: Path, result: Result, data: Data, **changes) -> Run:
+def store(folder: Path, result: Result, data: Data, **changes) -> StoredRun:
     """A run directory that holds a result and an image for each row that an attack broke."""
     broken = [row for row in result.rows if row.broken_by not in (None, "clean")]
     index = np.array([row.index for row in broken], np.int32)
     x_adv = np.clip(data.images[index] / 255 + 0.1, 0, 1).astype(np.float32)
-    images = Images(index, x_adv.reshape(-1, *data.images.shape[1:]))
+    images = AdversarialImages(index, x_adv.reshape(-1, *data.images.shape[1:]))
     at = [row.index for row in result.rows]
     content = result.model_dump()
     content["data"]["digest"] = digest(data.images[at], data.labels[at])
@@ -47,4 +47,4 @@ def store(folder: Path, result: Result, data: Data, **changes) -> Run:
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(stored.to_json())
     (folder / "adversarial.safetensors").write_bytes(save(dict(vars(images))))
-    return Run(stored, folder, folder)
+    return StoredRun(stored, folder, folder)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from advbench.core.errors import Inconclusive
 from advbench.evaluation.result import Rate
-from advbench.evaluation.tally import Images
+from advbench.evaluation.tally import AdversarialImages
 from advbench.reports import figure
 from advbench.reports.figure import (
     SHOWN,
@@ -38,7 +38,7 @@ def scene(make, channels, broken=20):
     data = SimpleNamespace(images=images, labels=np.arange(100, dtype=np.int32) // 5 % 10, classes=CLASSES)
     index = np.arange(100 - broken, 100, dtype=np.int32)
     x_adv = np.clip(images[index] / 255 + 0.1, 0, 1).astype(np.float32)
-    return make(name="net_$a$", robust=100 - broken, clean=100), Images(index, x_adv), data
+    return make(name="net_$a$", robust=100 - broken, clean=100), AdversarialImages(index, x_adv), data
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 
 from advbench.core.errors import UsageError
-from advbench.wrappers.facing import climbed
+from advbench.wrappers.facing import attack_view
 from advbench.wrappers.generator import Generator
 from advbench.wrappers.purify import Purifier, Purify
 from advbench.wrappers.train import blank, train
@@ -51,10 +51,12 @@ def test_who_knows_climbs_through_the_search_and_who_does_not_climbs_the_network
 
     aware, unaware = (purify.wrap(Partial(model), SHAPE, adaptive=adaptive) for adaptive in (True, False))
     np.testing.assert_allclose(aware(x), unaware(x))
-    np.testing.assert_allclose(jax.grad(lambda x: climbed(aware, x, y)(x)[:, 0].sum())(x), jax.grad(loss)(x), rtol=1e-5)
-    np.testing.assert_allclose(climbed(unaware, x, y)(x), model(x))
+    np.testing.assert_allclose(
+        jax.grad(lambda x: attack_view(aware, x, y)(x)[:, 0].sum())(x), jax.grad(loss)(x), rtol=1e-5
+    )
+    np.testing.assert_allclose(attack_view(unaware, x, y)(x), model(x))
     both = purify.wrap(unaware, SHAPE, adaptive=False)  # twice: still the bare network
-    np.testing.assert_allclose(climbed(both, x, y)(x), model(x))
+    np.testing.assert_allclose(attack_view(both, x, y)(x), model(x))
     step = 1e-2  # and it is the slope of what the judge sees
     e = jnp.zeros_like(x).at[0, 2, 3, 0].set(step)
     np.testing.assert_allclose((loss(x + e) - loss(x - e)) / (2 * step), jax.grad(loss)(x)[0, 2, 3, 0], rtol=0.05)

@@ -110,7 +110,7 @@ def test_random_sizes_follow_from_the_image(digits):
     assert isinstance(model, Randomised)
     np.testing.assert_allclose(model(x)[::-1], model(x[::-1]), rtol=1e-5)
     assert float(model.sample(x).std(0).mean()) > 0
-    assert float(jnp.abs(model.afresh()(x) - model(x)).max()) > 0
+    assert float(jnp.abs(model.reseeded()(x) - model(x)).max()) > 0
 
 
 def test_what_is_randomised_stays_so_behind_another_wrapper(digits):

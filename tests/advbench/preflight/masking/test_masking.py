@@ -170,9 +170,9 @@ def test_what_the_doctor_sees_it_calls_invalid():
 def test_a_larger_ball_that_breaks_less_is_flagged():
     fell, few = np.arange(64) < 40, np.arange(64) < 20
     threat = Threat(NORMS["linf"], 0.1)
-    probe = SimpleNamespace(rescaled=fell, climb=lambda threat: few, wider=lambda times: threat, threat=threat)
+    probe = SimpleNamespace(rescaled=fell, ascend=lambda threat: few, wider=lambda times: threat, threat=threat)
     assert signs.larger_eps_breaks_less(probe).level == "invalid"
-    probe.rescaled, probe.climb = few, lambda threat: fell
+    probe.rescaled, probe.ascend = few, lambda threat: fell
     assert signs.larger_eps_breaks_less(probe) is None
 
 

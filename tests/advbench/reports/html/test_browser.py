@@ -4,7 +4,7 @@ import pytest
 
 from advbench.api.stored import pairs
 from advbench.reports.html.report import of_found
-from advbench.reports.sources import Found
+from advbench.reports.sources import Sources
 
 from . import browser
 
@@ -26,7 +26,7 @@ def page(stored, tmp_path):
     names = ("rather-long-model-name-" * 4, "b", "c")
     runs = [stored(n[:1] + str(k), name=n, robust=k, eps=f"0.{k}") for n, k in zip(names, (9, 60, 80), strict=True)]
     path = tmp_path / "page.html"
-    path.write_text(of_found(Found(tuple(runs)), pairs), encoding="utf-8")
+    path.write_text(of_found(Sources(tuple(runs)), pairs), encoding="utf-8")
     return path
 
 

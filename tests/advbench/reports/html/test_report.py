@@ -24,9 +24,9 @@ from advbench.reports.html import gallery
 from advbench.reports.html.classes import by_class, matrix
 from advbench.reports.html.curves import curves
 from advbench.reports.html.report import of_found
-from advbench.reports.html.svg import Axis, Chart, ticks
+from advbench.reports.html.svg import Chart, PlotAxis, ticks
 from advbench.reports.pictures import amplified, png
-from advbench.reports.sources import Found, Run
+from advbench.reports.sources import Sources, StoredRun
 
 from ..runs import Data, store
 from .document import Document
@@ -36,7 +36,7 @@ FLAG = Flag(name="saturated", level="note", evidence={"share": 0.25, "where": [1
 
 
 def page(*runs, gates=()):
-    return of_found(Found(tuple(runs), tuple(gates)), pairs)
+    return of_found(Sources(tuple(runs), tuple(gates)), pairs)
 
 
 def hostile(word=HOSTILE):
@@ -161,7 +161,7 @@ def test_a_gate_shows_its_rules(stored):
 
 def test_pictures_are_those_of_the_run(stored, data):
     run = stored("a", robust=60)
-    found = gallery.of_run(run, gallery.Budget(), pairs)
+    found = gallery.of_run(run, gallery.SizeLimit(), pairs)
     assert len(found.cards) == gallery.SHOWN
     labels = [card.title.split()[0] for card in found.cards]
     assert sorted(labels[:10]) == [str(k) for k in range(10)]  # one of each class first
@@ -187,7 +187,7 @@ def test_without_pictures_the_page_says_why(stored, data, spoil, said):
 
 
 def test_pictures_stop_where_the_page_would_grow_too_large(stored):
-    found = gallery.of_run(stored("a", robust=60), gallery.Budget(600), pairs)
+    found = gallery.of_run(stored("a", robust=60), gallery.SizeLimit(600), pairs)
     assert 0 < len(found.cards) < gallery.SHOWN
     assert f"{len(found.cards)} of the 40 images" in found.note
 
@@ -255,14 +255,14 @@ def test_convergence_shows_what_each_attack_left(stored):
     run = stored("a")
     told = Convergence(passes=(1, 2, 4), standing=(90, 80, 60), after_runs=(70, 60), doublings=0)
     attacks = (run.result.attacks[0].model_copy(update={"convergence": told}), *run.result.attacks[1:])
-    text = Document(page(Run(run.result.model_copy(update={"attacks": attacks}), run.path, run.folder))).text()
+    text = Document(page(StoredRun(run.result.model_copy(update={"attacks": attacks}), run.path, run.folder))).text()
     for part in ("Convergence", "4 passes", "60 of 90", "trial 2"):
         assert part in text
 
 
 def test_places_follow_the_axes():
-    axis = Axis("x", 0, 10, ticks(0, 10))
-    chart = Chart("c", "title <&>", "text", axis, Axis("y", 0, 100, ticks(0, 100)))
+    axis = PlotAxis("x", 0, 10, ticks(0, 10))
+    chart = Chart("c", "title <&>", "text", axis, PlotAxis("y", 0, 100, ticks(0, 100)))
     chart.line([(0, 0), (10, 100)], "s0")
     found = Document(str(chart))
     (points,) = [a["points"] for tag, a in found.elements if tag == "polyline"]
@@ -270,7 +270,7 @@ def test_places_follow_the_axes():
     assert x0 < x1
     assert y0 > y1  # up is less
     assert ("title", "title <&>") in found.texts
-    assert Axis("x", 1, 16, (), log=True).share(4) == 0.5
+    assert PlotAxis("x", 1, 16, (), log=True).share(4) == 0.5
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.3), (0, 7), (0, 1e-9), (3, 3), (0, 123456)])
@@ -282,4 +282,4 @@ def test_ticks_are_round_few_and_within(low, high):
 
 def test_a_rate_of_nothing_is_drawn(make):
     empty = make().model_copy(update={"rows": (), "robust": Rate.of(0, 0), "clean": Rate.of(0, 0), "flags": (FLAG,)})
-    assert Document(page(Run(empty, Path("x.json"), None))).faults == []
+    assert Document(page(StoredRun(empty, Path("x.json"), None))).faults == []
