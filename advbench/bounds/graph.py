@@ -64,6 +64,8 @@ class Node:
         Operands to the output.
     least : Const, optional
         For a maximum, a lower bound that holds whatever the intervals of its operands are.
+    rough : bool
+        Intervals are used for this node even where linear bounds would be tighter, since those cost too much.
     """
 
     name: str

@@ -236,7 +236,7 @@ def test_a_gate_decides_about_a_target_within_its_queries(server, data):
     rules = {"norm": "linf", "eps": "0.1", "attacks": SQUARE, "min_robust": "2%", "batch_size": 16}
     decided = advbench.gate(server.url(), data, **rules)
     assert decided.verdict == "pass" and decided.results[0].model.queries.asked == server.images
-    ended = advbench.gate(server.url(), data, **rules, query_budget=100)
+    ended = advbench.gate(server.url(), data, **rules, query_limit=100)
     assert ended.verdict == "inconclusive" and ended.outcomes[0].verdict == "inconclusive"
 
 
