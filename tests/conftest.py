@@ -29,7 +29,7 @@ There is a worker for each core, so a program gets by with one thread.
 PLAIN = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 """Generate LLVM code directly, not by way of MLIR: it halves the time of compiling. Don't divide it among threads.
 
-Only jax up to 0.10 has the first flag.
+For jax 0.10 alone: later ones have no such flag, and 0.9 computes otherwise with it.
 """
 
 gc.set_threshold(20_000, 20, 100)  # tracing makes many small objects that live; looking through them takes 4 % of all
@@ -42,7 +42,7 @@ def _compile_cheaply() -> Path | None:
     Return that folder where this process made it.
     """
     assert "jax" not in sys.modules, "jax was imported before its environment was set"
-    old = tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10)
+    old = tuple(map(int, version("jaxlib").split(".")[:2])) == (0, 10)
     flags = f"{CHEAP} {PLAIN}" if old else CHEAP  # a flag that XLA doesn't know ends the process
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA suspects programs from the cache of features nobody has

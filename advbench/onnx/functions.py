@@ -116,7 +116,8 @@ def converted(model: Any, opset: int, path: Path) -> Any:
         return new
     except Exception as error:  # whatever onnx says of what it can't convert
         raise UsageError(
-            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); export a newer one"
+            f"{path} has opset {opset}, which onnx can't convert to {OLDEST} ({_line(error)}); "
+            "export it again with a newer opset"
         ) from None
 
 

@@ -217,7 +217,7 @@ def test_weights_of_another_architecture_name_the_nearest_pairs():
     assert words.startswith("run does not fit mlp: ")
     assert "layers.0.bias [256] is not given, the nearest is first.bias [12]" in words
     assert "\n" not in words
-    with pytest.raises(UsageError, match=r"first.kernel \[192, 12\] is \[64, 12\] there"):
+    with pytest.raises(UsageError, match=r"first.kernel \[192, 12\] is given as \[64, 12\]"):
         train(data=(np.repeat(arrays()[0], 3, -1), arrays()[1]), init="run")
     assert sorted(Path("run").iterdir()) == before
 

@@ -89,7 +89,7 @@ def test_a_wrong_token_is_named_and_not_told(attack, server):
     [
         ("http://user:pa55word@127.0.0.1/v2/models/x", 2, "ADVBENCH_TOKEN"),
         ("http://127.0.0.1/v2/models/x?key=pa55word", 2, "ADVBENCH_TOKEN"),
-        ("http://127.0.0.1/predict", 2, "can't tell how to speak"),
+        ("http://127.0.0.1/predict", 2, "can't tell the protocol of"),
         ("http:predict", 2, "URL"),
         ("none.target.json", 2, "can't read none.target.json"),
     ],

@@ -263,7 +263,7 @@ def test_functions_that_call_themselves_or_grow_without_end_are_refused(make):
     nodes = [("F0", ["x"], ["f"], {"domain": "own"}), ("Flatten", ["f"], ["y"], {})]
     refused(make(nodes, change=calling(("F0", [("F0", ["a"], ["b"], "own")]))), "'F0' calls itself")
     doubled = [(f"F{n}", [(f"F{n + 1}", ["a"], ["c"], "own"), (f"F{n + 1}", ["c"], ["b"], "own")]) for n in range(30)]
-    refused(make(nodes, change=calling(*doubled, ("F30", [("Relu", ["a"], ["b"], "")]))), "nodes with its functions")
+    refused(make(nodes, change=calling(*doubled, ("F30", [("Relu", ["a"], ["b"], "")]))), "nodes after its functions")
 
 
 def test_branches_and_loops_known_beforehand_are_unrolled(make):
