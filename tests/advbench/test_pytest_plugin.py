@@ -32,7 +32,7 @@ import pytest
 from advbench.api import gating
 from advbench import pytest_gate
 from advbench.core.errors import AdvbenchError
-from advbench.gating.run import Found
+from advbench.gating.run import GateResult
 from advbench.gating.verdict import Gate
 
 calls = []
@@ -43,7 +43,7 @@ def decided(rules, source, *, model, **objects):
     models.append(model)
     if {error!r}:
         raise AdvbenchError({error!r})
-    return Found(Gate.model_validate_json({gate!r}), None)
+    return GateResult(Gate.model_validate_json({gate!r}), None)
 
 @pytest.fixture(autouse=True, scope="session")
 def standin():

@@ -68,7 +68,7 @@ def test_every_command_of_the_example_does_what_it_says(walked):
     assert {name: each.exit_code for name, each in found.items()} == dict.fromkeys(found, 0), {
         name: each.output for name, each in found.items() if each.exit_code
     }
-    assert "9x11x3" in found["data"].stdout and "1 images are in train too" in found["data"].stdout
+    assert "9x11x3" in found["data"].stdout and "1 images are also in train" in found["data"].stdout
     with Image.open(place / "thumbnails.png") as sheet:
         assert sheet.width > 100
     record = json.loads((place / "model" / "model.json").read_text())

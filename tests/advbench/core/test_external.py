@@ -223,8 +223,8 @@ def test_without_a_gradient_it_can_be_queried_but_not_climbed(net):
 @pytest.mark.parametrize(
     ("access", "attack", "says"),
     [
-        ("score", "pgd", "pgd needs a gradient, but tiny answers with scores.*attacked by square, spsa, simba"),
-        ("decision", "square", "square needs a score, but tiny answers with a class alone.*attacked by boundary"),
+        ("score", "pgd", "pgd needs a gradient, but tiny gives scores.*choose among square, spsa, simba"),
+        ("decision", "square", "square needs a score, but tiny gives the predicted class only; choose among boundary"),
     ],
 )
 def test_attacks_that_need_more_are_refused_before_any_compute(access, attack, says):
