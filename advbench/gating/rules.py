@@ -159,6 +159,9 @@ class GateRules(_Table):
     attacks: Annotated[Attacks | None, Field(description="Attacks; by default those of `advbench attack`.")] = None
     input_defense: Annotated[Attacks | None, Field(description="Input defenses.")] = None
     adaptive: Annotated[bool, Field(description="Whether attacks know the input defenses.")] = True
+    translate: Annotated[
+        bool, Field(description="Whether attacks compute a translation of a PyTorch module; the judge asks the module.")
+    ] = True
     eot_samples: Annotated[
         Positive | None, Field(description="Draws averaged in each pass, for a randomised model.")
     ] = None

@@ -200,7 +200,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(arguments, words, tmp_pa
 def test_the_documented_gpu_recipe_works_from_end_to_end_at_small_size(tmp_path):
     """Every option as documented; only the network, the data and the counts are small."""
     page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
-    lines = re.findall(r"^    advbench ((?:.*\\\n)*.*)", page.split("### The strongest")[1], re.MULTILINE)
+    lines = re.findall(r"^advbench ((?:.*\\\n)*.*)", page.split("## A strong CIFAR-10 network")[1], re.MULTILINE)
     recipe, judge = (shlex.split(line.replace("\\\n", " ")) for line in lines[:2])
     out = tmp_path / "run"
     small = {"--arch": "mlp", "--epochs": "3", "--batch-size": "64", "--out": str(out)}

@@ -151,7 +151,7 @@ def test_when_one_process_dies_the_other_stops_and_resuming_goes_on(alone, tmp_p
             assert processes[1 - victim].returncode == 4, told
             lines = [line for line in told.splitlines() if line.startswith("advbench:")]
             assert len(lines) == 1
-            assert "start all again with --resume" in lines[0], told
+            assert "start all of them again with --resume" in lines[0], told
             assert "Traceback" not in told
     for process in pair(*TOGETHER, "--out", out, "--resume"):
         ended(process)
