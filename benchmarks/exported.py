@@ -248,7 +248,8 @@ def _of_timm(name: str) -> tuple[Callable[[], nn.Module], int]:
     """A maker, and a side of images: 64 where the family takes any, else its own."""
     library = importlib.import_module("timm")
     settings = library.get_pretrained_cfg(name, allow_unregistered=True)
-    side = settings.input_size[-1] if settings.fixed_input_size else 64
+    least = settings.min_input_size or (3, 64, 64)
+    side = settings.input_size[-1] if settings.fixed_input_size else max(64, least[-1])
     return lambda: library.create_model(name, num_classes=CLASSES), side
 
 
