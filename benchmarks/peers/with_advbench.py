@@ -19,8 +19,8 @@ from advbench.attacks import (
     PGD,
     Attack,
     Threat,
+    losses,
 )
-from advbench.attacks.losses import cross_entropy, input_gradient
 from advbench.attacks.spec import AttackSpec, attacks_of
 from advbench.core.loaded import LoadedModel
 from advbench.core.spec import ThreatSpec
@@ -46,7 +46,7 @@ def gradient(job: Job):
 
 @jax.jit
 def input_gradient(model, x, y):
-    return input_gradient(model, cross_entropy, x, y)[0]
+    return losses.input_gradient(model, losses.cross_entropy, x, y)[0]
 
 
 def plain(job: Job, run):
