@@ -69,24 +69,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path, len(LONG)))
 
 
-MEMORY, MAPPINGS = 2 << 30, 30_000
-"""Bytes and mappings from which a process forgets its programs: Linux grants it 65,530 mappings."""
-
-
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Forget the programs of a file once they are many: they hold gigabytes, and later files need few of them."""
+    """Forget the programs of a file: they hold gigabytes, and read back from the folder they cost little.
+
+    Linux also grants a process 65,530 mappings, of which every program takes several.
+    """
     yield
-    if "jax" in sys.modules and _is_full():
+    if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
         gc.collect()
-
-
-def _is_full() -> bool:
-    """Return whether this process is large; where there is no `/proc`, every file starts anew."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        mappings = Path("/proc/self/maps").read_bytes().count(b"\n")
-    except OSError:
-        return True
-    return pages * os.sysconf("SC_PAGE_SIZE") > MEMORY or mappings > MAPPINGS
