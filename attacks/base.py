@@ -283,7 +283,7 @@ def likely_wrong(model: Model, x: Array, y: Array, rank: int) -> TargetedLabels:
 
     Returns
     -------
-    Aim
+    TargetedLabels
         Labels and target classes.
     """
     loss_reference: TargetedLabels = _likely_wrong(model, x, y, rank)

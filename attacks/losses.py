@@ -85,7 +85,7 @@ def cross_entropy_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    loss_reference : Aim
+    loss_reference : TargetedLabels
         Label and target class of the image.
 
     Returns
@@ -103,7 +103,7 @@ def margin_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    loss_reference : Aim
+    loss_reference : TargetedLabels
         Label and target class of the image.
 
     Returns
@@ -121,7 +121,7 @@ def difference_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    loss_reference : Aim
+    loss_reference : TargetedLabels
         Label and target class of the image.
 
     Returns
@@ -139,7 +139,7 @@ def dlr_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     ----------
     logits : Array
         float32 `[K]`, of one image.
-    loss_reference : Aim
+    loss_reference : TargetedLabels
         Label and target class of the image.
 
     Returns

@@ -103,7 +103,7 @@ def search(plan: Rounds, n: int) -> NormSearch:
 
     Returns
     -------
-    Search
+    NormSearch
         State before the first step.
     """
     zero, inf, c = jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf), jnp.full(n, plan.c, jnp.float32)
@@ -117,7 +117,7 @@ def advance(plan: Rounds, now: NormSearch, succeeds: Array, cost: Array) -> tupl
     ----------
     plan : Rounds
         Settings of the search.
-    now : Search
+    now : NormSearch
         State of the search.
     succeeds : Array
         bool `[B]`: images misclassified at this step.
@@ -126,7 +126,7 @@ def advance(plan: Rounds, now: NormSearch, succeeds: Array, cost: Array) -> tupl
 
     Returns
     -------
-    tuple[Search, Array]
+    tuple[NormSearch, Array]
         The next state, and a mask bool `[B]` of images whose round ended.
     """
     active = now.round < plan.rounds

@@ -1,4 +1,4 @@
-"""What `exporters.py` has exported: PyTorch's layers and functions, the families of torchvision and timm."""
+"""Cases that `exporters.py` exports: PyTorch's layers and functions, the families of torchvision and timm."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _exact(net: nn.Module, x: torch.Tensor, cotangent: torch.Tensor) -> Pair | N
 
 
 def _errors(found: Pair, true: Pair) -> list[float]:
-    """How far off logits are, and the gradient of the median image."""
+    """Return the relative errors of the logits, and of the gradient of the median image."""
     slopes = [_off(*each) for each in zip(found[1], true[1], strict=True)]
     return [_off(found[0], true[0]), float(np.median(slopes))]
 
@@ -154,7 +154,7 @@ def table(cases: Iterable[Case], opsets: dict[str, tuple[int, ...]], kept: Path 
 
 
 def tried(net: Any, side: int, exporter: str, opset: int) -> Outcome:
-    """What comes of one exporter and opset."""
+    """Export and compare with one exporter at one opset."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kind, what = verdict(net, side, exporter, opset, Path(folder))

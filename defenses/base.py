@@ -174,7 +174,7 @@ class Defense(PytreeConfig):
             Weights and images to the loss and auxiliary output.
         params : Any
             Weights of the network.
-        here : Here
+        here : StepInputs
             Inputs of the step.
 
         Returns

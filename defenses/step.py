@@ -41,7 +41,7 @@ def begin(state: Any, recipe: Recipe, memory: Any = ()) -> StepState:
 
     Returns
     -------
-    Progress
+    StepState
         State before the first step.
     """
     opt = recipe.transform().init(nnx.split_state(state, nnx.Param, ...)[0])
@@ -69,7 +69,7 @@ def update(
 
     Parameters
     ----------
-    now : Progress
+    now : StepState
         State of training; its buffers are donated.
     defense : Defense
         Training objective with its settings.
@@ -96,7 +96,7 @@ def update(
 
     Returns
     -------
-    tuple[Progress, dict[str, Array]]
+    tuple[StepState, dict[str, Array]]
         The next state; loss, accuracy on `x_adv`, norm of the gradient and learning rate, scalars.
     """
     params, rest = nnx.split_state(now.state, nnx.Param, ...)

@@ -158,7 +158,7 @@ def written(
     -------
     GateRules
         The rules.
-    Source
+    RulesSource
         File and lines that they come from.
 
     Raises
@@ -224,7 +224,7 @@ def summary(rules: GateRules, source: RulesSource) -> str:
     ----------
     rules : GateRules
         The rules.
-    source : Source
+    source : RulesSource
         File that they come from, if any.
 
     Returns

@@ -147,7 +147,7 @@ def decided(
 
     Returns
     -------
-    Found
+    GateResult
         The gate, its results, and a new baseline if one was asked for.
     """
     gate = loaded(rules, source, model=model, data=data, update=update, **given)
@@ -169,7 +169,7 @@ def loaded(
     ----------
     rules : GateRules
         The rules.
-    source : Source
+    source : RulesSource
         File and lines that they come from.
     model, data : Any
         As for `advbench.evaluate`; by default those that the rules name.
@@ -213,7 +213,7 @@ class Loaded:
 
     Attributes
     ----------
-    run : Run
+    run : GateRun
         The gate to run.
     settings : Settings
         Settings of its evaluations.
@@ -244,7 +244,7 @@ class Loaded:
 
         Returns
         -------
-        Found
+        GateResult
             The gate, its results, and a new baseline if one was asked for.
         """
         run = self.run

@@ -26,7 +26,7 @@ def read(paths: Sequence[Path]) -> Sources:
 
     Returns
     -------
-    Found
+    Sources
         Results and gates.
 
     Raises
@@ -60,7 +60,7 @@ def one(path: Path) -> StoredRun:
 
     Returns
     -------
-    Run
+    StoredRun
         The result and its place.
 
     Raises
@@ -130,7 +130,7 @@ def collect(folder: Path) -> tuple[list[HistoryEntry], list[str]]:
 
     Returns
     -------
-    tuple of list of Told and list of str
+    tuple of list of HistoryEntry and list of str
         The results, and an error message for each result file that can't be read.
 
     Raises
@@ -168,7 +168,7 @@ def pairs(run: StoredRun, wanted: Collection[int] | None = None) -> list[Pair]:
 
     Parameters
     ----------
-    run : Run
+    run : StoredRun
         The run.
     wanted : collection of int, optional
         Indices to restrict the images to.

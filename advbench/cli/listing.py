@@ -101,9 +101,18 @@ def described(kind: Kind, name: str) -> str:
     UsageError
         If the list has no such name, or its entries have no settings.
     """
-    if kind not in DETAILED:
-        raise UsageError(f"--detail is for {', '.join(DETAILED)}")
-    known = DETAILED[kind]()
+    from advbench.attacks import ATTACKS
+    from advbench.defenses import DEFENSES
+    from advbench.wrappers import WRAPPERS
+
+    registries: dict[Kind, Mapping[str, Any]] = {
+        Kind.attacks: ATTACKS,
+        Kind.defenses: DEFENSES,
+        Kind.defenses_at_inference: WRAPPERS,
+    }
+    if kind not in registries:
+        raise UsageError(f"--detail is for {', '.join(registries)}")
+    known = registries[kind]
     if name not in known:
         raise unknown(kind.value.removesuffix("s").replace("-", " "), name, known)
     text = inspect.getdoc(known[name]) or ""
@@ -172,30 +181,16 @@ def _plans(known: Mapping[str, Any]) -> list[Entry]:
     return [{"name": name, "settings": _settings(plan), "paper": plan.paper} for name, plan in known.items()]
 
 
-def _attack_classes() -> Mapping[str, Any]:
-    from advbench.attacks import ATTACKS
-
-    return ATTACKS
-
-
-def _defense_classes() -> Mapping[str, Any]:
+def _defenses() -> list[Entry]:
     from advbench.defenses import DEFENSES
 
-    return DEFENSES
-
-
-def _input_defense_classes() -> Mapping[str, Any]:
-    from advbench.wrappers import WRAPPERS
-
-    return WRAPPERS
-
-
-def _defenses() -> list[Entry]:
-    return _plans(_defense_classes())
+    return _plans(DEFENSES)
 
 
 def _wrappers() -> list[Entry]:
-    return _plans(_input_defense_classes())
+    from advbench.wrappers import WRAPPERS
+
+    return _plans(WRAPPERS)
 
 
 def _models() -> list[Entry]:
@@ -254,12 +249,6 @@ def _datasets() -> list[Entry]:
         for info in DATASETS.values()
     ]
 
-
-DETAILED: dict[Kind, Callable[[], Mapping[str, Any]]] = {
-    Kind.attacks: _attack_classes,
-    Kind.defenses: _defense_classes,
-    Kind.defenses_at_inference: _input_defense_classes,
-}
 
 ENTRIES: dict[Kind, Callable[[], list[Entry]]] = {
     Kind.attacks: _attacks,

@@ -30,7 +30,7 @@ def twins(found: Dataset, source: DataSource, reading: Reading) -> tuple[str, ..
     ----------
     found : Dataset
         The split.
-    source : Source
+    source : DataSource
         All splits.
     reading : Reading
         Options for image files.

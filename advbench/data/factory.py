@@ -28,7 +28,7 @@ def find(where: str, function: str) -> DataSource:
 
     Returns
     -------
-    Source
+    DataSource
         Splits, made on demand.
 
     Raises

@@ -32,7 +32,7 @@ def find(path: Path, name: str) -> DataSource | None:
 
     Returns
     -------
-    Source or None
+    DataSource or None
         Splits, read on demand.
 
     Raises

@@ -114,7 +114,7 @@ def dataset(
 
     Parameters
     ----------
-    source : Source
+    source : DataSource
         Data with its splits.
     split : str
         A split of the source.
@@ -167,7 +167,7 @@ def prepared(source: DataSource, split: str, reading: Reading) -> tuple[Part, np
 
     Parameters
     ----------
-    source : Source
+    source : DataSource
         Data with its splits.
     split : str
         A split of the source.

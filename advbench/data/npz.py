@@ -35,7 +35,7 @@ def find(path: Path, name: str) -> DataSource:
 
     Returns
     -------
-    Source
+    DataSource
         Splits, read on demand.
 
     Raises
@@ -128,7 +128,7 @@ def find_pairs(files: Sequence[Path], path: Path, name: str) -> DataSource:
 
     Returns
     -------
-    Source
+    DataSource
         Splits, read on demand.
 
     Raises

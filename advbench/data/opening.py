@@ -135,7 +135,7 @@ def opened(text: str) -> DataSource:
 
     Returns
     -------
-    Source
+    DataSource
         Splits, read on demand.
     """
     where, colon, function = text.rpartition(":")

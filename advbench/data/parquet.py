@@ -44,7 +44,7 @@ def find(files: Sequence[Path], path: Path, name: str) -> DataSource:
 
     Returns
     -------
-    Source
+    DataSource
         Splits, read on demand.
 
     Raises

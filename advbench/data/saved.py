@@ -41,7 +41,7 @@ def find(path: Path, name: str) -> DataSource:
 
     Returns
     -------
-    Source
+    DataSource
         Splits, read on demand.
 
     Raises

@@ -49,7 +49,7 @@ def find(files: Sequence[Path], path: Path, name: str) -> DataSource:
 
     Returns
     -------
-    Source
+    DataSource
         Splits, read on demand.
     """
     splits: dict[str, Callable[[], Part]] = {split: partial(_listing, some) for split, some in by_split(files).items()}

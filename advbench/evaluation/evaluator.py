@@ -183,7 +183,7 @@ class Evaluator:
 
         Returns
         -------
-        Done
+        AttackOutcome
             The completed plan with its tally.
 
         Raises

@@ -65,7 +65,7 @@ class Series(Record):
         Name of the model; data set and split.
     norm, eps : str
         The threat, eps as typed.
-    points : tuple of Point
+    points : tuple of HistoryPoint
         One per evaluation.
     """
 
@@ -99,7 +99,7 @@ class History(Record):
 
         Parameters
         ----------
-        found : sequence of Told
+        found : sequence of HistoryEntry
             Results in any order.
 
         Returns

@@ -43,7 +43,7 @@ def ending_flag(end: AdvbenchError, plan: Schedule) -> Flag:
     ----------
     end : AdvbenchError
         Reason for which the remote model stopped answering.
-    plan : Plan
+    plan : Schedule
         The schedule, cut short.
 
     Returns

@@ -168,7 +168,7 @@ def load_images(run: Path) -> AdversarialImages:
 
     Returns
     -------
-    Images
+    AdversarialImages
         The adversarial images, in memory or, if there are many, read on demand.
 
     Raises

@@ -89,9 +89,9 @@ def decide(asked: RuleInstance, evidence: Sample) -> tuple[Outcome, bool]:
 
     Parameters
     ----------
-    asked : Asked
+    asked : RuleInstance
         The rule.
-    evidence : Evidence
+    evidence : Sample
         Outcomes so far.
 
     Returns
@@ -125,7 +125,7 @@ def compare(
 
     Parameters
     ----------
-    asked : Sequence[Asked]
+    asked : Sequence[RuleInstance]
         Rules of kind `max_drop`.
     pairs : Sequence[tuple[np.ndarray, np.ndarray]]
         For each rule the outcomes before and now, bool `[n]` each.
@@ -184,7 +184,7 @@ def unknown_yet(asked: RuleInstance, why: str, verdict: Verdict = "inconclusive"
 
     Parameters
     ----------
-    asked : Asked
+    asked : RuleInstance
         The rule.
     why : str
         Reason, for the message.

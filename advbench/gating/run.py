@@ -60,9 +60,9 @@ class GateRun:
         Model, images and threat models.
     rules : GateRules
         Table of the gate.
-    source : Source
+    source : RulesSource
         Places of the rules.
-    asked : list[Asked]
+    asked : list[RuleInstance]
         Rules to decide.
     baseline : Baseline, optional
         Baseline to compare with.
@@ -114,7 +114,7 @@ class GateRun:
 
         Returns
         -------
-        Found
+        GateResult
             Verdict, and the new baseline if requested.
 
         Raises

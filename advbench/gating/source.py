@@ -116,7 +116,7 @@ def read(
 
     Returns
     -------
-    tuple[GateRules, Source]
+    tuple[GateRules, RulesSource]
         The rules and their places.
 
     Raises
@@ -148,7 +148,7 @@ def validated(table: Mapping[str, Any], source: RulesSource) -> GateRules:
     ----------
     table : Mapping[str, Any]
         Content of the file.
-    source : Source
+    source : RulesSource
         Places of the keys.
 
     Returns

@@ -134,14 +134,14 @@ def asked_of(rules: GateRules, subject: Subject, source: RulesSource, *, update:
         Table of the gate.
     subject : Subject
         Model, images and threat models.
-    source : Source
+    source : RulesSource
         Places of the rules.
     update : bool
         Skip rules about drops, since a new baseline is not compared with the old one.
 
     Returns
     -------
-    list[Asked]
+    list[RuleInstance]
         The rules.
 
     Raises

@@ -22,7 +22,7 @@ NOISE: Final = 1 / 8  # mixed into images: on flat ones equal pixels tie, and ro
 
 
 class Difference(NamedTuple):
-    """Of logits over the largest logit, and of input gradients: the median, and the worst over the largest."""
+    """Relative differences: of logits to the largest logit; of input gradients, the median and the worst."""
 
     logits: float
     gradients: float

@@ -34,7 +34,7 @@ def users_model(where: str, factory: str, weights: Path | None = None) -> UserMo
 
     Returns
     -------
-    Users
+    UserModel
         The model, its layouts, digest and record.
 
     Raises

@@ -32,7 +32,7 @@ def compare(path: Path, graph: OnnxGraph, model: LoadedModel, images: Any) -> Fl
     ----------
     path : Path
         The file that the model comes from.
-    graph : Graph
+    graph : OnnxGraph
         Its translation, with the batch size and the names of input and output.
     model : LoadedModel
         The model with its preprocessing.

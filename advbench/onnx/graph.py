@@ -32,7 +32,7 @@ class OnnxGraph:
 
     Attributes
     ----------
-    nodes : tuple of Node
+    nodes : tuple of OnnxNode
         Nodes that the output needs, in order.
     constants : dict
         Arrays known beforehand; weights come as arguments, so that they are not compiled into programs.
@@ -107,7 +107,7 @@ def build(program: Program, path: Path) -> tuple[OnnxGraph, Weights]:
 
     Returns
     -------
-    Graph
+    OnnxGraph
         The graph.
     dict
         Its weights by name.
@@ -153,7 +153,7 @@ def logits_of(graph: OnnxGraph, weights: Weights, program: Program, path: Path) 
 
     Parameters
     ----------
-    graph : Graph
+    graph : OnnxGraph
         The graph.
     weights : dict
         Arrays by name.
@@ -164,7 +164,7 @@ def logits_of(graph: OnnxGraph, weights: Weights, program: Program, path: Path) 
 
     Returns
     -------
-    Graph
+    OnnxGraph
         With a batch of 1 if it supports no other, though it doesn't say so.
     int or None
         Number of logits; None if the size of the images, or the output that holds the logits, is open.

@@ -21,7 +21,7 @@ class Body:
 
     Attributes
     ----------
-    nodes : tuple of Node
+    nodes : tuple of OnnxNode
         Nodes in order.
     inputs, outputs : tuple of str
         Names of the arrays.
@@ -82,12 +82,12 @@ def every(nodes: Iterable[OnnxNode]) -> Iterator[OnnxNode]:
 
     Parameters
     ----------
-    nodes : iterable of Node
+    nodes : iterable of OnnxNode
         Outer nodes.
 
     Returns
     -------
-    iterator of Node
+    iterator of OnnxNode
         All nodes.
     """
     for node in nodes:
@@ -156,7 +156,7 @@ class NodeReader:
 
         Returns
         -------
-        tuple of Node
+        tuple of OnnxNode
             Nodes in order.
         dict
             Current names by those in the file.

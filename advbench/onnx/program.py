@@ -30,7 +30,7 @@ class Program:
 
     Attributes
     ----------
-    nodes : tuple of Node
+    nodes : tuple of OnnxNode
         Nodes in order.
     arrays : dict
         Constant arrays by name.

@@ -30,7 +30,7 @@ class Execution:
 
         Parameters
         ----------
-        nodes : sequence of Node
+        nodes : sequence of OnnxNode
             The nodes.
 
         Raises

@@ -31,7 +31,7 @@ def found_in(rows: np.ndarray, settings: TargetSettings, classes: int, where: ob
     ----------
     rows : np.ndarray
         Answers to different images, `[n, K]` or `[n]`.
-    settings : Settings
+    settings : TargetSettings
         The target file.
     classes : int
         Number of classes of the data.
@@ -40,7 +40,7 @@ def found_in(rows: np.ndarray, settings: TargetSettings, classes: int, where: ob
 
     Returns
     -------
-    Found
+    AnswerFormat
         Kind, number of classes and resolution.
 
     Raises

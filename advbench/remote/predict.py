@@ -53,7 +53,7 @@ class Predict:
         ----------
         address : Address
             The URL.
-        settings : Settings
+        settings : TargetSettings
             The target file.
         about : Any
             Metadata, or None.

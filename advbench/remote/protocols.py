@@ -63,7 +63,7 @@ def protocol_of(address: Address, settings: TargetSettings) -> str:
     ----------
     address : Address
         The URL.
-    settings : Settings
+    settings : TargetSettings
         The target file.
 
     Returns

@@ -51,7 +51,7 @@ class TargetSettings(BaseModel):
 
         Returns
         -------
-        Settings
+        TargetSettings
             Its settings.
 
         Raises

@@ -37,7 +37,7 @@ class Target:
         Maps an image shape (H, W, C) to the `Dialect` for such images.
     transport : Transport
         Sends requests.
-    settings : Settings
+    settings : TargetSettings
         The target file.
     budget : int, optional
         Query limit; further queries raise `QueriesSpent`.
@@ -48,7 +48,7 @@ class Target:
         Images sent to the server, and answered from memory.
     ended : AdvbenchError or None
         Reason why no more queries are sent.
-    found : Found or None
+    found : AnswerFormat or None
         Kind and form of the answers, once the model was tried.
     classes : int or None
         Number of classes of the data, to choose among several outputs.

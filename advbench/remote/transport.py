@@ -53,7 +53,7 @@ class Transport:
     ----------
     address : Address
         The host; requests may use any path on it.
-    settings : Settings
+    settings : TargetSettings
         Limits.
 
     Raises

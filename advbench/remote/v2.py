@@ -66,7 +66,7 @@ class V2:
         ----------
         address : Address
             The URL.
-        settings : Settings
+        settings : TargetSettings
             The target file.
         about : Any
             Metadata.

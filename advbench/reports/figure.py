@@ -61,7 +61,7 @@ def examples(result: Result, images: AdversarialImages, model: LoadedModel, data
 
     Parameters
     ----------
-    result, images : Result, Images
+    result, images : Result, AdversarialImages
         The evaluation and its adversarial images.
     model : LoadedModel
         The model, for the probabilities.

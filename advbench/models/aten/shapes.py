@@ -197,7 +197,7 @@ def _var(x: Value, axes: Any = None, *, correction: Value = 1, keepdim: bool = F
 
 @entered("linalg_vector_norm")
 def _norm(x: Value, order: Value = 2, axes: Any = None, keep: bool = False, **_: Any) -> Value:
-    """Of a vector of zeros the slope is 0, as PyTorch has it."""
+    """Compute a norm whose gradient at a vector of zeros is 0, as PyTorch's."""
     if order != 2:
         raise NotImplementedError(f"norm of order {order}")
     squares = (x**2).sum(_axes(axes), keepdims=keep)

@@ -26,7 +26,7 @@ def setting(node: OnnxNode, name: str, given: Value) -> tuple[int, ...] | None:
 
     Parameters
     ----------
-    node : Node
+    node : OnnxNode
         The node.
     name : str
         Name of the attribute.

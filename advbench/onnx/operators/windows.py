@@ -58,7 +58,7 @@ class Windows:
 
         Parameters
         ----------
-        node : Node
+        node : OnnxNode
             The node.
         x : Array
             Images `[N, C, ...]`.

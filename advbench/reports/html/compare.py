@@ -23,7 +23,7 @@ def of_pair(found: Comparison, before: StoredRun, after: StoredRun, images: gall
     ----------
     found : Comparison
         The differences.
-    before, after : Run
+    before, after : StoredRun
         The two runs.
     images : Finder
         Loads adversarial images of a run, for the pictures.

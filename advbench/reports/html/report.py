@@ -25,7 +25,7 @@ def of_found(found: Sources, images: gallery.Finder) -> str:
 
     Parameters
     ----------
-    found : Found
+    found : Sources
         At least one run or gate.
     images : callable
         Finds the images of a run.

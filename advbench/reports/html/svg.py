@@ -54,7 +54,7 @@ class Chart:
         Unique on the page; letters, digits and hyphens.
     title, text : str
         Accessible title and description.
-    x, y : Axis
+    x, y : PlotAxis
         Horizontal and vertical axis.
     """
 

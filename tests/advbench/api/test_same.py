@@ -52,7 +52,7 @@ def draw(folder, count, seed):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """What the commands wrote, and what the calls return, by step."""
+    """Outputs of the commands, and results of the calls, by step."""
     place = tmp_path_factory.mktemp("same")
     draw(place / "shapes" / "train", 60, 0)
     draw(place / "shapes" / "test", 30, 1)

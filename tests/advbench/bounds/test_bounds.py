@@ -257,7 +257,7 @@ def test_a_choice_that_jumps_or_does_not_rise_is_no_piece():
 
 
 def test_the_largest_of_a_whole_image_is_a_few_nodes():
-    """As many as its number of pixels has binary digits; linear bounds of all would compile for minutes."""
+    """Only as many as its number of pixels has binary digits: linear bounds of all would compile for minutes."""
     graph = read(lambda x: jnp.maximum(x.max((1, 2)), x.mean((1, 2))), (64, 64, 3))
     found = [at for at, node in enumerate(graph.nodes) if node.name == "max"]
     assert len(found) == 12 + 1

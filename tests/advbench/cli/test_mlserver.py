@@ -214,7 +214,7 @@ def test_scores_are_attacked_as_they_are_without_a_server(run, server):
 
 @pytest.mark.parametrize("name", ["several", "records", "few", "bare"])
 def test_scores_in_any_form_are_the_same_model(server, name):
-    """Of several outputs, in columns, a few images at a time, by a server that does not describe its input."""
+    """The logits among several outputs, in columns, a few images at a time; the server does not describe its input."""
     images = load("mnist", "test").images[:12]
     model = probed(load_model(f"{server}/{name}"), images, 10)
     found = model.predict.target.ask(images.astype(np.float32) / 255)
