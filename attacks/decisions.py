@@ -221,4 +221,4 @@ def unit(d: Array) -> Array:
         The same shape.
     """
     d = d / jnp.maximum(jnp.abs(d).max(), TINY)
-    return d / jnp.maximum(jnp.sqrt(jnp.square(d).sum()), TINY)
+    return d / jnp.maximum(jnp.sqrt(jnp.square(d).sum()), 1.0)  # 0 or at least 1, as the largest value is

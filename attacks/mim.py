@@ -156,7 +156,8 @@ class MIFGSM(PGD):
         """
         g = jnp.where(jnp.isfinite(g), g, 0.0)
         g = g / jnp.maximum(jnp.abs(g).max((1, 2, 3), keepdims=True), TINY)  # else tiny gradients underflow in the sum
-        momentum = self.decay * state.momentum + g / jnp.maximum(jnp.abs(g).mean((1, 2, 3), keepdims=True), TINY)
+        mean = jnp.maximum(jnp.abs(g).sum((1, 2, 3), keepdims=True), 1.0) / g[0].size  # a sum is 0 or at least 1
+        momentum = self.decay * state.momentum + g / mean
         return jax.vmap(threat.step, (0, 0, 0, None))(x, state.x, momentum, self.rel_step_size), momentum
 
 

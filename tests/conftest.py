@@ -29,7 +29,7 @@ There is a worker for each core, so a program gets by with one thread.
 PLAIN = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 """Generate LLVM code directly, not by way of MLIR: it halves the time of compiling. Don't divide it among threads.
 
-For jax 0.10 alone: later ones have no such flag, and 0.9 computes otherwise with it.
+For jax 0.10 alone: later ones have no such flag.
 """
 
 gc.set_threshold(20_000, 20, 100)  # tracing makes many small objects that live; looking through them takes 4 % of all

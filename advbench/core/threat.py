@@ -117,7 +117,8 @@ class L2:
 
     def steepest(self, g: Array) -> Array:
         g = g / jnp.maximum(jnp.abs(g).max(), TINY)  # tiny gradients would underflow when squared
-        return g / jnp.maximum(self.length(g), TINY)
+        # Now the length is 0 or at least 1. XLA may divide by the product of two divisors, which TINY**2 makes 0.
+        return g / jnp.maximum(self.length(g), 1.0)
 
     def sample(self, key: Array, like: Array) -> Array:
         towards, radius = jax.random.split(key)
