@@ -1,6 +1,7 @@
 """What holds for every test: cheap compilation, each program once, and bounded memory."""
 
 import gc
+import importlib
 import os
 import shutil
 import sys
@@ -23,7 +24,9 @@ LONG = (
 CHEAP = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true --xla_cpu_multi_thread_eigen=false"
 """Tests check arithmetic, not speed: nearly all their time would go into optimising programs that run once.
 
-There is a worker for each core, so a program gets by with one thread.
+There is a worker for each core, so a program gets by with one thread. Level 1 is for tests marked `optimised`, which
+compute much with few programs; the others go without any optimisation (`JAX_DISABLE_MOST_OPTIMIZATIONS`), which halves
+the time of compiling once more.
 """
 
 PLAIN = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
@@ -45,6 +48,7 @@ def _compile_cheaply() -> Path | None:
     old = tuple(map(int, version("jaxlib").split(".")[:2])) == (0, 10)
     flags = f"{CHEAP} {PLAIN}" if old else CHEAP  # a flag that XLA doesn't know ends the process
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA suspects programs from the cache of features nobody has
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
@@ -67,6 +71,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; xdist hands out files in this order (`--no-loadscope-reorder`)."""
     place = {ROOT / name: at for at, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """Optimise the programs of a test marked `optimised`, and of the fixtures that it is the first to need."""
+    if item.get_closest_marker("optimised") is None:
+        return (yield)
+    jax = importlib.import_module("jax")
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        return (yield)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True, scope="module")

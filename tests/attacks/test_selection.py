@@ -76,6 +76,7 @@ STEPS = {
 }
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("sigma", [0.1, 0.3])
 def test_robust_accuracy_of_the_expected_classifier_is_found(sigma, lines):
     """Within 2 % of the images of the truth by pgd, by apgd and by the suite for randomised models, at three eps.

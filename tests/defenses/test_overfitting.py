@@ -119,6 +119,7 @@ def digits():
     return small[:3456], mnist.labels[:3456], small[3456:] / np.float32(255), mnist.labels[3456:3712]
 
 
+@pytest.mark.optimised
 def test_fast_training_at_too_large_a_step_overfits_is_seen_and_survives(digits, monkeypatch):
     """Steps of 2 eps end in corners of the ball, and a network learns to withstand corners alone."""
     images, labels, x, y = digits

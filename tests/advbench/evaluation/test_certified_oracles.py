@@ -1,11 +1,15 @@
 """Both sides of the truth, on networks whose robust accuracy is proven: what is certified can't be broken."""
 
+import pytest
+
 from advbench.attacks.spec import AttackSpec
 from advbench.certification import certify
 from advbench.core.spec import ThreatSpec
 from advbench.data import load
 from advbench.evaluation import evaluate
 from tests.oracles import load_indices, load_oracle
+
+pytestmark = pytest.mark.optimised
 
 
 def both_sides(name, eps, indices, method, *attacks):

@@ -8,6 +8,7 @@ from advbench.data import load
 from advbench.evaluation import evaluate
 from tests.oracles import load_indices, load_oracle
 
+pytestmark = pytest.mark.optimised
 AUTOATTACK = ("apgd", "apgd:loss=dlr,targets=9")  # what follows in the suite breaks none of these images
 SEED = 1  # leaves 77.0 %; other seeds one image more, whatever the number of steps and restarts
 CW = "cw:rounds=3,steps=100,c=100,lr=0.1"
