@@ -4,16 +4,15 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-BASE = {"ADVBENCH_NATIVE": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "80"}
-BASE |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
+from tests import processes
+
+BASE = {"ADVBENCH_NATIVE": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
 RUN = [
     *["mnist", "--arch", "mlp", "--defense", "pgd:steps=3,rel_step_size=0.5", "--eps", "0.1", "--epochs", "3"],
     *["--validation", "60", "--batch-size", "32", "--train-size", "380", "--mix", "cutmix", "--augment", "crop-flip"],
@@ -54,15 +53,9 @@ with together():
 """
 
 
-def start(*arguments, devices=1, program=("-m", "advbench"), **environment):
+def start(*arguments, devices=1, **options):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    return subprocess.Popen(
-        [sys.executable, *program, *map(str, arguments)],
-        env={**os.environ, **BASE, "XLA_FLAGS": flags, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return processes.start(*arguments, **BASE, XLA_FLAGS=flags, **options)
 
 
 def ended(process):
@@ -101,7 +94,7 @@ def alone(tmp_path_factory):
     """Trained on one device, and attacked there."""
     out = tmp_path_factory.mktemp("alone") / "run"
     commands = ["train", *RUN, "--out", out], ["attack", out, *ATTACK]
-    return out, ended(start(*series(*commands), program=("-c", SERIES)))
+    return out, ended(start(*series(*commands), program=SERIES))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +102,7 @@ def eight(alone, tmp_path_factory):
     """Trained on eight devices; what one device trained, attacked on eight."""
     out = tmp_path_factory.mktemp("eight") / "run"
     commands = ["train", *RUN, "--out", out], ["attack", alone[0], *ATTACK]
-    return out, ended(start(*series(*commands), program=("-c", SERIES), devices=8))
+    return out, ended(start(*series(*commands), program=SERIES, devices=8))
 
 
 def test_eight_devices_train_the_same_network(alone, eight):
@@ -124,37 +117,32 @@ def test_eight_devices_find_the_same_images_broken(alone, eight):
     assert 0 < one["robust"]["correct"] < 48
 
 
-def test_two_processes_train_the_same_network(alone, tmp_path):
-    first, second = pair(*TOGETHER, "--out", tmp_path / "run")
-    told = ended(first)
-    assert ended(second) == ""  # only one talks and writes
-    assert "best epoch" in told
-    assert_close(alone[0], tmp_path / "run")
-
-
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_job_ends_well_whichever_process_is_done_last(late):
-    for process in pair(late, program=("-c", LATE)):
+    for process in pair(late, program=LATE):
         assert ended(process) == ""
 
 
-def test_when_one_process_dies_the_other_stops_and_resuming_goes_on(alone, tmp_path):
-    """First the process that writes dies, then the other one of the job that goes on."""
+def test_two_processes_train_the_same_network_though_each_dies_once(alone, tmp_path):
+    """First the process that writes dies, then the other one of the job that goes on: what is left stops."""
     out = tmp_path / "run"
     for victim, resume in ((0, ()), (1, ("--resume",))):
-        processes = pair(*TOGETHER, "--out", out, *resume)
-        wait_for_checkpoint(out, processes)
-        processes[victim].send_signal(signal.SIGKILL)
-        _, told = processes[1 - victim].communicate(timeout=120)
-        processes[victim].communicate()
-        if processes[1 - victim].returncode:  # else it was done before it noticed
-            assert processes[1 - victim].returncode == 4, told
+        job = pair(*TOGETHER, "--out", out, *resume)
+        wait_for_checkpoint(out, job)
+        job[victim].kill()
+        _, told = job[1 - victim].communicate(timeout=120)
+        job[victim].communicate()
+        assert job[victim].returncode == -signal.SIGKILL
+        if job[1 - victim].returncode:  # else it was done before it noticed
+            assert job[1 - victim].returncode == 4, told
             lines = [line for line in told.splitlines() if line.startswith("advbench:")]
             assert len(lines) == 1
             assert "start all of them again with --resume" in lines[0], told
             assert "Traceback" not in told
-    for process in pair(*TOGETHER, "--out", out, "--resume"):
-        ended(process)
+    first, second = pair(*TOGETHER, "--out", out, "--resume")
+    told = ended(first)
+    assert ended(second) == ""  # only one talks and writes
+    assert "best epoch" in told
     assert_close(alone[0], out)
 
 
