@@ -6,8 +6,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,23 +14,21 @@ import pytest
 from typer.testing import CliRunner
 
 from advbench.cli import app
+from tests.processes import start
 
 SMALL = ["--arch", "mlp", "--validation", "64", "--batch-size", "32", "--train-size", "640", "--eps-warmup", "1"]
 RUN = ["mnist", *SMALL, "--defense", "pgd:steps=10,rel_step_size=0.25", "--epochs", "8", "--ema", "0.9"]
 
 
-ENVIRONMENT = {**os.environ, "COLUMNS": "80"}
-
-
-def start(*arguments):
-    """Start a process of its own, which signals can end."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "advbench", "train", *map(str, arguments)],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+# What `ulimit -f` does before it starts a command: no file may be larger than so many bytes.
+LIMITED = """
+import resource
+import jax
+resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
+jax.config.update("jax_enable_compilation_cache", False)
+from advbench.cli import main
+main()
+"""
 
 
 def run(*arguments):
@@ -49,7 +45,7 @@ def train(*arguments):
 def whole(tmp_path_factory):
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    process = start(*RUN, "--out", out, "--json", "-")
+    process = start("train", *RUN, "--out", out, "--json", "-")
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     return out, json.loads(stdout), stderr
@@ -89,13 +85,13 @@ def test_a_run_leaves_a_model_its_record_and_its_metrics(whole):
 
 def test_a_run_killed_and_then_terminated_ends_with_the_same_bytes(whole, tmp_path):
     out = tmp_path / "run"
-    killed = start(*RUN, "--out", out)
+    killed = start("train", *RUN, "--out", out)
     until(out, killed, 0)
     killed.kill()
     killed.communicate()
     assert not (out / "model.safetensors").exists()
 
-    terminated = start(*RUN, "--out", out, "--resume")
+    terminated = start("train", *RUN, "--out", out, "--resume")
     until(out, terminated, max(steps(out)))
     terminated.send_signal(signal.SIGTERM)
     _, stderr = terminated.communicate(timeout=600)
@@ -123,20 +119,12 @@ def test_a_run_directory_is_not_overwritten_and_another_run_not_resumed(whole):
 
 def test_a_file_size_limit_stands_for_a_full_disk(tmp_path):
     out = tmp_path / "run"
-    command = ["train", "mnist", *SMALL, "--defense", "standard", "--epochs", "1", "--out", str(out)]
-    done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", sys.executable, "-m", "advbench", *command],
-        check=False,
-        env={**ENVIRONMENT, "JAX_ENABLE_COMPILATION_CACHE": "false"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 2, done.stderr
-    assert re.search(
-        r"^advbench: can't write checkpoint .*: File too large; earlier ones are intact$", done.stderr, re.M
-    )
-    assert "Traceback" not in done.stderr
+    command = ["train", "mnist", *SMALL, "--defense", "standard", "--epochs", "1", "--out", out]
+    process = start(*command, program=LIMITED)
+    _, stderr = process.communicate()
+    assert process.returncode == 2, stderr
+    assert re.search(r"^advbench: can't write checkpoint .*: File too large; earlier ones are intact$", stderr, re.M)
+    assert "Traceback" not in stderr
     assert not steps(out)
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from advbench.cli.signals import listening
+from tests.processes import start
 
 # A hash over many rounds is like a compiled program: one long call, with no Python in between.
 BUSY = """
@@ -64,8 +65,7 @@ def test_an_interrupted_attack_saves_exits_with_143_and_ends_the_same_once_resum
     words = ["attack", "mine.py:net", "--data", "mnist", "--attack", "pgd:steps=1000", "--eps", "0.02", "-n", "160"]
     words += ["--preflight", "none"]
     words += ["--batch-size", "16"]
-    command = [sys.executable, "-m", "advbench", *words, "--out", "run"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with start(*words, "--out", "run", cwd=tmp_path) as process:
         journal = tmp_path / "run" / "journal"
         begun = wait(lambda: process.poll() or (journal.is_dir() and len(list(journal.iterdir())) > 1), seconds=300)
         assert begun is True, process.poll() and process.stderr.read()

@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -20,6 +18,7 @@ from advbench.core.errors import (
     UsageError,
 )
 from advbench.evaluation import evaluate, run
+from tests.processes import start
 
 from .conftest import attacks, make_data, make_model, run_files, timeless
 
@@ -78,8 +77,8 @@ go(make_model(), make_data(), ThreatSpec.parse("linf", "0.05"), Path(sys.argv[1]
 
 
 def test_resume_after_sigkill_is_identical(model, data, threat, tmp_path):
-    out, root = tmp_path / "run", Path(__file__).parents[3]
-    with subprocess.Popen([sys.executable, "-c", KILLED, str(out)], cwd=root, stdout=subprocess.PIPE) as process:
+    out = tmp_path / "run"
+    with start(out, cwd=Path(__file__).parents[3], program=KILLED) as process:
         for _ in range(5):
             process.stdout.readline()
         with pytest.raises(UsageError, match=f"process {process.pid} is writing to"):
@@ -202,8 +201,8 @@ write(Path(sys.argv[1]), b"x" * 5000)
 def test_full_disk_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "result.json"
     path.write_text("old")
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=False)
-    assert f"no space for {path} (5000 bytes): File too large" in done.stderr
+    _, stderr = start(path, program=FULL_DISK).communicate()
+    assert f"no space for {path} (5000 bytes): File too large" in stderr
     assert path.read_text() == "old"
     assert run_files(tmp_path) == ["result.json"]
 
