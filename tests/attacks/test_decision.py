@@ -21,6 +21,7 @@ from advbench.attacks.decisions import (
 )
 from tests.attacks.conftest import make
 
+pytestmark = pytest.mark.optimised
 FAR = {"linf": 1.0, "l2": 99.0}
 DUAL = {"linf": 1, "l2": 2}
 ATTACKS = {  # and how far beyond the nearest boundary the result may lie
