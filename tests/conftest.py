@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 LONG = (
-    "advbench/test_devices.py",
+    "advbench/core/test_devices.py",
     "defenses/test_train_command.py",
     "defenses/test_overfitting.py",
     "advbench/cli/test_attack.py",
