@@ -71,8 +71,9 @@ $(OLDEST)/.ready: pyproject.toml
 test-oldest: $(OLDEST)/.ready  ## the whole suite with the lowest version of everything that pyproject.toml names
 	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -W default
 
-bench: $(READY)  ## side by side with the peers, which get an environment of their own
+bench: $(READY) $(WHOLE)/.ready  ## side by side with the peers, which get an environment of their own
 	$(BIN)/python benchmarks/side_by_side.py
+	$(WHOLE)/bin/python benchmarks/your_network.py
 
 leaderboard: $(READY)  ## every released model under the full suite, on the whole test set: hours
 	$(BIN)/python benchmarks/leaderboard.py

@@ -9,7 +9,7 @@ from pathlib import Path
 from peers.contest import CONTESTANTS, REFERENCE, Worker
 from peers.rows import TRAIN, Result, Score
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 CONTESTING = [name for name in CONTESTANTS | REFERENCE if name != "advbench"]
 
 
@@ -44,7 +44,7 @@ def times(results: list[Result]) -> str:
         ratios = [f"{ours / result.best(tuned):.2f}".replace("nan", "") for tuned in (False, True)]
         cells = [_pair(_seconds(result, name, tuned) for tuned in (False, True)) for name in peers]
         lines.append([row.title, f"{ours * row.scale:.2f}", f"{row.n / ours:,.0f}", *cells, *ratios])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def competing(results: list[Result]) -> list[str]:
@@ -70,7 +70,7 @@ def accuracies(results: list[Result]) -> str:
         cells = [_pair(_share(result.scores.get((name, tuned))) for tuned in (False, True)) for name in peers]
         title = f"{row.title} ({row.norm.capitalize()} {row.radius:g})"
         lines.append([title, _share(result.ours), *cells, f"{row.tolerance:.1%}"])
-    return _table(["", "advbench", *peers, "must agree within"], lines)
+    return table(["", "advbench", *peers, "must agree within"], lines)
 
 
 def _share(score: Score | None) -> str:
@@ -89,7 +89,7 @@ def disagreements(result: Result) -> list[str]:
     return faults
 
 
-def _table(head: list[str], lines: list[list[str]]) -> str:
+def table(head: list[str], lines: list[list[str]]) -> str:
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines))
 
@@ -101,8 +101,10 @@ def machine() -> str:
     return names[0].strip() if names else platform.processor() or platform.machine()
 
 
-def write(page: Path, text: str) -> None:
-    """Put the text between the markers; the prose around them stays."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+def write(page: Path, text: str, section: str = "measured") -> None:
+    """Put the text between the markers of that section; the prose around them stays."""
+    begin, end = (marker.format(section) for marker in (BEGIN, END))
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    assert found and closed, f"{page.name} has no section {section!r}"
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
