@@ -19,9 +19,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from advbench.nn import native
+from advbench.nn.scatter import filled, scattered
 
 Padding = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
 Pads = tuple[tuple[int, int], tuple[int, int]]
+FEW = 4  # channels of an image, for whose gradient `scattered` is faster than a convolution
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
@@ -46,11 +48,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding
     pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    if stride == 1:
-        return _conv(x, kernel, pads)
-    if native.serves(x, kernel.shape, stride=stride):
-        return _strided(x, kernel, pads, stride)
-    return _folded(x, kernel, pads, stride)
+    return _conv(x, kernel, pads) if stride == 1 else _strided(x, kernel, pads, stride)
 
 
 def explicit(padding: Padding, size: Sequence[int], window: Sequence[int], stride: int) -> Pads:
@@ -80,7 +78,9 @@ def explicit(padding: Padding, size: Sequence[int], window: Sequence[int], strid
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _strided(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Array:
-    return native.conv(x, kernel, pads, stride)
+    if native.serves(x, kernel.shape, stride=stride):
+        return native.conv(x, kernel, pads, stride)
+    return _folded(x, kernel, pads, stride)
 
 
 def _strided_fwd(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -88,8 +88,9 @@ def _strided_fwd(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> tu
 
 
 def _strided_bwd(pads: Pads, stride: int, saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
-    back: Callable[..., tuple[jax.Array, ...]] = jax.vjp(partial(_folded, pads=pads, stride=stride), *saved)[1]
-    return back(dy)
+    x, kernel = saved
+    back: Callable[..., tuple[jax.Array]] = jax.vjp(lambda kernel: _folded(x, kernel, pads, stride), kernel)[1]
+    return scattered(kernel, dy, x.shape[1:3], pads, stride), *back(dy)
 
 
 _strided.defvjp(_strided_fwd, _strided_bwd)
@@ -104,13 +105,11 @@ def _unstride(x: jax.Array, kernel: jax.Array, s: int, pads: Pads) -> tuple[jax.
 
     Both gradients are then those of the folding, which are reshapes, and of a convolution of stride 1.
     """
-    grow = [-(-k // s) * s for k in kernel.shape[:2]]
-    fit = []
-    for size, k, g, (low, high) in zip(x.shape[1:3], kernel.shape[:2], grow, pads, strict=True):
+    window, kernel, fit = kernel.shape[:2], filled(kernel, s), []
+    for size, k, g, (low, high) in zip(x.shape[1:3], window, kernel.shape[:2], pads, strict=True):
         windows = (size + low + high - k) // s + 1
         fit.append((low, (windows - 1) * s + g - size - low, 0))
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *fit, (0, 0, 0)])
-    kernel = jnp.pad(kernel, [(0, g - k) for g, k in zip(grow, kernel.shape[:2], strict=True)] + [(0, 0), (0, 0)])
     b, h, w, c = x.shape
     x = x.reshape(b, h // s, s, w // s, s, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // s, w // s, s * s * c)
     h, w, c, o = kernel.shape
@@ -159,7 +158,11 @@ def input_gradient(kernel: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
     jax.Array
         `[B, H, W, C]`.
     """
-    return _conv(dy, *flipped(kernel, pads))
+    around = flipped(kernel, pads)
+    if kernel.shape[2] <= FEW and not native.serves(dy, around[0].shape):
+        sides = zip(dy.shape[1:3], kernel.shape[:2], pads, strict=True)
+        return scattered(kernel, dy, [n + k - 1 - low - high for n, k, (low, high) in sides], pads)
+    return _conv(dy, *around)
 
 
 def flipped(kernel: jax.Array, pads: Pads) -> tuple[jax.Array, Pads]:
