@@ -125,8 +125,9 @@ class FAB(Targeted):
 
     def _cross(self, threat: Threat, x0: Array, x: Array, gaps: Array, slopes: Array) -> Array:
         """Step over the nearest of one image's hyperplanes."""
-        norm = threat.norm
-        nearest = jnp.argmin(jax.vmap(distance, (None, 0, 0))(norm, slopes, gaps))
+        norm, nearest = threat.norm, 0
+        if len(gaps) > 1:
+            nearest = jnp.argmin(jax.vmap(distance, (None, 0, 0))(norm, slopes, gaps))
         w, gap = slopes[nearest], gaps[nearest]
         here = project_to_hyperplane(norm, x, w, gap)
         clean = project_to_hyperplane(norm, x0, w, gap + (w * (x0 - x)).sum())

@@ -12,6 +12,7 @@ from jax import Array
 from advbench.core.threat import TINY, Norm
 
 FAR = 1e30  # multiplier at which every pixel has used all its room
+SHORT = 64  # numbers that are summed one after the other
 HALVINGS = 24  # of L1's threshold: to the last digit of float32
 
 
@@ -73,11 +74,12 @@ def _all_at_once(slope: Array, pace: Array, room: Array, need: Array) -> Array:
     The gain is concave in t, so that Newton's method approaches the root from below and ends on it.
     """
 
+    gains, rates = slope * room, slope * pace
+
     def newton(span: tuple[Array, Array]) -> tuple[Array, Array]:
         t = span[1]
         full = t * pace >= room
-        held = jnp.where(full, slope * room, 0.0).sum()
-        rate = jnp.where(full, 0.0, slope * pace).sum()
+        held, rate = _total(jnp.where(full, gains, 0.0)), _total(jnp.where(full, 0.0, rates))
         return t, jnp.where(rate > 0, jnp.maximum(t, (need - held) / jnp.maximum(rate, TINY)), FAR)
 
     start = (jnp.float32(-1.0), jnp.float32(0.0))
@@ -91,7 +93,7 @@ def _steepest_first(slope: Array, room: Array, need: Array) -> Array:
 
     def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:
         middle = (span[0] + span[1]) / 2
-        enough = jnp.where(slope > middle, gain, 0.0).sum() > need
+        enough = _total(jnp.where(slope > middle, gain, 0.0)) > need
         return jnp.where(enough, middle, span[0]), jnp.where(enough, span[1], middle)
 
     low, high = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.float32(0.0), jnp.float32(1.0)))
@@ -99,3 +101,11 @@ def _steepest_first(slope: Array, room: Array, need: Array) -> Array:
     left, there = need - jnp.where(whole, gain, 0.0).sum(), jnp.where(part, gain, 0.0).sum()
     share = jnp.clip(left / jnp.maximum(there, TINY), 0.0, 1.0)
     return jnp.where(whole, room, jnp.where(part, share * room, 0.0))
+
+
+def _total(values: Array) -> Array:
+    """Sum pairs, then pairs of pairs: on CPU, XLA adds one number after the other in a plain sum."""
+    values = values.ravel()
+    while values.size > SHORT and values.size % 2 == 0:
+        values = values[: values.size // 2] + values[values.size // 2 :]
+    return values.sum()
