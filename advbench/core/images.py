@@ -55,7 +55,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(255)
 
 
-PART = 1 << 26  # bytes of float32 images that are in memory at once
+PART = 1 << 24  # bytes of float32 images that are in memory at once
 
 
 def parts(data: Dataset, indices: Sequence[int] | np.ndarray, size: int) -> Iterator[Part]:

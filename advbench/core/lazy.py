@@ -15,7 +15,7 @@ from typing import Any, Protocol, overload, runtime_checkable
 import numpy as np
 
 AHEAD = 1 << 27  # bytes of decoded images that may wait to be requested
-CHUNK = 1 << 25  # bytes of images in memory at once while iterating over all
+CHUNK = 1 << 23  # bytes of images in memory at once while iterating over all
 
 
 @runtime_checkable
@@ -142,7 +142,7 @@ class Lazy(ABC):
 
 
 class Chosen(Lazy):
-    """A selection of a lazy array's rows, in an order of its own."""
+    """A selection of an array's rows, in an order of its own; the array may be lazy."""
 
     def __init__(self, images: Images, indices: np.ndarray):
         super().__init__((len(indices), *images.shape[1:]), images.dtype)
@@ -180,7 +180,7 @@ class Chosen(Lazy):
 
 
 def choose(images: Images, indices: Any) -> Images:
-    """Select images without decoding them, unless they are an array anyway.
+    """Select images without decoding or copying them.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def choose(images: Images, indices: Any) -> Images:
     Images
         The selected images.
     """
-    if isinstance(images, np.ndarray):
+    if isinstance(images, np.ndarray) and isinstance(indices, slice):
         chosen: np.ndarray = images[indices]
         return chosen
     return Chosen(images, np.arange(len(images))[indices])

@@ -18,6 +18,7 @@ from advbench.core.spec import ThreatSpec
 from advbench.wrappers.facing import adversarial_view
 
 TOLERANCE = 1e-6  # pixel units; for eps above 1 (L2, L1), a millionth of eps: the precision of float32 images
+AT_ONCE = 1 << 20  # values in float64 at once
 ORDERS = {"linf": np.inf, "any": np.inf, "l2": 2, "l1": 1, "l0": 0}
 
 
@@ -133,6 +134,13 @@ def measure(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray) -> tuple[np.nd
     tuple of np.ndarray
         Whether each image is in the ball and in [0, 1], bool `[m]`; and the norm of its perturbation, float64 `[m]`.
     """
+    step = max(1, AT_ONCE // max(1, x_adv[:1].size))
+    found = [_measured(threat, x[at : at + step], x_adv[at : at + step]) for at in range(0, max(1, len(x_adv)), step)]
+    allowed, distance = (np.concatenate(each) for each in zip(*found, strict=True))
+    return allowed, distance
+
+
+def _measured(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = x_adv.reshape(len(x_adv), -1).astype(np.float64)
     moved = rows - x.reshape(len(x), -1)
     if threat.norm == "l0":
