@@ -73,7 +73,6 @@ def _all_at_once(slope: Array, pace: Array, room: Array, need: Array) -> Array:
 
     The gain is concave in t, so that Newton's method approaches the root from below and ends on it.
     """
-
     gains, rates = slope * room, slope * pace
 
     def newton(span: tuple[Array, Array]) -> tuple[Array, Array]:

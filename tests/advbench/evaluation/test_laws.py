@@ -13,7 +13,7 @@ from advbench.attacks.spec import AttackSpec
 from advbench.core.batches import Batches
 from advbench.core.errors import DataUnavailable, UsageError
 from advbench.core.spec import ThreatSpec
-from advbench.evaluation import curve, evaluate
+from advbench.evaluation import curve, evaluate, judge
 from advbench.evaluation.judge import measure
 from advbench.evaluation.verification import verify
 
@@ -164,6 +164,17 @@ def test_measure_is_exact_at_the_edge():
     assert allowed.tolist() == [True, True, False, False]
     assert measure(ThreatSpec.parse("l2", "0.1"), x, moved)[1][:2] == pytest.approx(2 * distance[:2])
     assert measure(ThreatSpec.parse("l1", "0.2"), x, moved)[1][:2] == pytest.approx(4 * distance[:2])
+
+
+@pytest.mark.parametrize("values", [1, 12, 10**6])
+def test_measure_in_parts_changes_nothing(values, monkeypatch):
+    """Images of 4 values, one, three or all at once: every image is measured against its own."""
+    x = np.linspace(0, 0.5, 28, dtype=np.float32).reshape(7, 2, 2, 1)
+    moves = np.arange(7, dtype=np.float32) / 64
+    monkeypatch.setattr(judge, "AT_ONCE", values)
+    allowed, distance = measure(ThreatSpec.parse("linf", "0.05"), x, x + moves[:, None, None, None])
+    np.testing.assert_allclose(distance, moves, atol=1e-7)
+    np.testing.assert_array_equal(allowed, moves <= 0.05)
 
 
 def test_model_that_gives_nan_is_never_robust(data, threat):
