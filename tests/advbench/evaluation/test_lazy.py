@@ -104,7 +104,10 @@ def test_digests_and_choices_do_not_need_all_of_them(data, lazy):
     assert isinstance(part, Chosen) and part.shape == (3, *SHAPE)
     np.testing.assert_array_equal(np.concatenate(list(chunks(part))), data.images[at])
     np.testing.assert_array_equal(choose(lazy.images, slice(4, 9))[[1, 0]], data.images[[5, 4]])
-    assert choose(data.images, at).base is None
+    rows = choose(data.images, at)  # only the rows that are asked for
+    assert isinstance(rows, Chosen) and rows.images is data.images
+    np.testing.assert_array_equal(rows[1:], data.images[at[1:]])
+    assert np.shares_memory(choose(data.images, slice(4, 9)), data.images)
 
 
 def test_no_more_is_prepared_ahead_than_fits(data, monkeypatch):
