@@ -125,10 +125,10 @@ class FAB(Targeted):
 
     def _cross(self, threat: Threat, x0: Array, x: Array, gaps: Array, slopes: Array) -> Array:
         """Step over the nearest of one image's hyperplanes."""
-        norm, nearest = threat.norm, 0
+        norm, w, gap = threat.norm, slopes[0], gaps[0]
         if len(gaps) > 1:
             nearest = jnp.argmin(jax.vmap(distance, (None, 0, 0))(norm, slopes, gaps))
-        w, gap = slopes[nearest], gaps[nearest]
+            w, gap = slopes[nearest], gaps[nearest]
         here = project_to_hyperplane(norm, x, w, gap)
         clean = project_to_hyperplane(norm, x0, w, gap + (w * (x0 - x)).sum())
         far, near = jnp.maximum(norm.length(here), 1e-8), jnp.maximum(norm.length(clean), 1e-8)
