@@ -109,9 +109,11 @@ def attack(
     )
     result, broken = evaluator.run(None, resume=False)
     warn_of_invalid(result.flags, but=("under_converged",))  # how long to search is the caller's choice here
-    found = pixels(data.images).copy()
-    if len(broken.index):
-        found[broken.index] = np.concatenate(list(chunks(broken.x_adv)))
+    found = np.array(pixels(data.images), copy=data.images.dtype == np.float32)
+    at = 0
+    for part in chunks(broken.x_adv):
+        found[broken.index[at : at + len(part)]] = part
+        at += len(part)
     return _like(images, np.moveaxis(found, -1, 1) if channels_first else found)
 
 

@@ -12,7 +12,7 @@ from advbench.core.errors import UsageError
 from advbench.evaluation.history import HistoryEntry
 from advbench.evaluation.result import Result
 from advbench.gating.verdict import Gate
-from advbench.reports.pictures import Pair
+from advbench.reports.pictures import Pairs
 from advbench.reports.sources import Sources, StoredRun
 
 
@@ -163,8 +163,8 @@ def _ours(path: Path) -> bool:
         return False
 
 
-def pairs(run: StoredRun, wanted: Collection[int] | None = None) -> list[Pair]:
-    """Load the images of a run that an attack broke, with their adversarial images, by index.
+def pairs(run: StoredRun, wanted: Collection[int] | None = None) -> Pairs:
+    """Find the images of a run that an attack broke, with their adversarial images, by index.
 
     Parameters
     ----------
@@ -175,22 +175,21 @@ def pairs(run: StoredRun, wanted: Collection[int] | None = None) -> list[Pair]:
 
     Returns
     -------
-    list of Pair
-        The images.
+    Pairs
+        The images; each is read when it is requested.
 
     Raises
     ------
     AdvbenchError
         When there is no run directory, files are missing or damaged, or the data set is missing or another one.
     """
-    from advbench.core.images import pixels
     from advbench.core.lazy import choose, chunks, content_digest
     from advbench.data import again
     from advbench.evaluation.run import load_images
 
     result = run.result
     if wanted is not None and not wanted:
-        return []
+        return Pairs((), np.zeros(0, np.uint8), np.zeros(0, np.float32))
     if run.folder is None:
         raise UsageError(f"{run.path} has no images: give the run directory (--out) instead")
     images = load_images(run.folder)
@@ -206,8 +205,6 @@ def pairs(run: StoredRun, wanted: Collection[int] | None = None) -> list[Pair]:
     if not fits or not all(np.isfinite(part).all() for part in chunks(images.x_adv)):
         raise UsageError(f"the images in {run.folder} are damaged")
     rows = {row.index: row for row in result.rows if wanted is None or row.index in wanted}
-    return [
-        Pair(rows[i], pixels(data.images[i]), x_adv)
-        for i, x_adv in zip(images.index.tolist(), images.x_adv, strict=True)
-        if i in rows
-    ]
+    at = [place for place, index in enumerate(images.index.tolist()) if index in rows]
+    some = images.index[at]
+    return Pairs([rows[i] for i in some.tolist()], choose(data.images, some), choose(images.x_adv, at))

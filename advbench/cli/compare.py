@@ -61,8 +61,8 @@ def _drawn(found: Comparison, before: StoredRun, after: StoredRun, suffix: str) 
     from advbench.reports.figure import SHOWN, changed, draw_examples
     from advbench.reports.pictures import spread
 
-    lost = changed(after.result, spread(pairs(after, found.lost)), "lost")
-    won = changed(before.result, spread(pairs(before, found.won)), "won")
+    lost = changed(after.result, spread(pairs(after, found.lost), SHOWN), "lost")
+    won = changed(before.result, spread(pairs(before, found.won), SHOWN), "won")
     shown = [*lost[: max(SHOWN // 2, SHOWN - len(won))], *won[: max(SHOWN // 2, SHOWN - len(lost))]]
     if not shown:
         raise Inconclusive("nothing to draw: no image was lost or won by an attack")

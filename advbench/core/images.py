@@ -52,7 +52,8 @@ def pixels(images: np.ndarray) -> np.ndarray:
     """
     if images.dtype == np.float32:
         return images
-    return images.astype(np.float32) / np.float32(255)
+    divided: np.ndarray = np.divide(images, np.float32(255), dtype=np.float32)  # without an array in between
+    return divided
 
 
 PART = 1 << 24  # bytes of float32 images that are in memory at once

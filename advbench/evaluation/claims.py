@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +21,7 @@ from advbench.evaluation.result import (
 )
 from advbench.evaluation.tally import AdversarialImages
 
-PART = 100  # images that are measured at once
+PART = 1 << 26  # bytes of float64 images that are measured at once
 SLACK = 1e-6  # pixel units; for eps above 1, a millionth of eps
 TIE = 1e-5  # of the largest logit: another batch shape may tip a prediction that is this close
 Z2 = 3.841458820694124  # square of the normal quantile at 0.975
@@ -86,8 +87,9 @@ def _geometry(e: Evidence) -> Iterator[str]:
     """Check ball, pixel range and distance of every adversarial image."""
     if not e.broken or e.result.threat.norm not in SIZES:
         return
-    for at in range(0, len(e.broken), PART):
-        some, x_adv = e.broken[at : at + PART], e.images.x_adv[at : at + PART]
+    step = max(1, PART // (8 * math.prod(e.clean.shape[1:])))
+    for at in range(0, len(e.broken), step):
+        some, x_adv = e.broken[at : at + step], e.images.x_adv[at : at + step]
         yield from _lengths(e, some, e.clean[[place for place, _ in some]], x_adv)
 
 

@@ -17,7 +17,8 @@ from advbench.core.errors import DataUnavailable
 from advbench.core.lazy import Lazy, chunks
 
 HEADER = 1 << 20  # bytes: largest header of a file
-MEMORY = 1 << 28  # bytes: most images kept in memory
+MEMORY = 1 << 28  # bytes: most images kept in memory by all evaluations of this process
+_held: dict[int, int] = {}  # bytes in memory, by evaluation
 
 
 class OpenFile:
@@ -29,23 +30,28 @@ class OpenFile:
 
 
 class ImageStore(MutableMapping[int, np.ndarray]):
-    """Images float32 `[H, W, C]` of one shape, by position; at most `MEMORY` bytes of them lie in memory."""
+    """Images float32 `[H, W, C]` of one shape, by position; all stores hold at most `MEMORY` bytes in memory.
+
+    A gate has an evaluation for each threat model at once, so a limit for each would be none for all.
+    """
 
     def __init__(self) -> None:
         self._near: dict[int, np.ndarray] = {}
         self._far: dict[int, int] = {}  # position: place in the file
         self._file: OpenFile | None = None
-        self._bytes = 0
         self._shape: tuple[int, ...] = ()
+        _held[id(self)] = 0
+        weakref.finalize(self, _held.pop, id(self))
 
     def __setitem__(self, at: int, image: np.ndarray) -> None:
-        if self._file is None and self._bytes + image.nbytes > MEMORY:
+        if self._file is None and sum(_held.values()) + image.nbytes > MEMORY:
             self._file = OpenFile(TemporaryFile(prefix="advbench-"))  # noqa: SIM115 - closed by the object
             for position, each in self._near.items():
                 self._put(position, each)
             self._near.clear()
+            _held[id(self)] = 0
         if self._file is None:
-            self._bytes += image.nbytes if at not in self._near else 0
+            _held[id(self)] += image.nbytes if at not in self._near else 0
             self._near[at] = image
         else:
             self._put(at, image)
@@ -102,10 +108,10 @@ class Filed(Lazy):
         return np.frombuffer(content, "<f4").reshape(self.shape[1:])
 
 
-def filed(index: np.ndarray, x_adv: Lazy) -> Iterator[bytes]:
-    """Yield a safetensors file of both arrays, part by part."""
+def filed(index: np.ndarray, x_adv: Any) -> Iterator[bytes]:
+    """Yield a safetensors file of both arrays, part by part; `x_adv` is an array or a Lazy."""
     content = index.astype("<i4").tobytes()
-    end = len(content) + len(x_adv) * x_adv.row_bytes
+    end = len(content) + 4 * math.prod(x_adv.shape)
     arrays = {
         "index": {"dtype": "I32", "shape": list(index.shape), "data_offsets": [0, len(content)]},
         "x_adv": {"dtype": "F32", "shape": list(x_adv.shape), "data_offsets": [len(content), end]},

@@ -28,7 +28,6 @@ from safetensors.numpy import load, save
 
 from advbench.core import files
 from advbench.core.errors import DataUnavailable, UsageError
-from advbench.core.lazy import Lazy
 from advbench.evaluation.judge import Verdict
 from advbench.evaluation.kept import MEMORY, filed, read_filed
 from advbench.evaluation.result import Result
@@ -133,7 +132,7 @@ class RunDirectory:
         """Store the result and images; remove the journal unless the run is cut short and can be resumed (`keep`)."""
         if keep:
             write(self.path / CUT, b"")
-        write(self.path / "adversarial.safetensors", _stored(images))
+        write(self.path / "adversarial.safetensors", filed(images.index, images.x_adv))
         write(self.path / "result.json", result.to_json().encode())
         if not keep:
             (self.path / CUT).unlink(missing_ok=True)
@@ -213,10 +212,6 @@ def _storage(path: Path, error: OSError, size: int = 0) -> Exception:
         much = f" ({size} bytes)" if size else ""
         return DataUnavailable(f"no space for {path}{much}: {error.strerror}; free disk space, then use --resume")
     return UsageError(f"can't write {path}: {error.strerror}")
-
-
-def _stored(images: AdversarialImages) -> bytes | Iterator[bytes]:
-    return filed(images.index, images.x_adv) if isinstance(images.x_adv, Lazy) else save(dict(vars(images)))
 
 
 def _pack(shard: BatchOutcome) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from advbench.core.images import pixels
+from advbench.core.lazy import Images, choose
 from advbench.evaluation.result import Result, Row
 
 AMPLITUDE = 0.4  # distance from mid-grey at which the largest change is shown
@@ -20,6 +22,45 @@ class Pair(NamedTuple):
     row: Row
     clean: np.ndarray
     adversarial: np.ndarray
+
+
+class Pairs:
+    """Pairs whose images are read when a pair is requested: all of them might not fit in memory.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Rows of the images, `[b]`.
+    clean : Images
+        Clean images, uint8 or float32 `[b, H, W, C]`.
+    adversarial : Images
+        Adversarial images, float32 `[b, H, W, C]`.
+    """
+
+    def __init__(self, rows: Sequence[Row], clean: Images, adversarial: Images):
+        self.rows, self._clean, self._adversarial = rows, clean, adversarial
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: int) -> Pair:
+        return Pair(self.rows[at], pixels(self._clean[at]), self._adversarial[at])
+
+    def choose(self, positions: Iterable[int]) -> Pairs:
+        """Select pairs without reading their images.
+
+        Parameters
+        ----------
+        positions : iterable of int
+            Positions in the order wanted.
+
+        Returns
+        -------
+        Pairs
+            The selection.
+        """
+        order = np.fromiter(positions, np.int64)
+        return Pairs([self.rows[at] for at in order], choose(self._clean, order), choose(self._adversarial, order))
 
 
 def class_name(result: Result, label: int | None) -> str:
@@ -40,9 +81,10 @@ def varied(labels: Sequence[int]) -> list[int]:
     return [at for _, _, at in sorted(order)]
 
 
-def spread(broken: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs ordered so that one of each class comes before the second of any."""
-    return [broken[at] for at in varied([pair.row.label for pair in broken])]
+def spread(broken: Pairs, most: int) -> list[Pair]:
+    """Read the first pairs, at most so many, of an order in which one of each class comes before the second of any."""
+    chosen = broken.choose(varied([row.label for row in broken.rows])[:most])
+    return [chosen[at] for at in range(len(chosen))]
 
 
 def amplified(clean: np.ndarray, adversarial: np.ndarray) -> tuple[np.ndarray, float]:

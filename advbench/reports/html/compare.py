@@ -10,7 +10,7 @@ from advbench.reports.comparison import DIRECTIONS, of_comparison, sentence
 from advbench.reports.html import gallery, tables
 from advbench.reports.html.page import render
 from advbench.reports.html.tables import Table
-from advbench.reports.pictures import class_name, spread
+from advbench.reports.pictures import class_name
 from advbench.reports.sources import StoredRun
 
 ROWS = 1000  # most rows of each table of images
@@ -62,7 +62,7 @@ def _fell(
 ) -> gallery.Gallery:
     """Build the pictures of the images that changed one way, from the run that broke them."""
     try:
-        return gallery.of_pairs(run.result, spread(images(run, set(indices))), budget)
+        return gallery.of_pairs(run.result, images(run, set(indices)), budget)
     except AdvbenchError as error:
         return gallery.Gallery((), f"No pictures: {error}.")
 

@@ -10,6 +10,7 @@ from advbench.core.errors import AdvbenchError
 from advbench.evaluation.result import Result
 from advbench.reports.pictures import (
     Pair,
+    Pairs,
     amplified,
     class_name,
     png,
@@ -21,7 +22,7 @@ SHOWN = 24  # most images per run
 BYTES = 750_000  # of all pictures in a page; base64 makes a million characters of them
 
 
-Finder = Callable[..., Sequence[Pair]]
+Finder = Callable[..., Pairs]
 """Finds the images of a run that an attack broke, or of those the ones of given numbers; raises AdvbenchError."""
 
 
@@ -67,17 +68,17 @@ def of_run(run: StoredRun, budget: SizeLimit, images: Finder) -> Gallery:
     """Build the gallery of a run: images that an attack broke, of as many classes as possible."""
     try:
         broken = images(run)
+        if len(broken):
+            return of_pairs(run.result, broken, budget)
     except AdvbenchError as error:
         return Gallery((), f"No pictures: {error}.")
-    if not broken:
-        return Gallery((), "No pictures: no attack broke an image.")
-    return of_pairs(run.result, spread(broken), budget)
+    return Gallery((), "No pictures: no attack broke an image.")
 
 
-def of_pairs(result: Result, broken: Sequence[Pair], budget: SizeLimit) -> Gallery:
-    """Build a gallery of the first images, as far as they fit."""
+def of_pairs(result: Result, broken: Pairs, budget: SizeLimit) -> Gallery:
+    """Build a gallery of images of as many classes as possible, as far as they fit."""
     cards = []
-    for pair in broken[:SHOWN]:
+    for pair in spread(broken, SHOWN):
         card, size = _card(result, pair)
         if not budget.takes(size):
             break

@@ -124,6 +124,7 @@ def test_no_more_is_prepared_ahead_than_fits(data, monkeypatch):
 
 def test_kept_images_are_the_same_near_and_far(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(6, *SHAPE)).astype(np.float32)
+    monkeypatch.setattr(kept, "_held", {})
     monkeypatch.setattr(kept, "MEMORY", 3 * rows[0].nbytes)
     found = ImageStore()
     found |= {4: rows[0], 2: rows[1], 9: rows[2]}
