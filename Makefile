@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEV    := $(VENV)/.ready-dev
 OLDEST := .venv-oldest
-# What few need to develop with, in an environment of its own: PyTorch, Keras, tensorboardX.
+# What few need to develop with, in an environment of its own: PyTorch, torchvision, timm, Keras, tensorboardX.
 WHOLE  := .venv-integrations
 # What the site is built with: MkDocs, and the package whose docstrings it shows.
 SITE   := .venv-docs
@@ -46,7 +46,7 @@ $(WHOLE)/.ready: pyproject.toml
 	$(WHOLE)/bin/python -m pip install --quiet --editable . --group integrations
 	touch $@
 
-test-integrations: $(WHOLE)/.ready  ## what `make test` leaves out: PyTorch, Keras, tensorboardX, a browser, a model server
+test-integrations: $(WHOLE)/.ready  ## what `make test` leaves out: PyTorch, torchvision, timm, Keras, tensorboardX, a browser, a model server
 	$(WHOLE)/bin/python tests/integrations.py $(REQUIRE)
 
 # Annotations of jax and numpy differ by version. Those that Python 3.11 gets are what the types must agree with.

@@ -1,8 +1,8 @@
 """Run the tests of what `make test` does not install, and fail if one of them is skipped.
 
-`make test-integrations` calls this in an environment that has PyTorch, Keras and tensorboardX. A browser and a model
-server come from elsewhere: they are looked for, and installed where that is possible. What this machine can't have is
-said, with the reason, before and after the tests; the others run.
+`make test-integrations` calls this in an environment that has PyTorch, torchvision, timm, Keras and tensorboardX. A
+browser and a model server come from elsewhere: they are looked for, and installed where that is possible. What this
+machine can't have is said, with the reason, before and after the tests; the others run.
 """
 
 import argparse
