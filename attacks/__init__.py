@@ -30,8 +30,9 @@ from advbench.attacks.square import Square
 from advbench.attacks.suites import SUITES
 from advbench.attacks.vmi import VMIFGSM
 from advbench.core.model import Model
+from advbench.core.norms import NORMS
 from advbench.core.randomised import Randomised, bpda
-from advbench.core.threat import NORMS, Threat
+from advbench.core.threat import Threat
 
 ATTACKS: dict[str, type[Attack]] = {
     "fgsm": FGSM,

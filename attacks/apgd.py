@@ -24,7 +24,8 @@ from advbench.attacks.selection import (
     settled,
 )
 from advbench.core.model import Model
-from advbench.core.threat import TINY, Threat
+from advbench.core.norms import TINY
+from advbench.core.threat import Threat
 
 MOMENTUM = 0.75  # weight of the new step; the rest is the previous one
 

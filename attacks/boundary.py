@@ -23,7 +23,8 @@ from advbench.attacks.minimum import Best
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import passes, surely_misclassified
 from advbench.core.model import Model
-from advbench.core.threat import TINY, Threat
+from advbench.core.norms import TINY
+from advbench.core.threat import Threat
 
 EVERY = 10  # steps between queries of the spherical move alone
 WINDOW = 100, 30  # outcomes that rate the spherical step, and the whole step

@@ -17,7 +17,8 @@ from advbench.attacks.minimum import Best, cosine
 from advbench.attacks.rows import scaled
 from advbench.attacks.selection import beyond, look, passes
 from advbench.core.model import Model
-from advbench.core.threat import L2, TINY, Threat
+from advbench.core.norms import L2, TINY
+from advbench.core.threat import Threat
 
 l2 = L2()
 

@@ -13,7 +13,8 @@ from advbench.attacks.loop import iterate
 from advbench.attacks.rows import per_image
 from advbench.attacks.selection import surely_misclassified
 from advbench.core.model import Model
-from advbench.core.threat import TINY, Threat
+from advbench.core.norms import TINY
+from advbench.core.threat import Threat
 
 DRAWS = 1000  # noise images tried first, as many as Foolbox tries
 BLENDS = 200  # mixtures of noise and the clean image tried after them

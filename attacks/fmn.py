@@ -17,14 +17,8 @@ from advbench.attacks.minimum import Best, cosine
 from advbench.attacks.rows import scaled
 from advbench.attacks.selection import beyond, look, passes
 from advbench.core.model import Model
-from advbench.core.threat import (
-    L1,
-    L2,
-    TINY,
-    Linf,
-    Norm,
-    Threat,
-)
+from advbench.core.norms import L1, L2, TINY, Linf, Norm
+from advbench.core.threat import Threat
 
 DUAL: dict[str, Norm] = {"linf": L1(), "l2": L2(), "l1": Linf()}
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.core.threat import TINY, Norm
+from advbench.core.norms import TINY, Norm
 
 FAR = 1e30  # multiplier at which every pixel has used all its room
 SHORT = 64  # numbers that are summed one after the other

@@ -20,7 +20,8 @@ from advbench.attacks.selection import (
     settled,
 )
 from advbench.core.model import Model
-from advbench.core.threat import TINY, Threat
+from advbench.core.norms import TINY
+from advbench.core.threat import Threat
 
 
 class State(NamedTuple):

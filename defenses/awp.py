@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from advbench.core.threat import L2, Threat
+from advbench.core.norms import L2
+from advbench.core.threat import Threat
 from advbench.defenses.base import Cost, Defense, StepInputs
 
 

@@ -9,7 +9,8 @@ from jax import Array
 
 from advbench.bounds import Method, margins, read
 from advbench.core.model import Model
-from advbench.core.threat import NORMS, Threat
+from advbench.core.norms import NORMS
+from advbench.core.threat import Threat
 from advbench.defenses.base import Defense
 from advbench.nn.frozen import freeze
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from typer.main import get_command
 
+from advbench.api.defaults import cascade, threats_of
 from advbench.api.settings import seconds
-from advbench.api.subject import cascade, threats_of
 from advbench.attacks import NORMS
 from advbench.attacks.spec import attacks_of
 from advbench.cli import app, gate_reports

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advbench.api.defaults import texts_of, threats_of
+from advbench.api.keywords import Eps
 from advbench.api.outcome import warn_of_invalid
-from advbench.api.settings import Eps, Settings
-from advbench.api.subject import accelerated, model_of, texts_of, threats_of, widened
+from advbench.api.settings import Settings
+from advbench.api.subject import accelerated, model_of, widened
 from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:

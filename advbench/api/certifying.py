@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advbench.api.job import Job
-from advbench.api.settings import Eps, Settings
+from advbench.api.keywords import Eps
+from advbench.api.settings import Settings
 from advbench.core.errors import UsageError
 from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from advbench.api.settings import Options
+    from advbench.api.keywords import Options
     from advbench.certification import Certificate
     from advbench.evaluation import Result
 

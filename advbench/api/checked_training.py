@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from advbench.api.training_data import Data, threat_of, training_images, validation_images
+from advbench.api.training_record import record, shared, typed
 from advbench.core.dataset import Dataset
 from advbench.core.devices import leads
 from advbench.core.errors import AdvbenchError, Interrupted, UsageError
@@ -32,7 +31,6 @@ from advbench.models import initial, store
 from advbench.models.architecture import Architecture, trust
 from advbench.models.architecture import find as find_architecture
 from advbench.models.initial import Initial
-from advbench.nn import native
 from advbench.nn.frozen import freeze
 
 if TYPE_CHECKING:
@@ -152,7 +150,7 @@ class Training:
         if start and (layers := start.put_into(module, made, images.shape, len(images.classes))):
             there = f"{start.classes} classes" if start.classes else "another number of classes"
             notify(f"note: {', '.join(layers)} gets new weights: {start.source} has {there}, not {len(images.classes)}")
-        return cls(images, size, extra, made, start, objective, _spec(defense), threat, recipe, val)
+        return cls(images, size, extra, made, start, objective, typed(defense), threat, recipe, val)
 
     def run(
         self,
@@ -212,24 +210,12 @@ class Training:
                 validating=self._validating(),
                 out=out,
                 resume=resume,
-                about=self._about(),
+                about=shared(self),
                 digest=self.data.digest if self.size == len(self.data) else None,
                 should_stop=should_stop,
                 listeners=listeners,
             )
-            record = {
-                "command": command or self._call(recipe),
-                "defense": self.spec,
-                "threat": {"norm": self.threat.norm, "eps": self.threat.eps.text},
-                "recipe": recipe.stored,
-                **self._init(replaced),
-                "images": self._images(),
-                **self._own(),
-                "validation": {**fitted.best, "robust_against": self.defense.against},
-                "seconds": round(fitted.seconds, 1),
-                **_surroundings(),
-            }
-            return self._released(fitted.module, record, out)
+            return self._released(fitted.module, record(self, recipe, fitted, replaced, command), out)
 
     def _validating(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Return images and labels of the validation split, if any: evenly spaced, as many as the recipe says."""
@@ -258,57 +244,6 @@ class Training:
         predict, source = freeze(module), str(out) if out else ""
         return LoadedModel(called, predict, shape, classes, name, manifest.digest, manifest.record, source)
 
-    def _about(self) -> dict[str, str]:
-        """Return further facts that a resumed run must share."""
-        about = {"model": self.made.name, "native convolutions": native.status()}
-        if self.made.code:
-            about["code of the model"] = self.made.code.sha256
-        if self.init:
-            about["initial weights"] = self.init.digest
-        return about
-
-    def _call(self, recipe: Recipe) -> str:
-        """Return the call in Python, for the record; data and code by their names."""
-        default = Recipe()
-        what = [f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(default, f.name)]
-        given = {"norm": self.threat.norm, "eps": self.threat.eps.text} | {n: getattr(recipe, n) for n in what}
-        more = "".join(f", {name}={value!r}" for name, value in given.items())
-        return f"advbench.train({self.data.name!r}, {self.made.name!r}, {self.spec!r}{more})"
-
-    def _init(self, replaced: list[str]) -> dict[str, Any]:
-        if self.init is None:
-            return {}
-        return {"init": {"source": self.init.source, "digest": self.init.digest, "replaced": replaced}}
-
-    def _own(self) -> dict[str, Any]:
-        """Return the record of data of the user's own: source, split, reading, classes and digest."""
-        data = self.data
-        if data.reading is None and data.name in DATASETS:
-            return {}
-        reading = data.reading.record() if data.reading else {}
-        about = {"source": data.source, "split": data.split, "reading": reading}
-        return {"data": {**about, "classes": list(data.classes), "digest": data.digest}}
-
-    def _images(self) -> dict[str, Any]:
-        held = self.recipe.validation
-        trained_on = self.size if self.val is not None else self.size - held
-        counts: dict[str, Any] = {"trained_on": trained_on, "validated_on": held, "digest": self.data.digest}
-        if self.val is not None:
-            counts["validation"] = {"split": self.val.split, "digest": self.val.digest}
-        if self.extra:
-            counts["extra"] = {"trained_on": len(self.extra.images), "digest": self.extra.digest}
-        return counts
-
-
-def _spec(defense: str | Defense) -> str:
-    """Return a defense as it would be typed."""
-    if isinstance(defense, str):
-        return defense
-    kind = type(defense)
-    name = next((name for name, known in DEFENSES.items() if known is kind), kind.__name__)
-    given = ",".join(f"{f.name}={getattr(defense, f.name)}" for f in fields(kind))
-    return f"{name}:{given}" if given else name
-
 
 @contextmanager
 def _faults(out: Path | None) -> Iterator[None]:
@@ -328,10 +263,3 @@ def _faults(out: Path | None) -> Iterator[None]:
         raise UsageError(
             f"can't write to {out}: {error.strerror or error}; then repeat the command with --resume"
         ) from None
-
-
-def _surroundings() -> dict[str, Any]:
-    from advbench.evaluation.provenance import machine, versions
-
-    hardware = {"cpus": os.cpu_count(), "processor": platform.machine(), **machine()}
-    return {"hardware": hardware, "versions": versions()}

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from advbench.api.job import Job
+from advbench.api.keywords import Eps
 from advbench.api.outcome import warn_of_invalid
-from advbench.api.settings import Eps, Settings, show_options
+from advbench.api.settings import Settings, show_options
 from advbench.core.errors import UsageError
 from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from advbench.api.settings import Options
+    from advbench.api.keywords import Options
     from advbench.evaluation import Result
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advbench.api import targets
+from advbench.api.defaults import texts_of, threats_of
 from advbench.api.job import pool
-from advbench.api.subject import model_and_data, texts_of, threats_of
+from advbench.api.subject import model_and_data
 from advbench.core.errors import UsageError
 
 if TYPE_CHECKING:

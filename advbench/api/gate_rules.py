@@ -83,8 +83,8 @@ def keys(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     UsageError
         For a setting that a gate does not have.
     """
+    from advbench.api.defaults import texts_of
     from advbench.api.settings import number_text
-    from advbench.api.subject import texts_of
     from advbench.core.errors import unknown
     from advbench.gating.rules import GateRules
 

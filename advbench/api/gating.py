@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advbench.api.job import Job, armed, defended
-from advbench.api.settings import Eps, Settings, never, quietly, seconds, show_options
-from advbench.api.subject import texts_of, threats_of
+from advbench.api.arming import armed, defended
+from advbench.api.defaults import texts_of, threats_of
+from advbench.api.job import Job
+from advbench.api.keywords import Eps, never, quietly
+from advbench.api.settings import Settings, seconds, show_options
 from advbench.core.errors import unknown
 from advbench.core.renamed import accepts_former_names
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from advbench.api.settings import GateOptions
+    from advbench.api.keywords import GateOptions
     from advbench.attacks.spec import AttackSpec
     from advbench.core.flag import Flag
     from advbench.core.spec import ThreatSpec

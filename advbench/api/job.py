@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advbench.api import targets
-from advbench.api.subject import accelerated, cascade, load_model_and_data, texts_of, threats_of
+from advbench.api.arming import armed, defended
+from advbench.api.defaults import texts_of, threats_of
 from advbench.core.errors import InvalidEvaluation, UsageError
 
 if TYPE_CHECKING:
@@ -248,96 +249,6 @@ class Job:
         return flags
 
 
-def defended(
-    model: Any, data: Any, settings: Settings, *, most: int | None = None
-) -> tuple[LoadedModel, Dataset, list[int]]:
-    """Load a model and its data, and apply the input defenses, draws and query limit of the settings.
-
-    Parameters
-    ----------
-    model, data : Any
-        As for `advbench.evaluate`.
-    settings : Settings
-        All other options.
-    most : int, optional
-        Number of images by default.
-
-    Returns
-    -------
-    LoadedModel
-        The defended model.
-    Dataset
-        Test images.
-    list of int
-        Indices of the images to attack.
-
-    Raises
-    ------
-    AdvbenchError
-        When the model or the data are missing or do not fit the settings.
-    """
-    from advbench.preflight.expected import accuracy_range
-    from advbench.wrappers import wrapped
-
-    if settings.expect_clean is not None:
-        accuracy_range(str(settings.expect_clean))
-    loaded, images, indices = load_model_and_data(model, data, settings, most=most)
-    loaded = accelerated(loaded, images, settings)
-    loaded = wrapped(loaded, images.images.shape[1:], texts_of(settings.input_defense), adaptive=settings.adaptive)
-    return targets.limited(_averaging(loaded, settings.eot_samples), settings.query_limit), images, indices
-
-
-def armed(
-    model: LoadedModel,
-    data: Dataset,
-    indices: list[int],
-    threats: Sequence[ThreatSpec],
-    asked: Sequence[Sequence[Any] | None],
-) -> tuple[LoadedModel, list[list[AttackSpec]]]:
-    """Read the attacks for every threat model: those asked for, or the default ones.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The model; a remote one is first tried with a few images.
-    data : Dataset
-        Test images.
-    indices : list of int
-        Indices of the images to attack.
-    threats : sequence of ThreatSpec
-        Threat models.
-    asked : sequence
-        Attacks for each threat model; None for the default ones.
-
-    Returns
-    -------
-    LoadedModel
-        The model.
-    list of list of AttackSpec
-        Attacks for each threat model.
-
-    Raises
-    ------
-    AdvbenchError
-        For attacks that do not support a threat model, or need more access than the model gives. The latter is checked
-        before a remote model gets a query.
-    """
-    from advbench.attacks.spec import attacks_of
-    from advbench.evaluation.access import check_access
-
-    for own, threat in zip(asked, threats, strict=True):
-        check_access(model, attacks_of(own or (), threat))
-    model = targets.ready(model, data, indices)
-    classes = len(data.classes)
-    attacks = [
-        attacks_of(own or cascade(model, threat.norm, classes), threat)
-        for own, threat in zip(asked, threats, strict=True)
-    ]
-    for specs in attacks:
-        check_access(model, specs)
-    return model, attacks
-
-
 AS_THEY_ARE = ("seed", "batch_size", "resume", "doublings", "command", "progress", "should_stop")
 """Settings that the evaluator takes as they are."""
 
@@ -361,14 +272,3 @@ def pool(data: Dataset) -> int:
 def _scale_free(spec: AttackSpec) -> bool:
     """Return whether an attack works at any scale of the logits: all but those that maximise cross-entropy or KL do."""
     return getattr(spec.attack, "loss", "") not in ("ce", "kl")
-
-
-def _averaging(model: LoadedModel, draws: int | None) -> LoadedModel:
-    """Return a randomised model with the given number of draws in each forward pass."""
-    from advbench.attacks import Randomised
-
-    if draws is None:
-        return model
-    if not isinstance(model.predict, Randomised):
-        raise UsageError(f"--eot-samples is for randomised models; {model.name} does not say that it is one")
-    return replace(model, predict=replace(model.predict, draws=draws))

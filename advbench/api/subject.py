@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advbench.api import targets
+from advbench.api.selection import selected
 from advbench.core.errors import UsageError
-from advbench.core.spec import unknown_threat
 
 if TYPE_CHECKING:
     from advbench.api.settings import Settings
     from advbench.core.loaded import LoadedModel
-    from advbench.core.spec import ThreatSpec
     from advbench.data import Dataset, Reading
 
 IMAGES = 1000  # attacked unless told otherwise
 PAUSE = 10.0  # seconds between lines of progress
-
-CASCADE = ("fgsm", "apgd", "apgd:loss=dlr")
-"""Attacks used unless others are named; targeted APGD follows them.
-
-Cheap attacks first, then strong ones; targeted APGD breaks most of the images that are left.
-"""
-FEWEST = 4  # classes that the targeted DLR loss needs; with fewer the margin takes its place
-TARGETS = 9  # of that, as published; all wrong classes where there are fewer
-CASCADE_L2 = ("cw:rounds=5,steps=100",)
 
 
 def load_model_and_data(
@@ -63,7 +51,7 @@ def load_model_and_data(
     """
     loaded, images = model_and_data(model, data, settings)
     usual = IMAGES if loaded.access == "gradient" else targets.IMAGES
-    return loaded, images, _indices(images, settings.n, settings.indices, most or usual)
+    return loaded, images, selected(images, settings.n, settings.indices, most or usual)
 
 
 def model_and_data(model: Any, data: Any, settings: Settings) -> tuple[LoadedModel, Dataset]:
@@ -287,143 +275,3 @@ def looking(name: str, notify: Callable[[str], None]) -> Callable[[int, int], No
             notify(f"{name}: looked at {done:,} of {total:,} images; this is remembered")
 
     return tell
-
-
-def texts_of(given: Any) -> list[Any] | None:
-    """Put one or several things into a list.
-
-    Parameters
-    ----------
-    given : Any
-        One thing, a sequence, or None.
-
-    Returns
-    -------
-    list or None
-        None for None.
-    """
-    if given is None:
-        return None
-    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-
-
-def cascade(model: LoadedModel, norm: str, classes: int) -> tuple[str, ...]:
-    """Return the default attacks, by what the model answers, the norm and the number of classes.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The model.
-    norm : str
-        Norm of the threat model.
-    classes : int
-        Number of classes.
-
-    Returns
-    -------
-    tuple of str
-        Attacks as typed, in order.
-    """
-    if model.access != "gradient":
-        return targets.cascade(model, norm)
-    towards = f"apgd:loss={'dlr' if classes >= FEWEST else 'margin'},targets={min(TARGETS, max(classes - 1, 1))}"
-    return (*CASCADE, towards, *(CASCADE_L2 if norm == "l2" else ()))
-
-
-def threats_of(model: LoadedModel, dataset: str, norm: str | None, eps: str | None) -> list[ThreatSpec]:
-    """Read the threat models: as typed, else the one that the model was trained for, else the default of the data set.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The model.
-    dataset : str
-        Name of the data.
-    norm : str or None
-        Norm as typed.
-    eps : str or None
-        One or several eps, separated by commas.
-
-    Returns
-    -------
-    list of ThreatSpec
-        One for each eps.
-
-    Raises
-    ------
-    UsageError
-        For text that is no threat model, or an eps that is missing for this norm.
-    """
-    from advbench.attacks import NORMS
-    from advbench.core.names import found
-    from advbench.core.spec import ThreatSpec
-
-    trained = _trained(model, dataset)
-    if trained is None and (norm is None or (eps is None and norm != "any")):
-        raise UsageError(unknown_threat(dataset))
-    trained = trained or {"norm": "", "eps": ""}
-    norm = found("norm", norm, NORMS) if norm else trained["norm"]
-    if norm == "any":
-        trained = {"norm": "any", "eps": "1"}
-    if eps is None and norm != trained["norm"]:
-        raise UsageError(f"--norm {norm} needs an --eps of its own ({model.name} is for {trained['norm']})")
-    texts = eps.split(",") if eps is not None else [trained["eps"]]
-    return [ThreatSpec.parse(norm, text) for text in texts]
-
-
-def _trained(model: LoadedModel, dataset: str) -> dict[str, str] | None:
-    from advbench.data import DATASETS
-
-    if threat := model.record.get("threat"):
-        found: dict[str, str] = threat
-        return found
-    info = DATASETS.get(dataset)
-    return None if info is None else {"norm": info.default_norm, "eps": info.default_eps}
-
-
-def _indices(data: Dataset, n: int | None, named: str | Sequence[int] | None, most: int) -> list[int]:
-    if named is None:
-        n = min(most, len(data)) if n is None else n
-        if n < 1:
-            raise UsageError(f"n is {n}: give at least one image")
-        data.require(n)
-        return list(range(n))
-    if n is not None:
-        raise UsageError("give -n or --indices, not both")
-    if not isinstance(named, str):
-        return _numbers(data, named)
-    ranges = _ranges(named)
-    last = max(stop for _, stop in ranges)
-    if last >= data.total:
-        raise UsageError(f"{named} names image {last}; {data.name} {data.split} ends at {data.total - 1}")
-    data.require(last + 1)
-    indices = [i for first, stop in ranges for i in range(first, stop + 1)]
-    twice = next((i for i, times in Counter(indices).items() if times > 1), None)
-    if twice is not None:
-        raise UsageError(f"{named} names image {twice} more than once")
-    return indices
-
-
-def _numbers(data: Dataset, named: Sequence[int]) -> list[int]:
-    from advbench.core.images import chosen
-
-    indices: list[int] = chosen(named, data.total).tolist()
-    data.require(max(indices) + 1)
-    return indices
-
-
-def _ranges(named: str) -> list[tuple[int, int]]:
-    """Read first and last index of every range, separated by white space or commas, of a text or the file it names."""
-    try:
-        text = named if re.fullmatch(r"[0-9][0-9,-]*", named) else Path(named).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't read image numbers from {named}: {getattr(error, 'strerror', 'not text')}") from None
-    words = re.split(r"[\s,]+", text.strip())
-    found = [re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word) for word in words]
-    ranges = [(int(each[1]), int(each[2] or each[1])) for each in found if each]
-    wrong = next((word for word, each in zip(words, found, strict=True) if not each), None)
-    if wrong is not None:
-        raise UsageError(f"{named} should hold image numbers, from 0, or ranges like 0-99; it has {wrong[:40]!r}")
-    if backwards := next(((first, last) for first, last in ranges if last < first), None):
-        raise UsageError(f"{named} has the range {backwards[0]}-{backwards[1]}, which ends before it begins")
-    return ranges

@@ -16,7 +16,8 @@ from advbench.bounds.graph import (
     Operand,
 )
 from advbench.bounds.interval import Interval
-from advbench.core.threat import TINY, Threat
+from advbench.core.norms import TINY
+from advbench.core.threat import Threat
 
 Coefficients = dict[int, Array]
 """Coefficients of each node's value, `[S, *shape]`, for S linear functions at once."""

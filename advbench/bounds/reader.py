@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.core import Tracer
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
+from advbench.bounds.conditions import VARYING, Greater, NotANumber, Unknown, condition_of, same
 from advbench.bounds.graph import (
     Const,
     Node,
@@ -31,26 +31,6 @@ from advbench.bounds.primitives import (
 )
 
 LARGE: Final = 16  # pixels of a window; the maxima within a larger one are bounded by intervals after the first half
-
-
-class Greater(NamedTuple):
-    """Condition `a > b` (or `>=`, or a NaN), which only a choice may read."""
-
-    a: Any
-    b: Any
-
-
-class NotANumber(NamedTuple):
-    """Condition that `a` is NaN; bounds concern finite values only."""
-
-    a: Any
-
-
-class Unknown(NamedTuple):
-    """Output of an operation without bounds."""
-
-
-VARYING = (Ref, Greater, NotANumber, Unknown)
 
 
 class Reader:
@@ -124,7 +104,7 @@ class Reader:
 
     def _vary(self, name: str, operands: list[Any], shape: Any, run: Callable[..., Array], params: Any) -> Any:
         """Interpret an operation on varying operands."""
-        if (condition := _condition(name, operands)) is not None:
+        if (condition := condition_of(name, operands)) is not None:
             return condition
         if name == "select_n" and isinstance(operands[0], Greater):
             where, otherwise, chosen = operands
@@ -165,9 +145,9 @@ class Reader:
     def _choice(self, condition: Greater, otherwise: Any, chosen: Any, shape: tuple[int, ...]) -> Any:
         """Convert `where(a > b, a, b)` to a maximum, `where(a > b, b, a)` to a minimum; else one must be constant."""
         a, b = condition
-        if _same(a, chosen) and _same(b, otherwise):
+        if same(a, chosen) and same(b, otherwise):
             return self.maximum(chosen, otherwise, shape)
-        if _same(a, otherwise) and _same(b, chosen):
+        if same(a, otherwise) and same(b, chosen):
             return self.minimum(chosen, otherwise, shape)
         found = None
         if isinstance(a, Ref) and not isinstance(b, VARYING):
@@ -280,28 +260,3 @@ def _is_affine(name: str, operands: list[Any], params: Any) -> bool:
     if name in BILINEAR:
         return sum(varies) == 1 and (name != "div" or varies[0])
     return not any(varies) or sum(varies[numbers(name)]) == sum(varies)
-
-
-def _condition(name: str, operands: list[Any]) -> Greater | NotANumber | None:
-    """Represent comparisons by their operands."""
-    if name in ("gt", "ge"):
-        return Greater(*operands)
-    if name in ("lt", "le"):
-        return Greater(*operands[::-1])
-    if name == "not" and isinstance(operands[0], Greater):
-        return Greater(*operands[0][::-1])
-    if name == "ne" and _same(*operands):
-        return NotANumber(operands[0])
-    if name == "or":
-        greater = [o for o in operands if isinstance(o, Greater)]
-        if len(greater) == 1 and all(isinstance(o, (Greater, NotANumber)) for o in operands):
-            return greater[0]
-    return None
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, VARYING) or isinstance(b, VARYING):
-        return isinstance(a, Ref) and isinstance(b, Ref) and a == b
-    if isinstance(a, Tracer) or isinstance(b, Tracer):
-        return a is b
-    return bool(np.all(np.asarray(a) == np.asarray(b)))

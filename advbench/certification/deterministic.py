@@ -22,8 +22,9 @@ from advbench.bounds import (
 from advbench.core.batches import Batches
 from advbench.core.errors import UsageError
 from advbench.core.loaded import LoadedModel
+from advbench.core.norms import NORMS
 from advbench.core.spec import ThreatSpec
-from advbench.core.threat import NORMS, Threat
+from advbench.core.threat import Threat
 from advbench.evaluation.judge import TOLERANCE
 
 CHUNK = 256  # images between two reports of progress

@@ -22,8 +22,8 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from advbench.core.choice import ANY, Wanted
 from advbench.core.errors import AdvbenchError, UsageError
-from advbench.core.outputs import ANY, Wanted
 
 Forward = Callable[[np.ndarray], np.ndarray]
 Pull = Callable[[np.ndarray], np.ndarray]

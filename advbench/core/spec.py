@@ -114,7 +114,7 @@ class ThreatSpec:
         >>> str(ThreatSpec.parse("L_inf", "8/255"))
         'linf 8/255'
         """
-        from advbench.core.threat import NORMS
+        from advbench.core.norms import NORMS
 
         norm = found("norm", norm, NORMS)
         budget = Epsilon.parse(eps)
@@ -129,7 +129,8 @@ class ThreatSpec:
     @property
     def threat(self) -> Threat:
         """The object that attacks compute with."""
-        from advbench.core.threat import NORMS, Threat
+        from advbench.core.norms import NORMS
+        from advbench.core.threat import Threat
 
         return Threat(NORMS[self.norm], float(self.eps))
 

@@ -9,8 +9,9 @@ from typing import Self, TypeVar
 import jax
 from jax import Array
 
+from advbench.core.choice import Wanted
 from advbench.core.external import External
-from advbench.core.outputs import Logits, Wanted
+from advbench.core.outputs import Logits
 
 T = TypeVar("T")
 

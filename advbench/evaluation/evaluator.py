@@ -30,7 +30,7 @@ from advbench.core.spec import ThreatSpec
 from advbench.evaluation import summary
 from advbench.evaluation.access import check_access
 from advbench.evaluation.judge import Judge, Verdict
-from advbench.evaluation.plan import Schedule, Task
+from advbench.evaluation.plan import Schedule
 from advbench.evaluation.provenance import (
     commit,
     machine,
@@ -47,6 +47,7 @@ from advbench.evaluation.run import RunDirectory
 from advbench.evaluation.settings import DOUBLINGS, EvaluationProgress, nobody, quietly
 from advbench.evaluation.starts import Pool, candidates
 from advbench.evaluation.tally import AdversarialImages, BatchOutcome, Tally
+from advbench.evaluation.task import Task
 from advbench.evaluation.trial import trial
 from advbench.evaluation.views import view_flags
 from advbench.wrappers.facing import judge_view

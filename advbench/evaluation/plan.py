@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,18 +20,7 @@ from advbench.evaluation.convergence import (
 )
 from advbench.evaluation.result import Skipped
 from advbench.evaluation.tally import Tally
-
-
-class Task(NamedTuple):
-    """One batch of one trial of one attack."""
-
-    attack: int  # position in the list of attacks
-    run: int  # number of the trial: target class times restarts, plus restart
-    turn: int  # number of the attack's trials before this one
-    phase: Phase
-    positions: np.ndarray  # int32 [m], in the list of images
-    done: int  # images of this trial up to and including this batch
-    total: int
+from advbench.evaluation.task import Queue, Task
 
 
 class Schedule:
@@ -59,7 +48,7 @@ class Schedule:
         self._left: tuple[Skipped, ...] = ()
         self.finished = 0  # images robust to every attack asked for, if a remote model ended the evaluation early
         self._begun = np.arange(0)  # images of the trial under way
-        self._queues: list[_Queue] = []
+        self._queues: list[Queue] = []
         self.deadline: float | None = None  # by `time.monotonic()`, with a time limit
 
     @property
@@ -131,7 +120,7 @@ class Schedule:
         Batches that are left at the time limit, or would not finish before it, are skipped.
         """
         self.deadline, few = time.monotonic() + seconds, max(1, self.size // 4)
-        queues = self._queues = [_Queue(self, attack, few) for attack in range(len(self.attacks))]
+        queues = self._queues = [Queue(self, attack, few) for attack in range(len(self.attacks))]
         while True:
             left = self.deadline - time.monotonic()
             open_ = [q for q in queues if q.waiting() and q.seconds_a_batch() < left]
@@ -248,52 +237,6 @@ class Schedule:
                     )
                 )
         return found
-
-
-class _Queue:
-    """Remaining work of one attack under a time limit."""
-
-    def __init__(self, plan: Schedule, attack: int, size: int):
-        self.plan, self.attack, self.size, self.run = plan, attack, size, 0
-        self.order = plan.order(attack)
-        self.left = plan.tally.remaining(attack, plan.each).astype(np.int32)
-        self.total, self.batches, self.began = len(self.left), 0, plan.tally.seconds[attack]
-
-    def waiting(self) -> bool:
-        """Return whether images are left that no attack has broken meanwhile."""
-        while self.run < self.plan.runs[self.attack]:
-            standing = self.plan.tally.remaining(self.attack, self.plan.each)
-            self.left = self.left[np.isin(self.left, standing)]
-            if len(self.left) or not len(standing):
-                return bool(len(self.left))
-            self.plan.tally.end_run(self.attack)
-            self.run += 1
-            self.left, self.total = standing.astype(np.int32), len(standing)
-        return False
-
-    def next(self) -> Iterator[Task]:
-        batch, self.left = self.left[: self.size], self.left[self.size :]
-        self.batches += 1
-        run, phase = self.order[self.run]
-        self.plan.tally.begin_run(self.attack, phase)
-        yield Task(self.attack, run, self.run, phase, batch, self.total - len(self.left), self.total)
-
-    def _running(self) -> float:
-        tally = self.plan.tally
-        return max(1e-9, float(tally.seconds[self.attack] - tally.compile_seconds[self.attack]))
-
-    def seconds_a_batch(self) -> float:
-        return self._running() / self.batches if self.batches else 0.0
-
-    def rate(self) -> float:
-        """Return images broken per second; infinity for an attack not tried yet, so that it comes first."""
-        if not self.batches:
-            return np.inf
-        return float(self.plan.tally.fell[self.attack].sum()) / self._running()
-
-    def skipped(self) -> Skipped:
-        spec = self.plan.attacks[self.attack].text
-        return Skipped(spec=spec, runs=self.plan.runs[self.attack] - self.run, images=len(self.left))
 
 
 def _needs(attack: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -22,10 +23,10 @@ from advbench.core.translated import is_translated, originals
 from advbench.evaluation.convergence import doubled
 from advbench.evaluation.grid import Grid, OnGrid, on_steps, within_steps
 from advbench.evaluation.judge import Judge, Verdict
-from advbench.evaluation.plan import Task
 from advbench.evaluation.provenance import compile_seconds
 from advbench.evaluation.starts import Pool
 from advbench.evaluation.tally import BatchOutcome
+from advbench.evaluation.task import Task
 from advbench.wrappers.facing import attack_view
 
 if TYPE_CHECKING:
@@ -79,18 +80,16 @@ def trial(
         shown = on_steps(model.grid, found.x) if isinstance(model, OnGrid) else found.x
         return found._replace(x=shown, claims=claims, reached=reached)
 
+    def proposed(predict: Model, *given: np.ndarray) -> Any:
+        return batches.map(partial(propose, predict), *given, size=padded(len(given[0]), judge.size))
+
     starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
     given, predict = (x, y, of.indices[task.positions], *starts), of.model.predict
-    proposal = batches.map(partial(propose, predict), *given, size=padded(len(y), judge.size))
+    proposal = proposed(predict, *given)
     verdict = judge(x, y, proposal.x)
-    if is_translated(predict) and (edge := proposal.claims & verdict.allowed & ~verdict.broken).any():
-        # So close to the boundary that rounding decides: the network itself is attacked there.
-        few = [array[edge] for array in given]
-        again = batches.map(partial(propose, originals(predict)), *few, size=padded(int(edge.sum()), judge.size))
-        again = again._replace(**{name: getattr(proposal, name)[edge] + getattr(again, name) for name in SPENT})
-        proposal = proposal._make(_put(whole, edge, part) for whole, part in zip(proposal, again, strict=True))
-        anew = judge(x[edge], y[edge], proposal.x[edge])
-        verdict = Verdict._make(_put(whole, edge, part) for whole, part in zip(verdict, anew, strict=True))
+    if is_translated(predict):
+        itself = partial(proposed, originals(predict))
+        proposal, verdict = _with_itself(itself, given, proposal, verdict, judge)
     draws = of.model.predict.draws if isinstance(of.model.predict, Randomised) else 1
     return BatchOutcome(
         positions=task.positions,
@@ -104,6 +103,42 @@ def trial(
         seconds=time.perf_counter() - clock,
         compile_seconds=compile_seconds() - compiled,
         limit=batches.limit,
+    )
+
+
+def _with_itself(
+    attack: Callable[..., Any], given: Sequence[np.ndarray], proposal: Any, verdict: Verdict, judge: Judge
+) -> tuple[Any, Verdict]:
+    """Attack the network itself where its translation is fooled and it is not: near the boundary rounding decides.
+
+    Parameters
+    ----------
+    attack : callable
+        The same attack on the network itself.
+    given : sequence of np.ndarray
+        Clean images, labels and whatever else the attack takes, `[m, ...]`.
+    proposal : Proposal
+        Images proposed by the attack on the translation; NumPy arrays `[m, ...]`, as all proposals here.
+    verdict : Verdict
+        The judge's findings on them.
+    judge : Judge
+        Judges the new images.
+
+    Returns
+    -------
+    tuple of Proposal and Verdict
+        With the new images in the place of those; what both attacks spent is added.
+    """
+    edge = proposal.claims & verdict.allowed & ~verdict.broken
+    if not edge.any():
+        return proposal, verdict
+    x, y, *_ = few = [array[edge] for array in given]
+    again = attack(*few)
+    again = again._replace(**{name: getattr(proposal, name)[edge] + getattr(again, name) for name in SPENT})
+    anew = judge(x, y, again.x)
+    return (
+        proposal._make(_put(whole, edge, part) for whole, part in zip(proposal, again, strict=True)),
+        Verdict._make(_put(whole, edge, part) for whole, part in zip(verdict, anew, strict=True)),
     )
 
 

@@ -14,9 +14,9 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 
+from advbench.core.choice import row_shape
 from advbench.core.errors import CorruptFile, UsageError
 from advbench.core.model import Model
-from advbench.core.outputs import row_shape
 
 SUFFIX: Final = ".jaxexport"
 DIGEST: Final = ".sha256"  # beside the file, as `sha256sum` writes it

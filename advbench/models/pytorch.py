@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from advbench.core.choice import ANY, Wanted, picked
 from advbench.core.errors import AdvbenchError, UsageError
 from advbench.core.external import External, Pull
-from advbench.core.outputs import ANY, Wanted, picked
 from advbench.models.aten import translation
 
 BYTES: Final = re.compile(r"\bbyte|uint8|unsigned char", re.IGNORECASE)  # in what a module says that wants bytes

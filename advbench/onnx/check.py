@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from advbench.core.choice import Wanted, picked
 from advbench.core.flag import Flag
-from advbench.core.outputs import Wanted, picked, wanted_of
+from advbench.core.outputs import wanted_of
 from advbench.onnx.graph import OnnxGraph
 from advbench.onnx.program import read
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from advbench.core.choice import row_shape
 from advbench.core.errors import UsageError
-from advbench.core.outputs import row_shape
 from advbench.onnx.nodes import OnnxNode, every, printable
 from advbench.onnx.operators import OPERATORS
 from advbench.onnx.operators.quantised import BATCHED, ROUNDING

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from advbench.core.choice import row_shape
 from advbench.core.errors import CorruptFile, UsageError
-from advbench.core.outputs import row_shape
 from advbench.onnx.functions import converted, inlined
 from advbench.onnx.nodes import ONNX_DOMAINS, NodeReader, OnnxNode, printable, text
 

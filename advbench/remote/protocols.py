@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from advbench.core.choice import Wanted, chosen, row_shape
 from advbench.core.errors import TargetUnavailable, UsageError
-from advbench.core.outputs import Wanted, chosen, row_shape
 from advbench.remote.address import Address
 from advbench.remote.pixels import PixelFormat
 from advbench.remote.settings import TargetSettings

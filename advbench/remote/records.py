@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from advbench.core.choice import row_shape
 from advbench.core.errors import TargetUnavailable, UsageError
-from advbench.core.outputs import row_shape
 from advbench.remote.pixels import numbers
 from advbench.remote.protocols import fitting, shown
 

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import advbench
-from advbench.api.settings import Options, Settings
+from advbench.api.keywords import Options
+from advbench.api.settings import Settings
 from advbench.attacks import FGSM, PGD
 from advbench.attacks.spec import AttackSpec, attacks_of, text_of
 from advbench.cli import app

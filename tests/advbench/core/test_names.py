@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from advbench.api.subject import cascade
+from advbench.api.defaults import cascade
 from advbench.attacks import ATTACKS, NORMS, SUITES
 from advbench.attacks.spec import AttackSpec, attacks_of
 from advbench.core.errors import UsageError

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from advbench.core.choice import Wanted, picked, row_shape
 from advbench.core.errors import UsageError
 from advbench.core.loaded import LoadedModel
-from advbench.core.outputs import Wanted, expecting, picked, row_shape
+from advbench.core.outputs import expecting
 from advbench.preflight.classes import single_logit
 
 N = 5
