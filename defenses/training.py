@@ -101,7 +101,7 @@ def fit(
     --------
     Black and white images, which a small network tells apart after one epoch:
 
-    >>> from advbench.core.threat import NORMS
+    >>> from advbench.core.norms import NORMS
     >>> from advbench.defenses import Standard
     >>> from advbench.nn import create
     >>> labels = np.arange(64) % 2

@@ -49,7 +49,8 @@ def margins(graph: Graph, threat: Threat, x: Array, y: Array, method: Method) ->
     A linear model of two classes, which compares the mean of an image with 0.5:
 
     >>> import jax.numpy as jnp
-    >>> from advbench.core.threat import NORMS, Threat
+    >>> from advbench.core.norms import NORMS
+    >>> from advbench.core.threat import Threat
     >>> def model(x):
     ...     mean = x.mean((1, 2, 3))
     ...     return jnp.stack([0.5 - mean, mean - 0.5], -1)

@@ -33,7 +33,20 @@ VARYING = (Ref, Greater, NotANumber, Unknown)
 
 
 def condition_of(name: str, operands: list[Any]) -> Greater | NotANumber | None:
-    """Represent comparisons by their operands."""
+    """Represent comparisons by their operands.
+
+    Parameters
+    ----------
+    name : str
+        Primitive of JAX.
+    operands : list[Any]
+        Its operands.
+
+    Returns
+    -------
+    Greater or NotANumber or None
+        The condition; None if the operation is no comparison that a choice may read.
+    """
     if name in ("gt", "ge"):
         return Greater(*operands)
     if name in ("lt", "le"):
@@ -50,7 +63,18 @@ def condition_of(name: str, operands: list[Any]) -> Greater | NotANumber | None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Return whether two values, constant or varying, are known to be equal."""
+    """Return whether two values are known to be equal.
+
+    Parameters
+    ----------
+    a, b : Any
+        Arrays, or values that vary with the image.
+
+    Returns
+    -------
+    bool
+        False where it is not known.
+    """
     if isinstance(a, VARYING) or isinstance(b, VARYING):
         return isinstance(a, Ref) and isinstance(b, Ref) and a == b
     if isinstance(a, Tracer) or isinstance(b, Tracer):
