@@ -1,7 +1,9 @@
 """Docstrings: summaries in plain words, complete sections, examples that run."""
 
 import ast
+import builtins
 import doctest
+import inspect
 import re
 from importlib import import_module
 from pathlib import Path
@@ -134,6 +136,71 @@ def test_public_dataclasses_document_their_fields():
                 named = documented_names(ast.get_docstring(node) or "")
                 found += [f"{file} {node.name}.{name}" for name in names if name[0] != "_" and name not in named]
     assert found == []
+
+
+SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises")
+LIBRARIES = {"np", "jax", "jnp", "optax", "onnx", "torch", "keras", "zipfile"}
+"""Modules whose names are not looked up: some of them are not installed."""
+
+
+def capitals():
+    """Return the names of classes and types that some file defines or imports."""
+    found = {"JSON"}  # no type of Python's: what `json` reads
+    for nodes in NODES.values():
+        for node in nodes:
+            if isinstance(node, ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.ImportFrom):
+                found |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+CAPITALS = capitals()
+
+
+def unknown_types(doc):
+    """Return the types in the sections of a docstring that no file defines or imports."""
+    lines = [(title, line) for title in SECTIONS for line in section(doc, title) or () if line[:1].strip()]
+    types = [
+        line.partition(" : ")[2] or (line if title not in ("Parameters", "Attributes") else "") for title, line in lines
+    ]
+    named = re.findall(r"\b(?:[a-z]\w*\.)*[A-Z]\w*", re.sub(r"""(["']).*?\1""", "", "\n".join(types)))
+    known = CAPITALS | set(dir(builtins))
+    return [name for name in named if name.split(".")[0] not in known | LIBRARIES]
+
+
+def test_types_in_docstrings_exist():
+    documented = [(file, node) for file, nodes in NODES.items() for node in nodes if isinstance(node, NAMED)]
+    found = [(file, node.name, unknown_types(ast.get_docstring(node) or "")) for file, node in documented]
+    assert [each for each in found if each[2]] == []
+
+
+def test_types_that_are_gone_are_found():
+    doc = """Do it.
+
+    Parameters
+    ----------
+    a, b : list[Sesion] or None
+        A Thing.
+    c : {"All", 'None'}, optional
+        A Thing.
+    d : np.ndarray
+        A Thing.
+
+    Returns
+    -------
+    Reslt
+        A Thing.
+
+    Raises
+    ------
+    UsageErrr
+        When it is wrong.
+    """
+    assert unknown_types(inspect.cleandoc(doc)) == ["Sesion", "Reslt", "UsageErrr"]
 
 
 def words(name):

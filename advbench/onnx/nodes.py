@@ -147,7 +147,7 @@ class NodeReader:
 
         Parameters
         ----------
-        graph : GraphProto
+        graph : onnx.GraphProto
             The graph.
         scope : mapping
             Current names of the values around it.
