@@ -28,9 +28,10 @@ from advbench.defenses.metrics import Listener, writers
 from advbench.defenses.recipe import Recipe
 from advbench.defenses.training import Diverged, Stopped, check, fit
 from advbench.models import initial, store
-from advbench.models.architecture import Architecture, trust
+from advbench.models.architecture import Architecture
 from advbench.models.architecture import find as find_architecture
 from advbench.models.initial import Initial
+from advbench.models.trained_code import trust
 from advbench.nn.frozen import freeze
 
 if TYPE_CHECKING:

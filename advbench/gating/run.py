@@ -18,14 +18,8 @@ from advbench.evaluation.growing import IncrementalEvaluation
 from advbench.evaluation.run import RunDirectory
 from advbench.gating.baseline import Baseline
 from advbench.gating.clean import Clean
-from advbench.gating.decide import (
-    RuleInstance,
-    Sample,
-    compare,
-    decide,
-    trusted,
-    unknown_yet,
-)
+from advbench.gating.decide import compare, decide, trusted, unknown_yet
+from advbench.gating.measure import RuleInstance, Sample
 from advbench.gating.rules import GateRules
 from advbench.gating.source import RulesSource
 from advbench.gating.subject import Subject

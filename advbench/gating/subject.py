@@ -14,7 +14,7 @@ from advbench.core.lazy import choose, content_digest
 from advbench.evaluation.provenance import versions
 from advbench.evaluation.result import ThreatInfo
 from advbench.gating.baseline import Baseline, Outcomes, Scope
-from advbench.gating.decide import RuleInstance
+from advbench.gating.measure import RuleInstance
 from advbench.gating.rules import GateRules, rules_of
 from advbench.gating.source import RulesSource
 

@@ -20,12 +20,8 @@ from safetensors.numpy import save as pack_tensors
 
 from advbench.core.errors import CorruptFile, UsageError, first_fault
 from advbench.core.files import write
-from advbench.models.architecture import (
-    Architecture,
-    Code,
-    find,
-    remembered,
-)
+from advbench.models.architecture import Architecture, Code, find
+from advbench.models.trained_code import remembered
 
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
 Side = Annotated[int, Field(gt=0, le=4096)]

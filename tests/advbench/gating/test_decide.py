@@ -7,13 +7,8 @@ import pytest
 from scipy.stats import binom
 
 from advbench.evaluation.paired import Difference, mcnemar
-from advbench.gating.decide import (
-    RuleInstance,
-    Sample,
-    compare,
-    decide,
-    unknown_yet,
-)
+from advbench.gating.decide import compare, decide, unknown_yet
+from advbench.gating.measure import RuleInstance, Sample
 from advbench.gating.rules import Rule
 
 CLASSES = ("cat", "dog", "cow")
