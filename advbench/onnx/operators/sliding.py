@@ -184,7 +184,18 @@ class Windows:
 
 
 def first_largest(x: Value) -> Value:
-    """Return the largest pixel of each image and channel, [N, C, 1, ...]; of tied ones the first gets the gradient."""
+    """Return the largest pixel of each image and channel; of tied ones the first gets the gradient.
+
+    Parameters
+    ----------
+    x : Value
+        Images `[N, C, ...]`.
+
+    Returns
+    -------
+    Value
+        `[N, C, 1, ...]`.
+    """
     return _largest(x.reshape(*x.shape[:2], -1)).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
