@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from PIL import Image
 
 from advbench.core.errors import Inconclusive
+from advbench.core.lazy import Lazy
 from advbench.evaluation.result import Rate
 from advbench.evaluation.tally import AdversarialImages
 from advbench.reports import figure
@@ -19,6 +20,7 @@ from advbench.reports.figure import (
     draw_examples,
     examples,
 )
+from advbench.reports.pictures import Pairs, spread
 
 CLASSES = tuple(f"class ${k}_x$" for k in range(10))  # would be formulas, if read as such
 
@@ -94,3 +96,25 @@ def test_the_curve_runs_from_clean_to_the_largest_eps_in_its_band(make, monkeypa
 def test_the_curve_opens(make):
     picture = draw_curve([make(eps="0.1", robust=80)], ".png")
     assert Image.open(io.BytesIO(picture)).size[0] > 700
+
+
+class Read(Lazy):
+    """Images of one value each, their number; remembers which were asked for."""
+
+    def __init__(self, n, dtype):
+        super().__init__((n, 2, 2, 1), dtype)
+        self.asked = []
+
+    def one(self, index):
+        self.asked.append(index)
+        return np.full((2, 2, 1), index, self.dtype)
+
+
+def test_no_more_pairs_are_read_than_are_drawn_and_those_are_of_many_classes():
+    rows = [SimpleNamespace(index=10 * at, label=label) for at, label in enumerate([3, 3, 3, 1, 1, 2])]
+    clean, adversarial = Read(6, np.uint8), Read(6, np.float32)
+    found = spread(Pairs(rows, clean, adversarial), 4)
+    assert [pair.row.index for pair in found] == [30, 50, 0, 40]  # one of each class, then a second
+    assert [round(float(pair.clean.max()) * 255) for pair in found] == [3, 5, 0, 4]
+    assert [pair.adversarial.max() for pair in found] == [3, 5, 0, 4]
+    assert sorted(clean.asked) == sorted(adversarial.asked) == [0, 3, 4, 5]
