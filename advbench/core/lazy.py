@@ -180,7 +180,7 @@ class Chosen(Lazy):
 
 
 def choose(images: Images, indices: Any) -> Images:
-    """Select images without decoding or copying them.
+    """Select images without decoding them, or copying many of them.
 
     Parameters
     ----------
@@ -192,12 +192,13 @@ def choose(images: Images, indices: Any) -> Images:
     Returns
     -------
     Images
-        The selected images.
+        The selected images: of an array a view for a slice, and else an array if they are few.
     """
     if isinstance(images, np.ndarray) and isinstance(indices, slice):
         chosen: np.ndarray = images[indices]
         return chosen
-    return Chosen(images, np.arange(len(images))[indices])
+    found = Chosen(images, np.arange(len(images))[indices])
+    return found[:] if isinstance(images, np.ndarray) and len(found) * found.row_bytes <= CHUNK else found
 
 
 def expect(images: Images, indices: Iterable[int]) -> None:

@@ -69,7 +69,7 @@ JAX = {
     "Erf": jax.lax.erf,
     "Identity": lambda x: x,
     "Mish": lambda x: x * jnp.tanh(jax.nn.softplus(x)),
-    "Relu": jax.nn.relu,
+    "Relu": lambda x: np.maximum(x, 0) if known(x) else jax.nn.relu(x),
     "Sigmoid": jax.nn.sigmoid,
     "Softplus": jax.nn.softplus,
     "Softsign": jax.nn.soft_sign,

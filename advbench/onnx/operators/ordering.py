@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from advbench.onnx.nodes import OnnxNode
-from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, xp
+from advbench.onnx.operators.base import Untranslatable, Value, axis_of, ints, known, operator, sized, xp
 
 
 @operator("TopK")
@@ -75,4 +74,6 @@ def _one_hot(node: OnnxNode, indices: Value, depth: Value, values: Value) -> Val
     module = xp(indices, values)
     places = module.expand_dims(indices, axis)
     numbers = np.arange(count).reshape(-1, *(1,) * (indices.ndim - axis))
-    return jnp.where((places == numbers) | (places == numbers - count), on, off)
+    if known(indices, values):
+        sized((count, indices.size))
+    return module.where((places == numbers) | (places == numbers - count), on, off)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from advbench.onnx.nodes import OnnxNode
 from advbench.onnx.operators.base import (
@@ -15,6 +16,7 @@ from advbench.onnx.operators.base import (
     Untranslatable,
     Value,
     axis_of,
+    known,
     operator,
     xp,
 )
@@ -23,7 +25,7 @@ from advbench.onnx.operators.shapes import setting
 
 @operator("MatMul")
 def _matmul(_node: OnnxNode, a: Value, b: Value) -> Value:
-    return jnp.matmul(a, b, precision=HIGHEST)
+    return np.matmul(a, b) if known(a, b) else jnp.matmul(a, b, precision=HIGHEST)
 
 
 @operator("Gemm")
