@@ -38,7 +38,8 @@ from advbench.api.settings import Settings
 from advbench.api.subject import accelerated, model_and_data
 from advbench.attacks import PGD
 from advbench.core.loaded import LoadedModel
-from advbench.core.threat import NORMS, Threat
+from advbench.core.norms import NORMS
+from advbench.core.threat import Threat
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 THREADS = int(os.environ["OMP_NUM_THREADS"])
