@@ -180,7 +180,7 @@ class Chosen(Lazy):
 
 
 def choose(images: Images, indices: Any) -> Images:
-    """Select images without decoding them, or copying many of them.
+    """Select images without decoding or copying them.
 
     Parameters
     ----------
@@ -192,13 +192,12 @@ def choose(images: Images, indices: Any) -> Images:
     Returns
     -------
     Images
-        The selected images: of an array a view for a slice, and else an array if they are few.
+        The selected images.
     """
     if isinstance(images, np.ndarray) and isinstance(indices, slice):
         chosen: np.ndarray = images[indices]
         return chosen
-    found = Chosen(images, np.arange(len(images))[indices])
-    return found[:] if isinstance(images, np.ndarray) and len(found) * found.row_bytes <= CHUNK else found
+    return Chosen(images, np.arange(len(images))[indices])
 
 
 def expect(images: Images, indices: Iterable[int]) -> None:
