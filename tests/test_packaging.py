@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 NEEDED = (
     "advbench/attacks/pgd.py",
     "advbench/defenses/training.py",
-    "advbench/nn/native/winograd.cc",
+    *(f"advbench/nn/native/{path.name}" for path in (ROOT / "advbench/nn/native").glob("*.[ch]*")),
     "advbench/data/embedded/manifest.json",
     "advbench/py.typed",
     "advbench/reports/html/templates/report.html",

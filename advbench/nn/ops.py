@@ -87,13 +87,45 @@ def _strided_fwd(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> tu
     return _strided(x, kernel, pads, stride), (x, kernel)
 
 
-def _strided_bwd(pads: Pads, stride: int, saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
+def _strided_bwd(pads: Pads, stride: int, saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    back: Callable[..., tuple[jax.Array]] = jax.vjp(lambda kernel: _folded(x, kernel, pads, stride), kernel)[1]
-    return scattered(kernel, dy, x.shape[1:3], pads, stride), *back(dy)
+    size, window = x.shape[1:3], kernel.shape[:2]
+    return _strided_images(kernel, dy, size, pads, stride), _strided_weights(x, dy, window, pads, stride)
 
 
 _strided.defvjp(_strided_fwd, _strided_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _strided_images(kernel: jax.Array, dy: jax.Array, size: Sequence[int], pads: Pads, stride: int) -> jax.Array:
+    """Return the gradient of the images."""
+    swapped = kernel.swapaxes(2, 3)
+    if native.serves(dy, swapped.shape, stride=stride):
+        return native.image_gradient(dy, swapped, size, pads, stride)
+    return scattered(kernel, dy, size, pads, stride)
+
+
+def _strided_images_fwd(
+    kernel: jax.Array, dy: jax.Array, size: Sequence[int], pads: Pads, stride: int
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return _strided_images(kernel, dy, size, pads, stride), (kernel, dy)
+
+
+def _strided_images_bwd(
+    size: Sequence[int], pads: Pads, stride: int, saved: tuple[jax.Array, ...], ddx: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    kernel, dy = saved
+    return _strided_weights(ddx, dy, kernel.shape[:2], pads, stride), _strided(ddx, kernel, pads, stride)
+
+
+_strided_images.defvjp(_strided_images_fwd, _strided_images_bwd)
+
+
+def _strided_weights(x: jax.Array, dy: jax.Array, window: Sequence[int], pads: Pads, stride: int) -> jax.Array:
+    """Return the gradient of the kernel."""
+    kernel = jnp.zeros((*window, x.shape[3], dy.shape[3]), x.dtype)
+    back: Callable[..., tuple[jax.Array]] = jax.vjp(lambda kernel: _folded(x, kernel, pads, stride), kernel)[1]
+    return back(dy)[0]
 
 
 def _folded(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Array:

@@ -16,8 +16,8 @@ from jax.custom_batching import custom_vmap
 from advbench.core.plain import is_reference
 from advbench.nn.native.build import lanes, problem
 
-LARGEST = 5  # side of a window
-CACHE = 1 << 17  # weights of a window, in numbers
+LARGEST = 7  # side of a window
+CACHE = 1 << 17  # weights of a window that are read anew for each row of an image, in numbers
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -48,9 +48,9 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: i
     x : Array
         Images `[B, H, W, C]`.
     window : Sequence[int]
-        Shape of the weights, `[kh, kw, C, O]`, in float32. With 3x3 windows and stride 1, C and O must fill whole
-        vectors (of 8 numbers, or of the processor's width), or one of them, an image's channels, is at most 4. Other
-        windows, up to 5x5, need weights that fit into the processor's second cache.
+        Shape of the weights, `[kh, kw, C, O]`, in float32: up to 7x7, and O fills a vector (of 8 numbers, or of the
+        processor's width). Where C does not, the weights must fit into the processor's second cache. With 3x3 windows
+        and stride 1, C and O that fill whole vectors are fastest, and O may be at most 4.
     gradient : bool, default False
         Ask for `weight_gradient` or `conv_relu` instead of `conv`; these need 3x3, and O to fill whole vectors.
     stride : int, default 1
@@ -64,10 +64,11 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: i
     *size, c, o = window
     if is_reference() or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
         return False
-    if size == [3, 3] and stride == 1:
-        return any(_fits(c, o, whole) and not (gradient and o % whole) for whole in lanes())
-    small = 1 < max(size) <= LARGEST and size[0] * size[1] * c * o <= CACHE
-    return small and not gradient and o >= lanes()[-1]
+    if size == [3, 3] and stride == 1 and any(_fits(c, o, whole) and not (gradient and o % whole) for whole in lanes()):
+        return True
+    if gradient or o < lanes()[-1] or max(size) > LARGEST:
+        return False
+    return c >= lanes()[-1] or size[0] * size[1] * c * o <= CACHE
 
 
 def _fits(c: int, o: int, whole: int) -> bool:
@@ -95,14 +96,47 @@ def conv(x: Array, kernel: Array, pads: Pads, stride: int = 1) -> Array:
     Array
         `[B, H', W', O]` float32, to about 1e-6 of the largest. The same bits for any batch size and number of threads.
     """
-    *window, _, o = kernel.shape
-    if window == [3, 3] and stride == 1:
+    *window, c, o = kernel.shape
+    if window == [3, 3] and stride == 1 and any(_fits(c, o, whole) for whole in lanes()):
         width = _width(kernel)
-    else:  # any number of inputs; outputs fill whole vectors, with zeros if need be
-        width = next((whole for whole in lanes() if o % whole == 0), lanes()[-1])
-        kernel = jnp.pad(kernel, [(0, 0)] * 3 + [(0, -o % width)])
+    else:
+        width, kernel = _filled(kernel)
     y = _f32(len(x), *_size(x.shape[1:3], pads, window, stride), kernel.shape[3])
     return _call("conv", width, (y,), 1, top=pads[0][0], left=pads[1][0], stride=stride)(x, kernel)[0][..., :o]
+
+
+def image_gradient(dy: Array, kernel: Array, size: Sequence[int], pads: Pads, stride: int) -> Array:
+    """Return the gradient of the images of a convolution of any window and stride.
+
+    Parameters
+    ----------
+    dy : Array
+        Gradient of the output, `[B, H', W', O]` float32.
+    kernel : Array
+        Weights, channels exchanged, `[kh, kw, O, C]` float32.
+    size : Sequence[int]
+        Height and width of the images.
+    pads : Pads
+        Rows and columns of zeros (low, high) around the images.
+    stride : int
+        Step between windows.
+
+    Returns
+    -------
+    Array
+        `[B, H, W, C]` float32.
+    """
+    c = kernel.shape[3]
+    width, kernel = _filled(kernel)
+    dx = _f32(len(dy), *size, kernel.shape[3])
+    return _call("images", width, (dx,), 1, top=pads[0][0], left=pads[1][0], stride=stride)(dy, kernel)[0][..., :c]
+
+
+def _filled(kernel: Array) -> tuple[int, Array]:
+    """Return a number of lanes, and a kernel whose outputs fill whole vectors of it, with zeros if need be."""
+    o = kernel.shape[3]
+    width = next((whole for whole in lanes() if o % whole == 0), lanes()[-1])
+    return width, jnp.pad(kernel, [(0, 0)] * 3 + [(0, -o % width)]) if o % width else kernel
 
 
 def conv_relu(x: Array, kernel: Array, bias: Array, pads: Pads, window: int, *, codes: bool) -> tuple[Array, Array]:

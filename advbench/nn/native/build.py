@@ -19,9 +19,10 @@ import jax
 import numpy as np
 import platformdirs
 
-_SOURCE = Path(__file__).with_name("winograd.cc")
+_SOURCES = Path(__file__).parent
+_MAIN = "entry.cc"
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-w")
-_TARGETS = ("advbench_conv", "advbench_relu", "advbench_back", "advbench_weights")
+_TARGETS = ("advbench_conv", "advbench_images", "advbench_relu", "advbench_back", "advbench_weights")
 _log = logging.getLogger(__name__)
 
 
@@ -73,14 +74,15 @@ def _register(built: Path) -> int:
 def _build(options: Sequence[str]) -> Path:
     """Compile unless the cache has it: written beside and renamed, so that several processes may build at once."""
     named = compiler()
-    key = hashlib.sha256("\n".join((_SOURCE.read_text(), version("jaxlib"), named, *options, _processor())).encode())
+    texts = (path.read_text() for path in sorted(_SOURCES.glob("*.[ch]*")))
+    key = hashlib.sha256("\n".join((*texts, version("jaxlib"), named, *options, _processor())).encode())
     folder = platformdirs.user_cache_path("advbench") / "native"
-    library = folder / f"winograd-{key.hexdigest()[:20]}.so"
+    library = folder / f"convolution-{key.hexdigest()[:20]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             built = Path(scratch) / library.name
-            command = [named, *_FLAGS, *options, "-I", jax.ffi.include_dir(), str(_SOURCE), "-o", str(built)]
+            command = [named, *_FLAGS, *options, "-I", jax.ffi.include_dir(), str(_SOURCES / _MAIN), "-o", str(built)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
             if done.returncode:
                 raise RuntimeError(f"{named} failed: {done.stderr.strip().splitlines()[:1]}")
@@ -120,26 +122,32 @@ def _processor() -> str:
 def _check(library: ctypes.CDLL) -> None:
     """Compare every path with NumPy on odd sizes."""
     rng, whole = np.random.default_rng(0), library.lanes()
-    for c, o, window in product((whole, 3), (3 * whole, 3), (1, 2)):
+    many = 17 * whole  # more weights than the cache is trusted with
+    for c, o, window in (*product((whole, 3), (3 * whole, 3), (1, 2)), (many, many, 2)):
         if c == o == 3:
             continue
         x, kernel, bias = (rng.normal(size=s).astype(np.float32) for s in ((2, 7, 9, c), (3, 3, c, o), (o,)))
         size = (*x.shape, 7, 8, o, 2, 0)
         taps = _taps(x)
-        y = np.einsum("tbhwc,tco->bhwo", taps, kernel.reshape(9, c, o))
+        y = _product(taps, kernel)
         _same(library, "conv", (*size, 3, 3, 1), [x, kernel], y)
         size += (window,)
         if o % whole == 0:
             halved = (*x.shape, 4, 4, o, 2, 0, 3, 3, 2)
             _same(library, "conv", halved, [x, kernel], y[:, ::2, ::2])
+            slopes, turned = np.zeros_like(y), kernel.reshape(9, c, o).swapaxes(1, 2)
+            slopes[:, ::2, ::2] = y[:, ::2, ::2]
+            given = [slopes[:, ::2, ::2], turned.reshape(3, 3, o, c)]
+            if c % whole == 0:
+                halved = (*given[0].shape, *x.shape[1:], 2, 0, 3, 3, 2)
+                _same(library, "images", halved, given, _untaps(np.matmul(slopes, turned[:, None, None]), x.shape))
             _same(library, "weights", size, [x, y], np.einsum("tbhwc,bhwo->tco", taps, y).reshape(kernel.shape))
             pooled, codes = _pooled(y + bias, window)
             _same(library, "relu", size, [x, kernel, bias], pooled, codes)
         if c % whole == 0:
             pooled, codes = _pooled(x, window)
             spread = _taps(_spread(pooled, codes, x.shape, window))
-            truth = np.einsum("tbhwc,tco->bhwo", spread, kernel.reshape(9, c, o))
-            _same(library, "back", size, [pooled, codes, kernel], truth)
+            _same(library, "back", size, [pooled, codes, kernel], _product(spread, kernel))
 
 
 def _same(library: ctypes.CDLL, name: str, size: tuple[int, ...], given: list[np.ndarray], *truth: np.ndarray) -> None:
@@ -157,6 +165,19 @@ def _taps(x: np.ndarray) -> np.ndarray:
     """Return the nine pixels under each window: 7 x 8 windows, two rows of zeros above, one column right."""
     padded = np.pad(x, ((0, 0), (2, 0), (0, 1), (0, 0)))
     return np.stack([padded[:, i : i + 7, j : j + 8] for i, j in product(range(3), range(3))])
+
+
+def _untaps(taps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return images of that shape, sums of what each pixel got under each window."""
+    b, h, w, c = shape
+    out = np.zeros((b, h + 2, w + 1, c), np.float32)
+    for tap, (i, j) in zip(taps, product(range(3), range(3)), strict=True):
+        out[:, i : i + 7, j : j + 8] += tap
+    return out[:, 2:, :w]
+
+
+def _product(taps: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    return np.tensordot(taps, kernel.reshape(9, *kernel.shape[2:]), ((0, 4), (0, 1)))
 
 
 def _pooled(y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
