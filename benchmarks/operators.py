@@ -18,7 +18,8 @@ from rich.table import Table
 
 from advbench.nn import create, native
 from advbench.nn.frozen import freeze
-from advbench.nn.ops import conv2d, max_pool
+from advbench.nn.ops import conv2d
+from advbench.nn.pooling import max_pool
 
 Operator = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]

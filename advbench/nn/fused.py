@@ -18,9 +18,9 @@ from advbench.nn.ops import (
     explicit,
     flipped,
     input_gradient,
-    max_pool,
     weight_gradient,
 )
+from advbench.nn.pooling import max_pool
 
 Size = tuple[int, int]
 Saved = tuple[jax.Array, jax.Array, jax.Array]

@@ -22,7 +22,7 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from advbench.core.plain import is_reference
-from advbench.nn import ops
+from advbench.nn import ops, pooling
 from advbench.nn.chains import chains
 
 CALLS: Final = ("jit", "pjit", "closed_call", "core_call")
@@ -263,4 +263,4 @@ def _is_plain_pool(equation: JaxprEqn) -> bool:
 
 
 def _pool(params: dict[str, Any], x: Array) -> Array:
-    return ops.max_windows(x, params["window_dimensions"], params["window_strides"], params["padding"])
+    return pooling.max_windows(x, params["window_dimensions"], params["window_strides"], params["padding"])

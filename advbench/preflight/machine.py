@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from advbench.attacks import NORMS
 from advbench.core.ambient import own_settings
-from advbench.nn.ops import conv2d, max_pool
+from advbench.nn.ops import conv2d
+from advbench.nn.pooling import max_pool
 from advbench.preflight import truth
 
 COPIES = 3  # independent sets of inputs for each case

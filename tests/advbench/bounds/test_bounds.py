@@ -14,7 +14,7 @@ from advbench.bounds import Unsupported, margins, read
 from advbench.bounds.interval import Interval, propagate
 from advbench.nn.frozen import freeze
 from advbench.nn.layers import Conv, Normalize
-from advbench.nn.ops import max_pool
+from advbench.nn.pooling import max_pool
 
 SHAPE, CLASSES = (6, 6, 1), 4
 METHODS = ("ibp", "crown-ibp", "crown")

@@ -11,7 +11,8 @@ from jax import lax
 from advbench.nn import native
 from advbench.nn.fused import conv_relu
 from advbench.nn.native import build
-from advbench.nn.ops import conv2d, max_pool
+from advbench.nn.ops import conv2d
+from advbench.nn.pooling import max_pool
 from tests.processes import start
 
 needs_native = pytest.mark.skipif(native.status() != "on", reason=f"native kernel {native.status()}")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from advbench.nn.ops import conv2d, max_pool
+from advbench.nn.ops import conv2d
+from advbench.nn.pooling import max_pool
 
 SAME_PLUS = ((2, 1), (0, 3))
 # Kernel, stride, padding, image: odd and even sizes, and images that the stride does not divide.
