@@ -82,6 +82,7 @@ class _Network:
     def __init__(self, module: Any, device: Any, wanted: Wanted):
         self.module, self.device, self.wanted = module, device, wanted
         self.given: set[str] = set()  # types that logits had
+        self.pulls = 0  # gradients asked for at the last images; as many are expected at the next
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         import torch
@@ -92,15 +93,27 @@ class _Network:
     def vjp(self, x: np.ndarray) -> tuple[np.ndarray, Pull]:
         import torch
 
-        images = self._put(x).requires_grad_()
-        with torch.enable_grad():
-            logits = self._tensor(images.clone())  # a copy, since layers that work in place can't change a leaf
+        expected, self.pulls = self.pulls, 0
+        graph = [self._recorded(x)]
 
         def pull(cotangent: np.ndarray) -> np.ndarray:
-            (g,) = torch.autograd.grad(logits, images, self._put(cotangent), retain_graph=True, allow_unused=True)
+            self.pulls += 1
+            images, logits = graph.pop() if graph else self._recorded(x)
+            # What a graph holds is freed on the way back, so that its memory serves again while it is still in use.
+            if keep := self.pulls < expected:
+                graph.append((images, logits))
+            (g,) = torch.autograd.grad(logits, images, self._put(cotangent), retain_graph=keep, allow_unused=True)
             return np.zeros_like(x) if g is None else np.asarray(g.cpu().numpy())
 
-        return logits.detach().cpu().numpy(), pull
+        return graph[0][1].detach().cpu().numpy(), pull
+
+    def _recorded(self, x: np.ndarray) -> tuple[Any, Any]:
+        """Return the images and their logits, with the graph between them."""
+        import torch
+
+        images = self._put(x).requires_grad_()
+        with torch.enable_grad():
+            return images, self._tensor(images.clone())  # a copy, since layers that work in place can't change a leaf
 
     def _put(self, array: np.ndarray) -> Any:
         import torch

@@ -1,6 +1,7 @@
 """PyTorch modules as models."""
 
 import contextlib
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -167,6 +168,35 @@ def test_a_module_that_works_in_place_can_be_climbed(file):
     model, module = load_model(f"{file}:InPlace"), theirs(file)
     np.testing.assert_allclose(ours(model, X), 0.5 * input_gradient(module, 0.5 * X), atol=1e-6)
     np.testing.assert_allclose(model.predict(X), logits(module, 0.5 * X), atol=1e-6)
+
+
+def test_a_graph_lives_as_long_as_gradients_are_expected_of_it(file):
+    """As many as at the images before: no pass is computed twice, and nothing is kept after the last."""
+    module = theirs(file)
+    calls, kept = [], []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    external, _ = pytorch.external(module, "mine")
+    x = tensor(X).numpy()
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+
+    class Saved:
+        def __init__(self, value):
+            self.value = value
+            kept.append(weakref.ref(self))
+
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.value):
+        _, pull = external.vjp(x)
+        one, other = pull(a), pull(b)
+        assert len(calls) == 2  # the second gradient came unexpected
+        _, pull = external.vjp(x)
+        np.testing.assert_array_equal(pull(a), one)
+        assert len(calls) == 3 and any(each() for each in kept)
+        np.testing.assert_array_equal(pull(b), other)
+        assert len(calls) == 3 and not any(each() for each in kept)
+        np.testing.assert_allclose(pull(a + b), one + other, atol=1e-6)
+    images = torch.from_numpy(x).requires_grad_()
+    (true,) = torch.autograd.grad(module(images), images, torch.from_numpy(a))
+    np.testing.assert_array_equal(one, true.numpy())
 
 
 CHANGES = ("pass", "net.conv.bias.data += 1", "net.norm.running_var += 1", "net.scale = torch.tensor(3.0)")
