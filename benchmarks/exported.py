@@ -185,7 +185,15 @@ TORCHVISION = """
     mobilenet_v2 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x0_5
     squeezenet1_1 swin_t swin_v2_t vgg11_bn vit_b_16 wide_resnet50_2
 """
-SIDES = {"alexnet": 224, "inception_v3": 96, "maxvit_t": 224, "vgg11_bn": 224, "vit_b_16": 224}
+SIDES = {
+    "alexnet": 224,
+    "inception_resnet_v2": 96,
+    "inception_v3": 96,
+    "inception_v4": 96,
+    "maxvit_t": 224,
+    "vgg11_bn": 224,
+    "vit_b_16": 224,
+}
 TIMM = """
     bat_resnext26ts beit_base_patch16_224 cait_xxs24_224 coat_tiny coatnet_nano_rw_224 convit_tiny convmixer_768_32
     convnext_atto convnextv2_atto crossvit_tiny_240 cspresnet50 davit_tiny deit_tiny_patch16_224 densenet121 dla46_c
@@ -245,11 +253,11 @@ def _of_torchvision(name: str) -> tuple[Callable[[], nn.Module], int]:
 
 
 def _of_timm(name: str) -> tuple[Callable[[], nn.Module], int]:
-    """A maker, and a side of images: 64 where the family takes any, else its own."""
+    """A maker, and a side of images: 64 or what is needed where the family takes any, else its own."""
     library = importlib.import_module("timm")
     settings = library.get_pretrained_cfg(name, allow_unregistered=True)
     least = settings.min_input_size or (3, 64, 64)
-    side = settings.input_size[-1] if settings.fixed_input_size else max(64, least[-1])
+    side = settings.input_size[-1] if settings.fixed_input_size else SIDES.get(name, max(64, least[-1]))
     return lambda: library.create_model(name, num_classes=CLASSES), side
 
 

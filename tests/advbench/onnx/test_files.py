@@ -282,6 +282,22 @@ def test_branches_and_loops_known_beforehand_are_unrolled(make):
     refused(make(nodes, ARRAYS), r"'Gone computing f' \(Gone\): is an operator that is not supported")
 
 
+def test_shapes_may_come_from_one_hot_rows_and_products(make):
+    """PyTorch's older exporter writes `repeat_interleave` by a number of the shape as `Tile` by a one-hot row."""
+    nodes = [
+        ("Shape", ["x"], ["side"], {"start": 2, "end": 3}),
+        ("Concat", ["one", "side"], ["values"], {"axis": 0}),
+        ("OneHot", ["one", "two", "values"], ["row"], {}),
+        ("Relu", ["row"], ["positive"], {}),
+        ("MatMul", ["positive", "same"], ["rows"], {}),
+        ("Squeeze", ["rows", "zero"], ["repeats"], {}),
+        ("Flatten", ["x"], ["f"], {}),
+        ("Tile", ["f", "repeats"], ["y"], {}),
+    ]
+    arrays = {"one": np.int64([1]), "two": np.int64(2), "zero": np.int64([0]), "same": np.eye(2, dtype=np.int64)}
+    np.testing.assert_array_equal(load_model(str(make(nodes, arrays))).predict(X), np.tile(X.reshape(5, 16), (1, 4)))
+
+
 def test_quantised_activations_are_compared_and_said(make):
     nodes = [
         ("QuantizeLinear", ["x", "s", "z"], ["q"], {}),
