@@ -122,11 +122,14 @@ def build(program: Program, path: Path) -> tuple[OnnxGraph, Weights]:
     if len(nodes) > NODES:
         raise UsageError(f"{path} has {len(nodes)} nodes; more than {NODES} are not supported")
     _all_supported(nodes, path)
-    there = {"", program.input, *program.arrays}
+    there, moving = {"", program.input, *program.arrays}, {program.input}
     for node in nodes:
         if missing := [name for name in node.inputs if name not in there]:
             raise UsageError(f"{path}: {node.called} needs {printable(missing[0])!r}, which no node before it computes")
         there.update(node.outputs)
+        if moving & node.reads():
+            moving.update(filter(None, node.outputs))
+    nodes = tuple(replace(node, fixed=moving.isdisjoint(node.outputs)) for node in nodes)
     if missing := [name for name in program.outputs if name not in there]:
         raise UsageError(f"{path} has no node that computes its output {printable(missing[0])!r}")
     used = {*program.outputs}.union(*(node.reads() for node in nodes))

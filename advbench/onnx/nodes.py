@@ -48,6 +48,8 @@ class OnnxNode:
         Version of the operators.
     bodies : mapping
         Inner graphs by name.
+    fixed : bool
+        No image reaches the node, so that its results are the same for all.
     """
 
     op: str
@@ -57,6 +59,7 @@ class OnnxNode:
     attributes: dict[str, Any]
     opset: int
     bodies: Mapping[str, Body] = field(default_factory=dict)
+    fixed: bool = False
 
     @property
     def called(self) -> str:

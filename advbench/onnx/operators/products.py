@@ -81,10 +81,16 @@ _normalised_exponentials("LogSoftmax", jax.nn.log_softmax)
 
 @operator("BatchNormalization")
 def _batch_norm(node: OnnxNode, x: Value, scale: Value, shift: Value, mean: Value, variance: Value) -> Value:
+    """Normalise by channel; by statistics of `x` itself, which training mode asks for, only if `x` is made of weights.
+
+    PyTorch standardises the kernels of normaliser-free networks that way.
+    """
     learns = node.attributes.get("training_mode") or (node.opset < 14 and len([*filter(None, node.outputs)]) > 1)
-    if learns or not node.attributes.get("spatial", 1):
+    if (learns and not node.fixed) or not node.attributes.get("spatial", 1):
         raise Untranslatable("batch norm is in training mode: export the model in evaluation mode (model.eval())")
     scale, shift, mean, variance = (_by_channel(v, x.ndim) for v in (scale, shift, mean, variance))
+    if learns:
+        return _standardised(x, (0, *range(2, x.ndim)), node) * scale + shift
     return (x - mean) * (scale * jax.lax.rsqrt(variance + node.attributes.get("epsilon", 1e-5))) + shift
 
 

@@ -298,6 +298,28 @@ def test_shapes_may_come_from_one_hot_rows_and_products(make):
     np.testing.assert_array_equal(load_model(str(make(nodes, arrays))).predict(X), np.tile(X.reshape(5, 16), (1, 4)))
 
 
+def test_kernels_are_standardised_by_their_own_statistics_but_images_are_not(make):
+    """PyTorch standardises the kernels of normaliser-free networks by a batch norm in training mode."""
+    rng = np.random.default_rng(0)
+    kernels, gain = rng.standard_normal((1, 3, 16)).astype(np.float32), np.float32([0.5, 1, 2])
+    rest = {"zero": np.zeros(3, np.float32), "one": np.ones(3, np.float32), "rows": np.int64([3, 16])}
+    settings = {"training_mode": 1, "epsilon": 1e-3}
+    nodes = [
+        ("BatchNormalization", ["k", "gain", "zero", "zero", "one"], ["s"], settings),
+        ("Reshape", ["s", "rows"], ["w"], {}),
+        ("Flatten", ["x"], ["f"], {}),
+        ("Gemm", ["f", "w"], ["y"], {"transB": 1}),
+    ]
+    wide = kernels[0].astype(np.float64)
+    spread = np.sqrt(wide.var(1, keepdims=True) + 1e-3)
+    true = X.reshape(5, 16) @ ((wide - wide.mean(1, keepdims=True)) / spread * gain[:, None]).T
+    arrays = rest | {"k": kernels, "gain": gain}
+    np.testing.assert_allclose(load_model(str(make(nodes, arrays))).predict(X), true, rtol=1e-5, atol=1e-5)
+    one = np.ones(1, np.float32)
+    nodes = [("BatchNormalization", ["x", *["one"] * 4], ["n"], settings), ("Flatten", ["n"], ["y"], {})]
+    refused(make(nodes, {"one": one}), "batch norm is in training mode")
+
+
 def test_quantised_activations_are_compared_and_said(make):
     nodes = [
         ("QuantizeLinear", ["x", "s", "z"], ["q"], {}),
