@@ -21,7 +21,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -66,37 +66,56 @@ def verdict(net: nn.Module, side: int, exporter: str, opset: int, folder: Path) 
     """One of right, refused, wrong and not exported, and the errors of logits and gradient, or why.
 
     Errors, ours and then those of PyTorch's float32, are against PyTorch in double precision. Of gradients the image
-    counts that is off by the median: in another one, a ReLU that is 0 but for rounding may fall either way.
+    counts that is off by the median: in another one, a ReLU that is 0 but for rounding may fall either way. In networks
+    that amplify rounding it does so in most images: then, of three times as many, the one at the lower quartile counts.
     """
-    torch.manual_seed(1)
-    x = torch.rand(IMAGES, 3, side, side)
-    cotangent = torch.randn(IMAGES, CLASSES)
-    single = _differentiated(net, x, cotangent)
-    true = _exact(net, x, cotangent) or single
-    rounded = _errors(single, true)
-    allowed = [max(least, 4 * error) for least, error in zip(ALLOWED, rounded, strict=True)]
-    path = folder / "model.onnx"
+    truth = _truth(net, side, IMAGES)
     axes: dict[str, Any] = {"dynamic_axes": {"x": {0: "n"}}} if exporter == "old" else {"dynamic_shapes": ({0: "n"},)}
+    path = folder / "model.onnx"
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             torch.onnx.export(
-                net, (x[1:],), path, input_names=["x"], opset_version=opset, dynamo=exporter == "new", **axes
+                net, (truth.x[1:],), path, input_names=["x"], opset_version=opset, dynamo=exporter == "new", **axes
             )
     except Exception as error:  # whatever the exporter can't do
         return "not exported", " ".join(re.sub(r"\x1b\[\d+m", "", str(error)).split())[:90]
-    try:
-        model = load_model(str(path), Preprocess("nchw"))
-        images = x.numpy().transpose(0, 2, 3, 1)
-        got, slope = jax.jit(_answered)(model.predict, images, cotangent.numpy())
-    except UsageError as error:
-        return "refused", str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")[:150]
-    off = _errors((np.asarray(got), np.asarray(slope).transpose(0, 3, 1, 2)), true)
-    if all(error <= most for error, most in zip(off, allowed, strict=True)):
-        return "right", off + rounded
+    for count, share in ((IMAGES, 0.5), (3 * IMAGES, 0.25)):
+        truth = truth if count == IMAGES else _truth(net, side, count)
+        try:
+            model = load_model(str(path), Preprocess("nchw"))
+            images = truth.x.numpy().transpose(0, 2, 3, 1)
+            got, slope = jax.jit(_answered)(model.predict, images, truth.cotangent.numpy())
+        except UsageError as error:
+            return "refused", str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")[:150]
+        rounded = _errors(truth.single, truth.double, share)
+        allowed = [max(least, 4 * error) for least, error in zip(ALLOWED, rounded, strict=True)]
+        off = _errors((np.asarray(got), np.asarray(slope).transpose(0, 3, 1, 2)), truth.double, share)
+        if all(error <= most for error, most in zip(off, allowed, strict=True)):
+            return "right", off + rounded
+        if not off[0] <= allowed[0]:
+            break
     far = f"{off[0]:.1e}, {off[1]:.1e} (PyTorch's own: {rounded[0]:.1e}, {rounded[1]:.1e})"
     if off[0] > allowed[0] and model.compare and model.compare(model, images) is None:
         return "PyTorch writes another function, as ONNX Runtime agrees", far
     return "wrong", far
+
+
+class Truth(NamedTuple):
+    """Images, weights of logits, and what PyTorch makes of them in single and in double precision."""
+
+    x: torch.Tensor
+    cotangent: torch.Tensor
+    single: Pair
+    double: Pair
+
+
+def _truth(net: nn.Module, side: int, count: int) -> Truth:
+    torch.manual_seed(1)
+    x = torch.rand(count, 3, side, side)
+    cotangent = torch.randn(count, CLASSES)
+    fresh = net.train().eval()  # without what timm's attention keeps of earlier images
+    single = _differentiated(fresh, x, cotangent)
+    return Truth(x, cotangent, single, _exact(fresh, x, cotangent) or single)
 
 
 def _differentiated(net: nn.Module, x: torch.Tensor, cotangent: torch.Tensor) -> Pair:
@@ -111,16 +130,15 @@ def _differentiated(net: nn.Module, x: torch.Tensor, cotangent: torch.Tensor) ->
 def _exact(net: nn.Module, x: torch.Tensor, cotangent: torch.Tensor) -> Pair | None:
     """The same in double precision; None for a network that makes float32 constants which don't go with it."""
     try:
-        fresh = net.train().eval()  # without what timm's attention keeps of earlier images
-        return _differentiated(copy.deepcopy(fresh).double(), x.double(), cotangent)
+        return _differentiated(copy.deepcopy(net.train().eval()).double(), x.double(), cotangent)
     except RuntimeError:
         return None
 
 
-def _errors(found: Pair, true: Pair) -> list[float]:
-    """Return the relative errors of the logits, and of the gradient of the median image."""
+def _errors(found: Pair, true: Pair, share: float) -> list[float]:
+    """Return the relative errors of the logits, and of the gradient of the image at a quantile."""
     slopes = [_off(*each) for each in zip(found[1], true[1], strict=True)]
-    return [_off(found[0], true[0]), float(np.median(slopes))]
+    return [_off(found[0], true[0]), float(np.quantile(slopes, share))]
 
 
 def _answered(predict: Any, images: Any, cotangent: Any) -> tuple[Any, Any]:
