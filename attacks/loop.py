@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.core.model import Model
@@ -174,19 +175,19 @@ def iterate_compacting(
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((attack, model, threat, x, y, state))):
         return iterate(attack, model, threat, x, y, state, steps)
-    whole, rows, left = state, jnp.arange(len(x)), int(steps)
+    size, whole, rows, left = len(x), state, np.arange(len(x)), int(steps)
     while left > 0:
         state = iterate(attack, model, threat, x, y, state, min(COMPACT_EVERY, left))
         left -= COMPACT_EVERY
-        done = attack.done(state)
+        done = np.asarray(attack.done(state))
         if done.all():
             break
         if left > COMPACT_EVERY and 2 * (~done).sum() <= len(x):  # a smaller program pays only if it runs for a while
             whole = _put(whole, rows, state)
-            some = jnp.argsort(done)[: (len(x) + 1) // 2]  # unfinished images first
+            some = np.argsort(done, kind="stable")[: (len(x) + 1) // 2]  # unfinished images first
             x, y, state, rows = _take((x, y, state, rows), some)
             model = model.rows(some) if hasattr(model, "rows") else model  # a model with a value for each image
-    return _put(whole, rows, state)
+    return state if len(rows) == size else _put(whole, rows, state)
 
 
 @jax.jit

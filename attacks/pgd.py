@@ -104,7 +104,6 @@ class PGD(Targeted):
         return state.misclassified
 
 
-@jax.jit
 def start(attack: PGD, threat: Threat, x: Array, keys: Array) -> Array:
     """Return the first iterate of the ascent.
 
@@ -124,9 +123,15 @@ def start(attack: PGD, threat: Threat, x: Array, keys: Array) -> Array:
     Array
         Images within the ball.
     """
+    if attack.start == "clean":
+        return x
+    begun: Array = _drawn(attack, threat, x, keys)
+    return begun
+
+
+@jax.jit
+def _drawn(attack: PGD, threat: Threat, x: Array, keys: Array) -> Array:
     if attack.start == "uniform":
         return jax.vmap(threat.start)(keys, x)
-    if attack.start == "jitter":
-        noise = jax.vmap(lambda key, x: JITTER * jax.random.normal(key, x.shape))(keys, x)
-        return jax.vmap(threat.project)(x, x + noise)
-    return x
+    noise = jax.vmap(lambda key, x: JITTER * jax.random.normal(key, x.shape))(keys, x)
+    return jax.vmap(threat.project)(x, x + noise)

@@ -15,6 +15,10 @@ from contextlib import ExitStack, contextmanager
 
 import jax
 
+from advbench.core.threefry import compile_faster
+
+compile_faster()
+
 
 @contextmanager
 def own_settings() -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import jax
 from jax import Array
 
 
@@ -35,3 +36,22 @@ class Model(Protocol):
         Array
             float32 `[B, K]`.
         """
+
+
+@jax.jit
+def predict(model: Model, x: Array) -> Array:
+    """Compute the logits of a batch in a program that all callers share.
+
+    Parameters
+    ----------
+    model : Model
+        A pytree.
+    x : Array
+        Images, float32 `[B, H, W, C]` in [0, 1].
+
+    Returns
+    -------
+    Array
+        float32 `[B, K]`.
+    """
+    return model(x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -13,6 +12,7 @@ from advbench.attacks import Model
 from advbench.core.ambient import own_settings
 from advbench.core.batches import Batches
 from advbench.core.errors import UsageError
+from advbench.core.model import predict
 from advbench.core.outputs import margins
 from advbench.core.spec import ThreatSpec
 from advbench.wrappers.facing import adversarial_view
@@ -117,13 +117,8 @@ class Judge:
         return logits
 
     def _logits(self, x: np.ndarray, y: np.ndarray | None = None) -> Array:
-        logits: Array = _predict(self.model if y is None else adversarial_view(self.model, jnp.asarray(y)), x)
+        logits: Array = predict(self.model if y is None else adversarial_view(self.model, jnp.asarray(y)), x)
         return logits
-
-
-@jax.jit
-def _predict(model: Model, x: Array) -> Array:
-    return model(x)
 
 
 def measure(threat: ThreatSpec, x: np.ndarray, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from advbench.attacks.base import Starts
 from advbench.attacks.losses import misclassified
 from advbench.attacks.spec import AttackSpec
 from advbench.core.batches import Batches, padded
+from advbench.core.threefry import key_data
 from advbench.core.translated import is_translated, originals
 from advbench.evaluation.convergence import doubled
 from advbench.evaluation.grid import Grid, OnGrid, on_steps, within_steps
@@ -65,16 +66,17 @@ def trial(
     levels = of.model.levels
     searched = within_steps(of.threat, levels).threat
     target, restart = divmod(task.run, spec.attack.restarts)
-    stream = np.array([of.seed, crc32(kind(spec).encode()), target, restart], np.uint32)
+    indices = of.indices[task.positions]
+    keys = key_data(of.seed, crc32(kind(spec).encode()), target, restart, last=indices)
 
-    def propose(predict: Model, x: np.ndarray, y: np.ndarray, indices: np.ndarray, *starts: np.ndarray) -> Any:
+    def propose(predict: Model, x: np.ndarray, y: np.ndarray, keys: np.ndarray, *starts: np.ndarray) -> Any:
         images, labels = jnp.asarray(x), jnp.asarray(y)
         model = attack_view(predict, images, labels)
         if levels is not None:
             model = OnGrid(model, Grid.of(of.threat, images, levels))
         loss_reference = spec.attack.loss_reference(model, images, labels, task.run)
         loss_reference = Starts(loss_reference, *map(jnp.asarray, starts)) if starts else loss_reference
-        found = spec.attack(model, searched, images, loss_reference, _keys(stream, indices))
+        found = spec.attack(model, searched, images, loss_reference, jax.random.wrap_key_data(keys))
         claims = _fools(model, found.x, labels) if found.claims is None else found.claims
         reached = found.forwards if found.reached is None else found.reached
         shown = on_steps(model.grid, found.x) if isinstance(model, OnGrid) else found.x
@@ -84,7 +86,7 @@ def trial(
         return batches.map(partial(propose, predict), *given, size=padded(len(given[0]), judge.size))
 
     starts = pool.nearest(x, y, spec.attack.starts) if spec.attack.starts else ()
-    given, predict = (x, y, of.indices[task.positions], *starts), of.model.predict
+    given, predict = (x, y, keys, *starts), of.model.predict
     proposal = proposed(predict, *given)
     verdict = judge(x, y, proposal.x)
     if is_translated(predict):
@@ -159,14 +161,6 @@ def kind(spec: AttackSpec) -> str:
     amount = ("restarts", "steps", "targets")
     settings = {name: value for name, value in asdict(spec.attack).items() if name not in amount}
     return f"{spec.text.partition(':')[0]}:" + ",".join(f"{k}={v!r}" for k, v in sorted(settings.items()))
-
-
-@jax.jit
-def _keys(stream: Array, indices: Array) -> Array:
-    key = jax.random.key(stream[0])
-    for part in stream[1:]:
-        key = jax.random.fold_in(key, part)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
 
 
 @jax.jit

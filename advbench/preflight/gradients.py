@@ -25,6 +25,7 @@ Array = NDArray[Any]
 SIZES: Final = ("zero_gradients", "saturated")  # checks on the size of gradients
 FEW: Final = 0.1  # share of images with a zero gradient that is normal for a network
 ROUNDING: Final = 2.0**-23  # of float32
+MARGIN_LOSS, ENTROPY_LOSS = np.True_, np.False_
 
 
 def gradients(model: LoadedModel, x: Array, y: Array, size: int) -> list[Finding]:
@@ -47,7 +48,10 @@ def gradients(model: LoadedModel, x: Array, y: Array, size: int) -> list[Finding
     if model.access != "gradient":
         return [queries_only(model.access), NotMade(("no_gradient", *SIZES), "the model gives no gradients")]
     try:
-        by_margin, by_entropy = in_batches(_slopes, model.predict, size, x, y)
+        by_margin, by_entropy = (
+            in_batches(lambda model, x, y, loss=loss: slopes(model, loss, x, y), model.predict, size, x, y)
+            for loss in (MARGIN_LOSS, ENTROPY_LOSS)
+        )
     except Exception as error:  # whatever differentiating a user's own code may raise
         what = f"can't be differentiated ({first_line(error)})"
         return [_no_gradient({"error": first_line(error)}, what), NotMade(SIZES, "the model can't be differentiated")]
@@ -88,7 +92,26 @@ def _no_gradient(evidence: dict[str, Any], what: str) -> Flag:
 
 
 @jax.jit
-def _slopes(model: Model, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return each image's largest absolute input gradient of margin and cross-entropy, `[B]` each; NaN if any is."""
-    sizes = [jnp.abs(input_gradient(model, loss, x, y)[0]).max((1, 2, 3)) for loss in (margin, cross_entropy)]
-    return sizes[0], sizes[1]
+def slopes(model: Model, loss: jax.Array | np.bool, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Compute each image's largest absolute input gradient, in one program for both losses.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    loss : np.bool
+        `MARGIN_LOSS` or `ENTROPY_LOSS`.
+    x, y : Array
+        Images float32 `[B, H, W, C]` and labels int32 `[B]`.
+
+    Returns
+    -------
+    Array
+        float32 `[B]`; NaN if any entry of the gradient is.
+    """
+
+    def chosen(logits: jax.Array, y: jax.Array) -> jax.Array:
+        value: jax.Array = jax.lax.cond(loss, margin, cross_entropy, logits, y)
+        return value
+
+    return jnp.abs(input_gradient(model, chosen, x, y)[0]).max((1, 2, 3))

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advbench.core.threefry import threefry
+
 Array = NDArray[Any]
 
 
@@ -70,18 +72,6 @@ def ranking(x: Array) -> tuple[Array, ...]:
 def elementary(x: Array) -> tuple[Array, ...]:
     """Return the elementary functions that losses and changes of variables use, on (0, 1)."""
     return np.exp(10 * x), np.log(x), np.sqrt(x), np.tanh(4 * x - 2), np.arctanh(2 * x - 1)
-
-
-def threefry(key: Array, counter: Array) -> Array:
-    """Compute Threefry-2x32 with 20 rounds (Salmon et al. 2011): `[2]`, `[2, n]` -> `[2, n]`, uint32."""
-    schedule = [key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)]
-    a, b = counter[0] + schedule[0], counter[1] + schedule[1]
-    for block in range(5):
-        for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[block % 2]:
-            a = a + b
-            b = (b << np.uint32(turn) | b >> np.uint32(32 - turn)) ^ a
-        a, b = a + schedule[(block + 1) % 3], b + schedule[(block + 2) % 3] + np.uint32(block + 1)
-    return np.stack([a, b])
 
 
 def random(seed: Array, index: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from zlib import crc32
 
@@ -25,9 +25,12 @@ from advbench.attacks import (
     Square,
     Threat,
 )
-from advbench.attacks.losses import input_gradient, margin
+from advbench.attacks.selection import judged_elsewhere
 from advbench.core.batches import Batches
+from advbench.core.model import predict
 from advbench.core.outputs import margins
+from advbench.core.threefry import key_data
+from advbench.preflight.gradients import MARGIN_LOSS, slopes
 from advbench.wrappers.facing import judge_view
 
 STEPS = 20
@@ -81,13 +84,15 @@ class Probe:
 
     def map(self, f: Callable[..., Any], name: str, *arrays: np.ndarray) -> Any:
         """Apply `f(keys, *batch)` to arrays `[m, ...]`; a key depends on seed, name and position of its image."""
-        base = jax.random.fold_in(jax.random.key(self.seed), crc32(name.encode()) & 0x7FFFFFFF)
-        places = np.arange(len(arrays[0]), dtype=np.uint32)
-        return self.batches.map(lambda at, *batch: f(_keys(base, at), *batch), places, *arrays, size=self.size)
+        keys = key_data(self.seed, crc32(name.encode()) & 0x7FFFFFFF, last=np.arange(len(arrays[0])))
+        return self.batches.map(
+            lambda keys, *batch: f(jax.random.wrap_key_data(keys), *batch), keys, *arrays, size=self.size
+        )
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
-        """Compute the judge's logits of images, float32 `[m, K]`."""
-        logits: np.ndarray = self.map(lambda _, x: _predict(self.judge, x), "", x)
+    def logits(self, x: np.ndarray, model: Model | None = None) -> np.ndarray:
+        """Compute the judge's logits of images, float32 `[m, K]`, or those of another `model`."""
+        asked = self.judge if model is None else model
+        logits: np.ndarray = self.batches.map(partial(predict, asked), x, size=self.size)
         return logits
 
     def breaks(self, x_adv: np.ndarray) -> np.ndarray:
@@ -98,23 +103,33 @@ class Probe:
 
     def attack(self, attack: Attack, threat: Threat, model: Model | None = None) -> np.ndarray:
         """Return the images that an attack proposes, float32 `[n, H, W, C]`; `model` replaces the model under test."""
-        target = self.model if model is None else model
+        return self._proposed(attack, threat, self.model if model is None else model)[0]
 
-        def propose(keys: jax.Array, x: np.ndarray, y: np.ndarray) -> jax.Array:
-            return attack(target, threat, jnp.asarray(x), jnp.asarray(y), keys).x
+    def _proposed(self, attack: Attack, threat: Threat, model: Model) -> tuple[np.ndarray, np.ndarray]:
+        """Return proposed images, and the gradients spent on each, int32 `[n]`."""
 
-        proposed: np.ndarray = self.map(propose, type(attack).__name__, self.x, self.y)
+        def propose(keys: jax.Array, x: np.ndarray, y: np.ndarray) -> tuple[jax.Array, jax.Array]:
+            found = attack(model, threat, jnp.asarray(x), jnp.asarray(y), keys)
+            return found.x, found.gradients
+
+        proposed: tuple[np.ndarray, np.ndarray] = self.map(propose, type(attack).__name__, self.x, self.y)
         return proposed
 
     def ascend(
         self, threat: Threat, *, scale: float | None = None, steps: int = STEPS, stride: float = 0.1
     ) -> np.ndarray:
         """Return a mask of images broken by PGD with the cross-entropy of logits times `scale`, or `self.scale`."""
+        return self._ascend(threat, scale, steps, stride)[0]
+
+    def _ascend(
+        self, threat: Threat, scale: float | None, steps: int, stride: float = 0.1
+    ) -> tuple[np.ndarray, np.ndarray]:
         attack = PGD(steps=steps, rel_step_size=stride, start="clean")
         model = self.model
         if not isinstance(model, Randomised):
-            model = Partial(_scaled, model, jnp.float32(self.scale if scale is None else scale))
-        return self.breaks(self.attack(attack, threat, model))
+            model = Partial(_scaled, model, np.float32(self.scale if scale is None else scale))
+        found, gradients = self._proposed(attack, threat, model)
+        return self.breaks(found), gradients
 
     @cached_property
     def scale(self) -> float:
@@ -135,7 +150,20 @@ class Probe:
     @cached_property
     def rescaled(self) -> np.ndarray:
         """Images broken by PGD on rescaled logits."""
-        return self.ascend(self.threat)
+        if judged_elsewhere(self.model):
+            return self.ascend(self.threat)
+        broken, gradients = self._further  # an image stays where it is broken, which the next gradient finds out
+        found: np.ndarray = broken & (gradients <= STEPS + 1)
+        return found
+
+    @property
+    def twice(self) -> np.ndarray:
+        """Images broken by twice the steps of PGD on rescaled logits."""
+        return self._further[0]
+
+    @cached_property
+    def _further(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._ascend(self.threat, None, 2 * STEPS)
 
     @cached_property
     def iterated(self) -> np.ndarray:
@@ -170,9 +198,8 @@ class Probe:
     def largest_gradients(self) -> np.ndarray:
         """Largest absolute input gradient of the margin at a random image of each ball, float32 `[n]`."""
         threat = self.threat if self.bounded else ZERO
-        sizes: np.ndarray = self.map(
-            lambda k, x, y: _slope(self.model, threat, k, x, y), "input_gradient", self.x, self.y
-        )
+        drawn = self.map(lambda k, x: _draw(threat, k, x), "input_gradient", self.x)
+        sizes: np.ndarray = self.batches.map(partial(slopes, self.model, MARGIN_LOSS), drawn, self.y, size=self.size)
         return sizes
 
 
@@ -181,20 +208,5 @@ def _scaled(model: Model, scale: jax.Array, x: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _keys(base: jax.Array, places: jax.Array) -> jax.Array:
-    return jax.vmap(jax.random.fold_in, (None, 0))(base, places)
-
-
-@jax.jit
-def _predict(model: Model, x: jax.Array) -> jax.Array:
-    return model(x)
-
-
-@jax.jit
 def _draw(threat: Threat, keys: jax.Array, x: jax.Array) -> jax.Array:
     return jax.vmap(threat.start)(keys, x)
-
-
-@jax.jit
-def _slope(model: Model, threat: Threat, keys: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.abs(input_gradient(model, margin, _draw(threat, keys, x), y)[0]).max((1, 2, 3))
