@@ -10,12 +10,14 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.apgd_l1 import SparseStepSize
 from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import input_gradient, losses
+from advbench.attacks.rows import filled
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -128,13 +130,13 @@ class APGD(Targeted):
         third = -(-3 * self.steps // 10)
         stages = ((3.0, third), (2.0, third), (1.0, self.steps - 2 * third)) if self.large_eps else ((1.0, self.steps),)
         best = _start(replace(threat, eps=stages[0][0] * threat.eps), x, keys)
-        gradients, chosen = jnp.zeros(len(x), jnp.int32), choice(model, x, y)
+        gradients, chosen = filled(x, 0, np.int32), choice(model, x, y)
         for factor, steps in stages:
             attack = replace(self, steps=steps, keep=self.keep & (factor == 1))
             wide = replace(threat, eps=factor * threat.eps)
             begun = _begin(attack, wide, x, best)._replace(chosen=chosen if factor == 1 else None)
             ended = iterate(attack, model, wide, x, y, begun, steps + 1)
-            best, gradients = ended.best.x, gradients + ended.gradients
+            best, gradients = ended.best.x, ended.gradients if len(stages) == 1 else gradients + ended.gradients
         return proposal(ended.chosen, model, best, y, ended.misclassified, gradients, gradients)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:

@@ -136,4 +136,4 @@ def _begin(attack: CW, threat: Threat, x: Array, keys: Array) -> State:
     begin = jax.vmap(threat.start)(keys, x) if attack.start == "uniform" else x
     w = unsquash(begin, *threat.pixel_bounds(x))
     zero, best = jnp.zeros(len(x), jnp.int32), Best(x, jnp.full(len(x), jnp.inf))
-    return State(w, jax.vmap(adam.init)(w), search(attack, len(x)), best, zero)
+    return State(w, jax.vmap(adam.init)(w), search(attack, x), best, zero)

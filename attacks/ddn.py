@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.minimum import Best, cosine
-from advbench.attacks.rows import scaled
+from advbench.attacks.rows import blank, filled, scaled
 from advbench.attacks.selection import beyond, look, passes
 from advbench.core.model import Model
 from advbench.core.norms import L2, TINY
@@ -78,9 +79,8 @@ class DDN(Targeted):
             raise ValueError("DDN starts from the clean image: restarts would all be the same")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        n = len(x)
-        best, count = Best.none(model, x, y), jnp.zeros(n, jnp.int32)
-        begun = State(jnp.zeros_like(x), jnp.full(n, self.radius, jnp.float32), count, best)
+        best, count, none = Best.none(model, x, y), filled(x, 0, np.int32), blank(x)
+        begun = State(none, jnp.full(len(x), self.radius, jnp.float32), count, best)
         ended: State = iterate(self, model, threat, x, (y, _anywhere(keys, x)), begun, self.steps)
         return ended.best.proposal(model, threat, x, y, ended.step * passes(model), ended.step)
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Attack, Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
-from advbench.attacks.rows import per_image
+from advbench.attacks.rows import blank, filled, per_image
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -76,8 +77,8 @@ class DeepFool(Attack):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Array, keys: Array) -> Proposal:
         others = _others(self, model, x, y)
-        zero = jnp.zeros(len(x), jnp.int32)  # plus one forward pass to rank the classes
-        begun = State(x, jnp.zeros_like(x), jnp.zeros(len(x), bool), zero + 1, zero, choice(model, x, y))
+        zero = filled(x, 0, np.int32)  # plus one forward pass to rank the classes
+        begun = State(x, blank(x), filled(x, False, bool), zero + 1, zero, choice(model, x, y))
         ended = iterate(self, model, threat, x, (y, others), begun, self.steps)
         best = Best(ended.x, jnp.where(ended.misclassified, 0.0, jnp.inf), ended.chosen)
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), ended.gradients)

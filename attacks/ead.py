@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Proposal, Targeted, setting
@@ -21,7 +22,7 @@ from advbench.attacks.minimum import (
     advance,
     search,
 )
-from advbench.attacks.rows import per_image, scaled
+from advbench.attacks.rows import filled, per_image, scaled
 from advbench.attacks.selection import beyond, look, passes
 from advbench.core.model import Model
 from advbench.core.threat import Threat
@@ -90,8 +91,8 @@ class EAD(Targeted):
             raise ValueError("EAD has no random part: restarts would all be the same")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        best, count = Best.none(model, x, y), jnp.zeros(len(x), jnp.int32)
-        begun = State(x, x, search(self, len(x)), best, count)
+        best, count = Best.none(model, x, y), filled(x, 0, np.int32)
+        begun = State(x, x, search(self, x), best, count)
         ended: State = iterate(self, model, threat, x, y, begun, self.rounds * self.steps)
         forwards = 2 * ended.gradients * passes(model)
         return ended.best.proposal(model, threat, x, y, forwards, ended.gradients)

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Proposal, Targeted
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.minimum import Best, cosine
-from advbench.attacks.rows import scaled
+from advbench.attacks.rows import blank, filled, scaled
 from advbench.attacks.selection import beyond, look, passes
 from advbench.core.model import Model
 from advbench.core.norms import L1, L2, TINY, Linf, Norm
@@ -74,9 +75,8 @@ class FMN(Targeted):
             raise ValueError("FMN has no random part: restarts would all be the same")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        n = len(x)
-        radius = jnp.full(n, 1.0 if threat.norm.name == "l0" else jnp.inf)
-        begun = State(jnp.zeros_like(x), radius, jnp.zeros(n, jnp.int32), Best.none(model, x, y))
+        radius, none = filled(x, 1.0 if threat.norm.name == "l0" else np.inf), blank(x)
+        begun = State(none, radius, filled(x, 0, np.int32), Best.none(model, x, y))
         ended: State = iterate(self, model, threat, x, y, begun, self.steps)
         return ended.best.proposal(model, threat, x, y, ended.step * passes(model), ended.step)
 

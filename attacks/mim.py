@@ -17,6 +17,7 @@ from advbench.attacks.base import Proposal, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import input_gradient, losses
 from advbench.attacks.pgd import PGD, start
+from advbench.attacks.rows import blank, filled
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -74,7 +75,7 @@ class MIFGSM(PGD):
             raise ValueError(f"{type(self).__name__} needs decay >= 0, not {self.decay:g}")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        zero, none = jnp.zeros(len(x), jnp.int32), jnp.zeros_like(x)
+        zero, none = filled(x, 0, np.int32), blank(x)
         chosen = choice(model, x, y) if self.keep else None
         begin = State(start(self, threat, x, keys), zero > 0, zero, zero, none, keys, self.remember(x), chosen)
         ended = iterate(self, model, threat, x, y, begin, self.steps * self.gradients_per_step)

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Proposal
-from advbench.attacks.rows import kept_inside, per_image
+from advbench.attacks.rows import filled, kept_inside, per_image
 from advbench.attacks.selection import (
     Choice,
     Look,
@@ -31,7 +32,7 @@ class Best(NamedTuple):
     @classmethod
     def none(cls, model: Model, x: Array, y: Any) -> "Best":
         """Begin at the clean images `x`, before the first step."""
-        return cls(x, jnp.full(len(x), jnp.inf), choice(model, x, y))
+        return cls(x, filled(x, np.inf), choice(model, x, y))
 
     def or_nearer(self, x: Array, size: Array, succeeds: Array) -> "Best":
         """Take those of `x` that are misclassified and nearer."""
@@ -91,23 +92,23 @@ class Rounds(Protocol):
     def abort_early(self) -> bool: ...
 
 
-def search(plan: Rounds, n: int) -> NormSearch:
-    """Begin the search for `n` images.
+def search(plan: Rounds, x: Array) -> NormSearch:
+    """Begin the search for images.
 
     Parameters
     ----------
     plan : Rounds
         Settings of the search.
-    n : int
-        Number of images B.
+    x : Array
+        Images, float32 `[B, H, W, C]`.
 
     Returns
     -------
     NormSearch
         State before the first step.
     """
-    zero, inf, c = jnp.zeros(n, jnp.int32), jnp.full(n, jnp.inf), jnp.full(n, plan.c, jnp.float32)
-    return NormSearch(zero, inf, jnp.zeros(n, bool), zero, c, 0 * c, inf)
+    zero, inf = filled(x, 0, np.int32), filled(x, np.inf)
+    return NormSearch(zero, inf, filled(x, False, bool), zero, jnp.full(len(x), plan.c, jnp.float32), filled(x, 0), inf)
 
 
 def advance(plan: Rounds, now: NormSearch, succeeds: Array, cost: Array) -> tuple[NormSearch, Array]:

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Attack, Proposal
 from advbench.attacks.loop import iterate
+from advbench.attacks.rows import filled
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -77,7 +79,7 @@ class Noise(Attack):
         raise NotImplementedError
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), keys, choice(model, x, y))
+        begin = State(x, filled(x, False, bool), filled(x, 0, np.int32), keys, choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begin, self.samples)
         return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.forwards, 0 * ended.forwards)
 

@@ -4,11 +4,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate
 from advbench.attacks.losses import input_gradient, losses
+from advbench.attacks.rows import filled
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -82,7 +84,7 @@ class PGD(Targeted):
             )
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        zero, chosen = jnp.zeros(len(x), jnp.int32), choice(model, x, y) if self.keep else None
+        zero, chosen = filled(x, 0, np.int32), choice(model, x, y) if self.keep else None
         begun = State(start(self, threat, x, keys), zero > 0, zero, chosen)
         ended = iterate(self, model, threat, x, y, begun, self.steps)
         return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.gradients, ended.gradients)

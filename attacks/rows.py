@@ -4,9 +4,46 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.core.threat import Threat
+
+
+def filled(x: Array, value: float, dtype: Any = np.float32) -> Any:
+    """Return one and the same number for each image; made on the host, where it takes no program.
+
+    Parameters
+    ----------
+    x : Array
+        Anything with leading axis B.
+    value : float
+        The number.
+    dtype : type, default np.float32
+        Its type.
+
+    Returns
+    -------
+    Any
+        `[B]`.
+    """
+    return np.full(len(x), value, dtype)
+
+
+def blank(x: Array) -> Any:
+    """Return zeros like images; made on the host, where it takes no program.
+
+    Parameters
+    ----------
+    x : Array
+        Any shape.
+
+    Returns
+    -------
+    Any
+        Of the shape and type of `x`.
+    """
+    return np.zeros(x.shape, x.dtype)
 
 
 def per_image(mask: Array) -> Any:

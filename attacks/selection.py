@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Proposal
 from advbench.attacks.losses import label_of, margin, misclassified
-from advbench.attacks.rows import per_image
+from advbench.attacks.rows import filled, per_image
 from advbench.core.model import Model
 from advbench.core.randomised import Randomised
 
@@ -262,8 +263,8 @@ def choice(model: Model, x: Array, y: Any) -> Choice | None:
     """
     if not judged_elsewhere(model) or label_of(y).ndim != 1:
         return None
-    none = jnp.zeros(len(x), jnp.int32)
-    return Choice(x, jnp.full(len(x), -jnp.inf), none > 0, jnp.zeros(len(x)), none, none)
+    none = filled(x, 0, np.int32)
+    return Choice(x, filled(x, -np.inf), none > 0, filled(x, 0), none, none)
 
 
 def consider(

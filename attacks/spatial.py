@@ -14,6 +14,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from advbench.attacks.base import Attack, Proposal, setting
 from advbench.attacks.loop import iterate
+from advbench.attacks.rows import filled
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -73,7 +74,7 @@ class Spatial(Attack):
             raise ValueError("Spatial needs angles >= 1, shifts >= 1, degrees >= 0 and pixels >= 0")
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
-        begin = State(x, jnp.zeros(len(x), bool), jnp.zeros(len(x), jnp.int32), choice(model, x, y))
+        begin = State(x, filled(x, False, bool), filled(x, 0, np.int32), choice(model, x, y))
         ended = iterate(self, model, threat, x, y, begin, self.angles * self.shifts**2)
         return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.forwards, 0 * ended.forwards)
 

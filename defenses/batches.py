@@ -74,11 +74,13 @@ class Hosted(NamedTuple):
         """
         at = np.asarray(chosen)
         if self.more is None:
-            return jnp.asarray(self.images[at])
-        own = at < len(self.images)
-        images = np.empty((len(at), *self.images.shape[1:]), np.uint8)
-        images[own], images[~own] = self.images[at[own]], self.more[at[~own] - len(self.images)]
-        return jnp.asarray(images)
+            images = self.images[at]
+        else:
+            own = at < len(self.images)
+            images = np.empty((len(at), *self.images.shape[1:]), np.uint8)
+            images[own], images[~own] = self.images[at[own]], self.more[at[~own] - len(self.images)]
+        placed: Array = jax.device_put(images)
+        return placed
 
 
 class Streams(NamedTuple):
@@ -158,7 +160,7 @@ def place(
     first = count + (len(validating[1]) if validating else 0)  # of the extra ones
     held_out = jnp.arange(count, first, dtype=jnp.int32) if validating else chosen[:held]
     rest = jnp.arange(first, len(labels), dtype=jnp.int32)
-    there = None if hosted else jnp.asarray(images)
+    there = None if hosted else jax.device_put(images)
     data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], held_out, rest, even))
     return Hosted(data, images, more) if hosted else data
 

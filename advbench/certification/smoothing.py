@@ -118,7 +118,7 @@ def smooth(
     radii = np.zeros(len(x))
     for at, (image, index) in enumerate(zip(x, indices.tolist(), strict=True)):
         key = jax.random.fold_in(jax.random.key(seed), index)
-        vote = partial(_votes, model, jnp.asarray(image), key, how.sigma, size=batch_size)
+        vote = partial(_votes, model, jax.device_put(image), key, how.sigma, size=batch_size)
         first = vote(0, how.selection)
         chosen = int(first.argmax())
         found = radius(int(vote(how.selection, how.samples)[chosen]), how.samples, how.sigma, how.alpha)

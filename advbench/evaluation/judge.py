@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
 
@@ -117,7 +117,7 @@ class Judge:
         return logits
 
     def _logits(self, x: np.ndarray, y: np.ndarray | None = None) -> Array:
-        logits: Array = predict(self.model if y is None else adversarial_view(self.model, jnp.asarray(y)), x)
+        logits: Array = predict(self.model if y is None else adversarial_view(self.model, jax.device_put(y)), x)
         return logits
 
 

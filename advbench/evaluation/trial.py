@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -69,13 +68,13 @@ def trial(
     indices = of.indices[task.positions]
     keys = key_data(of.seed, crc32(kind(spec).encode()), target, restart, last=indices)
 
-    def propose(predict: Model, x: np.ndarray, y: np.ndarray, keys: np.ndarray, *starts: np.ndarray) -> Any:
-        images, labels = jnp.asarray(x), jnp.asarray(y)
+    def propose(predict: Model, x: np.ndarray, y: np.ndarray, keys: Any, *starts: np.ndarray) -> Any:
+        images, labels = jax.device_put(x), jax.device_put(y)
         model = attack_view(predict, images, labels)
         if levels is not None:
             model = OnGrid(model, Grid.of(of.threat, images, levels))
         loss_reference = spec.attack.loss_reference(model, images, labels, task.run)
-        loss_reference = Starts(loss_reference, *map(jnp.asarray, starts)) if starts else loss_reference
+        loss_reference = Starts(loss_reference, *map(jax.device_put, starts)) if starts else loss_reference
         found = spec.attack(model, searched, images, loss_reference, jax.random.wrap_key_data(keys))
         claims = _fools(model, found.x, labels) if found.claims is None else found.claims
         reached = found.forwards if found.reached is None else found.reached

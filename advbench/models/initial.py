@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 
@@ -72,7 +72,7 @@ class Initial:
             raise UsageError(f"{self.source} does not fit {made.name}: {'; '.join(faults[:TOLD])}{more}")
         for name in fits:
             now = wanted[name].get_value()
-            wanted[name].set_value(jnp.asarray(self.arrays[name].astype(now.dtype)))
+            wanted[name].set_value(jax.device_put(self.arrays[name].astype(now.dtype)))
         return sorted({name.rpartition(".")[0] or name for name in replaced})
 
     def _faults(self, shapes: dict[str, tuple[int, ...]], settled: set[str]) -> list[str]:

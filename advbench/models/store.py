@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -282,7 +281,7 @@ def _fill(module: nnx.Module, arrays: dict[str, np.ndarray], path: Path, archite
     if faults:
         raise CorruptFile(f"{path} does not fit {architecture}: {'; '.join(faults)}")
     for name, variable in wanted.items():
-        variable.set_value(jnp.asarray(arrays[name]))
+        variable.set_value(jax.device_put(arrays[name]))
 
 
 def _read(path: Path) -> bytes:

@@ -134,7 +134,7 @@ def build(program: Program, path: Path) -> tuple[OnnxGraph, Weights]:
         raise UsageError(f"{path} has no node that computes its output {printable(missing[0])!r}")
     used = {*program.outputs}.union(*(node.reads() for node in nodes))
     arrays = {name: array for name, array in program.arrays.items() if name in used}
-    weights = {name: jnp.asarray(_of_bytes(array)) for name, array in arrays.items() if _is_weight(array)}
+    weights = {name: jax.device_put(_of_bytes(array)) for name, array in arrays.items() if _is_weight(array)}
     constants = {name: array for name, array in arrays.items() if name not in weights}
     batch = program.shape[0]
     if batch is None and any(node.op in BATCHED for node in every(nodes)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -198,7 +198,7 @@ def _random(model: Model, x: Array) -> Flag | None:
     """Check that logits repeat, compiled and uncompiled: compilation freezes noise that the host draws."""
     first = np.asarray(predict(model, x))
     off = max(_difference(first, np.asarray(predict(model, x))) for _ in range(2))
-    few = jnp.asarray(x[:2])
+    few = jax.device_put(x[:2])
     if not repeats(model, few):
         off = max(off, _difference(*(np.asarray(model(few), np.float32) for _ in range(2))))
     if off <= SAME:

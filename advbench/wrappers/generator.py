@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from safetensors import SafetensorError
@@ -91,4 +90,4 @@ class Generator:
         if arrays.keys() != wanted or shape.shape != (3,):
             raise UsageError(f"{path} is not a generator: it should hold {', '.join(sorted(wanted))} and shape")
         height, width, channels = shape.tolist()
-        return cls({name: jnp.asarray(value) for name, value in arrays.items()}, (height, width, channels))
+        return cls({name: jax.device_put(value) for name, value in arrays.items()}, (height, width, channels))

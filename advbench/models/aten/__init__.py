@@ -143,7 +143,7 @@ def _given(exported: Any) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
         tensor = exported.constants[spec.target] if tensor is None else tensor
         array = tensor.detach().cpu().numpy()
         if tensor.is_floating_point():
-            weights[name] = jnp.asarray(array)
+            weights[name] = jax.device_put(array)
         else:
             constants[name] = array
     return weights, constants, images

@@ -40,7 +40,7 @@ def binarization_test_fails(p: Probe) -> Finding:
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", loss="margin")
 
     def find(keys: jax.Array, *batch: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        x, w, b = map(jnp.asarray, batch)
+        x, w, b = map(jax.device_put, batch)
         binary = Partial(_binary, p.model, w, b)
         inner = jnp.zeros(len(x), jnp.int32)
         found = _says_edge(Partial(_binary, p.judge, w, b), attack(binary, p.threat, x, inner, keys).x)

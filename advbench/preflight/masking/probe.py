@@ -12,7 +12,6 @@ from typing import Any
 from zlib import crc32
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
@@ -109,7 +108,7 @@ class Probe:
         """Return proposed images, and the gradients spent on each, int32 `[n]`."""
 
         def propose(keys: jax.Array, x: np.ndarray, y: np.ndarray) -> tuple[jax.Array, jax.Array]:
-            found = attack(model, threat, jnp.asarray(x), jnp.asarray(y), keys)
+            found = attack(model, threat, jax.device_put(x), jax.device_put(y), keys)
             return found.x, found.gradients
 
         proposed: tuple[np.ndarray, np.ndarray] = self.map(propose, type(attack).__name__, self.x, self.y)

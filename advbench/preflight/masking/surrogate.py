@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -77,4 +76,4 @@ def imitate(x: np.ndarray, y: np.ndarray, classes: int, seed: int) -> tuple[Any,
         at = rng.integers(0, len(x), BATCH)
         params, moments = learn(params, moments, x[at], y[at])
     surrogate = freeze(nnx.merge(graph, params))
-    return surrogate, float((np.asarray(surrogate(jnp.asarray(x[:512]))).argmax(1) == y[:512]).mean())
+    return surrogate, float((np.asarray(surrogate(jax.device_put(x[:512]))).argmax(1) == y[:512]).mean())
