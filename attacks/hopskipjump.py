@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import Attack, Proposal
@@ -25,7 +26,7 @@ from advbench.attacks.decisions import (
 )
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
-from advbench.attacks.rows import per_image
+from advbench.attacks.rows import filled, per_image
 from advbench.attacks.selection import passes, surely_misclassified
 from advbench.core.model import Model
 from advbench.core.threat import Threat
@@ -98,7 +99,7 @@ class HopSkipJump(Attack):
         begun = start(model, threat, x, y, keys)
         state = _begin(self, threat, x, begun.x, begun.found, begun.forwards)
         ended = iterate(self, model, threat, x, (y, keys), state, ENDLESS)
-        best, none = Best(ended.best, jnp.where(begun.found, 0.0, jnp.inf)), jnp.zeros_like(ended.forwards)
+        best, none = Best(ended.best, jnp.where(begun.found, 0.0, jnp.inf)), filled(x, 0, np.int32)
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=begun.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks.base import (
@@ -20,7 +21,7 @@ from advbench.attacks.base import (
 from advbench.attacks.decisions import STARTS, narrow, seeds
 from advbench.attacks.loop import iterate
 from advbench.attacks.minimum import Best
-from advbench.attacks.rows import per_image
+from advbench.attacks.rows import filled, per_image
 from advbench.attacks.selection import passes, surely_misclassified
 from advbench.core.model import Model
 from advbench.core.threat import Threat
@@ -82,7 +83,7 @@ class RayS(Attack):
 
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         ended = iterate(self, model, threat, x, y, _begin(x), self.queries)
-        best, none = Best(_best(x, ended), jnp.where(ended.found, 0.0, jnp.inf)), jnp.zeros_like(ended.forwards)
+        best, none = Best(_best(x, ended), jnp.where(ended.found, 0.0, jnp.inf)), filled(x, 0, np.int32)
         return best.proposal(model, threat, x, y, ended.forwards * passes(model), none)._replace(tried=ended.found)
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:

@@ -21,7 +21,7 @@ from advbench.attacks.base import (
     setting,
 )
 from advbench.attacks.loop import iterate_compacting
-from advbench.attacks.rows import kept_inside, per_image
+from advbench.attacks.rows import filled, kept_inside, per_image
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -86,7 +86,7 @@ class SimBA(Targeted):
         order, begun = _begin(self, x, keys)
         begun = begun._replace(chosen=choice(model, x, y))
         ended = iterate_compacting(self, model, threat, x, (y, order), begun, self.queries)
-        none = jnp.zeros_like(ended.queries)
+        none = filled(x, 0, np.int32)
         found = proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.queries, none)
         return found._replace(x=kept_inside(threat, x, found.x))
 

@@ -9,13 +9,14 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
 from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate_compacting
 from advbench.attacks.losses import losses
-from advbench.attacks.rows import per_image, scaled
+from advbench.attacks.rows import filled, per_image, scaled
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -92,9 +93,7 @@ class SPSA(Targeted):
         begun = _begin(self, threat, x, keys)._replace(chosen=choice(model, x, y))
         # One more query evaluates the image of the last step.
         ended = iterate_compacting(self, model, threat, x, (y, keys), begun, self.steps * (self.samples + 1) + 1)
-        return proposal(
-            ended.chosen, model, ended.x, y, ended.misclassified, ended.queries, jnp.zeros_like(ended.queries)
-        )
+        return proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.queries, filled(x, 0, np.int32))
 
     def step(self, model: Model, threat: Threat, x: Array, y: Any, state: State) -> State:
         """Spend one query on every image: at x itself, then at the samples around it; after the last, move."""

@@ -18,7 +18,7 @@ from jax import Array
 from advbench.attacks.base import Proposal, Targeted, setting
 from advbench.attacks.loop import iterate_compacting
 from advbench.attacks.losses import losses
-from advbench.attacks.rows import kept_inside, per_image
+from advbench.attacks.rows import filled, kept_inside, per_image
 from advbench.attacks.selection import (
     Choice,
     choice,
@@ -85,7 +85,7 @@ class Square(Targeted):
     def __call__(self, model: Model, threat: Threat, x: Array, y: Any, keys: Array) -> Proposal:
         begun = _begin(self, threat, x, keys)._replace(chosen=choice(model, x, y))
         ended = iterate_compacting(self, model, threat, x, (y, keys), begun, self.queries)
-        none = jnp.zeros_like(ended.queries)
+        none = filled(x, 0, np.int32)
         found = proposal(ended.chosen, model, ended.x, y, ended.misclassified, ended.queries, none)
         return found._replace(x=kept_inside(threat, x, found.x))
 
