@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from peers.agreement import typed, version
+from peers.agreement import put, typed, version
 from peers.contest import CONTESTANTS, REFERENCE, Worker, install
 from peers.rows import ROWS, race
-from peers.tables import report, write
+from peers.tables import report
 from safetensors.numpy import load_file
 
 from advbench.core.images import pixels
@@ -58,7 +58,7 @@ def main() -> int:
     text, faults = report(results, workers, len(cores), command, asked.repetitions)
     print(text)
     if asked.only is None and not asked.quick:
-        write(PAGE, text)
+        put(PAGE, "measured", text)
     for fault in faults:
         print(f"side by side: {fault}", file=sys.stderr)
     return 1 if faults else 0

@@ -28,12 +28,13 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from optax.losses import softmax_cross_entropy_with_integer_labels as cross_entropy
-from peers.agreement import typed
-from peers.tables import machine, table, write
+from peers.agreement import put, typed
+from peers.tables import machine, table
 from peers.users import NETWORKS, SIDE, made, plain_jax
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import advbench
 from advbench.api.settings import Settings
 from advbench.api.subject import accelerated, model_and_data
 from advbench.attacks import PGD
@@ -43,8 +44,7 @@ from advbench.core.threat import Threat
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 THREADS = int(os.environ["OMP_NUM_THREADS"])
-SECTION = "users' networks"
-BATCH, STEPS = 64, 10
+BATCH, STEPS, SUITE = 64, 10, 200
 EPS, SIZE = 8 / 255, 0.25
 CASES = "forward", "forward + input gradient", f"PGD, {STEPS} steps"
 PEERS = "PyTorch", "PyTorch, tuned"
@@ -73,18 +73,24 @@ def main() -> None:
         "2048x2048 matrices reached in this run, that the multiplications of a forward pass come to.",
         table(["network", "way in", *CASES, "images standing", "of the peak"], rows(asked, top)),
     ]
+    if asked.reference:
+        told = f"AutoAttack `standard` on {SUITE} images, one run each with compilation; theirs is its authors' code:"
+        parts += [told, table(["network", "ours s", "theirs s", "ratio", "ours standing", "theirs"], suites(asked))]
     if asked.start:
         parts += ["From typing to the end of a command, seconds:", table(["command", "seconds"], starts(asked))]
     text = "\n\n".join(parts)
     print(text)
     if not asked.print_only:
-        write(PAGE, text, SECTION)
+        put(PAGE, "users' networks", text)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", action="append", choices=NETWORKS, help="one of them; repeatable")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument(
+        "--reference", type=Path, help="checkout of github.com/fra31/auto-attack, to time AutoAttack too"
+    )
     parser.add_argument("--print-only", action="store_true", help="print the tables and write no file")
     parser.add_argument("--no-start", dest="start", action="store_false", help="don't time how commands start")
     return parser.parse_args()
@@ -92,7 +98,7 @@ def arguments() -> argparse.Namespace:
 
 def rows(asked: argparse.Namespace, top: float) -> list[list[str]]:
     """Lines of the table, all ways of a network by turns."""
-    x = (np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3)) / 255).astype(np.float32)
+    x = random_images(BATCH)
     lines = []
     for name in asked.network or NETWORKS:
         net = made(name)
@@ -110,6 +116,34 @@ def rows(asked: argparse.Namespace, top: float) -> list[list[str]]:
             lines.append([name, title, *cells, str(standing), f"{counter.get_total_flops() / each[0] / top:.0%}"])
             print(" | ".join(lines[-1]), file=sys.stderr, flush=True)
     return lines
+
+
+def suites(asked: argparse.Namespace) -> list[list[str]]:
+    """Lines of the table of AutoAttack, on the module as its user gives it."""
+    sys.path.insert(0, str(asked.reference))
+    from autoattack import AutoAttack
+
+    lines = []
+    for name in asked.network or NETWORKS:
+        net, x = made(name), torch.tensor(random_images(SUITE).transpose(0, 3, 1, 2).copy())
+        y = net(x).argmax(1)
+        begun = time.perf_counter()
+        result = advbench.evaluate(
+            net, (x.numpy(), y.numpy()), norm="linf", eps=EPS, attacks="autoattack", preflight=False, doublings=0
+        )
+        middle = time.perf_counter()
+        theirs = AutoAttack(net, norm="Linf", eps=EPS, seed=0, device="cpu", verbose=False)
+        found = theirs.run_standard_evaluation(x, y, bs=SUITE)
+        seconds = middle - begun, time.perf_counter() - middle
+        left = int((net(found).argmax(1) == y).sum())
+        cells = [f"{s:.1f}" for s in seconds]
+        lines.append([name, *cells, f"{seconds[0] / seconds[1]:.2f}", str(result.robust.correct), str(left)])
+        print(" | ".join(lines[-1]), file=sys.stderr, flush=True)
+    return lines
+
+
+def random_images(n: int) -> np.ndarray:
+    return (np.random.default_rng(0).integers(0, 256, (n, SIDE, SIDE, 3)) / 255).astype(np.float32)
 
 
 def timed(jobs: Sequence[Job], repetitions: int) -> list[float]:

@@ -49,7 +49,7 @@ def gradients(model: LoadedModel, x: Array, y: Array, size: int) -> list[Finding
         return [queries_only(model.access), NotMade(("no_gradient", *SIZES), "the model gives no gradients")]
     try:
         by_margin, by_entropy = (
-            in_batches(lambda model, x, y, loss=loss: slopes(model, loss, x, y), model.predict, size, x, y)
+            in_batches(lambda model, x, y, loss=loss: gradient_sizes(model, loss, x, y), model.predict, size, x, y)
             for loss in (MARGIN_LOSS, ENTROPY_LOSS)
         )
     except Exception as error:  # whatever differentiating a user's own code may raise
@@ -92,7 +92,7 @@ def _no_gradient(evidence: dict[str, Any], what: str) -> Flag:
 
 
 @jax.jit
-def slopes(model: Model, loss: jax.Array | np.bool, x: jax.Array, y: jax.Array) -> jax.Array:
+def gradient_sizes(model: Model, loss: jax.Array | np.bool, x: jax.Array, y: jax.Array) -> jax.Array:
     """Compute each image's largest absolute input gradient, in one program for both losses.
 
     Parameters

@@ -9,7 +9,6 @@ from pathlib import Path
 from peers.contest import CONTESTANTS, REFERENCE, Worker
 from peers.rows import TRAIN, Result, Score
 
-BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 CONTESTING = [name for name in CONTESTANTS | REFERENCE if name != "advbench"]
 
 
@@ -99,12 +98,3 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
     return names[0].strip() if names else platform.processor() or platform.machine()
-
-
-def write(page: Path, text: str, section: str = "measured") -> None:
-    """Put the text between the markers of that section; the prose around them stays."""
-    begin, end = (marker.format(section) for marker in (BEGIN, END))
-    before, found, rest = page.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    assert found and closed, f"{page.name} has no section {section!r}"
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")

@@ -110,18 +110,19 @@ def test_epochs_are_scaled_to_the_whole_set(bench):
 
 
 def test_the_page_keeps_its_prose(bench, tmp_path):
-    _, _, tables = bench
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
-    tables.write(page, "new")
-    tables.write(page, "newer")
-    assert page.read_text() == f"before\n{tables.BEGIN}\nnewer\n{tables.END}\nafter\n"
+    from peers.agreement import put
+
+    page, begin, end = tmp_path / "page.md", "<!-- measured: begin -->", "<!-- measured: end -->"
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    put(page, "measured", "new")
+    put(page, "measured", "newer")
+    assert page.read_text() == f"before\n{begin}\nnewer\n{end}\nafter\n"
 
 
-def test_the_documented_page_has_the_markers(bench):
-    _, _, tables = bench
+@pytest.mark.parametrize("section", ["measured", "users' networks", "growth"])
+def test_the_documented_page_has_the_markers(section):
     text = (HERE.parent / "docs" / "benchmarks.md").read_text()
-    assert text.count(tables.BEGIN) == text.count(tables.END) == 1
+    assert text.count(f"<!-- {section}: begin -->") == text.count(f"<!-- {section}: end -->") == 1
 
 
 def test_a_worker_that_fails_is_named(bench, tmp_path, monkeypatch):

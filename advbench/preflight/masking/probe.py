@@ -29,7 +29,7 @@ from advbench.core.batches import Batches
 from advbench.core.model import predict
 from advbench.core.outputs import margins
 from advbench.core.threefry import key_data
-from advbench.preflight.gradients import MARGIN_LOSS, slopes
+from advbench.preflight.gradients import MARGIN_LOSS, gradient_sizes
 from advbench.wrappers.facing import judge_view
 
 STEPS = 20
@@ -198,7 +198,9 @@ class Probe:
         """Largest absolute input gradient of the margin at a random image of each ball, float32 `[n]`."""
         threat = self.threat if self.bounded else ZERO
         drawn = self.map(lambda k, x: _draw(threat, k, x), "input_gradient", self.x)
-        sizes: np.ndarray = self.batches.map(partial(slopes, self.model, MARGIN_LOSS), drawn, self.y, size=self.size)
+        sizes: np.ndarray = self.batches.map(
+            partial(gradient_sizes, self.model, MARGIN_LOSS), drawn, self.y, size=self.size
+        )
         return sizes
 
 
