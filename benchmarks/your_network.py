@@ -243,7 +243,7 @@ def starts(asked: argparse.Namespace) -> list[list[str]]:
     """Lines of the table of commands, each in a new process, which finds compiled what it found before."""
     attack = ["attack", "mnist-pgd", "--attack", "pgd", "-n", "100"]
     commands = {
-        "`python -c 'import typer'`": ["-c", "import typer"],
+        "Python that imports typer alone": ["-c", "import typer"],
         "`advbench --help`": ["-m", "advbench", "--help"],
         f"`advbench {' '.join(attack)}`": ["-m", "advbench", *attack],
     }
