@@ -108,7 +108,12 @@ class Streams(NamedTuple):
         Streams
             One PRNG key for each purpose.
         """
-        return cls(*jax.random.split(jax.random.key(seed), len(cls._fields)))
+        return cls(*_keys(jax.random.key(seed), len(cls._fields)))
+
+
+@partial(jax.jit, static_argnames="count")
+def _keys(key: Array, count: int) -> tuple[Array, ...]:
+    return tuple(jax.random.split(key, count))
 
 
 def place(
@@ -150,18 +155,19 @@ def place(
     """
     count, held = len(images), 0 if validating else held
     added = [each for each in (validating, extra) if each]
-    chosen = jax.random.permutation(streams.split, count).astype(jnp.int32)
-    even = jnp.asarray(chances(np.asarray(labels)[np.asarray(chosen[held:])])) if sampler == BALANCED else None
+    chosen = np.asarray(jax.random.permutation(streams.split, count), np.int32)
+    even = jnp.asarray(chances(np.asarray(labels)[chosen[held:]])) if sampler == BALANCED else None
     hosted = not isinstance(images, np.ndarray | Array) or images.nbytes > largest
     labels = np.concatenate([labels, *(each[1] for each in added)])
     more = np.concatenate([each[0] for each in added]) if added else None
     if more is not None and not hosted:
         images = np.concatenate([images, more])
     first = count + (len(validating[1]) if validating else 0)  # of the extra ones
-    held_out = jnp.arange(count, first, dtype=jnp.int32) if validating else chosen[:held]
-    rest = jnp.arange(first, len(labels), dtype=jnp.int32)
+    held_out = np.arange(count, first, dtype=np.int32) if validating else chosen[:held]
+    rest = np.arange(first, len(labels), dtype=np.int32)
     there = None if hosted else jax.device_put(images)
-    data = devices.replicated(Data(there, jnp.asarray(labels, jnp.int32), chosen[held:], held_out, rest, even))
+    known, train, held_out, rest = jax.device_put((labels.astype(np.int32), chosen[held:], held_out, rest))
+    data = devices.replicated(Data(there, known, train, held_out, rest, even))
     return Hosted(data, images, more) if hosted else data
 
 

@@ -27,6 +27,7 @@ class StepState(NamedTuple):
     memory: Any = ()  # what the defense carries from step to step
 
 
+@partial(jax.jit, static_argnames="recipe")
 def begin(state: Any, recipe: Recipe, memory: Any = ()) -> StepState:
     """Begin training from a network's state.
 
@@ -144,6 +145,7 @@ def average(old: Any, new: Any, keep: Array) -> Any:
     return jax.tree.map(blend, old, new)
 
 
+@jax.jit
 def copied(tree: Any) -> Any:
     """Copy all arrays into new buffers, which a step may take over.
 

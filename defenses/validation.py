@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from advbench.attacks import FGSM, Model, Threat
@@ -60,7 +61,7 @@ def validate(
         Accuracies.
     """
     count = len(held)
-    batches = jnp.resize(held, (-(-count // size), size))
+    batches = np.resize(np.asarray(held), (-(-count // size), size))
     right: dict[str, list[Array]] = {name: [] for name in Accuracy._fields}
     for i, chosen in enumerate(batches):
         keys = jax.random.split(jax.random.fold_in(key, i), size)
@@ -71,5 +72,11 @@ def validate(
             "robust": defense.probe(model, threat, x, y, keys),
         }
         for name, images in moved.items():
-            right[name].append(predict(model, images).argmax(-1) == y)
-    return Accuracy(**{name: int(jnp.concatenate(parts)[:count].sum()) / count for name, parts in right.items()})
+            right[name].append(_right(model, images, y, min(size, count - i * size)))
+    return Accuracy(**{name: sum(map(int, parts)) / count for name, parts in right.items()})
+
+
+@jax.jit
+def _right(model: Model, x: Array, y: Array, count: int) -> Array:
+    """Count the first `count` images that are classified rightly."""
+    return jnp.sum((predict(model, x).argmax(-1) == y) & (jnp.arange(len(y)) < count))

@@ -2,14 +2,17 @@
 
 import gc
 import importlib
+import lzma
 import os
 import shutil
 import sys
 import tempfile
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer.testing
 
 ROOT = Path(__file__).parent
 LONG = (
@@ -84,6 +87,15 @@ def pytest_runtest_protocol(item: pytest.Item):
         return (yield)
     finally:
         jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def made_once():
+    """Unpack embedded files, and build the tree of commands, once a process: hundreds of tests need them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lzma, "decompress", lru_cache(maxsize=8)(lzma.decompress))
+        patch.setattr(typer.testing, "_get_command", cache(typer.testing._get_command))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

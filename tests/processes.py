@@ -9,6 +9,7 @@ jax has read the settings in its environment by then; XLA reads `XLA_FLAGS`, and
 import atexit
 import importlib
 import json
+import lzma
 import os
 import pkgutil
 import signal
@@ -114,7 +115,7 @@ def _end(server: socket.socket, process: subprocess.Popen):
 
 
 def _everything():
-    """Import what commands import; none of it may begin to compute, since threads don't survive a fork."""
+    """Import what commands import, and unpack MNIST; none of it may begin to compute: threads don't survive a fork."""
     import advbench
 
     for module in pkgutil.walk_packages(advbench.__path__, "advbench."):
@@ -122,6 +123,9 @@ def _everything():
             importlib.import_module(module.name)
     for name in LATER:
         importlib.import_module(name)
+    lzma.decompress = cache(lzma.decompress)
+    for split in advbench.data.embedded.splits("mnist"):
+        list(advbench.data.embedded.contents("mnist", split))
 
 
 def _serve(connection: socket.socket) -> dict | None:

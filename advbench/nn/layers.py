@@ -13,11 +13,17 @@ from advbench.nn.ops import Padding, conv2d
 Activation = Callable[[jax.Array], jax.Array]
 Init = Callable[..., jax.Array]
 
-he_normal: Init = nnx.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+def _compiled(init: Init) -> Init:
+    """Make an initialiser one program for a shape."""
+    return jax.jit(init, static_argnums=(1, 2))
+
+
+he_normal: Init = _compiled(nnx.initializers.variance_scaling(2.0, "fan_in", "normal"))
 """Normal of variance 2 / fan_in (He et al. 2015, arXiv:1502.01852): PyTorch's `kaiming_normal_`."""
-he_normal_out: Init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+he_normal_out: Init = _compiled(nnx.initializers.variance_scaling(2.0, "fan_out", "normal"))
 """Normal of variance 2 / fan_out, as the Wide ResNet code has it."""
-torch_kernel: Init = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+torch_kernel: Init = _compiled(nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
 """Uniform within 1 / sqrt(fan_in): initial weights of PyTorch's `Conv2d` and `Linear`."""
 zeros: Init = nnx.initializers.zeros
 
