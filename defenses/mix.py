@@ -15,7 +15,7 @@ from jax import Array
 KINDS = ("none", "mixup", "cutmix")
 
 
-@partial(jax.jit, static_argnames=("kind", "classes"))
+@partial(jax.jit, static_argnames=("alpha", "kind", "classes"))
 def mix(key: Array, x: Array, y: Array, alpha: float, *, kind: str, classes: int) -> tuple[Array, Array]:
     """Mix each image with another one of its batch.
 
@@ -41,7 +41,8 @@ def mix(key: Array, x: Array, y: Array, alpha: float, *, kind: str, classes: int
     """
     pairing, shares, places = jax.random.split(key, 3)
     other = jax.random.permutation(pairing, len(x))
-    keep = jax.random.beta(shares, alpha, alpha, (len(x),))
+    shape = (len(x),)  # drawing from Beta(1, 1), which is uniform, as from any other would compile for a second
+    keep = jax.random.uniform(shares, shape) if alpha == 1 else jax.random.beta(shares, alpha, alpha, shape)
     if kind == "mixup":
         images = _weighted(keep, x, x[other])
     else:

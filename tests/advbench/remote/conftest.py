@@ -36,6 +36,12 @@ def slept(monkeypatch):
     return taken
 
 
+@pytest.fixture
+def hurried(monkeypatch):
+    """Waits between tries begin with a millisecond."""
+    monkeypatch.setattr("advbench.remote.retry.FIRST", 0.001)
+
+
 @pytest.fixture(scope="session")
 def data() -> Dataset:
     images = np.random.default_rng(4).integers(0, 256, (N, *SHAPE), dtype=np.uint8)

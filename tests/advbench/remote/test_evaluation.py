@@ -116,7 +116,7 @@ def test_a_budget_too_small_for_the_clean_images_gives_nothing(server, data):
         run(server, data, queries=30)
 
 
-def test_a_target_that_dies_leaves_an_incomplete_result(server, data):
+def test_a_target_that_dies_leaves_an_incomplete_result(server, data, hurried):
     server.fault = lambda handler, count: count > 60 and drop(handler)
     result = run(server, data, batch_size=8)
     assert result.exit_code == 4
@@ -240,6 +240,6 @@ def test_a_gate_decides_about_a_target_within_its_queries(server, data):
     assert ended.verdict == "inconclusive" and ended.outcomes[0].verdict == "inconclusive"
 
 
-def test_an_unreachable_target_is_no_bug(data):
+def test_an_unreachable_target_is_no_bug(data, hurried):
     with pytest.raises(TargetUnavailable):
         open_target("https://127.0.0.1:9/v2/models/x")
