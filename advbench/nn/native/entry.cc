@@ -24,66 +24,52 @@ void weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::
   (p.C % kLanes ? direct_weights : winograd_weights)(p, x, dy, dw, pool);
 }
 
-using In = ffi::Buffer<ffi::F32>;
-using Out = ffi::ResultBuffer<ffi::F32>;
-using Shape = ffi::Span<const Int>;
-
-ffi::Error call_conv(ffi::ThreadPool pool, In x, In w, Out y, Int top, Int left, Int stride) {
-  const Shape n = x.dimensions(), k = w.dimensions(), m = y->dimensions();
-  conv({n[0], n[1], n[2], n[3], m[1], m[2], m[3], top, left, k[0], k[1], stride}, x.typed_data(), w.typed_data(),
-       y->typed_data(), &pool);
-  return ffi::Error::Success();
+// The problem whose result has that shape. height and width are those of what a convolution makes, before its windows
+// shrink it, or of what a gradient is convolved as, once it is spread again.
+Problem problem(const ffi::Call& call, const Int* made) {
+  const Int* n = call.shape(0);
+  return {n[0], n[1], n[2], n[3], made[1], made[2], made[3], call["top"], call["left"]};
 }
 
-ffi::Error call_images(ffi::ThreadPool pool, In dy, In w, Out dx, Int top, Int left, Int stride) {
-  const Shape n = dy.dimensions(), k = w.dimensions(), m = dx->dimensions();
-  gathered_back({n[0], n[1], n[2], n[3], m[1], m[2], m[3], top, left, k[0], k[1], stride}, dy.typed_data(),
-                w.typed_data(), dx->typed_data(), &pool);
-  return ffi::Error::Success();
+Problem windowed(const ffi::Call& call) {
+  Problem p = problem(call, call.result(0));
+  p.kh = call.shape(1)[0], p.kw = call.shape(1)[1], p.stride = call["stride"];
+  return p;
 }
 
-// height and width are those of what the convolution makes, before its windows shrink it.
-ffi::Error call_relu(ffi::ThreadPool pool, In x, In w, In bias, Out y, ffi::ResultBuffer<ffi::U8> codes, Int top,
-                     Int left, Int height, Int width, Int window) {
-  const Shape n = x.dimensions(), m = y->dimensions();
-  Byte* kept = codes->element_count() ? codes->typed_data() : nullptr;
-  conv({n[0], n[1], n[2], n[3], height, width, m[3], top, left}, x.typed_data(), w.typed_data(), y->typed_data(),
-       &pool, {bias.typed_data(), kept, window});
-  return ffi::Error::Success();
+void call_conv(const ffi::Call& call) {
+  conv(windowed(call), call.read(0), call.read(1), call.write(0), &call.pool);
 }
 
-// height and width are those of what the gradient, spread again, is convolved as.
-ffi::Error call_back(ffi::ThreadPool pool, In dy, ffi::Buffer<ffi::U8> codes, In w, Out dx, Int top, Int left,
-                     Int height, Int width, Int window) {
-  const Shape n = dy.dimensions(), m = dx->dimensions();
-  conv({n[0], height, width, n[3], m[1], m[2], m[3], top, left}, dy.typed_data(), w.typed_data(), dx->typed_data(),
-       &pool, {}, {codes.typed_data(), window});
-  return ffi::Error::Success();
+void call_images(const ffi::Call& call) {
+  gathered_back(windowed(call), call.read(0), call.read(1), call.write(0), &call.pool);
 }
 
-ffi::Error call_weights(ffi::ThreadPool pool, In x, In dy, Out dw, Int top, Int left) {
-  const Shape n = x.dimensions(), m = dy.dimensions();
-  weights({n[0], n[1], n[2], n[3], m[1], m[2], m[3], top, left}, x.typed_data(), dy.typed_data(), dw->typed_data(),
-          &pool);
-  return ffi::Error::Success();
+void call_relu(const ffi::Call& call) {
+  Problem p = problem(call, call.result(0));
+  p.HO = call["height"], p.WO = call["width"];
+  Byte* codes = call.result(1)[1] ? call.write<Byte>(1) : nullptr;
+  conv(p, call.read(0), call.read(1), call.write(0), &call.pool, {call.read(2), codes, call["window"]});
 }
 
-#define PADS Attr<Int>("top").Attr<Int>("left")
-#define FUSED PADS.Attr<Int>("height").Attr<Int>("width").Attr<Int>("window")
-#define BIND ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()
+void call_back(const ffi::Call& call) {
+  Problem p = problem(call, call.result(0));
+  p.H = call["height"], p.W = call["width"];
+  conv(p, call.read(0), call.read(2), call.write(0), &call.pool, {}, {call.read<Byte>(1), call["window"]});
+}
+
+void call_weights(const ffi::Call& call) {
+  weights(problem(call, call.shape(1)), call.read(0), call.read(1), call.write(0), &call.pool);
+}
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_conv, call_conv, BIND.Arg<In>().Arg<In>().Ret<In>().PADS.Attr<Int>("stride"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_images, call_images,
-                              BIND.Arg<In>().Arg<In>().Ret<In>().PADS.Attr<Int>("stride"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_weights, call_weights, BIND.Arg<In>().Arg<In>().Ret<In>().PADS);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_relu, call_relu,
-                              BIND.Arg<In>().Arg<In>().Arg<In>().Ret<In>().Ret<ffi::Buffer<ffi::U8>>().FUSED);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(advbench_back, call_back,
-                              BIND.Arg<In>().Arg<ffi::Buffer<ffi::U8>>().Arg<In>().Ret<In>().FUSED);
+#define DEFINE(name) \
+  XLA_FFI_Error* advbench_##name(XLA_FFI_CallFrame* frame) { return ffi::answer(frame, call_##name); }
 
 extern "C" {
+DEFINE(conv) DEFINE(images) DEFINE(relu) DEFINE(back) DEFINE(weights)
+
 int lanes() { return kLanes; }
 
 // n: the nine of Problem, then the pool's window; of a convolution, the rest of Problem.

@@ -15,11 +15,10 @@
 #include <immintrin.h>
 #endif
 
-#include "xla/ffi/api/ffi.h"
+#include "xla.h"
 
 namespace {
 
-namespace ffi = xla::ffi;
 using Int = int64_t;
 
 #if !defined(LANES) && defined(__AVX512F__)
