@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from threading import Thread
 
 import jax
 import numpy as np
@@ -51,11 +52,35 @@ def lanes() -> tuple[int, ...]:
 
 
 @cache
+def begin() -> tuple[Future[Path], ...]:
+    """Start the build in the background, where it takes seconds the first time; the first use of the kernel waits.
+
+    Returns
+    -------
+    tuple[Future[Path], ...]
+        The kernel for each vector width.
+    """
+    return tuple(map(_begun, [(), ("-DLANES=8",)] if "avx512f" in _processor() else [()]))
+
+
+def _begun(options: Sequence[str]) -> Future[Path]:
+    """Build in a thread for which no process waits at its end."""
+    found: Future[Path] = Future()
+
+    def build() -> None:
+        try:
+            found.set_result(_build(options))
+        except Exception as error:  # whoever waits gets it
+            found.set_exception(error)
+
+    Thread(target=build, daemon=True).start()
+    return found
+
+
+@cache
 def _load() -> tuple[int, ...] | str:
     try:
-        wide = [(), ("-DLANES=8",)] if "avx512f" in _processor() else [()]
-        with ThreadPoolExecutor() as pool:  # each takes seconds
-            return tuple(map(_register, pool.map(_build, wide)))
+        return tuple(_register(built.result()) for built in begin())
     except (OSError, AttributeError, RuntimeError, subprocess.SubprocessError) as error:
         _log.warning("the native kernel is off, convolutions are slower: %s", error)
         return str(error)

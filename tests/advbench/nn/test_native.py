@@ -274,9 +274,14 @@ def test_it_refuses_what_it_was_not_made_for():
 def reseeded(monkeypatch, tmp_path):
     """Forget that the kernel is loaded, and what the cache folder holds."""
     monkeypatch.setattr(build.platformdirs, "user_cache_path", lambda name: tmp_path)
-    build._load.cache_clear()
+    forget()
     yield
     monkeypatch.undo()
+    forget()
+
+
+def forget():
+    build.begin.cache_clear()
     build._load.cache_clear()
 
 
