@@ -1,5 +1,6 @@
 """The command line. Nothing here imports jax, numpy or pydantic until a command runs: help must answer at once."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -61,10 +62,14 @@ for _panel, _commands in PANELS.items():
         app.command(_name, cls=Command, epilog=EXAMPLES[_name], rich_help_panel=_panel)(_function)
 app.add_typer(data, name="data", rich_help_panel="Setup")
 
+OBJECTS: Final = 50_000
+"""Objects made between garbage collections: importing and tracing make many, nearly none of which is garbage."""
+
 
 def main() -> Never:
     """Run the command line, and exit with its code."""
     # Started without stdout or stderr (`>&-`): output goes nowhere, and the exit code still says what happened.
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
+    gc.set_threshold(OBJECTS)
     app(prog_name="advbench")
     raise AssertionError("unreachable: typer exits")

@@ -68,6 +68,41 @@ def clopper_pearson(k: int, n: int, level: float = LEVEL) -> tuple[float, float]
     return low, high
 
 
+def at_least(k: int, n: int, p: float) -> float:
+    """Compute the probability of `k` or more successes in `n` trials, without loading SciPy.
+
+    Parameters
+    ----------
+    k, n : int
+        Successes and trials, 0 <= k <= n.
+    p : float
+        Probability of a success, in (0, 1). The lower end of the Clopper-Pearson interval is above it where the result
+        is below the tail that the interval leaves out on that side.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        Unless 0 <= k <= n.
+
+    Examples
+    --------
+    >>> round(at_least(2, 3, 0.5), 12)
+    0.5
+    """
+    _check(k, n)
+    ways = math.lgamma(n + 1)
+    terms = (
+        ways - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p)
+        for i in range(k, n + 1)
+    )
+    return min(math.fsum(map(math.exp, terms)), 1.0)
+
+
 def _check(k: int, n: int) -> None:
     if not 0 <= k <= n:
         raise ValueError(f"{k} successes in {n} trials")

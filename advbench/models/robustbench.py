@@ -11,7 +11,6 @@ from advbench.core.errors import DataUnavailable, UsageError
 from advbench.core.external import External
 from advbench.core.names import found
 from advbench.core.usercode import one_line
-from advbench.models import pytorch
 from advbench.models.fingerprint import fingerprint
 
 PREFIX: Final = "robustbench:"
@@ -56,6 +55,8 @@ def load(spec: str) -> Zoo:
     DataUnavailable
         When the file is missing and can't be downloaded.
     """
+    from advbench.models import pytorch
+
     dataset, threat, name = _parts(spec)
     try:
         from robustbench import model_zoo, utils

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from advbench.core.flag import Flag
-from advbench.core.intervals import clopper_pearson
+from advbench.core.intervals import at_least
 from advbench.preflight.made import Finding, NotMade
 
 EXTRA = "extra_outputs"
 SINGLE = "single_logit"
 ALLOW = "--allow-extra-outputs"
+LUCK = 0.05  # probability from which an accuracy may be that of a guess
 
 
 def extra_outputs(outputs: int, classes: int | None, *, allowed: bool) -> Finding:
@@ -88,7 +89,7 @@ def near_chance(right: int, n: int, classes: int, advice: str) -> Finding:
     Parameters
     ----------
     right, n : int
-        Images classified correctly, and all images. The check is not made if a guess would reach `right` with a
+        Images classified correctly, and all images. The check is not made if guesses would reach `right` with a
         probability of 5 % or more.
     classes : int
         Number of classes of the data, whatever the number of outputs.
@@ -108,7 +109,7 @@ def near_chance(right: int, n: int, classes: int, advice: str) -> Finding:
             evidence={"accuracy": accuracy, "n": n, "chance": chance},
             message=f"clean accuracy is {accuracy:.1%}, near chance: check {advice}",
         )
-    if clopper_pearson(right, n, 0.9)[0] <= chance:
+    if at_least(right, n, chance) >= LUCK:
         why = f"{right} of {n} images correct, for {classes} classes, may be chance: use more images"
         return NotMade(("near_chance",), why)
     return None

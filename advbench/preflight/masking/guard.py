@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,8 @@ SHARE = 0.05  # of the sample; for `invalid` the lower bound of the 95 % interva
 NOTED = (2, 0.03)  # images, and share of the sample, from which a finding is a note
 
 Level = Literal["note", "invalid"]
+Broken = np.ndarray | Callable[[np.ndarray], np.ndarray]
+"""Images that an attack broke, bool `[n]`; or the attack, which marks those that it breaks among those asked for."""
 
 
 def level(count: int, n: int, share: float = SHARE) -> Level | None:
@@ -24,16 +27,19 @@ def level(count: int, n: int, share: float = SHARE) -> Level | None:
 
 
 def missed(
-    name: str, found: np.ndarray, by: np.ndarray, message: str, *, most: Level = "invalid", **evidence: Any
+    name: str, found: Broken, *by: Broken, message: str, most: Level = "invalid", **evidence: Any
 ) -> Flag | None:
-    """Flag images that the attack that should be weaker breaks and the stronger one misses.
+    """Flag images that the attack that should be weaker breaks and the stronger ones miss.
+
+    Attacks that have not run yet are asked about the images that still matter, as long as these suffice for a finding;
+    of a finding, the evidence is that of all images.
 
     Parameters
     ----------
     name : str
         Name of the flag.
-    found, by : np.ndarray
-        Images that the weaker and the stronger attack broke, bool `[n]` each.
+    found, *by : np.ndarray or callable
+        The weaker attack and the stronger ones, at least one of them a mask.
     message : str
         Message of the flag, with the fields `{count}` and `{n}`.
     most : {"note", "invalid"}
@@ -46,16 +52,27 @@ def missed(
     Flag or None
         None if too few images are concerned.
     """
-    count, n = int((found & ~by).sum()), len(found)
+    known_first = sorted([(found, True), *((each, False) for each in by)], key=lambda attack: callable(attack[0]))
+    everything = left = np.ones(max(len(each) for each in (found, *by) if not callable(each)), bool)
+    for attack, weaker in known_first:
+        left = left & (_ask(attack, left) == weaker)
+        if level(int(left.sum()), len(left)) is None:
+            return None
+    broken, otherwise = _ask(found, everything), np.any([_ask(each, everything) for each in by], 0)
+    count, n = int((broken & ~otherwise).sum()), len(broken)
     if (how := level(count, n)) is None:
         return None
     numbers = {
         "missed": count,
         "n": n,
-        "accuracy_weaker": float(1 - found.mean()),
-        "accuracy_stronger": float(1 - by.mean()),
+        "accuracy_weaker": float(1 - broken.mean()),
+        "accuracy_stronger": float(1 - otherwise.mean()),
         "threshold": SHARE,
         "low": clopper_pearson(count, n)[0],
     }
     grade: Level = "note" if most == "note" else how
     return Flag(name=name, level=grade, evidence=numbers | evidence, message=message.format(count=count, n=n))
+
+
+def _ask(attack: Broken, rows: np.ndarray) -> np.ndarray:
+    return attack(rows) if callable(attack) else attack

@@ -61,7 +61,7 @@ def unstable_predictions(p: Probe) -> Finding:
 def incomplete_optimisation(p: Probe) -> Flag | None:
     """Check that twice the steps break hardly more images."""
     message = f"{2 * STEPS} gradient steps break {{count}} of {{n}} images that {STEPS} don't: give attacks more steps"
-    return missed("incomplete_optimisation", p.twice, p.iterated, message, most="note", steps=STEPS)
+    return missed("incomplete_optimisation", p.twice, *p.iterated, message=message, most="note", steps=STEPS)
 
 
 def silent_success(p: Probe) -> Flag | None:
@@ -69,4 +69,4 @@ def silent_success(p: Probe) -> Flag | None:
     attack = PGD(steps=STEPS, rel_step_size=0.1, start="clean", keep=False)
     last = p.breaks(p.attack(attack, p.threat))
     message = "an attack that returns its last image loses its success on {count} of {n} images: don't set keep=false"
-    return missed("silent_success", p.plain, last, message, most="note", steps=STEPS)
+    return missed("silent_success", p.plain, last, message=message, most="note", steps=STEPS)

@@ -30,6 +30,7 @@ from advbench.core.model import predict
 from advbench.core.outputs import margins
 from advbench.core.threefry import key_data
 from advbench.preflight.gradients import MARGIN_LOSS, gradient_sizes
+from advbench.preflight.masking.guard import Broken
 from advbench.wrappers.facing import judge_view
 
 STEPS = 20
@@ -81,9 +82,10 @@ class Probe:
         """Return the threat with `times` the eps."""
         return Threat(self.threat.norm, float(self.threat.eps) * times)
 
-    def map(self, f: Callable[..., Any], name: str, *arrays: np.ndarray) -> Any:
-        """Apply `f(keys, *batch)` to arrays `[m, ...]`; a key depends on seed, name and position of its image."""
-        keys = key_data(self.seed, crc32(name.encode()) & 0x7FFFFFFF, last=np.arange(len(arrays[0])))
+    def map(self, f: Callable[..., Any], name: str, *arrays: np.ndarray, at: np.ndarray | None = None) -> Any:
+        """Apply `f(keys, *batch)` to arrays `[m, ...]`; a key depends on seed, name and position `at` of its image."""
+        at = np.arange(len(arrays[0])) if at is None else at
+        keys = key_data(self.seed, crc32(name.encode()) & 0x7FFFFFFF, last=at)
         return self.batches.map(
             lambda keys, *batch: f(jax.random.wrap_key_data(keys), *batch), keys, *arrays, size=self.size
         )
@@ -94,41 +96,65 @@ class Probe:
         logits: np.ndarray = self.batches.map(partial(predict, asked), x, size=self.size)
         return logits
 
-    def breaks(self, x_adv: np.ndarray) -> np.ndarray:
-        """Return a mask of images, one for each of the sample, that are misclassified or give logits not finite."""
+    def breaks(self, x_adv: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return a mask of images that are misclassified or give logits not finite; those not in `rows` are not.
+
+        There is one `x_adv` for each of `rows`, bool `[n]`, or of all.
+        """
+        at, broken = self._at(rows), np.zeros(len(self.y), bool)
         logits = self.logits(x_adv)
-        broken: np.ndarray = (logits.argmax(1) != self.y) | ~np.isfinite(logits).all(1)
+        broken[at] = (logits.argmax(1) != self.y[at]) | ~np.isfinite(logits).all(1)
         return broken
+
+    def _at(self, rows: np.ndarray | None) -> np.ndarray:
+        """Return the positions of rows."""
+        return np.arange(len(self.y)) if rows is None else np.flatnonzero(rows)
 
     def attack(self, attack: Attack, threat: Threat, model: Model | None = None) -> np.ndarray:
         """Return the images that an attack proposes, float32 `[n, H, W, C]`; `model` replaces the model under test."""
         return self._proposed(attack, threat, self.model if model is None else model)[0]
 
-    def _proposed(self, attack: Attack, threat: Threat, model: Model) -> tuple[np.ndarray, np.ndarray]:
-        """Return proposed images, and the gradients spent on each, int32 `[n]`."""
+    def _proposed(
+        self, attack: Attack, threat: Threat, model: Model, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return images proposed for `rows`, and the gradients spent on each, int32 `[m]`."""
 
         def propose(keys: jax.Array, x: np.ndarray, y: np.ndarray) -> tuple[jax.Array, jax.Array]:
             found = attack(model, threat, jax.device_put(x), jax.device_put(y), keys)
             return found.x, found.gradients
 
-        proposed: tuple[np.ndarray, np.ndarray] = self.map(propose, type(attack).__name__, self.x, self.y)
+        at = self._at(rows)
+        proposed: tuple[np.ndarray, np.ndarray] = self.map(
+            propose, type(attack).__name__, self.x[at], self.y[at], at=at
+        )
         return proposed
 
     def ascend(
-        self, threat: Threat, *, scale: float | None = None, steps: int = STEPS, stride: float = 0.1
+        self,
+        threat: Threat,
+        *,
+        scale: float | None = None,
+        steps: int = STEPS,
+        stride: float = 0.1,
+        rows: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return a mask of images broken by PGD with the cross-entropy of logits times `scale`, or `self.scale`."""
-        return self._ascend(threat, scale, steps, stride)[0]
+        """Return a mask of `rows` broken by PGD with the cross-entropy of logits times `scale`, or `self.scale`."""
+        return self._ascend(threat, scale, steps, stride, rows)[0]
 
     def _ascend(
-        self, threat: Threat, scale: float | None, steps: int, stride: float = 0.1
+        self,
+        threat: Threat,
+        scale: float | None,
+        steps: int,
+        stride: float = 0.1,
+        rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         attack = PGD(steps=steps, rel_step_size=stride, start="clean")
         model = self.model
         if not isinstance(model, Randomised):
             model = Partial(_scaled, model, np.float32(self.scale if scale is None else scale))
-        found, gradients = self._proposed(attack, threat, model)
-        return self.breaks(found), gradients
+        found, gradients = self._proposed(attack, threat, model, rows)
+        return self.breaks(found, rows), gradients
 
     @cached_property
     def scale(self) -> float:
@@ -141,9 +167,12 @@ class Probe:
         """Images broken by one step of length eps."""
         return self.ascend(self.threat, steps=1, stride=1.0)
 
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """Return a mask of `rows` broken by PGD on unscaled logits."""
+        return self._plain if rows.all() else self.ascend(self.threat, scale=1.0, rows=rows)
+
     @cached_property
-    def plain(self) -> np.ndarray:
-        """Images broken by PGD on unscaled logits."""
+    def _plain(self) -> np.ndarray:
         return self.ascend(self.threat, scale=1.0)
 
     @cached_property
@@ -164,33 +193,35 @@ class Probe:
     def _further(self) -> tuple[np.ndarray, np.ndarray]:
         return self._ascend(self.threat, None, 2 * STEPS)
 
-    @cached_property
-    def iterated(self) -> np.ndarray:
-        """Images broken by PGD on unscaled or on rescaled logits."""
-        broken: np.ndarray = self.plain | self.rescaled
-        return broken
+    @property
+    def iterated(self) -> tuple[Broken, Broken]:
+        """Images broken by PGD on rescaled or on unscaled logits."""
+        return self.rescaled, self.plain
 
-    @cached_property
-    def white(self) -> np.ndarray:
+    @property
+    def white(self) -> tuple[Broken, ...]:
         """Images broken by any gradient attack."""
-        broken: np.ndarray = self.iterated | self.single
-        return broken
+        return self.single, *self.iterated
+
+    def farther(self, rows: np.ndarray) -> np.ndarray:
+        """Return a mask of `rows` broken by PGD at 2 eps."""
+        return self.ascend(self.wider(2), rows=rows)
 
     @cached_property
     def unbounded(self) -> np.ndarray:
         """Images broken by PGD when every image is allowed."""
         return self.ascend(self.everything)
 
-    @cached_property
-    def searched(self) -> np.ndarray:
-        """Images broken by a short Square attack, a score attack."""
-        return self.breaks(self.attack(Square(queries=QUERIES[self.full], rescale=True), self.threat))
+    def searched(self, rows: np.ndarray) -> np.ndarray:
+        """Return a mask of `rows` broken by a short Square attack, a score attack."""
+        attack = Square(queries=QUERIES[self.full], rescale=True)
+        return self.breaks(self._proposed(attack, self.threat, self.model, rows)[0], rows)
 
-    @cached_property
-    def drawn(self) -> np.ndarray:
-        """Images broken by random images of the ball."""
-        draws = (self.map(lambda k, x: _draw(self.threat, k, x), f"draw {i}", self.x) for i in range(DRAWS))
-        broken: np.ndarray = np.any([self.breaks(draw) for draw in draws], 0)
+    def drawn(self, rows: np.ndarray) -> np.ndarray:
+        """Return a mask of `rows` broken by random images of the ball."""
+        at = self._at(rows)
+        draws = (self.map(lambda k, x: _draw(self.threat, k, x), f"draw {i}", self.x[at], at=at) for i in range(DRAWS))
+        broken: np.ndarray = np.any([self.breaks(draw, rows) for draw in draws], 0)
         return broken
 
     @cached_property

@@ -18,7 +18,7 @@ def saturated_loss(p: Probe) -> Finding:
         "saturated_loss",
         p.rescaled,
         p.plain,
-        message + advice,
+        message=message + advice,
         most="note" if p.scale_free else "invalid",
         scale=p.scale,
     )

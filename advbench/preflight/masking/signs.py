@@ -16,20 +16,20 @@ from advbench.preflight.masking.probe import (
 def single_step_beats_iterative(p: Probe) -> Flag | None:
     """Check that many gradient steps break what a single step breaks."""
     message = f"one gradient step breaks {{count}} of {{n}} images that {STEPS} steps don't: gradients mislead"
-    return missed("single_step_beats_iterative", p.single, p.iterated, message, steps=STEPS)
+    return missed("single_step_beats_iterative", p.single, *p.iterated, message=message, steps=STEPS)
 
 
 def black_box_beats_gradients(p: Probe) -> Flag | None:
     """Check that gradient attacks break what a score attack breaks."""
     queries = QUERIES[p.full]
     message = f"Square with {queries} queries breaks {{count}} of {{n}} images that gradient attacks don't"
-    return missed("black_box_beats_gradients", p.searched, p.white, _advised(message), queries=queries)
+    return missed("black_box_beats_gradients", p.searched, *p.white, message=_advised(message), queries=queries)
 
 
 def random_beats_gradients(p: Probe) -> Flag | None:
     """Check that gradient attacks break what random images of the ball break."""
     message = f"{DRAWS} random images of the ball break {{count}} of {{n}} images that gradient attacks don't"
-    return missed("random_beats_gradients", p.drawn, p.white, _advised(message), draws=DRAWS)
+    return missed("random_beats_gradients", p.drawn, *p.white, message=_advised(message), draws=DRAWS)
 
 
 def unbounded_attack_fails(p: Probe) -> Flag | None:
@@ -56,9 +56,8 @@ def unbounded_attack_fails(p: Probe) -> Flag | None:
 
 def larger_eps_breaks_less(p: Probe) -> Flag | None:
     """Check that gradient attacks break at 2 eps what they break at eps: the larger ball contains the smaller one."""
-    twice = p.ascend(p.wider(2))
     message = "gradient attacks break {count} of {n} images at eps that they don't break at 2 eps: gradients mislead"
-    return missed("larger_eps_breaks_less", p.rescaled, twice, message, eps=float(p.threat.eps))
+    return missed("larger_eps_breaks_less", p.rescaled, p.farther, message=message, eps=float(p.threat.eps))
 
 
 def _advised(message: str) -> str:

@@ -33,8 +33,8 @@ def transfer_beats_gradients(p: Probe) -> Finding:
     return missed(
         "transfer_beats_gradients",
         transferred,
-        p.white,
-        "transfer from a surrogate breaks {count} of {n} images that the model's own gradients don't",
+        *p.white,
+        message="transfer from a surrogate breaks {count} of {n} images that the model's own gradients don't",
         trained_on=len(p.rest),
         agreement=agreement,
     )

@@ -169,17 +169,16 @@ def test_what_the_doctor_sees_it_calls_invalid():
 
 def test_a_larger_ball_that_breaks_less_is_flagged():
     fell, few = np.arange(64) < 40, np.arange(64) < 20
-    threat = Threat(NORMS["linf"], 0.1)
-    probe = SimpleNamespace(rescaled=fell, ascend=lambda threat: few, wider=lambda times: threat, threat=threat)
+    probe = SimpleNamespace(rescaled=fell, farther=lambda rows: few, threat=Threat(NORMS["linf"], 0.1))
     assert signs.larger_eps_breaks_less(probe).level == "invalid"
-    probe.rescaled, probe.ascend = few, lambda threat: fell
+    probe.rescaled, probe.farther = few, lambda rows: fell
     assert signs.larger_eps_breaks_less(probe) is None
 
 
 def test_many_steps_that_break_less_than_one_are_flagged():
     fell, few = np.arange(64) < 40, np.arange(64) < 20
-    assert signs.single_step_beats_iterative(SimpleNamespace(single=fell, iterated=few)).level == "invalid"
-    assert signs.single_step_beats_iterative(SimpleNamespace(single=few, iterated=fell)) is None
+    assert signs.single_step_beats_iterative(SimpleNamespace(single=fell, iterated=(few,))).level == "invalid"
+    assert signs.single_step_beats_iterative(SimpleNamespace(single=few, iterated=(fell,))) is None
 
 
 def test_a_verdict_needs_more_than_a_few_images_and_more_than_luck():
@@ -187,10 +186,27 @@ def test_a_verdict_needs_more_than_a_few_images_and_more_than_luck():
     assert level(13, 200) == "note"  # 6.5 % seen; 3.5 % is within the interval
     assert level(4, 8) == "note"
     none, some = np.zeros(64, bool), np.arange(64) < 30
-    assert missed("x", none, some, "") is None
-    flag = missed("x", some, none, "{count} of {n}")
+    assert missed("x", none, some, message="") is None
+    flag = missed("x", some, none, message="{count} of {n}")
     assert (flag.level, flag.message, flag.evidence["missed"]) == ("invalid", "30 of 64", 30)
-    assert missed("x", some, none, "", most="note").level == "note"
+    assert missed("x", some, none, message="", most="note").level == "note"
+
+
+def test_an_attack_runs_on_the_images_that_can_still_make_a_finding():
+    some, asked = np.arange(64) < 30, []
+
+    def attack(rows):
+        asked.append(rows.copy())
+        return rows & (np.arange(64) < 20)
+
+    assert missed("x", some, attack, message="").evidence["missed"] == 10
+    assert (asked[0] == some).all()
+    assert asked[1].all()  # the evidence is that of all images
+    del asked[:]
+    assert missed("x", attack, some, message="") is None  # of the other 34 it breaks none
+    assert [rows.sum() for rows in asked] == [34]
+    assert missed("x", np.arange(64) < 1, attack, message="") is None
+    assert len(asked) == 1  # one image makes no finding, whatever the attack breaks
 
 
 def test_the_readout_parts_the_edge_from_the_inner_points():
