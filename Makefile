@@ -27,7 +27,7 @@ $(DEV): $(READY)
 demo: $(READY)  ## train on real MNIST with and without a defense, attack both, print the table
 	rm -rf runs/demo
 	$(BIN)/advbench train mnist --arch wong-cnn --defense standard --epochs 2 --out runs/demo/undefended
-	$(BIN)/advbench train mnist --arch wong-cnn --defense pgd:steps=7,rel_step_size=0.3 --epochs 4 --eps-warmup 1 \
+	$(BIN)/advbench train mnist --arch wong-cnn --defense pgd:steps=5,rel_step_size=0.4 --epochs 4 --eps-warmup 1 \
 	    --lr 2e-3 --out runs/demo/robust
 	$(BIN)/advbench bench runs/demo/undefended runs/demo/robust --attack fgsm --attack pgd \
 	    --attack cw:rounds=3,steps=60,lr=0.05,c=1 -n 500 --out runs/demo/table

@@ -108,12 +108,12 @@ class Streams(NamedTuple):
         Streams
             One PRNG key for each purpose.
         """
-        return cls(*_keys(jax.random.key(seed), len(cls._fields)))
+        return cls(*_streams(seed))
 
 
-@partial(jax.jit, static_argnames="count")
-def _keys(key: Array, count: int) -> tuple[Array, ...]:
-    return tuple(jax.random.split(key, count))
+@jax.jit
+def _streams(seed: int) -> tuple[Array, ...]:
+    return tuple(jax.random.split(jax.random.key(seed), len(Streams._fields)))
 
 
 def place(
@@ -155,7 +155,7 @@ def place(
     """
     count, held = len(images), 0 if validating else held
     added = [each for each in (validating, extra) if each]
-    chosen = np.asarray(jax.random.permutation(streams.split, count), np.int32)
+    chosen = np.asarray(_permuted(streams.split, count), np.int32)
     even = jnp.asarray(chances(np.asarray(labels)[chosen[held:]])) if sampler == BALANCED else None
     hosted = not isinstance(images, np.ndarray | Array) or images.nbytes > largest
     labels = np.concatenate([labels, *(each[1] for each in added)])
@@ -169,6 +169,11 @@ def place(
     known, train, held_out, rest = jax.device_put((labels.astype(np.int32), chosen[held:], held_out, rest))
     data = devices.replicated(Data(there, known, train, held_out, rest, even))
     return Hosted(data, images, more) if hosted else data
+
+
+@partial(jax.jit, static_argnums=1)
+def _permuted(key: Array, count: int) -> Array:
+    return jax.random.permutation(key, count)
 
 
 def shuffled(data: Data | Hosted, streams: Streams, epoch: int) -> Array:

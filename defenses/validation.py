@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -64,8 +65,7 @@ def validate(
     batches = np.resize(np.asarray(held), (-(-count // size), size))
     right: dict[str, list[Array]] = {name: [] for name in Accuracy._fields}
     for i, chosen in enumerate(batches):
-        keys = jax.random.split(jax.random.fold_in(key, i), size)
-        x, y, keys = devices.split((*gather(data, chosen), keys))
+        x, y, keys = devices.split((*gather(data, chosen), _keys(key, i, size)))
         moved = {
             "clean": x,
             "fgsm": FGSM()(model, threat, x, y, keys).x,
@@ -80,3 +80,8 @@ def validate(
 def _right(model: Model, x: Array, y: Array, count: int) -> Array:
     """Count the first `count` images that are classified rightly."""
     return jnp.sum((predict(model, x).argmax(-1) == y) & (jnp.arange(len(y)) < count))
+
+
+@partial(jax.jit, static_argnums=2)
+def _keys(key: Array, number: int, size: int) -> Array:
+    return jax.random.split(jax.random.fold_in(key, number), size)
