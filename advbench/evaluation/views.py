@@ -42,8 +42,7 @@ def _undone(model: Model, attacks: Sequence[AttackSpec], tally: Tally) -> list[F
     found = {}
     for a, spec in enumerate(attacks):
         claimed, undone = int(tally.claimed[a].sum()), tally.undone(a)
-        low = clopper_pearson(undone, claimed)[0]
-        if undone >= FEW and low > SHARE:
+        if undone >= FEW and (low := clopper_pearson(undone, claimed)[0]) > SHARE:
             found[spec.text] = {"undone": undone, "claimed": claimed, "low": low}
     if not found:
         return []

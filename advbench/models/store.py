@@ -266,6 +266,8 @@ def blank(made: Architecture, shape: tuple[int, int, int], classes: int) -> nnx.
         When the user's code fails, or does not make a network for these images.
     """
     module = made.abstract(shape, classes)
+    if not nnx.to_flat_state(nnx.state(module, nnx.RngState)):
+        return module
     nnx.update(module, jax.jit(lambda: nnx.state(made.create(shape, classes, 0), nnx.RngState))())
     return module
 

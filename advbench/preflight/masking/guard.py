@@ -23,7 +23,12 @@ def level(count: int, n: int, share: float = SHARE) -> Level | None:
     """Return the level of a finding on `count` of `n` images; None if it is too small to report."""
     if count >= FEW and clopper_pearson(count, n)[0] > share:
         return "invalid"
-    return "note" if count >= max(NOTED[0], NOTED[1] * n) else None
+    return "note" if _noted(count, n) else None
+
+
+def _noted(count: int, n: int) -> bool:
+    """Tell whether a finding on `count` of `n` images is large enough to report: one that is invalid is anyway."""
+    return count >= max(NOTED[0], NOTED[1] * n)
 
 
 def missed(
@@ -56,7 +61,7 @@ def missed(
     everything = left = np.ones(max(len(each) for each in (found, *by) if not callable(each)), bool)
     for attack, weaker in known_first:
         left = left & (_ask(attack, left) == weaker)
-        if level(int(left.sum()), len(left)) is None:
+        if not _noted(int(left.sum()), len(left)):
             return None
     broken, otherwise = _ask(found, everything), np.any([_ask(each, everything) for each in by], 0)
     count, n = int((broken & ~otherwise).sum()), len(broken)

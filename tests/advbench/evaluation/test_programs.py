@@ -1,5 +1,7 @@
 """Number of programs that an evaluation compiles: each costs a small run more than its attack."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import jax
@@ -46,8 +48,36 @@ def test_an_attack_with_its_preflight_checks_takes_few_programs(compiled):
     assert public == {"jit(predict)", "jit(gradient_sizes)"}, compiled
 
 
+def test_a_network_that_breaks_at_once_takes_no_score_attack(compiled):
+    advbench.evaluate(linear, (IMAGES, LABELS), norm="linf", eps=0.5, attacks="fgsm", doublings=0)
+    # Predictions of 100, 64 and 32 images, gradients, random images, FGSM, PGD on scaled logits; neither Square nor its
+    # start.
+    assert compiled.total() <= 7, compiled
+    assert not compiled["jit(_begin)"], compiled
+
+
 def test_another_eps_takes_no_program(compiled):
     settings = {"norm": "linf", "attacks": "pgd", "preflight": False, "doublings": 0}
     advbench.curve(linear, (IMAGES, LABELS), eps=[0.0005, 0.0006, 0.0007], **settings)
     assert sorted(compiled) == ["jit(_drawn)", "jit(_many)", "jit(predict)"]
     assert compiled.total() == 3, compiled
+
+
+def test_evaluating_a_released_model_loads_nothing_that_it_does_not_need():
+    code = (
+        "import sys, advbench\n"
+        "advbench.evaluate('mnist-ibp', n=16, attacks='fgsm', preflight=False)\n"
+        "print(sorted({'scipy', 'torch', 'orbax', 'matplotlib', 'onnx', 'jinja2', 'advbench.models.pytorch',"
+        " 'advbench.models.aten', 'advbench.defenses'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_training_begins_with_few_programs(compiled):
+    data = (np.resize(IMAGES, (100, 16, 16, 1)), LABELS)
+    settings = {"defense": "standard", "epochs": 1, "batch_size": 32, "validation": 32}
+    advbench.train(data, arch="wong-cnn", norm="linf", eps=0.1, **settings)
+    # The initial weights take about 20, operation by operation.
+    assert compiled.total() <= 38, compiled
+    assert not compiled["jit(copy)"], compiled

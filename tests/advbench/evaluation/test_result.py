@@ -1,11 +1,14 @@
 import subprocess
 import sys
+from fractions import Fraction
+from itertools import product
+from math import comb
 
 import pytest
 
 from advbench.core.errors import UsageError
 from advbench.core.flag import Flag
-from advbench.core.intervals import clopper_pearson, wilson
+from advbench.core.intervals import at_least, clopper_pearson, wilson
 from advbench.evaluation import evaluate
 from advbench.evaluation.result import Rate, Result
 
@@ -79,14 +82,19 @@ def test_wilson_bounds_solve_the_score_equation():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
-def test_clopper_pearson_tails_hold_a_fortieth_each():
-    from math import comb
+def test_the_lower_bound_is_above_what_a_guess_reaches_too_rarely():
+    for k, n, p in product((1, 4, 9, 20), (20, 64), (0.1, 0.25)):
+        exact = sum(comb(n, i) * Fraction(p) ** i * (1 - Fraction(p)) ** (n - i) for i in range(k, n + 1))
+        assert at_least(k, n, p) == pytest.approx(float(exact), rel=1e-12)
+        assert (at_least(k, n, p) < 0.05) == (clopper_pearson(k, n, 0.9)[0] > p)
 
+
+def test_clopper_pearson_tails_hold_a_fortieth_each():
     low, high = clopper_pearson(3, 20)
-    at_least = sum(comb(20, i) * low**i * (1 - low) ** (20 - i) for i in range(3, 21))
-    at_most = sum(comb(20, i) * high**i * (1 - high) ** (20 - i) for i in range(4))
-    assert at_least == pytest.approx(0.025)
-    assert at_most == pytest.approx(0.025)
+    more = sum(comb(20, i) * low**i * (1 - low) ** (20 - i) for i in range(3, 21))
+    fewer = sum(comb(20, i) * high**i * (1 - high) ** (20 - i) for i in range(4))
+    assert more == pytest.approx(0.025)
+    assert fewer == pytest.approx(0.025)
     assert clopper_pearson(0, 300)[1] == pytest.approx(1 - 0.025 ** (1 / 300))
     assert clopper_pearson(0, 9)[0] == 0.0
     assert clopper_pearson(9, 9)[1] == 1.0
