@@ -18,6 +18,24 @@ from advbench.core.randomised import Randomised
 Loss = Callable[[Array, Any], Array]
 
 
+def entry(values: Array, at: Array) -> Array:
+    """Pick one entry by a mask: XLA compiles the gradient of an index on CPUs as a loop that scatters.
+
+    Parameters
+    ----------
+    values : Array
+        `[K]`.
+    at : Array
+        Integer scalar, from 0 to K - 1.
+
+    Returns
+    -------
+    Array
+        The same number as `values[at]`.
+    """
+    return jnp.where(jnp.arange(values.size) == at, values, 0).sum()
+
+
 def cross_entropy(logits: Array, label: Array) -> Array:
     """Negative log-likelihood of the label (Szegedy et al. 2014, arXiv 1312.6199).
 
@@ -33,7 +51,7 @@ def cross_entropy(logits: Array, label: Array) -> Array:
     Array
         Scalar, at least 0.
     """
-    return -log_softmax(logits)[label]
+    return -entry(log_softmax(logits), label)
 
 
 def margin(logits: Array, label: Array) -> Array:
@@ -52,7 +70,7 @@ def margin(logits: Array, label: Array) -> Array:
         Scalar; positive when misclassified.
     """
     wrong = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
-    return wrong.max() - logits[label]
+    return wrong.max() - entry(logits, label)
 
 
 def dlr(logits: Array, label: Array) -> Array:
@@ -93,7 +111,7 @@ def cross_entropy_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     Array
         Scalar, at most 0.
     """
-    return log_softmax(logits)[loss_reference.target]
+    return entry(log_softmax(logits), loss_reference.target)
 
 
 def margin_to(logits: Array, loss_reference: TargetedLabels) -> Array:
@@ -129,7 +147,7 @@ def difference_to(logits: Array, loss_reference: TargetedLabels) -> Array:
     Array
         Scalar; positive when the target is likelier than the label.
     """
-    return logits[loss_reference.target] - logits[loss_reference.label]
+    return entry(logits, loss_reference.target) - entry(logits, loss_reference.label)
 
 
 def dlr_to(logits: Array, loss_reference: TargetedLabels) -> Array:
