@@ -108,11 +108,11 @@ class Streams(NamedTuple):
         Streams
             One PRNG key for each purpose.
         """
-        return cls(*_streams(seed))
+        return cls(*_streams(np.uint32(seed % 2**32)))
 
 
 @jax.jit
-def _streams(seed: int) -> tuple[Array, ...]:
+def _streams(seed: Any) -> tuple[Array, ...]:
     return tuple(jax.random.split(jax.random.key(seed), len(Streams._fields)))
 
 
