@@ -169,7 +169,8 @@ class Probe:
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
         """Return a mask of `rows` broken by PGD on unscaled logits."""
-        return self._plain if rows.all() else self.ascend(self.threat, scale=1.0, rows=rows)
+        known = rows.all() or "_plain" in vars(self)
+        return self._plain if known else self.ascend(self.threat, scale=1.0, rows=rows)
 
     @cached_property
     def _plain(self) -> np.ndarray:
