@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from residual import ResNet, fill
 from torch import Tensor, nn
 from worker import Job
 
@@ -43,45 +44,6 @@ class WongCNN(nn.Module):
         return self.fc2(nn.functional.relu(self.fc1(x.flatten(1))))
 
 
-class ResNet8(nn.Module):
-    """Three residual blocks behind a stem of stride 2, for CIFAR-10 images [B, 3, 32, 32] in [0, 1]."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.mean = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
-        self.std = torch.tensor([0.2470, 0.2435, 0.2616])[:, None, None]
-        self.conv = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        self.blocks = nn.ModuleList(
-            Block(i, o, stride)
-            for i, o, stride in ((width, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2))
-        )
-        self.head = nn.Linear(4 * width, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = nn.functional.relu(self.norm(self.conv((x - self.mean) / self.std)))
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x.mean((2, 3)))
-
-
-class Block(nn.Module):
-    """Two convolutions; the shortcut skips pixels and pads channels with zeros."""
-
-    def __init__(self, fan_in: int, fan_out: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(fan_out)
-        self.conv2 = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(fan_out)
-        self.stride, self.more = stride, (fan_out - fan_in) // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm2(self.conv2(nn.functional.relu(self.norm1(self.conv1(x)))))
-        shortcut = x[:, :, :: self.stride, :: self.stride]
-        return nn.functional.relu(y + nn.functional.pad(shortcut, (0, 0, 0, 0, self.more, self.more)))
-
-
 def network(job: Job) -> nn.Module:
     """Build the network with the job's weights, in evaluation mode; channels last when tuned."""
     w = job.weights
@@ -90,14 +52,8 @@ def network(job: Job) -> nn.Module:
 
 
 def resnet8(w: dict[str, np.ndarray]) -> nn.Module:
-    model = ResNet8(w["conv.kernel"].shape[-1])
-    for name, part in model.named_modules():
-        if isinstance(part, nn.Conv2d):
-            part.weight.data = torch.tensor(np.ascontiguousarray(w[f"{name}.kernel"].transpose(3, 2, 0, 1)))
-        elif isinstance(part, nn.BatchNorm2d):
-            part.weight.data, part.bias.data = torch.tensor(w[f"{name}.scale"]), torch.tensor(w[f"{name}.bias"])
-            part.running_mean, part.running_var = torch.tensor(w[f"{name}.mean"]), torch.tensor(w[f"{name}.var"])
-    _put(model.head, w["head.kernel"].T, w["head.bias"])
+    model = ResNet(8, w["conv.kernel"].shape[-1])
+    fill(model, w)
     return model
 
 
