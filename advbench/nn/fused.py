@@ -55,7 +55,7 @@ def conv_relu(
         `[B, H', W', O]`, or half that size. NaN stays NaN.
     """
     pads = explicit(padding, x.shape[1:3], kernel.shape[:2], stride)
-    if stride == 1 and jax.default_backend() == "cpu" and native.serves(x, kernel.shape, gradient=True):
+    if stride == 1 and jax.default_backend() == "cpu" and native.serves(x, kernel.shape, fused=True):
         return _fused(x, kernel, bias, pads, 2 if pool else 1)
     y = jax.nn.relu(conv2d(x, kernel, stride=stride, padding=pads) + bias)
     return max_pool(y) if pool else y

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from advbench.nn.batch_norm import BatchNorm
 from advbench.nn.fused import conv_relu
 from advbench.nn.ops import Padding, conv2d
 
@@ -72,7 +73,7 @@ def dense(
     return nnx.Linear(fan_in, fan_out, kernel_init=kernel, bias_init=bias or torch_bias(fan_in), rngs=rngs)
 
 
-def batch_norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
+def batch_norm(channels: int, *, rngs: nnx.Rngs) -> BatchNorm:
     """Make a batch normalisation with PyTorch's momentum and epsilon.
 
     Parameters
@@ -84,10 +85,10 @@ def batch_norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
 
     Returns
     -------
-    nnx.BatchNorm
+    BatchNorm
         The layer.
     """
-    return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
+    return BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
 
 class Conv(nnx.Module):

@@ -120,11 +120,31 @@ def _strided_images_bwd(
 _strided_images.defvjp(_strided_images_fwd, _strided_images_bwd)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _strided_weights(x: jax.Array, dy: jax.Array, window: Sequence[int], pads: Pads, stride: int) -> jax.Array:
     """Return the gradient of the kernel."""
-    kernel = jnp.zeros((*window, x.shape[3], dy.shape[3]), x.dtype)
-    back: Callable[..., tuple[jax.Array]] = jax.vjp(lambda kernel: _folded(x, kernel, pads, stride), kernel)[1]
+    kernel = (*window, x.shape[3], dy.shape[3])
+    if native.serves_weights(x, kernel):
+        return native.weight_gradient(x, dy, window, pads, stride)
+    zeros = jnp.zeros(kernel, x.dtype)
+    back: Callable[..., tuple[jax.Array]] = jax.vjp(lambda kernel: _folded(x, kernel, pads, stride), zeros)[1]
     return back(dy)[0]
+
+
+def _strided_weights_fwd(
+    x: jax.Array, dy: jax.Array, window: Sequence[int], pads: Pads, stride: int
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return _strided_weights(x, dy, window, pads, stride), (x, dy)
+
+
+def _strided_weights_bwd(
+    window: Sequence[int], pads: Pads, stride: int, saved: tuple[jax.Array, ...], dkernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, dy = saved
+    return _strided_images(dkernel, dy, x.shape[1:3], pads, stride), _strided(x, dkernel, pads, stride)
+
+
+_strided_weights.defvjp(_strided_weights_fwd, _strided_weights_bwd)
 
 
 def _folded(x: jax.Array, kernel: jax.Array, pads: Pads, stride: int) -> jax.Array:
@@ -234,9 +254,10 @@ def weight_gradient(x: jax.Array, dy: jax.Array, pads: Pads) -> jax.Array:
     jax.Array
         `[kh, kw, C, O]`.
     """
-    sides = (n + low + high - m + 1 for n, m, (low, high) in zip(x.shape[1:3], dy.shape[1:3], pads, strict=True))
-    if native.serves(x, (*sides, x.shape[3], dy.shape[3]), gradient=True):
-        return native.weight_gradient(x, dy, pads)
+    sides = zip(x.shape[1:3], dy.shape[1:3], pads, strict=True)
+    window = [n + low + high - m + 1 for n, m, (low, high) in sides]
+    if native.serves_weights(x, (*window, x.shape[3], dy.shape[3])):
+        return native.weight_gradient(x, dy, window, pads)
     # Batch and channels are exchanged by hand: in a loop only NHWC x HWIO is fast.
     return _correlate(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), pads).transpose(1, 2, 0, 3)
 

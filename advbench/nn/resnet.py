@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from advbench.nn.batch_norm import BatchNorm
 from advbench.nn.layers import (
     Activation,
     Conv,
@@ -66,7 +67,7 @@ class ResNet(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map images [B, H, W, C] in [0, 1] to logits [B, K]."""
-        x = nnx.relu(self.norm(self.conv(self.normalize(x))))
+        x = self.norm(self.conv(self.normalize(x)), relu=True)
         for block in self.blocks:
             x = block(x)
         return self.head(x.mean((1, 2)))
@@ -83,7 +84,7 @@ class _Block(nnx.Module):
         self.stride = stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = self.norm2(self.conv2(nnx.relu(self.norm1(self.conv1(x)))))
+        y = self.norm2(self.conv2(self.norm1(self.conv1(x), relu=True)))
         more = y.shape[-1] - x.shape[-1]
         shortcut = x[:, :: self.stride, :: self.stride]
         return nnx.relu(y + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (more // 2, more - more // 2))))
@@ -145,7 +146,7 @@ class PreActResNet(nnx.Module):
         x = self.conv(self.normalize(x))
         for block in self.blocks:
             x = block(x)
-        return self.head(self.activation(self.norm(x)).mean((1, 2)))
+        return self.head(_activated(self.norm, x, self.activation).mean((1, 2)))
 
 
 class _PreActBlock(nnx.Module):
@@ -161,9 +162,13 @@ class _PreActBlock(nnx.Module):
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = self.activation(self.norm1(x))
+        y = _activated(self.norm1, x, self.activation)
         x = x if self.shortcut is None else self.shortcut(y)
-        return x + self.conv2(self.activation(self.norm2(self.conv1(y))))
+        return x + self.conv2(_activated(self.norm2, self.conv1(y), self.activation))
+
+
+def _activated(norm: BatchNorm, x: jax.Array, activation: Activation) -> jax.Array:
+    return norm(x, relu=True) if activation is nnx.relu else activation(norm(x))
 
 
 def preact_resnet18(

@@ -1,4 +1,4 @@
-"""A convolution kernel in C++ that XLA calls on CPU; pure JAX takes over where it is unavailable.
+"""Convolution and batch normalisation in C++ that XLA calls on CPU; pure JAX takes over where it is unavailable.
 
 The source is compiled for this processor at its first use, into the platform's cache folder, and must agree with NumPy
 before it is used. `ADVBENCH_NATIVE=0` switches it off.
@@ -40,7 +40,7 @@ def status() -> str:
     return f"off: {reason}" if reason else "on"
 
 
-def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: int = 1) -> bool:
+def serves(x: Array, window: Sequence[int], *, fused: bool = False, stride: int = 1) -> bool:
     """Tell whether the kernel is available, supports these shapes, and native kernels are allowed.
 
     Parameters
@@ -51,8 +51,8 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: i
         Shape of the weights, `[kh, kw, C, O]`, in float32: up to 7x7, and O fills a vector (of 8 numbers, or of the
         processor's width). Where C does not, the weights must fit into the processor's second cache. With 3x3 windows
         and stride 1, C and O that fill whole vectors are fastest, and O may be at most 4.
-    gradient : bool, default False
-        Ask for `weight_gradient` or `conv_relu` instead of `conv`; these need 3x3, and O to fill whole vectors.
+    fused : bool, default False
+        Ask for `conv_relu` instead of `conv`; it needs 3x3, and O to fill whole vectors.
     stride : int, default 1
         Step between windows.
 
@@ -64,11 +64,50 @@ def serves(x: Array, window: Sequence[int], *, gradient: bool = False, stride: i
     *size, c, o = window
     if is_reference() or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
         return False
-    if size == [3, 3] and stride == 1 and any(_fits(c, o, whole) and not (gradient and o % whole) for whole in lanes()):
+    if size == [3, 3] and stride == 1 and any(_fits(c, o, whole) and not (fused and o % whole) for whole in lanes()):
         return True
-    if gradient or o < lanes()[-1] or max(size) > LARGEST:
+    if fused or o < lanes()[-1] or max(size) > LARGEST:
         return False
     return c >= lanes()[-1] or size[0] * size[1] * c * o <= CACHE
+
+
+def serves_weights(x: Array, window: Sequence[int]) -> bool:
+    """Tell whether `weight_gradient` may be called.
+
+    Parameters
+    ----------
+    x : Array
+        Images `[B, H, W, C]`.
+    window : Sequence[int]
+        Shape of the weights, `[kh, kw, C, O]`, in float32: up to 7x7, and O fills whole vectors.
+
+    Returns
+    -------
+    bool
+        True if the kernel is available, supports these shapes, and native kernels are allowed.
+    """
+    *size, c, o = window
+    if is_reference() or c * o * x.size == 0 or x.dtype != np.float32 or status() != "on":
+        return False
+    return max(size) <= LARGEST and o % lanes()[-1] == 0
+
+
+def serves_norm(x: Array) -> bool:
+    """Tell whether `norm` may be called.
+
+    Parameters
+    ----------
+    x : Array
+        Images `[B, H, W, C]`; C must fill whole vectors.
+
+    Returns
+    -------
+    bool
+        True if the kernel is available, supports this shape, and native kernels are allowed.
+    """
+    if is_reference() or x.ndim != 4 or x.size == 0 or x.dtype != np.float32 or jax.default_backend() != "cpu":
+        return False
+    return status() == "on" and x.shape[3] % lanes()[-1] == 0
 
 
 def _fits(c: int, o: int, whole: int) -> bool:
@@ -196,7 +235,7 @@ def conv_back(dy: Array, codes: Array, kernel: Array, size: Sequence[int], pads:
     return _call("back", _width(kernel), (dx,), 2, **where)(dy, codes, kernel)[0]
 
 
-def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
+def weight_gradient(x: Array, dy: Array, window: Sequence[int], pads: Pads, stride: int = 1) -> Array:
     """Return the gradient of the kernel.
 
     Parameters
@@ -205,16 +244,77 @@ def weight_gradient(x: Array, dy: Array, pads: Pads) -> Array:
         Images `[B, H, W, C]` float32.
     dy : Array
         Gradient of the output, `[B, H', W', O]` float32.
+    window : Sequence[int]
+        Height and width of the kernel.
     pads : Pads
         As for `conv`.
+    stride : int, default 1
+        Step between windows.
 
     Returns
     -------
     Array
-        `[3, 3, C, O]` float32.
+        `[kh, kw, C, O]` float32.
     """
-    dw = _f32(3, 3, x.shape[3], dy.shape[3])
-    return _call("weights", _width(dw), (dw,), 0, top=pads[0][0], left=pads[1][0])(x, dy)[0]
+    c, o = x.shape[3], dy.shape[3]
+    width = next((whole for whole in lanes() if c % whole == o % whole == 0), _whole(o))
+    dw = _f32(*window, c, o)
+    return _call("weights", width, (dw,), 0, top=pads[0][0], left=pads[1][0], stride=stride)(x, dy)[0]
+
+
+def norm(x: Array, scale: Array, bias: Array, epsilon: float, *, relu: bool) -> tuple[Array, Array, Array]:
+    """Normalise images by their own mean and variance, and apply ReLU if requested.
+
+    Parameters
+    ----------
+    x : Array
+        Images `[B, H, W, C]` float32.
+    scale, bias : Array
+        `[C]` float32.
+    epsilon : float
+        Addition to the variance.
+    relu : bool
+        Whether ReLU follows.
+
+    Returns
+    -------
+    tuple[Array, Array, Array]
+        Images in the shape of `x`; mean and variance over batch and pixels, `[C]`.
+    """
+    each = _f32(x.shape[3])
+    call = _call("norm", _whole(x.shape[3]), (_f32(*x.shape), each, each), 0, relu=relu)
+    y, mean, var = call(x, scale, bias, jnp.float32(epsilon))
+    return y, mean, var
+
+
+def norm_back(
+    dy: Array, x: Array, mean: Array, var: Array, scale: Array, bias: Array, epsilon: float, *, relu: bool
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of `norm`, of which only the images are used.
+
+    Parameters
+    ----------
+    dy : Array
+        Gradient of the images, `[B, H, W, C]` float32.
+    x, scale, bias, epsilon, relu
+        As for `norm`.
+    mean, var : Array
+        Results of `norm`.
+
+    Returns
+    -------
+    tuple[Array, Array, Array]
+        Gradients of `x`, `scale` and `bias`.
+    """
+    each = _f32(x.shape[3])
+    call = _call("norm_back", _whole(x.shape[3]), (_f32(*x.shape), each, each), 0, relu=relu)
+    dx, dscale, dbias = call(dy, x, mean, var, scale, bias, jnp.float32(epsilon))
+    return dx, dscale, dbias
+
+
+def _whole(channels: int) -> int:
+    """Return the largest number of lanes that these channels fill."""
+    return next(whole for whole in lanes() if channels % whole == 0)
 
 
 def _width(kernel: Array | jax.ShapeDtypeStruct) -> int:

@@ -23,7 +23,7 @@ import platformdirs
 _SOURCES = Path(__file__).parent
 _MAIN = "entry.cc"
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-w")
-_TARGETS = ("advbench_conv", "advbench_images", "advbench_relu", "advbench_back", "advbench_weights")
+_TARGETS = tuple(f"advbench_{name}" for name in ("conv", "images", "relu", "back", "weights", "norm", "norm_back"))
 _log = logging.getLogger(__name__)
 
 
@@ -164,9 +164,12 @@ def _check(library: ctypes.CDLL) -> None:
             slopes[:, ::2, ::2] = y[:, ::2, ::2]
             given = [slopes[:, ::2, ::2], turned.reshape(3, 3, o, c)]
             if c % whole == 0:
-                halved = (*given[0].shape, *x.shape[1:], 2, 0, 3, 3, 2)
-                _same(library, "images", halved, given, _untaps(np.matmul(slopes, turned[:, None, None]), x.shape))
-            _same(library, "weights", size, [x, y], np.einsum("tbhwc,bhwo->tco", taps, y).reshape(kernel.shape))
+                back = (*given[0].shape, *x.shape[1:], 2, 0, 3, 3, 2)
+                _same(library, "images", back, given, _untaps(np.matmul(slopes, turned[:, None, None]), x.shape))
+            _same(library, "weights", (*size[:9], 3, 3, 1), [x, y], _weights(taps, y).reshape(kernel.shape))
+            found = _weights(taps, slopes).reshape(kernel.shape)
+            _same(library, "weights", halved, [x, y[:, ::2, ::2]], found)
+            _check_norm(library, y[:, :5], slopes[:, 1:6], relu=window == 1)
             pooled, codes = _pooled(y + bias, window)
             _same(library, "relu", size, [x, kernel, bias], pooled, codes)
         if c % whole == 0:
@@ -203,6 +206,26 @@ def _untaps(taps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _product(taps: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.tensordot(taps, kernel.reshape(9, *kernel.shape[2:]), ((0, 4), (0, 1)))
+
+
+def _weights(taps: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    return np.einsum("tbhwc,bhwo->tco", taps, dy)
+
+
+def _check_norm(library: ctypes.CDLL, x: np.ndarray, dy: np.ndarray, *, relu: bool) -> None:
+    """Compare batch normalisation with the formulas of its paper (Ioffe and Szegedy 2015, arXiv:1502.03167)."""
+    c, epsilon = x.shape[-1], np.float32(0.1)
+    size = (x.size // c, c, int(relu))
+    scale, bias = 1 + x[0, 0, 0] ** 2, x[0, 0, 1]
+    axes, mean, var = (0, 1, 2), x.mean((0, 1, 2)), x.var((0, 1, 2))
+    std = np.sqrt(var + epsilon)
+    normal = (x - mean) / std
+    y = normal * scale + bias
+    _same(library, "norm", size, [x, scale, bias, epsilon], np.maximum(y, 0) if relu else y, mean, var)
+    g = np.where(y > 0, dy, 0) if relu else dy
+    dx = scale / std * (g - g.mean(axes) - normal * (g * normal).mean(axes))
+    given = [dy, x, mean, var, scale, bias, epsilon]
+    _same(library, "norm_back", size, given, dx, (g * normal).sum(axes), g.sum(axes))
 
 
 def _pooled(y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:

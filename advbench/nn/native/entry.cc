@@ -7,7 +7,8 @@
 
 #include "direct.h"
 #include "gathered.h"
-#include "winograd.h"
+#include "norm.h"
+#include "weights.h"
 
 namespace {
 
@@ -21,7 +22,10 @@ void conv(const Problem& p, const float* x, const float* w, float* y, ffi::Threa
 }
 
 void weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
-  (p.C % kLanes ? direct_weights : winograd_weights)(p, x, dy, dw, pool);
+  const bool small = p.kh == 3 && p.kw == 3 && p.stride == 1;
+  if (small && p.C % kLanes == 0) winograd_weights(p, x, dy, dw, pool);
+  else if (small) direct_weights(p, x, dy, dw, pool);
+  else gathered_weights(p, x, dy, dw, pool);
 }
 
 // The problem whose result has that shape. height and width are those of what a convolution makes, before its windows
@@ -59,7 +63,24 @@ void call_back(const ffi::Call& call) {
 }
 
 void call_weights(const ffi::Call& call) {
-  weights(problem(call, call.shape(1)), call.read(0), call.read(1), call.write(0), &call.pool);
+  Problem p = problem(call, call.shape(1));
+  p.kh = call.result(0)[0], p.kw = call.result(0)[1], p.stride = call["stride"];
+  weights(p, call.read(0), call.read(1), call.write(0), &call.pool);
+}
+
+// scale, bias and epsilon are the arguments from that one on.
+Norm normalised(const ffi::Call& call, int from) {
+  const Int* n = call.shape(0);
+  return {n[0] * n[1] * n[2], n[3], call.read(from), call.read(from + 1), *call.read(from + 2), call["relu"] != 0};
+}
+
+void call_norm(const ffi::Call& call) {
+  norm(normalised(call, 1), call.read(0), call.write(0), call.write(1), call.write(2), &call.pool);
+}
+
+void call_norm_back(const ffi::Call& call) {
+  norm_back(normalised(call, 4), call.read(0), call.read(1), call.read(2), call.read(3), call.write(0), call.write(1),
+            call.write(2), &call.pool);
 }
 
 }  // namespace
@@ -68,7 +89,8 @@ void call_weights(const ffi::Call& call) {
   XLA_FFI_Error* advbench_##name(XLA_FFI_CallFrame* frame) { return ffi::answer(frame, call_##name); }
 
 extern "C" {
-DEFINE(conv) DEFINE(images) DEFINE(relu) DEFINE(back) DEFINE(weights)
+DEFINE(conv) DEFINE(images) DEFINE(relu) DEFINE(back) DEFINE(weights) DEFINE(norm)
+DEFINE(norm_back)
 
 int lanes() { return kLanes; }
 
@@ -86,6 +108,16 @@ void alone_back(const Int* n, const float* dy, const Byte* codes, const float* w
   conv({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]}, dy, w, dx, nullptr, {}, {codes, n[9]});
 }
 void alone_weights(const Int* n, const float* x, const float* dy, float* dw) {
-  weights({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]}, x, dy, dw, nullptr);
+  weights({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11]}, x, dy, dw, nullptr);
+}
+// n: pixels, channels, and whether ReLU follows.
+void alone_norm(const Int* n, const float* x, const float* scale, const float* bias, const float* epsilon, float* y,
+                float* mean, float* var) {
+  norm({n[0], n[1], scale, bias, *epsilon, n[2] != 0}, x, y, mean, var, nullptr);
+}
+void alone_norm_back(const Int* n, const float* dy, const float* x, const float* mean, const float* var,
+                     const float* scale, const float* bias, const float* epsilon, float* dx, float* dscale,
+                     float* dbias) {
+  norm_back({n[0], n[1], scale, bias, *epsilon, n[2] != 0}, dy, x, mean, var, dx, dscale, dbias, nullptr);
 }
 }

@@ -18,12 +18,17 @@ constexpr Int kRun = 64;                // products in a sum: longer ones cost a
 // Distance between the matrices of two points, off the powers of two that crowd one set of the cache.
 inline Int apart(Int floats) { return floats + 16; }
 
-// Takes a tile, whose rows are a line apart, to the 36 points, which are a stride apart.
+// Takes a tile, whose rows are a line apart and pixels C, to the 36 points, which are a stride apart: a vector of it, or
+// all channels.
+template <auto& matrix, bool back = false>
+ALWAYS void vector_to_points(const float* tile, Int line, Int C, float* out, Int stride) {
+  transform<matrix, back>([&](int i, int j) { return load(tile + i * line + j * C); },
+                          [&](int i, int j, Vec v) { store(out + (6 * i + j) * stride, v); });
+}
+
 template <auto& matrix, bool back = false>
 void to_points(const float* tile, Int line, Int C, float* out, Int stride) {
-  for (Int c = 0; c < C; c += kLanes)
-    transform<matrix, back>([&](int i, int j) { return load(tile + i * line + j * C + c); },
-                            [&](int i, int j, Vec v) { store(out + (6 * i + j) * stride + c, v); });
+  for (Int c = 0; c < C; c += kLanes) vector_to_points<matrix, back>(tile + c, line, C, out + c, stride);
 }
 
 // Weights of the outputs from `first` on, `width` of them, to matrices C x width, packed, a stride apart.
@@ -137,50 +142,6 @@ inline void winograd_deep(const Problem& p, const float* x, const float* w, floa
 inline void winograd(const Problem& p, const float* x, const float* w, float* y, ffi::ThreadPool* pool,
                      const After& after, const Before& before) {
   (p.C * p.O > kDeep ? winograd_deep : winograd_shallow)(p, x, w, y, pool, after, before);
-}
-
-inline void winograd_weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
-  const Int tiles = p.C * p.O < 8192 ? 2 * kTiles : 4 * kTiles;  // the sums pass through memory once for each
-  const Int size = apart(p.C * p.O), parts = std::min(p.B, std::clamp<Int>((1 << 19) / (p.C * p.O), 2, 16));
-  const Int data = apart(tiles * p.C), result = apart(tiles * p.O);
-  const Size want = p.reach(2), inner = p.reach(0);
-  float* sums = scratch<kSums>(parts * 36 * size);
-  parallel(pool, parts, [&](Int part) {
-    float *v = scratch<kLeft>(36 * data), *z = scratch<kRight>(36 * result);
-    const float** from = pointers<0>(p.C);
-    float** to = pointers<1>(p.C);
-    bool add = false;
-    Int count = 0;
-    auto finish = [&] {
-      for (int q = 0; q < 36; q++) {
-        for (Int c = 0; c < p.C; c++) from[c] = v + q * data + c, to[c] = sums + (part * 36 + q) * size + c * p.O;
-        multiply(p.C, p.O, {from, count, p.C}, {z + q * result, p.O}, to, add);
-      }
-      add = true, count = 0;
-    };
-    for (Int b = p.B * part / parts; b < p.B * (part + 1) / parts; b++) {
-      const float* image = padded<kPadded>(x, b, {p.H, p.W}, p.C, p.top, p.left, want);
-      const float* slope = padded<kProduct>(dy, b, {p.HO, p.WO}, p.O, 0, 0, inner);
-      for (Int h = 0; h < p.rows(); h++)
-        for (Int w = 0; w < p.columns(); w++) {
-          to_points<kData>(image + (h * want.width + w) * 4 * p.C, want.width * p.C, p.C, v + count * p.C, data);
-          to_points<kResult, true>(slope + (h * inner.width + w) * 4 * p.O, inner.width * p.O, p.O, z + count * p.O,
-                                   result);
-          if (++count == tiles) finish();
-        }
-    }
-    if (count) finish();
-  });
-  parallel(pool, p.C, [&](Int c) {
-    for (Int i = c * p.O; i < (c + 1) * p.O; i += kLanes) {
-      auto total = [&](int r, int s) {
-        Vec sum = {};
-        for (Int part = 0; part < parts; part++) sum += load(sums + (part * 36 + 6 * r + s) * size + i);
-        return sum;
-      };
-      transform<kWeights, true>(total, [&](int r, int s, Vec v) { store(dw + (3 * r + s) * p.C * p.O + i, v); });
-    }
-  });
 }
 
 }  // namespace
