@@ -93,9 +93,7 @@ def _back_fwd(
     return _back(dy, x, scale, bias, statistics, epsilon, relu), (dy, x, scale, bias)
 
 
-def _back_bwd(
-    epsilon: float, relu: bool, saved: Saved, slopes: tuple[jax.Array, ...]
-) -> tuple[jax.Array | None, ...]:
+def _back_bwd(epsilon: float, relu: bool, saved: Saved, slopes: tuple[jax.Array, ...]) -> tuple[jax.Array | None, ...]:
     def plain(dy: jax.Array, *given: jax.Array) -> tuple[jax.Array, ...]:
         found: tuple[jax.Array, ...] = jax.vjp(partial(_plain, epsilon=epsilon, relu=relu), *given)[1](dy)
         return found

@@ -53,7 +53,7 @@ def test_it_convolves(b, h, w, c, o, pads):
         dy = normal(2, *y.shape)
         _, back = jax.vjp(lambda k: lax.conv_general_dilated(x, k, (1, 1), pads, dimension_numbers=DIMENSIONS), kernel)
         (dw,) = back(dy)
-        np.testing.assert_allclose(native.weight_gradient(x, dy, pads), dw, atol=1e-5 * np.abs(dw).max())
+        np.testing.assert_allclose(native.weight_gradient(x, dy, (3, 3), pads), dw, atol=1e-5 * np.abs(dw).max())
 
 
 @needs_native
@@ -82,7 +82,9 @@ def test_other_windows_and_strides_are_those_of_jax_and_so_are_their_gradients(h
         return (y**2).sum()
 
     program = jax.jit(jax.value_and_grad(ours, (0, 1)))
-    assert "stablehlo.custom_call @advbench_conv" in program.lower(x, kernel).as_text()
+    text = program.lower(x, kernel).as_text()
+    assert "stablehlo.custom_call @advbench_conv" in text
+    assert ("stablehlo.custom_call @advbench_weights" in text) == (o % native.lanes()[-1] == 0)
     (value, mine), (truth, others) = program(x, kernel), jax.value_and_grad(theirs, (0, 1))(x, kernel)
     np.testing.assert_allclose(value, truth, rtol=1e-5)
     for one, other in zip(mine, others, strict=True):
@@ -220,7 +222,7 @@ def test_vmap_is_a_loop_over_calls(axes):
 
     def both(x, kernel):
         y = native.conv(x, kernel, SAME)
-        return y, native.weight_gradient(x, y, SAME)
+        return y, native.weight_gradient(x, y, (3, 3), SAME)
 
     mapped = jax.vmap(both, axes)(x, kernel)
     for i in range(4):
@@ -245,8 +247,37 @@ def test_an_image_gets_the_same_bits_in_any_company(c, o, k, stride):
 @needs_native
 def test_a_weight_gradient_has_the_same_bits_every_time():
     x, dy = normal(0, 40, 10, 10, 32), normal(1, 40, 8, 8, 32)
-    gradients = [native.weight_gradient(x, dy, VALID) for _ in range(5)]
-    assert all((g == gradients[0]).all() for g in gradients)
+    gradients = [native.weight_gradient(x, dy, (3, 3), VALID) for _ in range(5)]
+    strided = [native.weight_gradient(x, dy[:, :4, :4], (3, 3), VALID, 2) for _ in range(5)]
+    for each in gradients, strided:
+        assert all((g == each[0]).all() for g in each)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("b", "h", "c", "o", "k", "stride"),
+    [
+        (8, 64, 120, 8, 3, 1),  # too many tiles to wait for each other
+        (64, 8, 272, 8, 3, 2),  # more rows and columns than a block has, more pixels than are packed at once
+        (6, 16, 24, 136, 2, 1),
+        (2, 40, 3, 8, 5, 3),
+        (2, 9, 40, 8, 1, 2),
+        (1, 2, 8, 8, 5, 1),  # taps that no pixel reaches
+    ],
+)
+def test_weight_gradients_of_all_shapes_are_those_of_jax(b, h, c, o, k, stride):
+    pads = ((k // 2, k // 2), (k // 2, k // 2))
+    x, kernel = normal(0, b, h, h, c), np.zeros((k, k, c, o), np.float32)
+
+    def layer(kernel):
+        return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=DIMENSIONS)
+
+    y, back = jax.vjp(layer, kernel)
+    dy = normal(1, *y.shape)
+    (truth,) = back(dy)
+    assert native.serves_weights(jnp.asarray(x), kernel.shape)
+    found = native.weight_gradient(x, dy, (k, k), pads, stride)
+    np.testing.assert_allclose(found, truth, atol=1e-5 * np.abs(truth).max())
 
 
 @needs_native
@@ -262,12 +293,16 @@ def test_it_refuses_what_it_was_not_made_for():
     x = jnp.zeros((1, 8, 8, 16))
     assert not native.serves(x, (9, 9, 16, 16))
     assert not native.serves(x, (1, 1, 16, 2))
-    assert not native.serves(x, (3, 3, 16, 16), stride=2, gradient=True)
+    assert not native.serves(x, (3, 3, 16, 16), stride=2, fused=True)
     assert not native.serves(x, (3, 3, 16, 6))
-    assert not native.serves(x, (3, 3, 16, 10), gradient=True)
-    assert not native.serves(x, (3, 3, 16, 3), gradient=True)
+    assert not native.serves(x, (3, 3, 16, 10), fused=True)
+    assert not native.serves(x, (3, 3, 16, 3), fused=True)
     assert not native.serves(x.astype(jnp.bfloat16), (3, 3, 16, 16))
     assert not native.serves(x[:0], (3, 3, 16, 16))
+    assert not native.serves_weights(x, (3, 3, 16, 10))
+    assert not native.serves_weights(x, (9, 9, 16, 16))
+    assert not native.serves_norm(x[..., :5])
+    assert not native.serves_norm(x[0])
 
 
 @pytest.fixture
