@@ -66,7 +66,7 @@ def _norm(
 
 def _norm_fwd(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, relu: bool
-) -> tuple[tuple[jax.Array, ...], Saved]:
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Saved]:
     y, mean, var = _norm(x, scale, bias, epsilon, relu)
     return (y, mean, var), (x, scale, bias, mean, var)
 

@@ -209,12 +209,13 @@ def _product(taps: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def _weights(taps: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    return np.einsum("tbhwc,bhwo->tco", taps, dy)
+    found: np.ndarray = np.einsum("tbhwc,bhwo->tco", taps, dy)
+    return found
 
 
 def _check_norm(library: ctypes.CDLL, x: np.ndarray, dy: np.ndarray, *, relu: bool) -> None:
     """Compare batch normalisation with the formulas of its paper (Ioffe and Szegedy 2015, arXiv:1502.03167)."""
-    c, epsilon = x.shape[-1], np.float32(0.1)
+    c, epsilon = x.shape[-1], np.full((), 0.1, np.float32)
     size = (x.size // c, c, int(relu))
     scale, bias = 1 + x[0, 0, 0] ** 2, x[0, 0, 1]
     axes, mean, var = (0, 1, 2), x.mean((0, 1, 2)), x.var((0, 1, 2))
