@@ -12,6 +12,7 @@ namespace {
 
 constexpr Int kHeight = 256, kWidth = 128, kDots = 128;  // most rows and columns of a block; pixels at a time
 constexpr Int kPoints = 1 << 23;         // of all tiles, in numbers, that may wait in memory
+constexpr Int kFew = 24;                 // weights of a tap for each tile, so that the sums would take longer than the tiles
 constexpr Int kItems = 16;               // of work, at least, where pixels suffice
 
 // `count` things in pieces of nearly the same size, a multiple of `unit`, at most `most`.
@@ -87,7 +88,8 @@ inline void gathered_weights(const Problem& p, const float* x, const float* dy, 
 // Winograd, a few tiles after the other.
 inline void winograd_weights_shallow(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
   const Int tiles = p.C * p.O < 8192 ? 2 * kTiles : 4 * kTiles;  // the sums pass through memory once for each
-  const Int size = apart(p.C * p.O), parts = std::min(p.B, std::clamp<Int>((1 << 19) / (p.C * p.O), 2, 16));
+  const Int size = apart(p.C * p.O), all = p.B * p.rows() * p.columns();
+  const Int parts = std::min(p.B, std::clamp<Int>(std::min((1 << 19) / (p.C * p.O), all / tiles), 2, 16));
   const Int data = apart(tiles * p.C), result = apart(tiles * p.O);
   const Size want = p.reach(2), inner = p.reach(0);
   float* sums = scratch<kSums>(parts * 36 * size);
@@ -172,8 +174,9 @@ inline void winograd_weights_deep(const Problem& p, const float* x, const float*
 }
 
 inline void winograd_weights(const Problem& p, const float* x, const float* dy, float* dw, ffi::ThreadPool* pool) {
-  const Int points = 36 * p.B * p.rows() * p.columns() * std::max(p.C, p.O);
-  (points <= kPoints ? winograd_weights_deep : winograd_weights_shallow)(p, x, dy, dw, pool);
+  const Int tiles = p.B * p.rows() * p.columns(), points = 36 * tiles * std::max(p.C, p.O);
+  const bool few = kFew * tiles <= p.C * p.O && points <= kPoints;
+  (few ? winograd_weights_deep : winograd_weights_shallow)(p, x, dy, dw, pool);
 }
 
 }  // namespace
