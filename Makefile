@@ -74,6 +74,7 @@ test-oldest: $(OLDEST)/.ready  ## the whole suite with the lowest version of eve
 bench: $(READY) $(WHOLE)/.ready  ## side by side with the peers, which get an environment of their own
 	$(BIN)/python benchmarks/side_by_side.py
 	$(WHOLE)/bin/python benchmarks/your_network.py
+	$(WHOLE)/bin/python benchmarks/epochs.py
 
 leaderboard: $(READY)  ## every released model under the full suite, on the whole test set: hours
 	$(BIN)/python benchmarks/leaderboard.py
